@@ -1,0 +1,30 @@
+"""A user's mistake ends a command with one sentence and exit code 1, never with a traceback."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text is the sentence they see: what is wrong, where, what to do."""
+
+
+def one_sentence_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a command so that a `UserError`, or a file the system refuses, prints its sentence and exits with 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            sentence = str(error)
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            sentence = f"{error.filename or 'a file'}: {error.strerror}."
+        typer.echo(f"error: {sentence}", err=True)
+        raise typer.Exit(1)
+
+    return wrapped

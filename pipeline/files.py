@@ -1,0 +1,86 @@
+"""Files that are written whole or not at all, and array files with the same bytes on every system."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing so that it changes only when everything has been written.
+
+    The bytes go to a temporary file in the same folder, which then takes the name of `path`. After an
+    error, or a kill, `path` is what it was before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 with `\\n` line ends, whatever the system's own are."""
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write `values` as JSON, in their order; floats by `repr`, the shortest text that reads back as the same bits."""
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Write named arrays as an uncompressed `.npz` that `np.load` reads.
+
+    `np.savez` would do, but for the system's name that `zipfile` puts into each entry: Windows and Unix differ.
+    """
+    with written_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980-01-01, as every ZipInfo is
+            entry.create_system = 3
+            entry.external_attr = 0o600 << 16
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read an `.npz` that `save_arrays` wrote.
+
+    Reads no pickles, and takes no more memory than the file is long: an entry that is compressed, or whose shape
+    does not fill it exactly, is refused.
+
+    Raises:
+        UserError: the file is missing, or is not such an archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in archive.infolist()}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `dvc repro` to make it.") from None
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+        raise UserError(f"{path}: not an array file of this pipeline ({error}); run `dvc repro` to make it again.") from None
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{entry.filename} is compressed")
+    with archive.open(entry) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError(f"{entry.filename} has another .npy version than 1.0")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.hasobject or fortran_order:
+            raise ValueError(f"{entry.filename} holds Python objects or columns first")
+        content = member.read()
+    return np.frombuffer(content, dtype).reshape(shape)

@@ -1,0 +1,203 @@
+"""The knobs of `params.yaml`: their types and ranges, in one place."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import UserError
+
+MAX_BYTES = 65_536  # YAML is slow to parse: a much longer file would take minutes
+
+
+def _whole(low: int, high: int) -> Any:
+    return Field(ge=low, le=high, description=f"a whole number from {low} to {high}, without point or exponent")
+
+
+def _above_zero() -> Any:
+    return Field(gt=0, allow_inf_nan=False, description="a finite number above 0")
+
+
+class Section(BaseModel):
+    """A mapping in `params.yaml`. No key has a default here: DVC tracks only what stands in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Download(Section):
+    """What the download stage reads."""
+
+    dataset: str = Field(min_length=1, max_length=100, description="a dataset's name as text")
+
+
+class Preprocess(Section):
+    """What the preprocess stage reads."""
+
+    scaling: Literal["none", "minmax", "zscore"] = Field(description="none, minmax or zscore")
+    validation_size: int = _whole(1, 10**9)
+    seed: int = _whole(0, 2**32 - 1)
+
+
+class Train(Section):
+    """What the train stage reads."""
+
+    hidden_sizes: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        max_length=16, description="a list of at most 16 whole numbers from 1 to 65536, such as [50] or []"
+    )
+    activation: Literal["sigmoid", "tanh", "relu"] = Field(description="sigmoid, tanh or relu")
+    iterations: int = _whole(1, 10**9)
+    batch_size: int = _whole(1, 10**6)
+    learning_rate: float = _above_zero()
+    weight_init_std: float = _above_zero()
+    arithmetic: Literal["exact", "float32"] = Field(description="exact or float32")
+    seed: int = _whole(0, 2**32 - 1)
+
+
+class Plot(Section):
+    """What the plot stage reads."""
+
+    misclassified: int = _whole(1, 100)
+    dpi: int = _whole(50, 300)
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    download: Download
+    preprocess: Preprocess
+    train: Train
+    plot: Plot
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "download": Download,
+    "preprocess": Preprocess,
+    "train": Train,
+    "plot": Plot,
+}
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        UserError: the file is missing or is not plain YAML, or a key is unknown, missing, of the wrong type or out
+            of range. The sentence names the key, what was found and what is expected.
+    """
+    values = _read_yaml(path)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        # A misspelt key is both unknown and missing: the first says more.
+        problem = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    raise UserError(f"{path}: {_sentence(problem, values)}")
+
+
+def _sentence(problem: Any, values: Any) -> str:
+    """Say what is wrong with the parameters `values`, in which pydantic found `problem`."""
+    if not isinstance(values, dict):
+        return f"expected the sections {', '.join(SECTIONS)}, found {_show(values)}."
+    section, *rest = problem["loc"]
+    key = ".".join([section, *rest[:1]])  # a place inside a list is left out: the list is shown whole
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {_clip(key)}; {_suggestion(key)}"
+    expected = SECTIONS[section].model_fields[rest[0]].description if rest else "a section with its keys"
+    if problem["type"] == "missing":
+        return f"the key {key} is missing; expected {expected}."
+    found = values[section][rest[0]] if rest else values[section]
+    return f"{key} is {_show(found)}; expected {expected}."
+
+
+def _suggestion(key: str) -> str:
+    """Name the known key nearest to the unknown `key`: in its own section first, then in any."""
+    section, _, name = key.rpartition(".")
+    own = list(SECTIONS[section].model_fields if section else SECTIONS)
+    if near := difflib.get_close_matches(name, own, n=1):
+        return f"did you mean {'.'.join(filter(None, [section, near[0]]))}?"
+    homes = {name: home for home, model in SECTIONS.items() for name in model.model_fields}
+    if near := difflib.get_close_matches(name, homes, n=1):
+        return f"did you mean {homes[near[0]]}.{near[0]}?"
+    return f"known {f'in {section}' if section else 'sections'} are {', '.join(own)}."
+
+
+def _show(value: Any) -> str:
+    """Write a value of the file for a sentence, cut short when long."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, tuple):
+        return _clip(f"[{', '.join(_show(item) for item in value[:20])}]")
+    if isinstance(value, str):
+        return f"the text {_clip(repr(value))}"
+    return "empty" if value is None else str(value).lower()
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class _Composer(yaml.SafeLoader):
+    """Parses YAML; refuses anchors, aliases and tags, which parameters have no use for and attacks have."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(problem="anchors, aliases and tags are not read", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(path: Path) -> Any:
+    """Parse the file into dicts, tuples and scalars.
+
+    Raises:
+        UserError: the file is missing, too long, not UTF-8, or not plain YAML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{path}: longer than {MAX_BYTES} bytes, so not a parameter file.")
+        node = yaml.compose(content.decode(), Loader=_Composer)
+        return None if node is None else _value(node)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply.") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}: not plain YAML{line}: {_clip(error.problem or 'unreadable')}.") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets chr() and int() fail on odd escapes
+        raise UserError(f"{path}: not plain YAML: {_clip(' '.join(str(error).split()))}.") from None
+
+
+def _value(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        # A style is a kind of quotation mark
+        return _plain_scalar(node.value) if node.style is None else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return tuple(_value(item) for item in node.value)
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key that is not a name", problem_mark=key.start_mark)
+        if key.value in values:
+            raise yaml.MarkedYAMLError(problem=f"the key {_clip(key.value)} stands twice", problem_mark=key.start_mark)
+        values[key.value] = _value(value)
+    return values
+
+
+def _plain_scalar(text: str) -> Any:
+    """Read an unquoted scalar as DVC does, by YAML 1.2; PyYAML's own 1.1 takes `1e-3` for text and `on` for true."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if re.fullmatch(r"[-+]?[0-9]{1,18}", text):
+        return int(text)
+    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", text):
+        return float(text)
+    return text

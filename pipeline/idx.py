@@ -1,0 +1,78 @@
+"""IDX, the format of MNIST's files: a header of big-endian numbers, then one byte for each pixel or label.
+
+0        two zero bytes, the type (8: unsigned bytes), the number of dimensions
+4        the length of each dimension, 4 bytes each
+then     the bytes themselves, last dimension fastest
+"""
+
+import math
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+UNSIGNED_BYTES = 8
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Read grey images: (images, rows, columns) bytes, read-only.
+
+    Raises:
+        UserError: the file is missing, or is not an IDX file of unsigned bytes in three dimensions, whole and
+            without anything after the end.
+    """
+    return _read(path, dimensions=3)
+
+
+def read_labels(path: Path, classes: int) -> np.ndarray:
+    """Read labels: (images,) bytes from 0 to `classes` − 1, read-only.
+
+    Raises:
+        UserError: as for `read_images`, but for one dimension; or a label is out of range.
+    """
+    labels = _read(path, dimensions=1)
+    if labels.max() >= classes:
+        first = int(np.argmax(labels >= classes))
+        raise UserError(f"{path}: expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}.")
+    return labels
+
+
+def check_counts(images: np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
+    """Raise a `UserError` unless there is one label for each image."""
+    if len(images) != len(labels):
+        raise UserError(
+            f"{labels_path}: expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}."
+        )
+
+
+def _read(path: Path, dimensions: int) -> np.ndarray:
+    header_length = 4 + 4 * dimensions
+    magic = bytes([0, 0, UNSIGNED_BYTES, dimensions])
+    try:
+        with path.open("rb") as file:
+            header = file.read(header_length)
+            length = os.fstat(file.fileno()).st_size
+            if header[:4] != magic:
+                raise UserError(
+                    f"{path}: expected the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D, "
+                    f"found {header[:4].hex(' ') or 'none'}."
+                )
+            if len(header) < header_length:
+                raise UserError(f"{path}: expected a header of {header_length} bytes, found {len(header)}.")
+            shape = struct.unpack(f">{dimensions}I", header[4:])
+            if 0 in shape:
+                raise UserError(f"{path}: expected lengths of 1 or more, found {_times(shape)}.")
+            expected = header_length + math.prod(shape)
+            if length != expected:  # before reading, so that no header makes us reserve more memory than there is data
+                raise UserError(f"{path}: expected {expected} bytes for {_times(shape)}, found {length}.")
+            content = file.read(expected - header_length)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.") from None
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

@@ -1,7 +1,9 @@
 """Files that are written whole or not at all, and array files with the same bytes on every system."""
 
 import json
+import math
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,11 +54,19 @@ def save_arrays(path: Path, **arrays: Any) -> None:
             entry.create_system = 3
             entry.external_attr = 0o600 << 16
             with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
+
+
+# The start of an entry as `save_arrays` writes it: booleans, integers, floats or text, rows first
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<|](?:b1|[iu][1248]|f[248]|U[1-9][0-9]{0,3}))', 'fortran_order': False, "
+    rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \} *\n",
+    re.DOTALL,
+)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an `.npz` that `save_arrays` wrote.
+    """Read an `.npz` that `save_arrays` wrote; the arrays are read-only.
 
     Reads no pickles, and takes no more memory than the file is long: an entry that is compressed, or whose shape
     does not fill it exactly, is refused.
@@ -64,23 +74,42 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is missing, or is not such an archive.
     """
+    with _opened(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+                if sum(entry.compress_size for entry in entries) > os.fstat(file.fileno()).st_size:
+                    raise ValueError("its entries are longer than the file")
+                arrays = {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in entries}
+            if len(arrays) < len(entries):
+                raise ValueError("a name stands twice")
+        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise UserError(
+                f"{path}: not an array file of this pipeline ({reason}); run `dvc repro` to make it again."
+            ) from None
+    return arrays
+
+
+def _opened(path: Path) -> IO[bytes]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in archive.infolist()}
+        return path.open("rb")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run `dvc repro` to make it.") from None
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{path}: not an array file of this pipeline ({error}); run `dvc repro` to make it again.") from None
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{entry.filename} is compressed")
-    with archive.open(entry) as member:
-        if np.lib.format.read_magic(member) != (1, 0):
-            raise ValueError(f"{entry.filename} has another .npy version than 1.0")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
-        if dtype.hasobject or fortran_order:
-            raise ValueError(f"{entry.filename} holds Python objects or columns first")
-        content = member.read()
-    return np.frombuffer(content, dtype).reshape(shape)
+    content = archive.read(entry)
+    header = _HEADER.match(content)
+    if header is None:
+        raise ValueError(f"{entry.filename} is not a plain array")
+    dtype = np.dtype(header[1].decode())
+    shape = tuple(int(length) for length in header[2].split(b",") if length.strip())
+    if math.prod(shape) * dtype.itemsize != len(content) - header.end():
+        raise ValueError(f"{entry.filename} has another length than its shape {shape} asks for")
+    array = np.ndarray(shape, dtype, content, header.end())
+    if dtype.kind == "U":
+        array.tolist()  # ValueError where a number is no character
+    return array

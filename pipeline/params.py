@@ -100,10 +100,11 @@ def _sentence(problem: Any, values: Any) -> str:
     """Say what is wrong with the parameters `values`, in which pydantic found `problem`."""
     if not isinstance(values, dict):
         return f"expected the sections {', '.join(SECTIONS)}, found {_show(values)}."
+    if problem["type"] == "extra_forbidden":
+        *section, name = problem["loc"]
+        return f"unknown key {_clip('.'.join(problem['loc']))}; {_suggestion(*section, name=name)}"
     section, *rest = problem["loc"]
     key = ".".join([section, *rest[:1]])  # a place inside a list is left out: the list is shown whole
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {_clip(key)}; {_suggestion(key)}"
     expected = SECTIONS[section].model_fields[rest[0]].description if rest else "a section with its keys"
     if problem["type"] == "missing":
         return f"the key {key} is missing; expected {expected}."
@@ -111,14 +112,13 @@ def _sentence(problem: Any, values: Any) -> str:
     return f"{key} is {_show(found)}; expected {expected}."
 
 
-def _suggestion(key: str) -> str:
-    """Name the known key nearest to the unknown `key`: in its own section first, then in any."""
-    section, _, name = key.rpartition(".")
+def _suggestion(section: str | None = None, *, name: str) -> str:
+    """Name the known key nearest to the unknown key `name`: in its own section, or at the top, first; then in any."""
     own = list(SECTIONS[section].model_fields if section else SECTIONS)
     if near := difflib.get_close_matches(name, own, n=1):
-        return f"did you mean {'.'.join(filter(None, [section, near[0]]))}?"
-    homes = {name: home for home, model in SECTIONS.items() for name in model.model_fields}
-    if near := difflib.get_close_matches(name, homes, n=1):
+        return f"did you mean {section}.{near[0]}?" if section else f"did you mean {near[0]}?"
+    homes = {key: home for home, model in SECTIONS.items() for key in model.model_fields}
+    if near := difflib.get_close_matches(name.rpartition(".")[2], homes, n=1):
         return f"did you mean {homes[near[0]]}.{near[0]}?"
     return f"known {f'in {section}' if section else 'sections'} are {', '.join(own)}."
 
@@ -135,6 +135,7 @@ def _show(value: Any) -> str:
 
 
 def _clip(text: str) -> str:
+    text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

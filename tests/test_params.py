@@ -1,0 +1,197 @@
+"""params.yaml: what is right is read, and what is wrong is one sentence."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import UserError
+from pipeline.params import SECTIONS, load_params
+
+GOOD = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text: str | bytes):
+        path = tmp_path / "params.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_params(path)
+
+    return load
+
+
+def line(key: str) -> str:
+    """Return the line of params.yaml that sets the dotted `key`, without its comment."""
+    section, name = key.split(".")
+    lines = GOOD[GOOD.index(f"{section}:") :].splitlines()
+    return next(text for text in lines if text.strip().startswith(f"{name}:")).split("#")[0].rstrip()
+
+
+def with_line(key: str, new: str) -> str:
+    """Return params.yaml with the line of `key` replaced."""
+    head, section, tail = GOOD.partition(f"{key.split('.')[0]}:\n")
+    assert line(key) in tail
+    return head + section + tail.replace(line(key), new, 1)
+
+
+def with_value(key: str, value: str) -> str:
+    return with_line(key, f"  {key.split('.')[1]}: {value}")
+
+
+def refusal(load, text: str | bytes) -> str:
+    """Return the one sentence with which `text` is refused."""
+    with pytest.raises(UserError) as caught:
+        load(text)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert "params.yaml" in sentence
+    assert sentence.endswith((".", "?"))
+    assert len(sentence.removeprefix(str(Path(sentence.split(":")[0]).parent))) < 300
+    return sentence
+
+
+def test_repository_params_are_read(load):
+    params = load(GOOD)
+    assert params.train.hidden_sizes == (50,)
+    assert params.train.learning_rate == 0.1
+    assert params.preprocess.scaling == "minmax"
+    assert params.download.dataset == "mnist"
+    assert params.plot.dpi == 120
+
+
+def test_every_key_of_the_file_is_known_and_every_known_key_is_required(load):
+    for section, model in SECTIONS.items():
+        for name, field in model.model_fields.items():
+            assert field.is_required()
+            text = with_line(f"{section}.{name}", "")
+            if len(model.model_fields) == 1:
+                text = text.replace(f"{section}:", f"{section}: {{}}")
+            sentence = refusal(load, text)
+            assert f"the key {section}.{name} is missing; expected {field.description}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("train.learning_rate", "1e-3", 0.001),
+        ("train.learning_rate", "0.001", 0.001),
+        ("train.learning_rate", "1E+1", 10.0),
+        ("train.learning_rate", ".5", 0.5),
+        ("train.learning_rate", "2", 2.0),
+        ("train.weight_init_std", "1e-05", 1e-5),
+        ("train.hidden_sizes", "[]", ()),
+        ("train.hidden_sizes", "[100, 20]", (100, 20)),
+        ("train.seed", "4294967295", 2**32 - 1),
+        ("train.activation", '"relu"', "relu"),
+        ("download.dataset", "no", "no"),  # in YAML 1.1, false
+    ],
+)
+def test_values_are_read_as_dvc_reads_them(load, tmp_path, key, text, value):
+    from dvc.utils.serialize import load_yaml
+
+    section, name = key.split(".")
+    read = getattr(getattr(load(with_value(key, text)), section), name)
+    assert read == value
+    assert type(read) is type(value)
+    seen_by_dvc = load_yaml(str(tmp_path / "params.yaml"))[section][name]
+    assert (tuple(seen_by_dvc) if isinstance(seen_by_dvc, list) else seen_by_dvc) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "texts"),
+    [
+        ("train.learning_rate", "abc true 0 -1 0.0 .nan .inf -.inf 1e999 '0.1' [0.1] {a:1} null 2001-01-01 0x10 1e"),
+        ("train.iterations", "0 -1 1e4 50000.0 true '5' 1000000001 1_000 99999999999999999999 [1] null 1:30"),
+        ("train.batch_size", "0 1000001"),
+        ("train.hidden_sizes", "50 [0] [1.5] [true] [x] [[1]] [65537] null {50:1} [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]"),
+        ("train.activation", "Sigmoid gelu true 1 null [relu]"),
+        ("train.arithmetic", "float64 null"),
+        ("train.seed", "-1 4294967296 0.5"),
+        ("preprocess.scaling", "max no null"),
+        ("preprocess.validation_size", "0 -5 0.1"),
+        ("download.dataset", "5 true null '' [mnist]"),
+        ("plot.misclassified", "0 101"),
+        ("plot.dpi", "49 301"),
+    ],
+)
+def test_wrong_value_names_key_and_what_is_expected(load, key, texts):
+    section, name = key.split(".")
+    for text in texts.split():
+        sentence = refusal(load, with_value(key, text))
+        assert f": {key} is " in sentence
+        assert f"; expected {SECTIONS[section].model_fields[name].description}." in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        (with_line("train.learning_rate", "  lerning_rate: 0.1"), "unknown key train.lerning_rate; did you mean "
+         "train.learning_rate?"),
+        (GOOD.replace("train:", "trian:"), "unknown key trian; did you mean train?"),
+        (GOOD + "learning_rate: 1\n", "unknown key learning_rate; did you mean train.learning_rate?"),
+        (GOOD + "  scaling: none\n", "unknown key plot.scaling; did you mean preprocess.scaling?"),
+        (GOOD + "train.seed: 1\n", "unknown key train.seed; did you mean train?"),
+        (GOOD + "  x: none\n", "unknown key plot.x; known in plot are misclassified, dpi."),
+        (GOOD + "<<: {a: 1}\n", "unknown key <<; known sections are download, preprocess, train, plot."),
+    ],
+)  # fmt: skip
+def test_unknown_key_suggests_the_nearest(load, text, suggestion):
+    assert refusal(load, text).endswith(suggestion)
+
+
+def test_key_that_stands_twice_is_refused(load):
+    assert "the key seed stands twice" in refusal(load, with_value("train.seed", "1\n  seed: 2"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5",
+        "[]",
+        "train: 5",
+        "train: [a, b]",
+        "a: &a [1]\nb: *a",
+        "a: &a [x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)),
+        "a: !!python/object/apply:os.system [x]",
+        "[" * 60_000,
+        "{" * 60_000,
+        "? " * 30_000,
+        "- " * 30_000,
+        "".join(" " * i + "a:\n" for i in range(300)),
+        "a: 1\n" * 10_000,
+        "".join(f"{i}: 1\n" for i in range(9000)),
+        "x" * 70_000,
+        "9" * 60_000,
+        "\t- a",
+        "a\x00",
+        '"\\UFFFFFFFF"',
+        "%YAML " + "9" * 5000 + ".1\n---\na",
+        "a: 1\n---\nb: 1",
+        "? [a]\n: b",
+        b"\xff\xfe",
+        '"a\\nb": 1\n"a\\nb": 2',
+        'train: {"a\\nb": 1}',
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_hostile_files_are_one_sentence(load, text):
+    refusal(load, text)
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in [tmp_path / "absent.yaml", tmp_path]:
+        with pytest.raises(UserError, match=path.name):
+            load_params(path)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.integers(0, len(GOOD)), st.integers(0, 60), st.text(alphabet="abc09 .-:#[]{}&*!|>'\"%@`\n\t\\,?~", max_size=12)
+)
+def test_any_damage_is_read_or_refused(load, start, length, middle):
+    with contextlib.suppress(UserError):
+        load(GOOD[:start] + middle + GOOD[start + length :])

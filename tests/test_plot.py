@@ -1,0 +1,217 @@
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pipeline.files import load_arrays, save_arrays
+from pipeline.png import png_bytes, zlib_bytes
+from stages.plot import app
+
+FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "weights.png"]
+ARGUMENTS = ["history.csv", "confusion.csv", "mlp.npz", "misclassified.npz", "figures", "--params", "params.yaml"]
+REPOSITORY = Path(__file__).parent.parent
+PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """A folder, the current one, with what the stage reads: three classes of 4 × 5 images, seven neurons."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    names = np.array(["T-shirt/top", "Trouser", "Bag"])
+    Path("history.csv").write_text(
+        "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy\n"
+        "1,10,1.1,0.25,1.0,0.5\n2,20,0.5,0.75,0.6,0.625\n"
+    )
+    actual, predicted = rng.integers(0, 3, (2, 60))
+    pairs = zip(names[actual], names[predicted], strict=True)
+    Path("confusion.csv").write_text("actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
+    shape = np.array([4, 5])
+    save_arrays(Path("mlp.npz"), weights_1=rng.normal(size=(20, 7)), image_shape=shape, classes=names)
+    wrong = np.flatnonzero(actual != predicted)
+    save_arrays(
+        Path("misclassified.npz"),
+        images=rng.integers(0, 256, (len(wrong), 20), dtype=np.uint8),
+        actual=actual[wrong],
+        predicted=predicted[wrong],
+        probability=np.full(len(wrong), 0.75),
+        index=wrong,
+        image_shape=shape,
+        classes=names,
+    )
+    Path("params.yaml").write_text(PARAMS, encoding="utf-8")
+    return tmp_path
+
+
+def plot():
+    return CliRunner().invoke(app, ARGUMENTS)
+
+
+def contents():
+    return {path.name: path.read_bytes() for path in Path("figures").iterdir()}
+
+
+def change(path, **arrays):
+    save_arrays(Path(path), **{**load_arrays(Path(path)), **arrays})
+
+
+def header(png):
+    """Check every chunk of a PNG; return width, height and dots per inch."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, offset = {}, 8
+    while offset < len(png):
+        (length,) = struct.unpack_from(">I", png, offset)
+        kind, body = png[offset + 4 : offset + 8], png[offset + 8 : offset + 8 + length]
+        assert struct.unpack_from(">I", png, offset + 8 + length)[0] == zlib.crc32(kind + body)
+        chunks[kind], offset = body, offset + length + 12
+    assert list(chunks) == [b"IHDR", b"pHYs", b"PLTE", b"IDAT", b"IEND"]
+    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
+    assert len(zlib.decompress(chunks[b"IDAT"])) == height * (width + 1)
+    return width, height, round(struct.unpack(">I", chunks[b"pHYs"][:4])[0] * 0.0254)
+
+
+def test_draws_all_figures_and_nothing_else(inputs):
+    result = plot()
+    assert (result.exit_code, result.output) == (0, "")
+    assert sorted(contents()) == FIGURES
+    assert all(len(content) < 150_000 for content in contents().values())
+
+
+def test_dpi_is_the_resolution(inputs):
+    plot()
+    assert header(contents()["accuracy.png"]) == (900, 540, 120)
+    Path("params.yaml").write_text(PARAMS.replace("dpi: 120", "dpi: 60"), encoding="utf-8")
+    plot()
+    assert header(contents()["accuracy.png"]) == (450, 270, 60)
+    for content in contents().values():
+        header(content)
+
+
+def test_misclassified_is_the_number_of_images(inputs):
+    plot()
+    many = header(contents()["misclassified.png"])
+    Path("params.yaml").write_text(PARAMS.replace("misclassified: 25", "misclassified: 1"), encoding="utf-8")
+    plot()
+    assert header(contents()["misclassified.png"]) < many
+
+
+def test_same_bytes_whatever_the_user_has_set(inputs):
+    plot()
+    before = contents()
+    Path("matplotlibrc").write_text("font.family: serif\nfont.size: 20\nsavefig.dpi: 10\nfigure.facecolor: red\n")
+    environment = {**os.environ, "MPLBACKEND": "svg", "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-m", "stages.plot", *ARGUMENTS], env=environment, check=True)
+    assert contents() == before
+
+
+def test_no_mistakes_are_a_sentence(inputs):
+    mistakes = load_arrays(Path("misclassified.npz"))
+    rows = {name: mistakes[name][:0] for name in ("images", "actual", "predicted", "probability", "index")}
+    save_arrays(Path("misclassified.npz"), **{**mistakes, **rows})
+    assert plot().exit_code == 0
+    assert sorted(contents()) == FIGURES
+
+
+@pytest.mark.parametrize("neurons", [1, 10, 3000])
+def test_any_number_of_neurons(inputs, neurons):
+    change("mlp.npz", weights_1=np.zeros((20, neurons), np.float32))
+    assert plot().exit_code == 0
+
+
+def test_one_epoch_and_two_classes(inputs):
+    lines = Path("history.csv").read_text().splitlines()
+    Path("history.csv").write_text("\n".join(lines[:2]) + "\n")
+    change("mlp.npz", classes=np.array(["no", "yes"]))
+    Path("confusion.csv").write_text("actual,predicted\nno,yes\n")
+    assert plot().exit_code == 0
+
+
+@pytest.mark.parametrize("name", ARGUMENTS[:4] + ARGUMENTS[-1:])
+def test_a_missing_file_is_named(inputs, name):
+    Path(name).unlink()
+    result = plot()
+    assert result.exit_code == 1
+    assert result.output.startswith(f"error: {name}: ")
+    assert result.output.count("\n") == 1
+    assert not Path("figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("history.csv", "", "expected the columns epoch, iteration"),
+        ("history.csv", "epoch,loss\n1,2\n", "expected the columns epoch, iteration"),
+        ("history.csv", "{head}\n", "it has no rows"),
+        ("history.csv", "{head}\n1,2,3\n", "line 2 has 3 values, not 6"),
+        ("history.csv", "{head}\n1,2,3,4,5,six\n", "could not convert string to float: 'six'"),
+        ("history.csv", "{head}\n1,2,3,4,5,nan\n", "not all its numbers are finite"),
+        ("history.csv", "\xff", "can't decode"),
+        ("confusion.csv", "actual,predicted\nBag,Sandal\n", "the model knows no class 'Sandal'"),
+        ("mlp.npz", "<html>", "not an array file of this pipeline"),
+    ],
+)
+def test_a_malformed_file_is_a_sentence(inputs, name, content, sentence):
+    head = Path("history.csv").read_text().splitlines()[0]
+    Path(name).write_bytes(content.replace("{head}", head).encode("latin-1"))
+    result = plot()
+    assert result.exit_code == 1
+    assert result.output.startswith(f"error: {name}: ")
+    assert sentence in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "sentence"),
+    [
+        ("mlp.npz", {"weights_1": np.zeros(20)}, "its array weights_1 has shape (20,)"),
+        ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "weights_1 and image_shape do not belong together"),
+        ("mlp.npz", {"weights_1": np.full((20, 7), np.nan)}, "not all its weights are finite"),
+        ("mlp.npz", {"image_shape": np.array([20])}, "image_shape is [20], not a height and a width"),
+        ("misclassified.npz", {"actual": np.zeros(2, np.int64)}, "its arrays do not belong together"),
+        ("misclassified.npz", {"classes": np.array(["a"])}, "its arrays do not belong together"),
+        ("misclassified.npz", {"probability": np.array([""])}, "its array probability has shape (1,)"),
+    ],
+)
+def test_wrong_arrays_are_a_sentence(inputs, name, arrays, sentence):
+    change(name, **arrays)
+    result = plot()
+    assert result.exit_code == 1
+    assert result.output.startswith(f"error: {name}: ")
+    assert sentence in result.output
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=1), st.integers(1, 600)), min_size=1, max_size=40))
+def test_compression_is_undone_by_zlib(runs):
+    content = b"".join(byte * length for byte, length in runs)
+    assert zlib.decompress(zlib_bytes(content)) == content
+
+
+def test_every_length_of_a_run():
+    for length in range(1, 1100):
+        assert zlib.decompress(zlib_bytes(b"\x90" * length)) == b"\x90" * length
+
+
+def test_png_keeps_the_pixels():
+    from io import BytesIO
+
+    from PIL import Image
+
+    levels = np.array([0, 85, 170, 255], np.uint8)  # among the levels a palette has: kept exactly
+    pixels = levels[np.random.default_rng(0).integers(0, 4, (30, 40, 3))]
+    read = np.asarray(Image.open(BytesIO(png_bytes(pixels, 100))).convert("RGB"))
+    np.testing.assert_array_equal(read, pixels)
+
+
+def test_png_has_known_bytes():
+    """The same on every machine: a checksum stands for them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    digest = hashlib.sha256(png_bytes(pixels, 100)).hexdigest()
+    assert digest == "f8760b0bdfab6163faf1449ec6d2fa6b854ae69de543cfee7b5cdde0064944c0"

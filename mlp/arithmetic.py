@@ -1,0 +1,138 @@
+"""The arithmetic that the network is written over: `Exact`, the same bits on every machine, and `Float32`, faster.
+
+Floating-point addition depends on the order of the terms, and that order belongs to the BLAS, its threads and its
+vector instructions. `Exact` therefore adds only numbers whose sums need no rounding, and uses nothing else but the
+operations that IEEE 754 rounds correctly: + − × ÷, comparisons, and powers of two. The proof: docs/exact-arithmetic.md.
+"""
+
+import math
+
+import numpy as np
+
+OPERAND_BITS = 21  # of each factor of a matrix product: two have 42 bits, and 2¹¹ such products sum to 53
+INNER_BLOCK = 2048  # = 2¹¹ products at most in one sum
+SIGNIFICAND_BITS = 53  # of a float64
+SMALLEST_UNIT = -500  # exponent of the finest grid: the product of two units is then no denormal number
+LARGEST = 2.0**480  # above it, a sum of 2,048 products might overflow
+
+LOG2_E = 1.4426950408889634
+LN2_HIGH = float.fromhex("0x1.62e42fefa0000p-1")  # the first 36 bits of ln 2: times an integer below 2¹¹ it is exact
+LN2_LOW = float.fromhex("0x1.cf79abc9e3b3ap-40")  # ln 2 less that
+ROUND_TO_INTEGER = 1.5 * 2.0**52  # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
+
+
+class Exact:
+    """float64 in which every sum is exact, and so the same in any order."""
+
+    dtype = np.float64
+
+    def grid(self, x: np.ndarray, bits: int = OPERAND_BITS, out: np.ndarray | None = None) -> np.ndarray:
+        """Round `x` to multiples of a unit 2ᵏ: `bits` bits below the power of two above its largest element.
+
+        Raises:
+            FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
+        """
+        largest = max(x.max(initial=0.0), -x.min(initial=0.0))
+        if not largest < LARGEST:
+            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+        unit_exponent = max(math.frexp(largest)[1] - bits, SMALLEST_UNIT)
+        rounder = math.ldexp(ROUND_TO_INTEGER, unit_exponent)  # its last bit is worth one unit
+        rounded = np.add(x, rounder, out=out)
+        rounded -= rounder
+        return rounded
+
+    def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a b of two operands on grids, `(m, k)` and `(k, n)`; an inner dimension over 2,048 in blocks."""
+        inner = a.shape[1]
+        product = np.matmul(a[:, :INNER_BLOCK], b[:INNER_BLOCK], out=out)
+        for start in range(INNER_BLOCK, inner, INNER_BLOCK):
+            block = slice(start, start + INNER_BLOCK)
+            product += a[:, block] @ b[block]
+        return product
+
+    def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
+        """Return the sum over `axis` (kept, with length 1), rounded to a grid on which it is exact."""
+        terms = x.size if axis is None else x.shape[axis]
+        return self.grid(x, SIGNIFICAND_BITS - terms.bit_length()).sum(axis=axis, keepdims=axis is not None)
+
+    def exp(self, x: np.ndarray) -> np.ndarray:
+        """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.
+
+        x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6],
+        1 + 2 r O / (E − r O), with E and O polynomials in r²; its error is below 2⁻⁶¹.
+        """
+        x = np.clip(x, -708.0, 709.0)
+        shifted = x * LOG2_E
+        shifted += ROUND_TO_INTEGER  # its low bits are the integer k
+        k = shifted - ROUND_TO_INTEGER
+        x -= k * LN2_HIGH
+        k *= LN2_LOW
+        x -= k  # x is r from here on
+        square = x * x
+        even = square + 840.0
+        even *= square
+        even += 75600.0
+        even *= square
+        even += 665280.0
+        odd = square * 42.0
+        odd += 10080.0
+        odd *= square
+        odd += 332640.0
+        odd *= x
+        even -= odd
+        odd += odd
+        odd /= even
+        odd += 1.0
+        exponent = shifted.view(np.int64)
+        exponent <<= 52
+        odd.view(np.int64)[...] += exponent  # times 2ᵏ, exactly
+        return odd
+
+    def log(self, x: np.ndarray) -> np.ndarray:
+        """Return ln x, within 2 units in the last place, for finite x ≥ 2⁻¹⁰²².
+
+        x = 2ᵏ m with m between √½ and √2, and ln m = 2 artanh s, s = (m − 1) / (m + 1): artanh s = s + s³/3 + s⁵/5 + …
+        """
+        m, k = np.frexp(x)
+        low = m < math.sqrt(0.5)
+        m = np.where(low, 2.0 * m, m)
+        k = k - low.astype(np.float64)
+        m -= 1.0
+        s = m / (m + 2.0)
+        square = s * s
+        series = np.full_like(s, 1.0 / 23.0)
+        for odd in range(21, 1, -2):
+            series *= square
+            series += 1.0 / odd
+        # 2 s + 2 s³ (1/3 + s²/5 + …), written so that its largest term, m, is not rounded: 2 s = m − s m
+        tail = s * (m - 2.0 * square * series)
+        return k * LN2_HIGH + (m - (tail - k * LN2_LOW))
+
+
+class Float32:
+    """Plain float32: twice as many numbers to a vector register, and sums in the order of the machine's own BLAS."""
+
+    dtype = np.float32
+
+    def grid(self, x: np.ndarray, bits: int = 0, out: np.ndarray | None = None) -> np.ndarray:
+        """Return `x` itself."""
+        return x
+
+    def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a b."""
+        return np.matmul(a, b, out=out)
+
+    def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
+        """Return the sum over `axis` (kept, with length 1)."""
+        return x.sum(axis=axis, keepdims=axis is not None)
+
+    def exp(self, x: np.ndarray) -> np.ndarray:
+        """Return eˣ; above x = 88, where float32 would overflow, that of 88."""
+        return np.exp(np.minimum(x, np.float32(88.0)))
+
+    def log(self, x: np.ndarray) -> np.ndarray:
+        """Return ln x."""
+        return np.log(x)
+
+
+ARITHMETICS: dict[str, Exact | Float32] = {"exact": Exact(), "float32": Float32()}

@@ -1,0 +1,125 @@
+"""The layers of the network, each forward and backward side by side.
+
+Backward, `dy` stands for ∂loss/∂y, and so on. The first parameter of most functions is the arithmetic to compute in
+(see mlp.arithmetic). Operands of its `matmul` are on grids: in float32 that means nothing, in exact arithmetic it makes
+the product the same bits everywhere.
+"""
+
+import numpy as np
+
+from mlp.arithmetic import Exact, Float32
+
+Arithmetic = Exact | Float32
+
+
+def affine_forward(arithmetic: Arithmetic, X, W, b, scale=1.0):
+    """Return y = scale · X W + b, shape (batch, out), and what `affine_backward` needs.
+
+    Args:
+        arithmetic: to compute in.
+        X: (batch, in), on a grid.
+        W: (in, out), on a grid.
+        b: (out,).
+        scale: one number that X is to be multiplied by. The product is smaller than X, so it is multiplied instead.
+    """
+    y = arithmetic.matmul(X, W)
+    if scale != 1.0:
+        y *= scale
+    y += b
+    return y, (X, W, scale)
+
+
+def affine_backward(arithmetic: Arithmetic, dy, cache, with_dX=True, out=None):
+    """Return dX = scale · dy Wᵀ, dW = scale · Xᵀ dy and db = the sum of dy over the batch, by the chain rule.
+
+    ∂y_ij/∂X_ik = scale · W_kj, ∂y_ij/∂W_kj = scale · X_ik and ∂y_ij/∂b_j = 1; each gradient sums over what it is not
+    indexed by.
+
+    Args:
+        arithmetic: to compute in.
+        dy: (batch, out).
+        cache: what `affine_forward` returned.
+        with_dX: whether dX is wanted; the first layer's would be computed only to be thrown away. None if not.
+        out: (in, out), where dW is to be written, if given.
+    """
+    X, W, scale = cache
+    if scale != 1.0:
+        dy = scale * dy
+    dy = arithmetic.grid(dy)
+    dX = arithmetic.matmul(dy, W.T) if with_dX else None
+    dW = arithmetic.matmul(X.T, dy, out)
+    db = arithmetic.matmul(np.ones((1, len(dy)), dy.dtype), dy)[0]
+    if scale != 1.0:
+        db /= scale
+    return dX, dW, db
+
+
+def sigmoid(arithmetic: Arithmetic, x):
+    """Return 1 / (1 + e⁻ˣ), elementwise. e⁻ˣ does not overflow: the arithmetic's `exp` stops growing before."""
+    y = arithmetic.exp(-x)
+    y += 1.0
+    return np.divide(1.0, y, out=y)
+
+
+def sigmoid_gradient(y):
+    """Return dy/dx of y = sigmoid(x), from y: y (1 − y)."""
+    return y * (1.0 - y)
+
+
+def tanh(arithmetic: Arithmetic, x):
+    """Return the hyperbolic tangent of x, elementwise, as 2 sigmoid(2 x) − 1."""
+    return 2.0 * sigmoid(arithmetic, 2.0 * x) - 1.0
+
+
+def tanh_gradient(y):
+    """Return dy/dx of y = tanh(x), from y: 1 − y²."""
+    return 1.0 - y * y
+
+
+def relu(arithmetic: Arithmetic, x):
+    """Return x where it is positive, else 0."""
+    return np.maximum(x, 0.0)
+
+
+def relu_gradient(y):
+    """Return dy/dx of y = relu(x), from y: 1 where y is positive, else 0."""
+    return y > 0.0
+
+
+ACTIVATIONS = {
+    "sigmoid": (sigmoid, sigmoid_gradient),
+    "tanh": (tanh, tanh_gradient),
+    "relu": (relu, relu_gradient),
+}
+
+
+def softmax(arithmetic: Arithmetic, logits):
+    """Return e^logit / Σ e^logit over the classes, and its logarithm; shape (batch, classes) each.
+
+    Neither changes when a constant is taken from a row of logits. Less their largest, no exponential is above 1 and one
+    is exactly 1, so nothing overflows and the logarithm, logit − ln Σ e^logit, is finite without any epsilon.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    y = arithmetic.exp(shifted)
+    total = arithmetic.sum(y, axis=1)
+    y /= total
+    shifted -= arithmetic.log(total)
+    return y, shifted
+
+
+def one_hot(labels, classes: int):
+    """Return (n, classes) uint8: row i has a 1 in column `labels[i]` and 0 elsewhere. `labels` is (n,) integers."""
+    return (labels[:, np.newaxis] == np.arange(classes)).view(np.uint8)
+
+
+def cross_entropy(arithmetic: Arithmetic, log_y, labels) -> float:
+    """Return the mean over the batch of −Σ t ln y, with t the one-hot label.
+
+    Args:
+        arithmetic: to compute in.
+        log_y: (batch, classes), the logarithm of the softmax.
+        labels: (batch, classes) one-hot, or (batch,) class indices.
+    """
+    if labels.ndim == 1:
+        labels = one_hot(labels, log_y.shape[1])
+    return -float(arithmetic.sum(labels * log_y)) / len(labels)

@@ -1,0 +1,138 @@
+"""A multi-layer perceptron: affine layers with an activation between them, and softmax at the end."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from mlp.arithmetic import ARITHMETICS
+from mlp.layers import ACTIVATIONS, Arithmetic, affine_backward, affine_forward, softmax
+from mlp.random import normal_like
+
+CHUNK = 500  # images to a forward pass outside training: their activations stay in the processor's cache
+
+
+@dataclass
+class Network:
+    """The parameters, and all that is needed to apply them.
+
+    Attributes:
+        weights: of each layer, (in, out).
+        biases: of each layer, (out,).
+        activation: of the hidden layers: a name from `ACTIVATIONS`.
+        shift: taken from every byte of an image, a multiple of 1/256.
+        scale: what the difference is then multiplied by: the network's input is (byte − shift) · scale.
+        arithmetic: what to compute in: a name from `ARITHMETICS`.
+    """
+
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+    activation: str
+    shift: float
+    scale: float
+    arithmetic: str
+
+
+def init_network(
+    layer_sizes: list[int],
+    activation: str,
+    weight_init_std: float,
+    shift: float,
+    scale: float,
+    arithmetic: str,
+    source: np.random.PCG64,
+) -> Network:
+    """Return a network with almost normal random weights and zero biases; `layer_sizes` from input to output."""
+    dtype = ARITHMETICS[arithmetic].dtype
+    shapes = list(pairwise(layer_sizes))
+    return Network(
+        weights=[(weight_init_std * normal_like(source, shape)).astype(dtype) for shape in shapes],
+        biases=[np.zeros(n_out, dtype) for _, n_out in shapes],
+        activation=activation,
+        shift=shift,
+        scale=scale,
+        arithmetic=arithmetic,
+    )
+
+
+def widen(network: Network, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return byte − shift for `images`, (batch, features) uint8, in the arithmetic's type. It rounds nothing."""
+    dtype = ARITHMETICS[network.arithmetic].dtype
+    if out is None:
+        out = np.empty(images.shape, dtype)
+    if network.shift == 0.0:
+        np.copyto(out, images)
+    else:
+        np.subtract(images, dtype(network.shift), out=out)
+    return out
+
+
+def forward(network: Network, X: np.ndarray, weights: list[np.ndarray]):
+    """Return the logits, (batch, classes), and of each layer what `backward` needs.
+
+    Args:
+        network: whose biases, activation and scale are applied.
+        X: (batch, features), widened images.
+        weights: the network's, on grids (see `grid_weights`).
+    """
+    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
+    activate, _ = ACTIVATIONS[network.activation]
+    caches = []
+    h, scale = X, network.scale
+    for layer, (W, b) in enumerate(zip(weights, network.biases, strict=True)):
+        y, cache = affine_forward(arithmetic, h, W, b, scale)
+        caches.append(cache)
+        if layer < len(weights) - 1:
+            h, scale = arithmetic.grid(activate(arithmetic, y)), 1.0
+    return y, caches
+
+
+def backward(network: Network, dlogits: np.ndarray, caches: list, out: list[np.ndarray] | None = None):
+    """Return dW of each layer and db of each layer, by the chain rule from the last layer to the first.
+
+    Args:
+        network: that `forward` was called with.
+        dlogits: (batch, classes), the gradient of the loss with respect to the logits.
+        caches: what `forward` returned.
+        out: where each dW is to be written, if given.
+    """
+    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
+    _, gradient = ACTIVATIONS[network.activation]
+    dWs, dbs = [], []
+    dy = dlogits
+    for layer in reversed(range(len(caches))):
+        dh, dW, db = affine_backward(arithmetic, dy, caches[layer], layer > 0, out[layer] if out else None)
+        dWs.insert(0, dW)
+        dbs.insert(0, db)
+        if layer > 0:
+            h = caches[layer][0]  # this layer's input is the output of the activation before it
+            dy = dh * gradient(h)
+    return dWs, dbs
+
+
+def grid_weights(network: Network, out: list[np.ndarray] | None = None) -> list[np.ndarray]:
+    """Return the weights as operands: on grids."""
+    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
+    return [arithmetic.grid(W, out=out[layer] if out else None) for layer, W in enumerate(network.weights)]
+
+
+def logits(network: Network, images: np.ndarray) -> np.ndarray:
+    """Return the logits, (n, classes), of `images`, (n, features) uint8."""
+    weights = grid_weights(network)
+    chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+    return np.concatenate([forward(network, widen(network, chunk), weights)[0] for chunk in chunks])
+
+
+def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of each class, and its logarithm, for `images`, (n, features) uint8; (n, classes) each."""
+    return softmax(ARITHMETICS[network.arithmetic], logits(network, images))
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of images whose largest score, be it logit or probability, is that of the true class.
+
+    Args:
+        scores: (n, classes).
+        labels: (n, classes), one-hot.
+    """
+    return int(np.count_nonzero(scores.argmax(axis=1) == labels.argmax(axis=1))) / len(labels)

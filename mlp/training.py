@@ -1,0 +1,177 @@
+"""Mini-batch gradient descent."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp.arithmetic import ARITHMETICS
+from mlp.layers import cross_entropy, softmax
+from mlp.network import Network, accuracy, backward, forward, grid_weights, logits, widen
+from mlp.random import permutation
+
+
+# What is not finite is noticed and named; NumPy need not warn of it too.
+quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+class Split(NamedTuple):
+    """Images, (n, features) uint8, and their one-hot labels, (n, classes) uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Epoch(NamedTuple):
+    """How training stands after an epoch. `loss` is the mean of the losses of the epoch's mini-batches."""
+
+    epoch: int
+    iteration: int
+    loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+class DivergedError(Exception):
+    """A number of the network is no longer finite.
+
+    Attributes:
+        iteration: the training step, from 1.
+        layer: the first layer, from 1, with such a number in its weights or outputs; else the last.
+    """
+
+    def __init__(self, iteration: int, layer: int):
+        super().__init__(f"layer {layer} is no longer finite at step {iteration}")
+        self.iteration = iteration
+        self.layer = layer
+
+
+class Workspace:
+    """The large arrays of a training step, allocated once: a batch as bytes and widened, weights, and gradients."""
+
+    def __init__(self, network: Network, batch_size: int):
+        features = len(network.weights[0])
+        self.images = np.empty((batch_size, features), np.uint8)
+        self.X = np.empty((batch_size, features), network.weights[0].dtype)
+        self.weights = [np.empty_like(W) for W in network.weights]
+        self.gradients = [np.empty_like(W) for W in network.weights]
+
+
+@quiet
+def train_step(network: Network, images, labels, learning_rate: float, workspace: Workspace) -> float:
+    """Take one step of gradient descent on a mini-batch, changing `network`; return the loss before the step.
+
+    Args:
+        network: to train.
+        images: (batch, features) uint8.
+        labels: (batch, classes) uint8, one-hot.
+        learning_rate: how far to go down the gradient.
+        workspace: for batches of this size.
+
+    Raises:
+        FloatingPointError: a number is no longer finite.
+    """
+    arithmetic = ARITHMETICS[network.arithmetic]
+    X = widen(network, images, workspace.X)
+    y, caches = forward(network, X, grid_weights(network, workspace.weights))
+    y, log_y = softmax(arithmetic, y)
+    loss = cross_entropy(arithmetic, log_y, labels)
+    if not math.isfinite(loss):
+        raise FloatingPointError("the loss is not finite")
+
+    # ∂loss/∂logits = (y − t) / batch. The chain rule is linear, so the learning rate is applied here, to the smallest
+    # matrix there is, and what comes back are not the gradients but the steps.
+    dlogits = y - labels
+    dlogits *= learning_rate / len(images)
+    dWs, dbs = backward(network, dlogits, caches, workspace.gradients)
+    update(network, dWs, dbs)
+    return loss
+
+
+def update(network: Network, dWs: list[np.ndarray], dbs: list[np.ndarray]) -> None:
+    """Go the steps `dWs` and `dbs` downhill: W ← W − dW, b ← b − db."""
+    for W, dW in zip(network.weights, dWs, strict=True):
+        W -= dW
+    for b, db in zip(network.biases, dbs, strict=True):
+        b -= db
+
+
+def train(
+    network: Network,
+    training: Split,
+    validation: Split,
+    iterations: int,
+    batch_size: int,
+    learning_rate: float,
+    source: np.random.PCG64,
+) -> Iterator[Epoch]:
+    """Train `network` in place for `iterations` mini-batches; yield how it stands after each epoch.
+
+    An epoch passes once over the training images in a new random order; those left over when the batch size does not
+    divide their number have their chance in the next. The last epoch may be shorter.
+
+    Raises:
+        DivergedError: a number is no longer finite.
+    """
+    n = len(training.images)
+    batches = n // batch_size
+    workspace = Workspace(network, batch_size)
+    for epoch, done in enumerate(range(0, iterations, batches), 1):
+        order = permutation(source, n)
+        losses = []
+        for batch in range(min(batches, iterations - done)):
+            rows = order[batch * batch_size : (batch + 1) * batch_size]
+            # mode="clip" lets NumPy write straight into `out`; no row is out of range
+            images = np.take(training.images, rows, axis=0, out=workspace.images, mode="clip")
+            try:
+                losses.append(train_step(network, images, training.labels[rows], learning_rate, workspace))
+            except FloatingPointError:
+                raise DivergedError(done + batch + 1, failing_layer(network, images)) from None
+        iteration = done + len(losses)
+        try:
+            yield evaluate_epoch(network, training, validation, epoch, iteration, math.fsum(losses) / len(losses))
+        except FloatingPointError:
+            raise DivergedError(iteration, failing_layer(network, validation.images)) from None
+
+
+@quiet
+def evaluate_epoch(
+    network: Network, training: Split, validation: Split, epoch: int, iteration: int, loss: float
+) -> Epoch:
+    """Return the record of an epoch: what it is given, and the network's accuracy and loss as it is now.
+
+    Raises:
+        FloatingPointError: a number is no longer finite.
+    """
+    scores = logits(network, validation.images)
+    arithmetic = ARITHMETICS[network.arithmetic]
+    validation_loss = cross_entropy(arithmetic, softmax(arithmetic, scores)[1], validation.labels)
+    if not math.isfinite(validation_loss):
+        raise FloatingPointError("the loss is not finite")
+    return Epoch(
+        epoch=epoch,
+        iteration=iteration,
+        loss=loss,
+        train_accuracy=accuracy(logits(network, training.images), training.labels),
+        validation_loss=validation_loss,
+        validation_accuracy=accuracy(scores, validation.labels),
+    )
+
+
+@quiet
+def failing_layer(network: Network, images: np.ndarray) -> int:
+    """Return the first layer, from 1, whose weights or outputs for `images` are not finite; else the last."""
+    X = widen(network, images)
+    layers = range(1, len(network.weights) + 1)
+    for layer in layers:
+        front = replace(network, weights=network.weights[:layer], biases=network.biases[:layer])
+        try:
+            y, _ = forward(front, X, grid_weights(front))
+        except FloatingPointError:
+            return layer
+        if not np.isfinite(y).all():
+            return layer
+    return layers[-1]

@@ -109,7 +109,6 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     shape = tuple(int(length) for length in header[2].split(b",") if length.strip())
     if math.prod(shape) * dtype.itemsize != len(content) - header.end():
         raise ValueError(f"{entry.filename} has another length than its shape {shape} asks for")
-    array = np.ndarray(shape, dtype, content, header.end())
     if dtype.kind == "U":
-        array.tolist()  # ValueError where a number is no character
-    return array
+        content[header.end() :].decode("utf-32-le")  # ValueError where a number is no character
+    return np.ndarray(shape, dtype, content, header.end())

@@ -12,7 +12,6 @@ from mlp.layers import cross_entropy, softmax
 from mlp.network import Network, accuracy, backward, forward, grid_weights, logits, widen
 from mlp.random import permutation
 
-
 # What is not finite is noticed and named; NumPy need not warn of it too.
 quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 

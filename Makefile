@@ -1,0 +1,38 @@
+# `make` alone lists what there is. Everything is installed into .venv/, nothing outside it.
+
+PYTHON ?= python3
+RUN = .venv/bin/python -m
+
+.PHONY: help repro test lint requirements setup
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+repro: setup ## run the pipeline, or what has changed of it, and show its metrics
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro
+	@$(RUN) dvc metrics show
+
+test: setup ## run the tests
+	@$(RUN) pytest -q -n auto
+
+lint: setup ## check the code's style
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+
+requirements: setup ## compile requirements.in into requirements.txt: pinned, with hashes, for every platform
+	@$(RUN) pip install --quiet uv
+	@$(RUN) uv pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
+		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
+
+# .venv/.installed is a copy of the requirements that were installed last. The import fails where the virtual
+# environment's Python has gone, is too old, or has become another version under its feet.
+setup: ## make .venv, if it is missing or is not what requirements.txt says
+	@if ! { cmp -s requirements.txt .venv/.installed && \
+		.venv/bin/python -c 'import sys, yaml; sys.exit(sys.version_info < (3, 11))'; } 2>/dev/null; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+			echo 'error: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=python3.13' >&2; exit 1; }; \
+		echo 'Installing the requirements into .venv (a minute, once) ...' && \
+		$(PYTHON) -m venv --clear .venv && \
+		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt && \
+		cp requirements.txt .venv/.installed; \
+	fi

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -60,6 +61,8 @@ def changed_params(values: dict[str, object]) -> dict:
 class Project:
     """A copy of this repository, in Git and DVC, that takes its data from the sample."""
 
+    small: ClassVar = {"preprocess.validation_size": 100, "train.iterations": 200, "train.learning_rate": 1.0}
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.environment = os.environ | {
@@ -69,7 +72,6 @@ class Project:
             "DVC_GLOBAL_CONFIG_DIR": str(folder.parent / "config"),
             "DVC_SYSTEM_CONFIG_DIR": str(folder.parent / "config"),
             "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -87,9 +89,6 @@ class Project:
         (self.folder / "params.yaml").write_text(text, encoding="utf-8")
 
 
-SMALL = {"preprocess.validation_size": 100, "train.iterations": 200, "train.learning_rate": 1.0}
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A small pipeline ready for `dvc repro`: nothing has run, the data are a folder away."""
@@ -100,7 +99,7 @@ def project(tmp_path: Path) -> Project:
         if name and not made and (ROOT / name).is_file():
             (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, project.folder / name)
-    project.set_params(SMALL)
+    project.set_params(project.small)
     (project.folder / "datasets.yaml").write_text(yaml.safe_dump(sample_datasets()), encoding="utf-8")
 
     identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]

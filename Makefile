@@ -3,10 +3,10 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test lint requirements setup
+.PHONY: help repro test verify verify-portable bench lint requirements setup
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: setup ## run the pipeline, or what has changed of it, and show its metrics
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro
@@ -15,12 +15,17 @@ repro: setup ## run the pipeline, or what has changed of it, and show its metric
 test: setup ## run the tests
 	@$(RUN) pytest -q -n auto
 
+verify: setup ## run all stages anew in a clone, and compare each output with dvc.lock
+	@$(RUN) verification.lock
+
+verify-portable: setup ## train under other threads, processors, Pythons and NumPys, and compare the bits
+	@$(RUN) verification.portable
+
 lint: setup ## check the code's style
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 
 requirements: setup ## compile requirements.in into requirements.txt: pinned, with hashes, for every platform
-	@$(RUN) pip install --quiet uv
 	@$(RUN) uv pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
 		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
 

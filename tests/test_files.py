@@ -19,8 +19,14 @@ from pipeline.files import load_arrays, save_arrays, write_json, write_text
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
-dtypes = st.sampled_from(["u1", "<i8", "<f4", "<f8", "?", "<U3"])
-any_array = dtypes.flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=5)))
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
+any_array = st.sampled_from(["u1", "<i8", "<f4", "<f8", "?", "<U3"]).flatmap(
+    lambda dtype: arrays(
+        dtype,
+        array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=5),
+        elements=texts if dtype == "<U3" else None,
+    )
+)
 any_arrays = st.dictionaries(st.text("abcdefgh_0", min_size=1, max_size=6), any_array, max_size=4)
 
 GOOD = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "scale": np.float64(0.1), "names": np.array(["a", "bc"])}

@@ -8,6 +8,7 @@ the product the same bits everywhere.
 import numpy as np
 
 from mlp.arithmetic import Exact, Float32
+from mlp.one_hot import one_hot
 
 Arithmetic = Exact | Float32
 
@@ -105,11 +106,6 @@ def softmax(arithmetic: Arithmetic, logits):
     y /= total
     shifted -= arithmetic.log(total)
     return y, shifted
-
-
-def one_hot(labels, classes: int):
-    """Return (n, classes) uint8: row i has a 1 in column `labels[i]` and 0 elsewhere. `labels` is (n,) integers."""
-    return (labels[:, np.newaxis] == np.arange(classes)).view(np.uint8)
 
 
 def cross_entropy(arithmetic: Arithmetic, log_y, labels) -> float:

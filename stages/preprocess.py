@@ -31,7 +31,7 @@ def preprocess(
     """
     import numpy as np
 
-    from mlp.layers import one_hot
+    from mlp.one_hot import one_hot
     from mlp.random import permutation
     from pipeline.files import save_arrays
     from pipeline.idx import check_counts, read_images, read_labels

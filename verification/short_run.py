@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp.layers import one_hot
+from mlp.one_hot import one_hot
 from mlp.network import init_network, predict
 from mlp.training import Split, train
 

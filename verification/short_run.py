@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp.one_hot import one_hot
 from mlp.network import init_network, predict
+from mlp.one_hot import one_hot
 from mlp.training import Split, train
 
 SAMPLE = Path(__file__).parent.parent / "tests" / "sample"

@@ -32,7 +32,8 @@ class Exact:
         Raises:
             FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
         """
-        largest = max(x.max(initial=0.0), -x.min(initial=0.0))
+        # the ufuncs themselves, here and below: x.max() costs as much again in getting to them
+        largest = max(np.maximum.reduce(x, None, initial=0.0), -np.minimum.reduce(x, None, initial=0.0))
         if not largest < LARGEST:
             raise FloatingPointError("a value is not finite or has grown beyond all bounds")
         unit_exponent = max(math.frexp(largest)[1] - bits, SMALLEST_UNIT)
@@ -53,7 +54,7 @@ class Exact:
     def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
         """Return the sum over `axis` (kept, with length 1), rounded to a grid on which it is exact."""
         terms = x.size if axis is None else x.shape[axis]
-        return self.grid(x, SIGNIFICAND_BITS - terms.bit_length()).sum(axis=axis, keepdims=axis is not None)
+        return np.add.reduce(self.grid(x, SIGNIFICAND_BITS - terms.bit_length()), axis, keepdims=axis is not None)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.
@@ -61,7 +62,8 @@ class Exact:
         x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6],
         1 + 2 r O / (E − r O), with E and O polynomials in r²; its error is below 2⁻⁶¹.
         """
-        x = np.clip(x, -708.0, 709.0)
+        x = np.maximum(x, -708.0)
+        np.minimum(x, 709.0, out=x)
         shifted = x * LOG2_E
         shifted += ROUND_TO_INTEGER  # its low bits are the integer k
         k = shifted - ROUND_TO_INTEGER
@@ -124,7 +126,7 @@ class Float32:
 
     def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
         """Return the sum over `axis` (kept, with length 1)."""
-        return x.sum(axis=axis, keepdims=axis is not None)
+        return np.add.reduce(x, axis, keepdims=axis is not None)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ; above x = 88, where float32 would overflow, that of 88."""

@@ -94,22 +94,39 @@ ACTIVATIONS = {
 }
 
 
-def softmax(arithmetic: Arithmetic, logits):
-    """Return e^logit / Σ e^logit over the classes, and its logarithm; shape (batch, classes) each.
+def softmax_parts(arithmetic: Arithmetic, logits):
+    """Return y = e^logit / Σ e^logit over the classes, and of ln y = shifted − ln total the two parts.
 
     Neither changes when a constant is taken from a row of logits. Less their largest, no exponential is above 1 and one
-    is exactly 1, so nothing overflows and the logarithm, logit − ln Σ e^logit, is finite without any epsilon.
+    is exactly 1, so nothing overflows, and ln y is finite without any epsilon.
+
+    Args:
+        arithmetic: to compute in.
+        logits: (batch, classes).
+
+    Returns:
+        y and shifted, (batch, classes), and total, (batch, 1).
     """
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = logits - np.maximum.reduce(logits, 1, keepdims=True)
     y = arithmetic.exp(shifted)
     total = arithmetic.sum(y, axis=1)
     y /= total
-    shifted -= arithmetic.log(total)
-    return y, shifted
+    return y, shifted, total
+
+
+def softmax(arithmetic: Arithmetic, logits):
+    """Return y = e^logit / Σ e^logit over the classes, and ln y; (batch, classes) each, as `logits` is."""
+    y, shifted, total = softmax_parts(arithmetic, logits)
+    return y, shifted - arithmetic.log(total)
+
+
+def of_true_class(values, labels):
+    """Return of each row of `values`, (batch, classes), the one where its one-hot label has the 1; shape (batch,)."""
+    return values[labels.view(np.bool_)]
 
 
 def cross_entropy(arithmetic: Arithmetic, log_y, labels) -> float:
-    """Return the mean over the batch of −Σ t ln y, with t the one-hot label.
+    """Return the mean over the batch of −Σ t ln y, with t the one-hot label: of −ln y of the true class.
 
     Args:
         arithmetic: to compute in.
@@ -118,4 +135,9 @@ def cross_entropy(arithmetic: Arithmetic, log_y, labels) -> float:
     """
     if labels.ndim == 1:
         labels = one_hot(labels, log_y.shape[1])
-    return -float(arithmetic.sum(labels * log_y)) / len(labels)
+    return mean(arithmetic, -of_true_class(log_y, labels))
+
+
+def mean(arithmetic: Arithmetic, x) -> float:
+    """Return the mean of x, (n,)."""
+    return float(arithmetic.sum(x)) / len(x)

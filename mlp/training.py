@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.arithmetic import ARITHMETICS
-from mlp.layers import cross_entropy, softmax
+from mlp.layers import cross_entropy, mean, of_true_class, softmax, softmax_parts
 from mlp.network import Network, accuracy, backward, forward, grid_weights, logits, widen
 from mlp.random import permutation
 
@@ -57,11 +57,13 @@ class Workspace:
         self.X = np.empty((batch_size, features), network.weights[0].dtype)
         self.weights = [np.empty_like(W) for W in network.weights]
         self.gradients = [np.empty_like(W) for W in network.weights]
+        # When the first layer's gradient is formed, its gridded weights have served: no input's gradient needs them.
+        self.gradients[0] = self.weights[0]
 
 
 @quiet
-def train_step(network: Network, images, labels, learning_rate: float, workspace: Workspace) -> float:
-    """Take one step of gradient descent on a mini-batch, changing `network`; return the loss before the step.
+def train_step(network: Network, images, labels, learning_rate: float, workspace: Workspace):
+    """Take one step of gradient descent on a mini-batch, changing `network`.
 
     Args:
         network: to train.
@@ -70,15 +72,18 @@ def train_step(network: Network, images, labels, learning_rate: float, workspace
         learning_rate: how far to go down the gradient.
         workspace: for batches of this size.
 
+    Returns:
+        The two parts of each image's loss before the step, ln total − shifted, (batch,) each: see `softmax_parts`. The
+        logarithm is left to the caller: one of all images of an epoch costs a tenth of one of every batch.
+
     Raises:
         FloatingPointError: a number is no longer finite.
     """
     arithmetic = ARITHMETICS[network.arithmetic]
     X = widen(network, images, workspace.X)
     y, caches = forward(network, X, grid_weights(network, workspace.weights))
-    y, log_y = softmax(arithmetic, y)
-    loss = cross_entropy(arithmetic, log_y, labels)
-    if not math.isfinite(loss):
+    y, shifted, total = softmax_parts(arithmetic, y)
+    if not np.isfinite(total).all():
         raise FloatingPointError("the loss is not finite")
 
     # ∂loss/∂logits = (y − t) / batch. The chain rule is linear, so the learning rate is applied here, to the smallest
@@ -87,7 +92,7 @@ def train_step(network: Network, images, labels, learning_rate: float, workspace
     dlogits *= learning_rate / len(images)
     dWs, dbs = backward(network, dlogits, caches, workspace.gradients)
     update(network, dWs, dbs)
-    return loss
+    return total[:, 0], of_true_class(shifted, labels)
 
 
 def update(network: Network, dWs: list[np.ndarray], dbs: list[np.ndarray]) -> None:
@@ -115,23 +120,28 @@ def train(
     Raises:
         DivergedError: a number is no longer finite.
     """
+    arithmetic = ARITHMETICS[network.arithmetic]
     n = len(training.images)
     batches = n // batch_size
     workspace = Workspace(network, batch_size)
     for epoch, done in enumerate(range(0, iterations, batches), 1):
         order = permutation(source, n)
-        losses = []
-        for batch in range(min(batches, iterations - done)):
+        steps = min(batches, iterations - done)
+        total, shifted = np.empty((2, steps, batch_size), network.weights[0].dtype)
+        for batch in range(steps):
             rows = order[batch * batch_size : (batch + 1) * batch_size]
             # mode="clip" lets NumPy write straight into `out`; no row is out of range
             images = np.take(training.images, rows, axis=0, out=workspace.images, mode="clip")
             try:
-                losses.append(train_step(network, images, training.labels[rows], learning_rate, workspace))
+                total[batch], shifted[batch] = train_step(
+                    network, images, training.labels[rows], learning_rate, workspace
+                )
             except FloatingPointError:
                 raise DivergedError(done + batch + 1, failing_layer(network, images)) from None
-        iteration = done + len(losses)
+        iteration = done + steps
+        loss = mean(arithmetic, (arithmetic.log(total) - shifted).ravel())
         try:
-            yield evaluate_epoch(network, training, validation, epoch, iteration, math.fsum(losses) / len(losses))
+            yield evaluate_epoch(network, training, validation, epoch, iteration, loss)
         except FloatingPointError:
             raise DivergedError(iteration, failing_layer(network, validation.images)) from None
 

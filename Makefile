@@ -39,5 +39,6 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says
 		echo 'Installing the requirements into .venv (a minute, once) ...' && \
 		$(PYTHON) -m venv --clear .venv && \
 		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt && \
+		$(RUN) pipeline.plots_page && \
 		cp requirements.txt .venv/.installed; \
 	fi

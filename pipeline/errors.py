@@ -28,3 +28,9 @@ def one_sentence_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         raise typer.Exit(1)
 
     return wrapped
+
+
+def clip(text: str) -> str:
+    """Make a text from a file fit for a sentence: one line, and not a long one."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= 80 else text[:77] + "..."

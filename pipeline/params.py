@@ -1,16 +1,13 @@
 """The knobs of `params.yaml`: their types and ranges, in one place."""
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UserError
-
-MAX_BYTES = 65_536  # YAML is slow to parse: a much longer file would take minutes
+from pipeline.errors import UserError, clip
+from pipeline.plain_yaml import load_plain_yaml
 
 
 def _whole(low: int, high: int) -> Any:
@@ -87,7 +84,7 @@ def load_params(path: Path) -> Params:
         UserError: the file is missing or is not plain YAML, or a key is unknown, missing, of the wrong type or out
             of range. The sentence names the key, what was found and what is expected.
     """
-    values = _read_yaml(path)
+    values = load_plain_yaml(path)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -102,7 +99,7 @@ def _sentence(problem: Any, values: Any) -> str:
         return f"expected the sections {', '.join(SECTIONS)}, found {_show(values)}."
     if problem["type"] == "extra_forbidden":
         *section, name = problem["loc"]
-        return f"unknown key {_clip('.'.join(problem['loc']))}; {_suggestion(*section, name=name)}"
+        return f"unknown key {clip('.'.join(problem['loc']))}; {_suggestion(*section, name=name)}"
     section, *rest = problem["loc"]
     key = ".".join([section, *rest[:1]])  # a place inside a list is left out: the list is shown whole
     expected = SECTIONS[section].model_fields[rest[0]].description if rest else "a section with its keys"
@@ -128,77 +125,7 @@ def _show(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, tuple):
-        return _clip(f"[{', '.join(_show(item) for item in value[:20])}]")
+        return clip(f"[{', '.join(_show(item) for item in value[:20])}]")
     if isinstance(value, str):
-        return f"the text {_clip(repr(value))}"
+        return f"the text {clip(repr(value))}"
     return "empty" if value is None else str(value).lower()
-
-
-def _clip(text: str) -> str:
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-class _Composer(yaml.SafeLoader):
-    """Parses YAML; refuses anchors, aliases and tags, which parameters have no use for and attacks have."""
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        event = self.peek_event()
-        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem="anchors, aliases and tags are not read", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def _read_yaml(path: Path) -> Any:
-    """Parse the file into dicts, tuples and scalars.
-
-    Raises:
-        UserError: the file is missing, too long, not UTF-8, or not plain YAML.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{path}: longer than {MAX_BYTES} bytes, so not a parameter file.")
-        node = yaml.compose(content.decode(), Loader=_Composer)
-        return None if node is None else _value(node)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    except RecursionError:
-        raise UserError(f"{path}: nested too deeply.") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}: not plain YAML{line}: {_clip(error.problem or 'unreadable')}.") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets chr() and int() fail on odd escapes
-        raise UserError(f"{path}: not plain YAML: {_clip(' '.join(str(error).split()))}.") from None
-
-
-def _value(node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        # A style is a kind of quotation mark
-        return _plain_scalar(node.value) if node.style is None else node.value
-    if isinstance(node, yaml.SequenceNode):
-        return tuple(_value(item) for item in node.value)
-    values: dict[str, Any] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(problem="a key that is not a name", problem_mark=key.start_mark)
-        if key.value in values:
-            raise yaml.MarkedYAMLError(problem=f"the key {_clip(key.value)} stands twice", problem_mark=key.start_mark)
-        values[key.value] = _value(value)
-    return values
-
-
-def _plain_scalar(text: str) -> Any:
-    """Read an unquoted scalar as DVC does, by YAML 1.2; PyYAML's own 1.1 takes `1e-3` for text and `on` for true."""
-    if text in ("", "~", "null", "Null", "NULL"):
-        return None
-    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
-        return text.lower() == "true"
-    if re.fullmatch(r"[-+]?[0-9]{1,18}", text):
-        return int(text)
-    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", text):
-        return float(text)
-    return text

@@ -24,11 +24,10 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import yaml
-
 from pipeline.console import progress
-from pipeline.errors import UserError
+from pipeline.errors import UserError, clip
 from pipeline.files import written_whole
+from pipeline.plain_yaml import load_plain_yaml
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
@@ -295,15 +294,15 @@ def parse_mirror(text: str, base: Path = Path(), insecure: bool = False) -> WebF
         address = urlsplit(text)
         scheme, host = address.scheme.lower(), address.hostname
     except ValueError:
-        raise UserError(f"the mirror {text!r} is not an address.") from None
+        raise UserError(f"the mirror {clip(text)!r} is not an address.") from None
     if scheme == "file":
         if host not in (None, "localhost"):
-            raise UserError(f"the mirror {text!r} is on another machine; expected file:///folder.")
+            raise UserError(f"the mirror {clip(text)!r} is on another machine; expected file:///folder.")
         return DiskFolder(Path(url2pathname(address.path)))
     if scheme == "http" and not insecure:
-        raise UserError(f"the mirror {text!r} is not secure; use https://, or name it with --mirror.")
+        raise UserError(f"the mirror {clip(text)!r} is not secure; use https://, or name it with --mirror.")
     if scheme not in ("http", "https") or not host:
-        raise UserError(f"the mirror {text!r} is not a folder, a file:// address or an https:// address.")
+        raise UserError(f"the mirror {clip(text)!r} is not a folder, a file:// address or an https:// address.")
     return WebFolder(text)
 
 
@@ -326,19 +325,11 @@ def load_dataset(path: Path, name: str) -> Dataset:
     Raises:
         UserError: the file cannot be read, has no such entry, or the entry is not as the file's head describes it.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or 'not text'}).") from None
+    entries = load_plain_yaml(path)
     if not isinstance(entries, dict):
-        raise UserError(f"{path}: expected datasets by name, found {type(entries).__name__}.")
+        raise UserError(f"{path}: expected datasets by name.")
     if name not in entries:
-        known = ", ".join(map(str, entries))
-        raise UserError(f"{path} has no dataset {name!r};{_nearest(name, entries)} it has {known}.")
+        raise UserError(f"{path} has no dataset {name!r};{_nearest(name, entries)} it has {clip(', '.join(entries))}.")
     try:
         return _dataset(name, entries[name], path.parent)
     except ValueError as error:
@@ -349,17 +340,15 @@ def _dataset(name: str, entry: Any, base: Path) -> Dataset:
     """Check an entry. A ValueError's text goes on where the sentence's place, the dataset's name, ends."""
     entry = _mapping(entry, "", ["classes", "mirrors", "files"])
     classes = entry["classes"]
-    if not isinstance(classes, list) or not 2 <= len(classes) <= 256 or not all(_is_text(item) for item in classes):
+    if not isinstance(classes, tuple) or not 2 <= len(classes) <= 256 or not all(_is_text(item) for item in classes):
         raise ValueError('.classes: expected a list of 2 to 256 names as text, such as ["0", "1"].')
     if len(set(classes)) < len(classes):
         raise ValueError(".classes: a name stands there twice.")
-    if not isinstance(entry["mirrors"], list) or not entry["mirrors"]:
+    if not isinstance(entry["mirrors"], tuple) or not entry["mirrors"]:
         raise ValueError(".mirrors: expected a list of one mirror or more.")
     mirrors = tuple(_mirror(item, f".mirrors[{index}]", base) for index, item in enumerate(entry["mirrors"]))
     files = _mapping(entry["files"], ".files", list(SAVED_AS))
-    return Dataset(
-        name, tuple(classes), mirrors, tuple(_file(role, files[role], f".files.{role}") for role in SAVED_AS)
-    )
+    return Dataset(name, classes, mirrors, tuple(_file(role, files[role], f".files.{role}") for role in SAVED_AS))
 
 
 def _mirror(item: Any, place: str, base: Path) -> Source:
@@ -400,7 +389,7 @@ def _mapping(value: Any, place: str, required: list[str], optional: list[str] | 
         raise ValueError(f"{place}: expected the keys {', '.join(keys)}.")
     for key in value:
         if key not in keys:
-            raise ValueError(f"{place}: unknown key {key!r};{_nearest(str(key), keys)} known are {', '.join(keys)}.")
+            raise ValueError(f"{place}: unknown key {clip(key)!r};{_nearest(key, keys)} known are {', '.join(keys)}.")
     for key in required:
         if key not in value:
             raise ValueError(f"{place}: the key {key!r} is missing.")
@@ -408,7 +397,7 @@ def _mapping(value: Any, place: str, required: list[str], optional: list[str] | 
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def _nearest(name: str, names: Any) -> str:

@@ -677,4 +677,4 @@ def test_stage_ends_bad_input_with_a_sentence(tmp_path, raw, options, dataset, s
 
 def test_stage_without_datasets_file(tmp_path, raw):
     result = run(tmp_path, raw, tmp_path / "gone.yaml")
-    assert (result.exit_code, result.stderr) == (1, f"error: {tmp_path / 'gone.yaml'}: no such file.\n")
+    assert (result.exit_code, result.stderr) == (1, f"error: {tmp_path / 'gone.yaml'}: No such file or directory.\n")

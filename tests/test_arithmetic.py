@@ -1,0 +1,393 @@
+"""Exact arithmetic: its sums and products against rational numbers, its functions against 60 digits."""
+
+import math
+from decimal import Context, Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlp.arithmetic import ARITHMETICS, INNER_BLOCK, LARGEST, OPERAND_BITS, SMALLEST_UNIT, Exact
+from mlp.network import init_network, predict
+from tests.networks import digits, step
+
+exact = Exact()
+unhurried = settings(deadline=None, max_examples=60)
+
+DENORMAL = 5e-324
+seeds = st.integers(0, 2**32 - 1)
+magnitudes = st.sampled_from([1e-300, 1e-160, 1e-151, 1e-140, 1e-20, 1e-3, 1.0, 7.0, 255.0, 1e10, 1e100, 1e140])
+
+
+def random_matrix(seed: int, shape: tuple[int, ...], magnitude: float) -> np.ndarray:
+    """Return numbers of many sizes and both signs up to `magnitude`, with zeros and denormal numbers among them."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, shape) * magnitude
+    x *= rng.choice([1.0, 1.0, 0.5, 2.0**-10, 2.0**-20, 2.0**-25], shape)
+    x[rng.random(shape) < 0.1] = 0.0
+    x[rng.random(shape) < 0.05] = DENORMAL
+    return x
+
+
+matrices = st.builds(
+    random_matrix, seeds, st.tuples(st.integers(1, 6), st.integers(1, 40)), magnitudes | st.floats(1e-300, 1e140)
+)
+
+
+def unit_of(x: np.ndarray, bits: int) -> Fraction:
+    """Return the unit of the grid that is to hold `x`, from its definition."""
+    largest = Fraction(float(np.abs(x).max()))
+    exponent = SMALLEST_UNIT
+    while largest >= Fraction(2) ** (exponent + bits):
+        exponent += 1
+    return Fraction(2) ** exponent
+
+
+def fractions(x: np.ndarray) -> np.ndarray:
+    return np.array([Fraction(value) for value in x.ravel().tolist()], object).reshape(x.shape)
+
+
+def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
+    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+
+
+# Grids
+
+
+@unhurried
+@given(matrices, st.integers(1, 51))
+def test_grid_has_multiples_of_its_unit_no_further_than_half_a_unit(x, bits):
+    unit = unit_of(x, bits)
+    rounded = fractions(exact.grid(x, bits))
+    assert all((value / unit).denominator == 1 for value in rounded.ravel())
+    assert all(abs(value) <= unit * 2**bits for value in rounded.ravel())
+    assert all(abs(error) <= unit / 2 for error in (rounded - fractions(x)).ravel())
+
+
+@unhurried
+@given(matrices)
+def test_operands_have_21_bits(x):
+    assert same_bits(exact.grid(x), exact.grid(x, 21))
+
+
+@unhurried
+@given(matrices, st.integers(1, 51))
+def test_grid_leaves_alone_what_is_on_it(x, bits):
+    once = exact.grid(x, bits)
+    if unit_of(once, bits) == unit_of(x, bits):
+        np.testing.assert_array_equal(exact.grid(once, bits), once)
+    else:  # the largest was rounded up to the next power of two, which has a coarser grid, but that is the end of it
+        twice = exact.grid(once, bits)
+        np.testing.assert_array_equal(exact.grid(twice, bits), twice)
+
+
+@unhurried
+@given(matrices)
+def test_grid_leaves_its_argument_alone_unless_it_is_out(x):
+    before = x.copy()
+    rounded = exact.grid(x)
+    assert same_bits(x, before)
+    out = np.empty_like(x)
+    assert exact.grid(x, out=out) is out
+    assert same_bits(out, rounded)
+    assert exact.grid(x, out=x) is x
+    assert same_bits(x, rounded)
+
+
+@pytest.mark.parametrize("x", [np.zeros((2, 3)), np.full((2, 3), -0.0), np.full((2, 3), DENORMAL), np.empty((0, 3))])
+def test_grid_of_nothing_or_next_to_nothing_is_zero(x):
+    np.testing.assert_array_equal(exact.grid(x), np.zeros(x.shape))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, LARGEST, -LARGEST, 1e300])
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_numbers_beyond_all_bounds_are_refused_wherever_they_stand(bad, place):
+    x = np.arange(6.0)
+    x[place] = bad
+    with pytest.raises(FloatingPointError):
+        exact.grid(x)
+    with pytest.raises(FloatingPointError):
+        exact.sum(x)
+
+
+def test_products_of_the_largest_numbers_and_of_the_smallest_units_are_exact():
+    largest = exact.grid(np.full((1, INNER_BLOCK), np.nextafter(LARGEST, 0)))
+    assert exact.matmul(largest, largest.T)[0, 0] == 2.0**971  # 2¹¹ · 2⁴⁸⁰ · 2⁴⁸⁰
+    unit = np.full((1, 3), math.ldexp(1.0, SMALLEST_UNIT))
+    assert exact.matmul(exact.grid(unit), exact.grid(unit).T)[0, 0] == 3 * math.ldexp(1.0, 2 * SMALLEST_UNIT)
+
+
+# Products
+
+
+def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a b in rational numbers; beyond 2,048 each block's exact sum, as it must fit a float64, added in order."""
+    product = None
+    for start in range(0, a.shape[1], INNER_BLOCK):
+        block = fractions(a[:, start : start + INNER_BLOCK]) @ fractions(b[start : start + INNER_BLOCK])
+        rounded = block.astype(np.float64)
+        assert (fractions(rounded) == block).all(), "a sum does not fit 53 bits"
+        product = rounded if product is None else product + rounded
+    return product
+
+
+inner_dimensions = st.sampled_from([1, 2, 3, 7, 50, 100, 784]) | st.integers(1, 300)
+
+
+@unhurried
+@given(seeds, st.integers(1, 5), inner_dimensions, st.integers(1, 5), magnitudes, magnitudes)
+def test_product_is_that_of_rational_numbers(seed, m, k, n, left, right):
+    a = exact.grid(random_matrix(seed, (m, k), left))
+    b = exact.grid(random_matrix(seed + 1, (k, n), right))
+    np.testing.assert_array_equal(exact.matmul(a, b), exact_product(a, b))
+
+
+@pytest.mark.parametrize("k", [2047, 2048, 2049, 4096, 5000])
+@pytest.mark.parametrize("magnitude", [1e-140, 1.0, 1e140])
+def test_long_product_is_that_of_rational_numbers_by_blocks(k, magnitude):
+    a = exact.grid(random_matrix(k, (2, k), magnitude))
+    b = exact.grid(random_matrix(k + 1, (k, 2), 1.0))
+    np.testing.assert_array_equal(exact.matmul(a, b), exact_product(a, b))
+
+
+def test_longest_block_of_the_largest_operands_still_fits():
+    for value in [2.0**21 - 1, 2.0**21]:  # the largest multiples of the unit 1 that a grid can have
+        a = np.full((3, INNER_BLOCK), value)
+        assert (exact.matmul(a, a.T) == INNER_BLOCK * int(value) ** 2).all()
+
+
+@unhurried
+@given(seeds, st.integers(1, 40), st.integers(1, INNER_BLOCK), st.integers(1, 40), magnitudes)
+def test_product_has_the_same_bits_in_any_order_and_splitting_of_its_terms(seed, m, k, n, magnitude):
+    rng = np.random.default_rng(seed)
+    a = exact.grid(random_matrix(seed, (m, k), magnitude))
+    b = exact.grid(random_matrix(seed + 1, (k, n), 1.0))
+    product = exact.matmul(a, b)
+
+    order = rng.permutation(k)
+    assert same_bits(exact.matmul(a[:, order], b[order]), product)
+
+    parts = np.split(order, np.sort(rng.integers(0, k + 1, 3)))
+    assert same_bits(sum((exact.matmul(a[:, part], b[part]) for part in parts), np.zeros((m, n))), product)
+
+    reverse = np.zeros((m, n))
+    for term in order:  # one at a time, without BLAS
+        reverse += a[:, term, np.newaxis] * b[term]
+    assert same_bits(reverse, product)
+
+
+@unhurried
+@given(seeds, st.integers(1, 20), st.integers(1, 4500), st.integers(1, 20))
+def test_product_has_the_same_bits_in_any_memory_layout(seed, m, k, n):
+    a = exact.grid(random_matrix(seed, (m, k), 1.0))
+    b = exact.grid(random_matrix(seed + 1, (k, n), 1.0))
+    product = exact.matmul(a, b)
+
+    wide = np.zeros((2 * m, 3 * k))
+    wide[::2, ::3] = a
+    for left in (np.asfortranarray(a), wide[::2, ::3], a[:, ::-1].copy()[:, ::-1]):
+        for right in (np.asfortranarray(b), b.T.copy().T, np.repeat(b, 2, axis=1)[:, ::2]):
+            assert same_bits(exact.matmul(left, right), product)
+    assert same_bits(exact.matmul(b.T, a.T).T.copy(), product)
+    out = np.full((m, n), math.nan)
+    assert exact.matmul(a, b, out=out) is out
+    assert same_bits(out, product)
+
+
+# Sums
+
+
+@unhurried
+@given(seeds, st.integers(2, 300), magnitudes)
+def test_sum_is_exact_but_for_the_grid_of_its_terms(seed, terms, magnitude):
+    x = random_matrix(seed, (terms,), magnitude)
+    total = Fraction(float(exact.sum(x)))
+    unit = unit_of(x, 53 - terms.bit_length())
+    assert (total / unit).denominator == 1
+    assert abs(total - fractions(x).sum()) <= terms * unit / 2
+
+
+@unhurried
+@given(seeds, st.integers(2, 60), st.integers(2, 60), magnitudes)
+def test_sum_has_the_same_bits_in_any_order(seed, rows, columns, magnitude):
+    rng = np.random.default_rng(seed)
+    x = random_matrix(seed, (rows, columns), magnitude)
+    shuffled = rng.permuted(x.ravel()).reshape(columns, rows)
+    assert float(exact.sum(shuffled)) == float(exact.sum(x)) == float(exact.sum(np.asfortranarray(x)))
+    by_row = exact.sum(x, axis=1)
+    assert by_row.shape == (rows, 1)
+    assert same_bits(exact.sum(x[:, rng.permutation(columns)], axis=1), by_row)
+    np.testing.assert_array_equal(exact.sum(x.T, axis=0), by_row.T)
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), min_size=2, max_size=500))
+def test_sum_of_integers_is_their_sum(numbers):
+    assert exact.sum(np.array(numbers, np.float64)) == sum(numbers)
+
+
+# exp and log
+
+SIXTY_DIGITS = Context(prec=60, Emin=-999999, Emax=999999)
+
+
+def ulps(found: np.ndarray, expected: list[Decimal]) -> float:
+    """Return the greatest distance of `found` from `expected`, in units in the last place of what is expected."""
+    return max(
+        float(abs(Decimal(value) - truth) / Decimal(math.ulp(float(truth))))
+        for value, truth in zip(found.tolist(), expected, strict=True)
+    )
+
+
+def exp_points() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    multiples = np.arange(-1021, 1023)[::7] * math.log(2)  # where the reduced argument is next to nothing
+    halves = multiples + math.log(2) / 2  # where it is largest
+    return np.concatenate(
+        [
+            rng.uniform(-708, 709, 3000),
+            rng.uniform(-40, 1, 2000),
+            rng.uniform(-1, 1, 2000) * 2.0 ** rng.integers(-60, 1, 2000),
+            multiples,
+            np.nextafter(multiples, 1e3),
+            halves,
+            np.nextafter(halves, -1e3),
+            [-708.0, 709.0, np.nextafter(709.0, 0), np.nextafter(-708.0, 0), -0.0, DENORMAL, -DENORMAL, 1e-300],
+        ]
+    ).clip(-708, 709)
+
+
+def log_points() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    near_one = rng.uniform(0.5, 1, 2000) * 2.0 ** rng.integers(-52, -1, 2000)
+    root = 2.0 ** np.arange(-1021.5, 1023)[::7]  # where the reduced argument is largest
+    return np.concatenate(
+        [
+            np.exp(rng.uniform(-708, 709, 3000)),
+            rng.uniform(0.4, 3, 3000),
+            rng.integers(1, 2000, 500).astype(float),
+            1 + near_one,
+            1 - near_one,
+            root,
+            np.nextafter(root, 0),
+            np.nextafter(root, np.inf),
+            2.0 ** np.arange(-1022, 1024)[::7],
+            [2.0**-1022, np.finfo(float).max, np.nextafter(1, 2), np.nextafter(1, 0), np.nextafter(2, 0)],
+        ]
+    )
+
+
+def test_exp_is_within_two_units_in_the_last_place():
+    x = exp_points()
+    assert len(x) > 8000
+    assert ulps(exact.exp(x), [Decimal(value).exp(SIXTY_DIGITS) for value in x.tolist()]) <= 2
+
+
+def test_log_is_within_two_units_in_the_last_place():
+    x = log_points()
+    assert len(x) > 10000
+    assert ulps(exact.log(x), [Decimal(value).ln(SIXTY_DIGITS) for value in x.tolist()]) <= 2
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.floats(-708, 709), st.floats(2.0**-1022, allow_infinity=False))
+def test_exp_and_log_are_within_two_units_anywhere(x, y):
+    assert ulps(exact.exp(np.array([x])), [Decimal(x).exp(SIXTY_DIGITS)]) <= 2
+    assert ulps(exact.log(np.array([y])), [Decimal(y).ln(SIXTY_DIGITS)]) <= 2
+
+
+def test_exp_and_log_where_the_result_is_known():
+    np.testing.assert_array_equal(exact.exp(np.array([0.0, -0.0])), [1.0, 1.0])
+    assert exact.log(np.array([1.0])).tobytes() == np.array([0.0]).tobytes()
+    np.testing.assert_array_equal(exact.log(2.0 ** np.arange(-5, 6)), np.arange(-5, 6) * math.log(2))
+
+
+def test_exp_stops_at_its_ends_instead_of_overflowing():
+    ends = exact.exp(np.array([-708.0, 709.0]))
+    beyond = exact.exp(np.array([-708.5, 709.5, -1e6, 1e6, -np.inf, np.inf, -1e308, 1e308]))
+    np.testing.assert_array_equal(beyond, np.tile(ends, 4))
+    assert np.isfinite(ends).all()
+    assert (ends > 0).all()
+
+
+def test_exp_and_log_do_not_fall_where_their_argument_rises():
+    for x, function in [(exp_points(), exact.exp), (log_points(), exact.log)]:
+        y = function(np.sort(x))
+        assert (y[1:] >= y[:-1] - 2 * np.spacing(np.abs(y[:-1]))).all()
+
+
+def test_exp_and_log_leave_their_argument_alone_whatever_its_shape_and_layout():
+    for shape in [(0,), (1,), (3, 5), (7, 100)]:
+        x = np.linspace(0.5, 30, math.prod(shape)).reshape(shape)
+        before = x.copy()
+        for function in (exact.exp, exact.log):
+            y = function(x)
+            assert y.shape == shape
+            assert same_bits(x, before)
+            np.testing.assert_array_equal(function(np.asfortranarray(x)), y)
+            np.testing.assert_array_equal(function(x[..., ::2]), y[..., ::2])
+
+
+# The products of a training step
+
+
+class Watched(Exact):
+    """Exact arithmetic that looks at the operands of every product: is the sum exact in any order?"""
+
+    def __init__(self):
+        self.products = 0
+
+    def matmul(self, a, b, *args, **kwargs):
+        self.products += 1
+        left, right = units(a), units(b)
+        assert np.abs(left).max(initial=0) <= 2**OPERAND_BITS
+        assert np.abs(right).max(initial=0) <= 2**OPERAND_BITS
+        for start in range(0, a.shape[1], INNER_BLOCK):
+            block = slice(start, start + INNER_BLOCK)
+            assert (np.abs(left[:, block]) @ np.abs(right[block])).max(initial=0) <= 2**53
+        return super().matmul(a, b, *args, **kwargs)
+
+
+def units(x: np.ndarray) -> np.ndarray:
+    """Return `x` as int64 multiples of the largest power of two that divides them all."""
+    assert x.dtype == np.float64
+    assert np.isfinite(x).all()
+    if not x.any():
+        return np.zeros(x.shape, np.int64)
+    mantissa, exponent = np.frexp(x)
+    significand = (mantissa * 2.0**53).astype(np.int64)
+    lowest = significand & -significand  # the value of the last bit that is 1
+    unit = (np.frexp(lowest.astype(np.float64))[1] + exponent)[x != 0].min() - 54
+    multiples = np.ldexp(x, -unit)
+    assert np.abs(multiples).max() < 2.0**62
+    return multiples.astype(np.int64)
+
+
+def test_the_watch_sees_what_is_not_on_a_grid():
+    np.testing.assert_array_equal(units(np.array([0.75, -3.0, 0.0, 2.0**40])), [3, -12, 0, 2**42])
+    on_grid, off_grid = np.full((2, 2), 2.0**21), np.full((2, 2), 2.0**21 + 1)
+    assert (Watched().matmul(on_grid, on_grid) == 2.0**43).all()
+    for a, b in [(on_grid, off_grid), (off_grid, on_grid)]:
+        with pytest.raises(AssertionError):
+            Watched().matmul(a, b)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("hidden", [[], [20], [20, 15], [20, 15, 12]], ids=str)
+@pytest.mark.parametrize(
+    ("shift", "scale"), [(0.0, 1.0), (0.0, 1 / 255), (33.31640625, 0.012735)], ids=["none", "minmax", "zscore"]
+)
+def test_every_product_of_training_and_prediction_is_exact(monkeypatch, activation, hidden, shift, scale):
+    watched = Watched()
+    monkeypatch.setitem(ARITHMETICS, "exact", watched)
+    images, labels = digits("train")
+    network = init_network([784, *hidden, 10], activation, 0.05, shift, scale, "exact", np.random.PCG64(0))
+    steps, layers = 5, len(hidden) + 1
+    for batch in range(steps):
+        rows = slice(40 * batch, 40 * (batch + 1))
+        step(network, images[rows], labels[rows], 0.1)
+    assert watched.products >= steps * (3 * layers - 1)
+    watched.products = 0
+    predict(network, images[:100])
+    assert watched.products >= layers

@@ -139,26 +139,27 @@ def train(
             except FloatingPointError:
                 raise DivergedError(done + batch + 1, failing_layer(network, images)) from None
         iteration = done + steps
-        loss = mean(arithmetic, (arithmetic.log(total) - shifted).ravel())
+        losses = (arithmetic.log(total) - shifted).ravel()
         try:
-            yield evaluate_epoch(network, training, validation, epoch, iteration, loss)
+            yield evaluate_epoch(network, training, validation, epoch, iteration, losses)
         except FloatingPointError:
             raise DivergedError(iteration, failing_layer(network, validation.images)) from None
 
 
 @quiet
 def evaluate_epoch(
-    network: Network, training: Split, validation: Split, epoch: int, iteration: int, loss: float
+    network: Network, training: Split, validation: Split, epoch: int, iteration: int, losses: np.ndarray
 ) -> Epoch:
-    """Return the record of an epoch: what it is given, and the network's accuracy and loss as it is now.
+    """Return the record of an epoch: the mean of its `losses`, and the network's accuracy and loss as it is now.
 
     Raises:
         FloatingPointError: a number is no longer finite.
     """
-    scores = logits(network, validation.images)
     arithmetic = ARITHMETICS[network.arithmetic]
+    loss = mean(arithmetic, losses)
+    scores = logits(network, validation.images)
     validation_loss = cross_entropy(arithmetic, softmax(arithmetic, scores)[1], validation.labels)
-    if not math.isfinite(validation_loss):
+    if not (math.isfinite(loss) and math.isfinite(validation_loss)):
         raise FloatingPointError("the loss is not finite")
     return Epoch(
         epoch=epoch,

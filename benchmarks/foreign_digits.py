@@ -1,6 +1,6 @@
 """How accurate is a model on digits that do not come from MNIST's files?
 
-    python -m benchmarks.foreign_digits [models/mlp.npz] [--sheet FOLDER]
+    python -m benchmarks.foreign_digits [models/mlp.npz] [--pictures FOLDER]
 
 draws digits, prepares them as `predict.py` does, and prints a table in Markdown: docs/prediction.md has it. Drawn are
 
@@ -9,7 +9,7 @@ draws digits, prepares them as `predict.py` does, and prints a table in Markdown
   generator;
 - the same in uneven light, with noise, and after a JPEG file of low quality.
 
-With `--sheet`, sheets of the prepared images are written into FOLDER, to look at.
+With `--pictures`, FOLDER gets a drawing from each source, and sheets with the prepared images, to look at.
 """
 
 import io
@@ -171,7 +171,7 @@ def smooth(points: list[tuple[float, float]], steps: int = 12) -> list[tuple[flo
 
 def main(
     model: Annotated[Path, typer.Argument(help="The trained network.")] = Path("models/mlp.npz"),
-    sheet: Annotated[Path | None, typer.Option(help="Folder for sheets of the prepared images.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for some drawings, and the prepared images.")] = None,
 ) -> None:
     """Print how accurate the model is on digits from other sources than MNIST."""
     from mlp.network import predict
@@ -181,14 +181,15 @@ def main(
     network, image_shape, _ = load_model(model)
     drawings = [*fonts(), *strokes()]
     images = np.stack([prepare(drawing.picture, image_shape) for drawing in drawings])
-    predicted = predict(network, images.reshape(len(images), -1))[0].argmax(axis=1)
+    probabilities, _ = predict(network, images.reshape(len(images), -1))
+    predicted = probabilities.argmax(axis=1)
     right = predicted == np.array([drawing.digit for drawing in drawings])
     digits = np.array([drawing.digit for drawing in drawings])
     sources = np.array([drawing.source for drawing in drawings])
 
     print("| source | images | accuracy | " + " | ".join(map(str, range(10))) + " | most frequent mistakes |")
     print("|---|--:|--:|" + "--:|" * 10 + "---|")
-    for source in dict.fromkeys(sources.tolist()):
+    for number, source in enumerate(dict.fromkeys(sources.tolist())):
         of_source = sources == source
         by_digit = (f"{100 * right[of_source & (digits == digit)].mean():.0f}" for digit in range(10))
         wrong = of_source & ~right
@@ -196,9 +197,17 @@ def main(
         mistaken = ", ".join(f"{n} × {digit} as {other}" for (digit, other), n in mistakes)
         accuracy = 100 * right[of_source].mean()
         print(f"| {source} | {of_source.sum()} | {accuracy:.1f} % | {' | '.join(by_digit)} | {mistaken} |")
-        if sheet:
-            sheet.mkdir(parents=True, exist_ok=True)
-            write_sheet(images[of_source], sheet / f"{source.replace(': ', '-').replace(' ', '-').lower()}.png")
+        if pictures:
+            name = source.replace(": ", "-").replace(", ", "-").replace(" ", "-").lower()
+            for folder in ("drawings", "prepared"):
+                (pictures / folder).mkdir(parents=True, exist_ok=True)
+            of_digit = np.flatnonzero(of_source & (digits == number + 1))
+            drawings[of_digit[len(of_digit) // 2]].picture.save(pictures / "drawings" / f"{name}-{number + 1}.png")
+            write_sheet(images[of_source], pictures / "prepared" / f"{name}.png")
+    sure = probabilities.max(axis=1) > 0.9
+    print(
+        f"\nOver 90 % sure: {sure[right].mean():.0%} of the right answers, {sure[~right].mean():.0%} of the mistakes."
+    )
 
 
 def write_sheet(images: np.ndarray, path: Path, columns: int = 40, most: int = 800) -> None:

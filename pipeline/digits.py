@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from pipeline.errors import UserError
 
@@ -75,9 +75,9 @@ def _opaque(picture: Image.Image) -> Image.Image:
         return _bytes_of_16_bits(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        alpha = np.asarray(picture.getchannel("A"), np.int64)
-        visible = int((np.asarray(picture.convert("L"), np.int64) * alpha).sum())
-        ground = "black" if 2 * visible > 255 * int(alpha.sum()) else "white"
+        opacity = picture.getchannel("A")
+        light = ImageChops.multiply(picture.convert("L"), opacity)
+        ground = "black" if 2 * np.sum(light, dtype=np.int64) > np.sum(opacity, dtype=np.int64) else "white"
         return Image.alpha_composite(Image.new("RGBA", picture.size, ground), picture).convert("RGB")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
@@ -86,7 +86,7 @@ def _bytes_of_16_bits(picture: Image.Image) -> Image.Image:
     pixels = np.asarray(picture)
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("its pixels are numbers of 32 bits; expected 8 or 16")
-    return Image.fromarray(_divided(pixels.astype(np.int64), 257).astype(np.uint8))
+    return Image.fromarray(_divided(pixels.astype(np.int32), 257).astype(np.uint8))
 
 
 def _ink(picture: Image.Image) -> np.ndarray:

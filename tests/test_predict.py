@@ -157,7 +157,7 @@ def test_mnist_is_centred_on_pixel_14_14():
     assert centres.max() < 14.51
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.sampled_from([0, 40, 120, 255])),
     st.sampled_from([(28, 28), (20, 28), (14, 14), (9, 33), (1, 1)]),
@@ -298,7 +298,7 @@ def test_truncated_image(run):
         assert f"{name}: the image is damaged (" in refusal(run(name))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_damage_never_ends_in_a_traceback(data, tmp_path_factory, trained):
     folder = tmp_path_factory.getbasetemp()

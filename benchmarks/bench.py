@@ -1,0 +1,204 @@
+"""Measure this project against its peers: the same work, in turn, in one run. Writes results.md and results.json."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated, NamedTuple
+
+import typer
+
+from benchmarks.machine import describe_machine, table
+from benchmarks.peers import BATCH, PEERS
+
+CORES = 2
+HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn
+AGREEMENT = 0.05  # every peer's mean loss over the last epoch is this near to their median, relatively
+LEARNT = 0.5  # and below this
+PAUSE = 0.2  # seconds after each turn, in which the threads of the process that had it fall asleep
+
+TARGETS = [  # on 784-50-10: whose time, at most what part of whose
+    ("exact", 0.65, "pytorch"),
+    ("exact", 0.75, "sklearn"),
+    ("exact", 1.8, "products64"),
+    ("float32", 0.75, "jax"),
+    ("float32", 0.33, "pytorch"),
+]
+
+
+class Measurement(NamedTuple):
+    """One peer with one number of threads: microseconds per step of each round, and mean loss of each epoch."""
+
+    peer: str
+    threads: int
+    version: str
+    times: list[float]
+    losses: list[float]
+
+
+class Worker:
+    """A peer in a process of its own, which sleeps while another has its turn."""
+
+    def __init__(self, peer: str, threads: int, hidden: int, data: Path, limit: int):
+        # What would slow a library down on purpose is left behind
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENBLAS_", "OMP_"))}
+        environment |= {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "benchmarks.peers", peer, str(hidden), str(data), str(limit)]
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.peer, self.threads = peer, threads
+        self.version = self._answer()["version"]
+        self.losses = self.turn(1)["losses"]  # not timed: it compiles, and warms the caches
+
+    def turn(self, epochs: int) -> dict:
+        self.process.stdin.write(f"{epochs}\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        time.sleep(PAUSE)
+        return answer
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"error: {PEERS[self.peer].label}: its process ended with code {self.process.wait()}, see above.")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(hidden: int, rounds: int, epochs: int, data: Path, limit: int) -> list[Measurement]:
+    """Let every peer have one turn in each round."""
+    workers = []
+    for name, peer in PEERS.items():
+        for threads in peer.threads:
+            print(f"784-{hidden}-10: starting {name}, {threads} threads", file=sys.stderr)
+            workers.append(Worker(name, threads, hidden, data, limit))
+    measured = [Measurement(worker.peer, worker.threads, worker.version, [], worker.losses) for worker in workers]
+    for turn in range(rounds):
+        print(f"784-{hidden}-10: round {turn + 1} of {rounds}", file=sys.stderr)
+        pairs = list(zip(workers, measured, strict=True))
+        first = turn % len(pairs)  # nobody always follows the same neighbour's heat
+        for worker, measurement in pairs[first:] + pairs[:first]:
+            answer = worker.turn(epochs)
+            measurement.times.append(answer["seconds"] * 1e6 / (epochs * (limit // BATCH)))
+            measurement.losses.extend(answer["losses"])
+    for worker in workers:
+        worker.close()
+    return measured
+
+
+def fastest(measured: list[Measurement]) -> dict[str, Measurement]:
+    """Return of each peer the measurement with the better number of threads."""
+    best = {}
+    for measurement in measured:
+        rival = best.get(measurement.peer)
+        if rival is None or median(measurement.times) < median(rival.times):
+            best[measurement.peer] = measurement
+    return best
+
+
+def ratio(one: Measurement, other: Measurement) -> float:
+    """Return the median of the rounds' ratios: what slows a whole round down changes neither of the two."""
+    return median(a / b for a, b in zip(one.times, other.times, strict=True))
+
+
+def doubts(measured: list[Measurement], bound: float) -> list[str]:
+    """Return what speaks against each peer's having learnt what the others did."""
+    learners = [measurement for measurement in measured if measurement.losses]
+    middle = median(measurement.losses[-1] for measurement in learners)
+    return [
+        f"{PEERS[m.peer].label}: its loss is {m.losses[-1]:.4f} at the end, the peers' median {middle:.4f}"
+        for m in learners
+        if not (abs(m.losses[-1] / middle - 1.0) <= AGREEMENT and m.losses[-1] < min(bound, m.losses[0]))
+    ]
+
+
+def results_table(hidden: int, measured: list[Measurement]) -> str:
+    best = fastest(measured)
+    header = [f"784-{hidden}-10", "threads", "µs per step", "min–max"]
+    header += ["÷ PyTorch", "÷ scikit-learn", "÷ JAX", "÷ bare products"]
+    rows = []
+    for m in measured:
+        floor = PEERS[m.peer].floor
+        rivals = [best["pytorch"], best["sklearn"], best["jax"], best[floor]]
+        rows.append(
+            [PEERS[m.peer].label, str(m.threads), f"{median(m.times):.0f}", f"{min(m.times):.0f}–{max(m.times):.0f}"]
+            + [f"{ratio(m, rival):.2f}" for rival in rivals]
+        )
+    return table(header, rows)
+
+
+def targets(measured: list[Measurement]) -> list[dict]:
+    best = fastest(measured)
+    found = [(peer, bound, rival, ratio(best[peer], best[rival])) for peer, bound, rival in TARGETS]
+    return [
+        {"peer": peer, "rival": rival, "at_most": bound, "measured": round(value, 3), "met": value <= bound}
+        for peer, bound, rival, value in found
+    ]
+
+
+def targets_table(found: list[dict]) -> str:
+    rows = [
+        [
+            f"{PEERS[target['peer']].label} ÷ {PEERS[target['rival']].label}",
+            f"{target['at_most']}",
+            f"{target['measured']:.2f}",
+            "met" if target["met"] else "missed",
+        ]
+        for target in found
+    ]
+    return table(["on 784-50-10", "at most", "measured", ""], rows)
+
+
+def report(machine: dict[str, str], results: dict[int, list[Measurement]], found: list[dict]) -> str:
+    parts = [
+        "# Speed\n",
+        "Written by `make bench`. One step: form a batch of 100 images, forward, loss, backward, update. Each peer has",
+        "its own process, and one turn in every round; the table has the median of the rounds, and of the ratios round",
+        "by round. PyTorch counts with the better number of threads. Bare products are the five matrix products of",
+        "a step and nothing else, in the same number type. The peers' losses agree.\n",
+    ]
+    for hidden, measured in results.items():
+        parts.append(results_table(hidden, measured))
+    parts += [targets_table(found), *(f"- {key}: {value}" for key, value in machine.items())]
+    return "\n".join(parts) + "\n"
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="The prepared training images.")] = Path("data/prepared/train.npz"),
+    output: Annotated[Path, typer.Option(help="The folder for results.md and results.json.")] = Path("benchmarks"),
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each peer has.")] = 7,
+    quick: Annotated[bool, typer.Option(help="A few steps of each, to see that all run; no file.")] = False,
+) -> None:
+    """Measure this project against its peers and print the table."""
+    if not data.exists():
+        sys.exit(f"error: {data}: no such file; run `dvc repro preprocess` to make it.")
+    if hasattr(os, "sched_setaffinity"):  # the workers inherit it
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    limit, rounds = (5_000, 1) if quick else (55_000, rounds)
+    results, wrong = {}, []
+    for hidden, epochs in HIDDEN.items():
+        results[hidden] = measure(hidden, rounds, epochs, data, limit)
+        wrong += doubts(results[hidden], float("inf") if quick else LEARNT)
+    versions = {PEERS[m.peer].library: m.version for m in results[50]}
+    machine = describe_machine() | versions
+    found = targets(results[50])
+    text = report(machine, results, found)
+    print(text)
+    if wrong:
+        sys.exit("\n".join(f"error: {doubt}" for doubt in wrong))
+    if not quick:
+        (output / "results.md").write_text(text)
+        networks = {f"784-{hidden}-10": [m._asdict() for m in measured] for hidden, measured in results.items()}
+        content = {"machine": machine, "targets": found, "microseconds_per_step": networks}
+        (output / "results.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

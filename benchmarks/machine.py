@@ -1,0 +1,37 @@
+"""What a benchmark ran on."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what is worth knowing of the machine: processor, cores, memory, system, Python."""
+    cpu, vectors = platform.processor() or platform.machine(), ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        facts = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+        facts = {key.strip(): value.strip() for key, value in facts.items()}
+        cpu = facts.get("model name", cpu)
+        flags = facts.get("flags", "").split()
+        vectors = next((f", {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+    machine = {
+        "processor": f"{cpu} ({platform.machine()}{vectors})",
+        "cores": f"{available_cores()} used of {os.cpu_count()}",
+    }
+    if hasattr(os, "sysconf"):
+        machine["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    machine["system"] = f"{platform.system()} {platform.release()}"
+    machine["python"] = platform.python_version()
+    return machine
+
+
+def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """Return a Markdown table whose first `left` columns are flush left, the others flush right."""
+    rules = ["---" if column < left else "---:" for column in range(len(header))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rules, *rows))

@@ -1,0 +1,320 @@
+"""The same work, done by each peer: mini-batch gradient descent on a network with one hidden layer.
+
+Every peer starts from the same weights and passes over the same images in mini-batches of 100, each batch formed from
+the training set on the way, each step's loss computed. How it forms a batch, and which order it draws, is its own.
+
+A peer is a function that takes the `Task` and returns `run`, which trains one epoch and returns the loss of each step,
+or their mean alone where that is all the peer tells.
+
+`python -m benchmarks.peers NAME HIDDEN DATA LIMIT` is a worker: it answers every line on standard input with one line
+of JSON, and sleeps in between.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+BATCH = 100
+LEARNING_RATE = 0.1
+WEIGHT_INIT_STD = 0.01
+
+
+class Task(NamedTuple):
+    """Images, (n, features) uint8; one-hot labels, (n, classes) uint8; and initial weights, float64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    scale: float
+    W1: np.ndarray
+    W2: np.ndarray
+
+    @property
+    def batches(self) -> int:
+        return len(self.images) // BATCH
+
+    def scaled_images(self, dtype) -> np.ndarray:
+        return self.images * dtype(self.scale)
+
+    def classes(self) -> np.ndarray:
+        return self.labels.argmax(axis=1)
+
+
+Run = Callable[[], Sequence[float]]
+
+
+def diary(task: Task) -> Run:
+    """The training loop of a first NumPy notebook, written as one writes it before measuring anything."""
+    images, labels = task.scaled_images(np.float64), task.classes()
+    W1, b1 = task.W1.copy(), np.zeros(task.W1.shape[1])
+    W2, b2 = task.W2.copy(), np.zeros(task.W2.shape[1])
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    def sigmoid_gradient(x):
+        return (1 - sigmoid(x)) * sigmoid(x)
+
+    def softmax(x):
+        x = x.T - np.max(x.T, axis=0)
+        return (np.exp(x) / np.sum(np.exp(x), axis=0)).T
+
+    def one_hot(y, classes):
+        t = np.zeros((y.size, classes))
+        for row, label in zip(t, y, strict=True):
+            row[label] = 1
+        return t
+
+    def cross_entropy(y, t):
+        return -np.sum(np.log(y[np.arange(len(y)), t.argmax(axis=1)])) / len(y)
+
+    def affine_backward(dy, X, W):
+        return np.dot(dy, W.T), np.dot(X.T, dy), np.sum(dy, axis=0)
+
+    def step(X, labels):
+        nonlocal W1, b1, W2, b2
+        a1 = np.dot(X, W1) + b1
+        z1 = sigmoid(a1)
+        y = softmax(np.dot(z1, W2) + b2)
+        t = one_hot(labels, len(b2))
+        loss = cross_entropy(y, t)
+        dz1, dW2, db2 = affine_backward((y - t) / len(X), z1, W2)
+        _dX, dW1, db1 = affine_backward(sigmoid_gradient(a1) * dz1, X, W1)
+        W1, b1 = W1 - LEARNING_RATE * dW1, b1 - LEARNING_RATE * db1
+        W2, b2 = W2 - LEARNING_RATE * dW2, b2 - LEARNING_RATE * db2
+        return loss
+
+    def run():
+        losses = []
+        for _ in range(task.batches):
+            rows = np.random.choice(len(images), BATCH)
+            losses.append(step(images[rows], labels[rows]))
+        return losses
+
+    return run
+
+
+def scikit_learn(task: Task) -> Run:
+    from sklearn.neural_network import MLPClassifier
+
+    warnings.filterwarnings("ignore", message="Stochastic Optimizer")  # it stops after one epoch, as it is told to
+    images, labels = task.scaled_images(np.float32), task.classes()
+    model = MLPClassifier(
+        hidden_layer_sizes=(task.W1.shape[1],),
+        activation="logistic",
+        solver="sgd",
+        alpha=0.0,
+        batch_size=BATCH,
+        learning_rate_init=LEARNING_RATE,
+        momentum=0.0,
+        nesterovs_momentum=False,
+        max_iter=1,
+        warm_start=True,
+    )
+    model.partial_fit(images[:BATCH], labels[:BATCH], classes=np.unique(labels))  # makes its arrays
+    model.coefs_ = [W.astype(np.float32) for W in (task.W1, task.W2)]
+    model.intercepts_ = [np.zeros(W.shape[1], np.float32) for W in (task.W1, task.W2)]
+
+    def run():
+        model.fit(images, labels)
+        return model.loss_curve_[-1:]  # it keeps the mean of each epoch only
+
+    return run
+
+
+def pytorch(task: Task, compiled: bool = False) -> Run:
+    import torch
+    from torch import nn
+
+    images, labels = torch.from_numpy(task.scaled_images(np.float32)), torch.from_numpy(task.classes())
+    (features, hidden), classes = task.W1.shape, task.W2.shape[1]
+    network = nn.Sequential(nn.Linear(features, hidden), nn.Sigmoid(), nn.Linear(hidden, classes))
+    with torch.no_grad():
+        for layer, W in ((network[0], task.W1), (network[2], task.W2)):
+            layer.weight.copy_(torch.from_numpy(W.T))
+            layer.bias.zero_()
+    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
+
+    def loss_of(X, y):
+        return nn.functional.cross_entropy(network(X), y)
+
+    if compiled:
+        loss_of = torch.compile(loss_of)
+
+    def step(rows):
+        optimizer.zero_grad()
+        loss = loss_of(images[rows], labels[rows])
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def run():
+        order = torch.randperm(len(images))[: task.batches * BATCH]
+        return [step(rows) for rows in order.view(-1, BATCH)]
+
+    return run
+
+
+def pytorch_compiled(task: Task) -> Run:
+    return pytorch(task, compiled=True)
+
+
+def jax_scan(task: Task) -> Run:
+    """One compiled function for an epoch: a scan over its mini-batches, each gathered inside."""
+    import jax
+    import jax.numpy as jnp
+
+    images, labels = jnp.asarray(task.scaled_images(np.float32)), jnp.asarray(task.labels, jnp.float32)
+    W1, W2 = jnp.asarray(task.W1, jnp.float32), jnp.asarray(task.W2, jnp.float32)
+    parameters = [W1, jnp.zeros(W1.shape[1]), W2, jnp.zeros(W2.shape[1])]
+
+    def loss_of(parameters, X, t):
+        W1, b1, W2, b2 = parameters
+        h = jax.nn.sigmoid(X @ W1 + b1)
+        log_y = jax.nn.log_softmax(h @ W2 + b2)
+        return -(t * log_y).sum() / BATCH
+
+    def epoch(parameters, order, images, labels):
+        def step(parameters, rows):
+            X, t = images[rows], labels[rows]
+            loss, gradients = jax.value_and_grad(loss_of)(parameters, X, t)
+            return [p - LEARNING_RATE * g for p, g in zip(parameters, gradients, strict=True)], loss
+
+        return jax.lax.scan(step, parameters, order)
+
+    epoch = jax.jit(epoch, donate_argnums=0)
+
+    def run():
+        nonlocal parameters
+        # Drawn by NumPy: JAX's own permutation takes longer
+        order = np.random.permutation(len(images))[: task.batches * BATCH].reshape(-1, BATCH).astype(np.int32)
+        parameters, losses = epoch(parameters, order, images, labels)
+        return np.asarray(losses)
+
+    return run
+
+
+def this_project(task: Task, arithmetic: str) -> Run:
+    """`mlp.training.train` itself. Only the accuracies after each epoch are left out: no other peer takes them."""
+    from mlp import training
+    from mlp.arithmetic import ARITHMETICS
+    from mlp.network import Network
+
+    dtype = ARITHMETICS[arithmetic].dtype
+    network = Network(
+        weights=[task.W1.astype(dtype), task.W2.astype(dtype)],
+        biases=[np.zeros(W.shape[1], dtype) for W in (task.W1, task.W2)],
+        activation="sigmoid",
+        shift=0.0,
+        scale=task.scale,
+        arithmetic=arithmetic,
+    )
+    training.evaluate_epoch = lambda network, training, validation, epoch, iteration, loss: loss
+    split = training.Split(task.images, task.labels)
+    epochs = training.train(network, split, split, 10**9, BATCH, LEARNING_RATE, np.random.PCG64(0))
+
+    def run():
+        return [next(epochs)]
+
+    return run
+
+
+def exact(task: Task) -> Run:
+    return this_project(task, "exact")
+
+
+def float32(task: Task) -> Run:
+    return this_project(task, "float32")
+
+
+def products(task: Task, dtype) -> Run:
+    """The five matrix products of a step and nothing else, into arrays allocated beforehand: no loss."""
+    X = task.scaled_images(np.float32)[:BATCH].astype(dtype)
+    W1, W2 = task.W1.astype(dtype), task.W2.astype(dtype)
+    h, y = X @ W1, X @ W1 @ W2
+    dh, dW1, dW2 = np.empty_like(h), np.empty_like(W1), np.empty_like(W2)
+
+    def run():
+        for _ in range(task.batches):
+            np.matmul(X, W1, out=h)
+            np.matmul(h, W2, out=y)
+            np.matmul(y, W2.T, out=dh)
+            np.matmul(h.T, y, out=dW2)
+            np.matmul(X.T, dh, out=dW1)
+        return []
+
+    return run
+
+
+def products_float64(task: Task) -> Run:
+    return products(task, np.float64)
+
+
+def products_float32(task: Task) -> Run:
+    return products(task, np.float32)
+
+
+class Peer(NamedTuple):
+    """A way to do the work.
+
+    Attributes:
+        label: its name in the table.
+        library: whose version is reported.
+        start: makes it.
+        threads: it is measured with each of these numbers of threads; the fastest counts.
+        floor: the name of the bare products of its number type.
+    """
+
+    label: str
+    library: str
+    start: Callable[[Task], Run]
+    threads: tuple[int, ...]
+    floor: str
+
+
+PEERS = {
+    "diary": Peer("study diary's loop, float64", "numpy", diary, (2,), "products64"),
+    "pytorch": Peer("PyTorch, eager", "torch", pytorch, (1, 2), "products32"),
+    "compiled": Peer("PyTorch, torch.compile", "torch", pytorch_compiled, (1, 2), "products32"),
+    "sklearn": Peer("scikit-learn, MLPClassifier", "sklearn", scikit_learn, (2,), "products32"),
+    "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,), "products32"),
+    "exact": Peer("**this project, exact**", "numpy", exact, (2,), "products64"),
+    "float32": Peer("**this project, float32**", "numpy", float32, (2,), "products32"),
+    "products64": Peer("bare products, float64", "numpy", products_float64, (2,), "products64"),
+    "products32": Peer("bare products, float32", "numpy", products_float32, (2,), "products32"),
+}
+
+
+def load_task(data: Path, hidden: int, limit: int) -> Task:
+    """Read the first `limit` training images, and draw the weights of `hidden` neurons, the same for every peer."""
+    from pipeline.artifacts import load_prepared
+
+    prepared = load_prepared(data)
+    images, labels = (array[:limit] for array in prepared.split)
+    generator = np.random.default_rng(0)
+    W1 = generator.normal(0.0, WEIGHT_INIT_STD, (images.shape[1], hidden))
+    W2 = generator.normal(0.0, WEIGHT_INIT_STD, (hidden, labels.shape[1]))
+    return Task(images, labels, prepared.scale, W1, W2)
+
+
+def work(name: str, hidden: str, data: str, limit: str) -> None:
+    peer = PEERS[name]
+    run = peer.start(load_task(Path(data), int(hidden), int(limit)))
+    print(json.dumps({"version": sys.modules[peer.library].__version__}), flush=True)
+    for line in sys.stdin:
+        epochs = int(line)
+        start = time.perf_counter()
+        losses = [run() for _ in range(epochs)]
+        seconds = time.perf_counter() - start
+        means = [float(np.mean(epoch)) for epoch in losses if len(epoch)]
+        print(json.dumps({"seconds": seconds, "losses": means}), flush=True)
+
+
+if __name__ == "__main__":
+    np.random.seed(0)
+    work(*sys.argv[1:])

@@ -129,7 +129,7 @@ def test_softmax_of_any_logits_is_a_distribution_with_finite_logarithms(name, lo
     assert np.isfinite(log_y).all()
     assert (log_y <= 0).all()
     assert ((y >= 0) & (y <= 1)).all()
-    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=0, atol=12 * np.finfo(arithmetic.dtype).eps)
+    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=0, atol=100 * np.finfo(arithmetic.dtype).eps)
     largest = logits == logits.max(axis=1, keepdims=True)
     assert (y[largest] >= 1 / logits.shape[1] * (1 - 1e-6)).all()
 

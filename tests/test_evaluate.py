@@ -1,0 +1,172 @@
+"""The evaluate stage: its metrics against a count of one's own, and its refusals."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mlp.network import Network
+from pipeline.artifacts import Model, load_model, save_model
+from pipeline.files import load_arrays, save_arrays
+from stages.evaluate import app
+from tests import reference
+from tests.networks import default_network, digits, step
+from tests.test_train import contents, refusal, save_prepared
+
+OUTPUTS = ["test.json", "classes.json", "confusion.csv", "misclassified.npz"]
+CLASSES = tuple("0123456789")
+
+
+@pytest.fixture(params=["exact", "float32"])
+def folder(tmp_path, request):
+    """A folder with a half-trained network and the 200 test images of the sample."""
+    network = default_network(request.param, hidden=(20,))
+    images, labels = digits("train")
+    for _ in range(40):
+        step(network, images, labels, 1.0)
+    save_model(tmp_path / "mlp.npz", Model(network, (28, 28), CLASSES))
+    save_prepared(tmp_path / "test.npz", *digits("test"))
+    return tmp_path
+
+
+def evaluate(folder, out="out"):
+    files = [folder / "mlp.npz", folder / "test.npz", *(folder / out / name for name in OUTPUTS)]
+    return CliRunner().invoke(app, list(map(str, files))), folder / out
+
+
+@pytest.fixture
+def evaluated(folder):
+    result, out = evaluate(folder)
+    assert result.exit_code == 0, result.output
+    assert result.output == ""
+    return folder, out
+
+
+def probabilities(folder) -> np.ndarray:
+    """Return what the reference thinks of the test images."""
+    network = load_model(folder / "mlp.npz").network
+    weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
+    X = load_arrays(folder / "test.npz")["images"] / 255
+    return reference.softmax(reference.forward(weights, biases, network.activation, X)[1][-1])
+
+
+def test_metrics_agree_with_a_count_of_ones_own(evaluated):
+    folder, out = evaluated
+    y, labels = probabilities(folder), digits("test").labels
+    pairs = list(zip(labels.argmax(axis=1).tolist(), y.argmax(axis=1).tolist(), strict=True))
+    right = [actual == predicted for actual, predicted in pairs].count(True)
+    assert 60 < right < 195  # both right and wrong ones are looked at here
+
+    metrics = json.loads((out / "test.json").read_text())
+    assert list(metrics) == ["accuracy", "error_rate", "loss", "images"]
+    assert metrics["images"] == 200
+    assert metrics["accuracy"] == right / 200
+    assert metrics["error_rate"] == (200 - right) / 200
+    assert math.isclose(metrics["loss"], -np.log(y[labels == 1]).mean(), rel_tol=1e-4)
+
+    by_class = json.loads((out / "classes.json").read_text())
+    assert tuple(by_class) == CLASSES
+    for name, found in by_class.items():
+        true = [a == p == int(name) for a, p in pairs].count(True)
+        predicted, actual = [p for _, p in pairs].count(int(name)), [a for a, _ in pairs].count(int(name))
+        assert found["images"] == actual
+        assert found["precision"] == (true / predicted if predicted else 0)
+        assert found["recall"] == true / actual
+        assert math.isclose(found["f1"], 2 * true / (predicted + actual))
+
+    with (out / "confusion.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["actual", "predicted"], *([str(actual), str(predicted)] for actual, predicted in pairs)]
+
+
+def test_misclassified_images_stand_most_confident_first(evaluated):
+    folder, out = evaluated
+    y, (images, labels) = probabilities(folder), digits("test")
+    mistakes = load_arrays(out / "misclassified.npz")
+    wrong = np.flatnonzero(y.argmax(axis=1) != labels.argmax(axis=1))
+    index = mistakes["index"]
+    assert sorted(index.tolist()) == wrong.tolist()
+    np.testing.assert_array_equal(mistakes["images"], images[index])
+    np.testing.assert_array_equal(mistakes["actual"], labels[index].argmax(axis=1))
+    np.testing.assert_array_equal(mistakes["predicted"], y[index].argmax(axis=1))
+    np.testing.assert_allclose(mistakes["probability"], y[index].max(axis=1), rtol=1e-4)
+    assert (mistakes["probability"][1:] <= mistakes["probability"][:-1]).all()
+    assert mistakes["image_shape"].tolist() == [28, 28]
+    assert tuple(mistakes["classes"].tolist()) == CLASSES
+
+
+def test_files_have_the_same_bytes_twice_and_line_ends_of_unix(folder):
+    first, second = (contents(evaluate(folder, out)[1]) for out in ("one", "two"))
+    assert sorted(first) == sorted(OUTPUTS)
+    assert first == second
+    assert b"\r" not in first["confusion.csv"] + first["test.json"] + first["classes.json"]
+
+
+def test_network_that_errs_in_nothing(tmp_path):
+    labels = np.eye(2, dtype=np.uint8)[[0, 1, 1]]
+    W, b = np.array([[-2.0, 2.0]]), np.array([255.0, -255.0])  # dark is class 0, bright class 1
+    save_model(tmp_path / "mlp.npz", Model(Network([W], [b], "relu", 0.0, 1.0, "exact"), (1, 1), ("dark", "bright")))
+    description = {"image_shape": np.array([1, 1], np.int64), "classes": np.array(["dark", "bright"])}
+    images = np.array([[0], [255], [200]], np.uint8)
+    save_prepared(tmp_path / "test.npz", images, labels, scale=np.float64(1), **description)
+    result, out = evaluate(tmp_path)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((out / "test.json").read_text())
+    assert metrics == {"accuracy": 1.0, "error_rate": 0.0, "loss": 0.0, "images": 3}
+    assert math.copysign(1, metrics["loss"]) == 1  # "-0.0" would puzzle people
+    assert load_arrays(out / "misclassified.npz")["images"].shape == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["mlp.npz", "test.npz"])
+def test_missing_or_damaged_file(folder, name):
+    path = folder / name
+    content = path.read_bytes()
+    for damage in (None, b"", content[:-100], b"<!DOCTYPE html>"):
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        result, out = evaluate(folder)
+        assert f"{path}: " in refusal(result)
+        assert not out.exists()
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift": np.float64(33.5)},
+        {"scale": np.float64(1.0)},
+        {"image_shape": np.array([56, 14], np.int64)},
+        {"classes": np.array(list("abcdefghij"))},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_images_of_another_preparation_are_refused(folder, change):
+    save_arrays(folder / "test.npz", **(load_arrays(folder / "test.npz") | change))
+    result, out = evaluate(folder)
+    assert "was not trained on the preparation that" in refusal(result)
+    assert not out.exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("arithmetic", "weight"), [("exact", 1e300), ("exact", 1e150), ("float32", 3e38)])
+def test_network_of_enormous_weights_is_one_sentence(tmp_path, arithmetic, weight):
+    network = default_network(arithmetic)
+    for W in network.weights:
+        W[...] = weight
+        W[:, 0] = -weight
+    save_model(tmp_path / "mlp.npz", Model(network, (28, 28), CLASSES))
+    save_prepared(tmp_path / "test.npz", *digits("test"))
+    result, out = evaluate(tmp_path)
+    assert str(tmp_path / "mlp.npz") in refusal(result)
+    assert not out.exists()
+
+
+def test_help_tells_of_every_file():
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for word in ["models/mlp.npz", "data/prepared/test.npz", "metrics/test.json", "metrics/confusion.csv"]:
+        assert word in result.output

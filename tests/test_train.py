@@ -1,0 +1,216 @@
+"""The train stage: what it writes, that it writes the same twice, and its refusals."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mlp.network import accuracy, logits
+from pipeline.artifacts import load_model, load_prepared
+from pipeline.files import load_arrays, save_arrays
+from stages.train import app
+from tests.networks import digits
+
+COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+
+
+def save_prepared(path, images, labels, **changes):
+    """Write a prepared split, as the preprocess stage does."""
+    arrays = {
+        "images": images,
+        "labels": labels,
+        "shift": np.float64(0),
+        "scale": np.float64(1 / 255),
+        "image_shape": np.array([28, 28], np.int64),
+        "classes": np.array(list("0123456789")),
+    }
+    save_arrays(path, **(arrays | changes))
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A folder with 500 images to train on and 100 to watch training with."""
+    images, labels = digits("train")
+    save_prepared(tmp_path / "train.npz", images[:500], labels[:500])
+    save_prepared(tmp_path / "validation.npz", images[500:], labels[500:])
+    return tmp_path
+
+
+@pytest.fixture
+def train(prepared, write_params):
+    """A function that runs the stage with some parameters and returns its result and the folder it writes into."""
+
+    def run(out="out", **knobs):
+        knobs = {"iterations": 25, "learning_rate": 1.0} | knobs
+        params = write_params({f"train.{key}": value for key, value in knobs.items()})
+        folder = prepared / out
+        files = [prepared / "train.npz", prepared / "validation.npz"]
+        files += [folder / "mlp.npz", folder / "train.json", folder / "history.csv"]
+        return CliRunner().invoke(app, [*map(str, files), "--params", str(params)]), folder
+
+    return run
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def refusal(result) -> str:
+    """Return the one sentence with which the stage ended."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "float32"])
+def test_what_is_written(train, prepared, arithmetic):
+    result, out = train(arithmetic=arithmetic, hidden_sizes=[20, 15], activation="tanh")
+    assert result.exit_code == 0, result.output
+    assert result.output == ""
+    assert sorted(contents(out)) == ["history.csv", "mlp.npz", "train.json"]
+
+    network, image_shape, classes = load_model(out / "mlp.npz")
+    assert [W.shape for W in network.weights] == [(784, 20), (20, 15), (15, 10)]
+    assert (network.activation, network.arithmetic, network.shift, network.scale) == ("tanh", arithmetic, 0, 1 / 255)
+    assert (image_shape, classes) == ((28, 28), tuple("0123456789"))
+
+    with (out / "history.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == COLUMNS
+    history = [dict(zip(COLUMNS, map(float, row), strict=True)) for row in rows[1:]]
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]  # of 5 batches of 100 images
+    assert [row["iteration"] for row in history] == [5, 10, 15, 20, 25]
+
+    metrics = json.loads((out / "train.json").read_text())
+    last = history[-1]
+    assert metrics == {
+        "train_loss": last["loss"],
+        "train_accuracy": last["train_accuracy"],
+        "validation_loss": last["validation_loss"],
+        "validation_accuracy": last["validation_accuracy"],
+    }
+    for name in ("train", "validation"):
+        split = load_prepared(prepared / f"{name}.npz").split
+        assert metrics[f"{name}_accuracy"] == accuracy(logits(network, split.images), split.labels)
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_files_have_the_same_bytes_twice_and_line_ends_of_unix(train):
+    first, second = contents(train("one")[1]), contents(train("two")[1])
+    assert first == second
+    assert b"\r" not in first["train.json"] + first["history.csv"]
+    assert first["history.csv"].endswith(b"\n")
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        {"hidden_sizes": [30]},
+        {"hidden_sizes": []},
+        {"activation": "relu"},
+        {"activation": "tanh"},
+        {"iterations": 26},
+        {"batch_size": 50},
+        {"learning_rate": 0.9},
+        {"weight_init_std": 0.02},
+        {"arithmetic": "float32"},
+        {"seed": 1},
+    ],
+    ids=str,
+)
+def test_every_parameter_acts(train, knob):
+    default, changed = train("one")[1], train("two", **knob)[1]
+    assert (default / "mlp.npz").read_bytes() != (changed / "mlp.npz").read_bytes()
+    assert (default / "history.csv").read_bytes() != (changed / "history.csv").read_bytes()
+
+
+def test_batch_of_all_images_is_taken_and_of_one_more_refused(train):
+    assert train(batch_size=500, iterations=2)[0].exit_code == 0
+    result, out = train("other", batch_size=501)
+    assert "params.yaml: train.batch_size is 501, more than the 500 training images; expected 500 or less." in refusal(
+        result
+    )
+    assert not out.exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("knobs", "step"),
+    [
+        ({"arithmetic": "exact", "learning_rate": 1e300}, 1),
+        ({"arithmetic": "exact", "learning_rate": 1e30, "activation": "relu"}, None),
+        ({"arithmetic": "float32", "learning_rate": 1e30}, None),
+        ({"arithmetic": "float32", "learning_rate": 1e300}, None),
+        ({"arithmetic": "exact", "weight_init_std": 1e200}, 1),
+        ({"arithmetic": "exact", "weight_init_std": 1e308}, 1),
+        ({"arithmetic": "float32", "weight_init_std": 1e40}, 1),
+    ],
+    ids=str,
+)
+def test_divergence_is_one_sentence_and_leaves_the_old_model(train, knobs, step):
+    assert train()[0].exit_code == 0
+    result, out = train(iterations=100)
+    before = contents(out)
+    result, _ = train(**knobs)
+    sentence = refusal(result)
+    assert "training diverged: at step " + (f"{step} " if step else "") in sentence
+    assert "the numbers of layer " in sentence
+    assert "train.learning_rate (now " in sentence
+    assert "No model was written." in sentence
+    assert contents(out) == before
+
+
+def test_divergence_writes_nothing(train):
+    result, out = train(learning_rate=1e300)
+    refusal(result)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_missing_or_damaged_images(train, prepared, name):
+    path = prepared / f"{name}.npz"
+    content = path.read_bytes()
+    for damage in (None, b"", content[:-100], b"<!DOCTYPE html>"):
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        result, out = train()
+        assert f"{path}: " in refusal(result)
+        assert not out.exists()
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift": np.float64(33.5)},
+        {"scale": np.float64(1.0)},
+        {"image_shape": np.array([56, 14], np.int64)},
+        {"classes": np.array(list("abcdefghij"))},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_images_of_two_preparations_are_refused(train, prepared, change):
+    arrays = load_arrays(prepared / "validation.npz")
+    save_arrays(prepared / "validation.npz", **(arrays | change))
+    result, out = train()
+    assert "are not of one preparation; run `dvc repro` to make both." in refusal(result)
+    assert not out.exists()
+
+
+def test_bad_parameter_is_named(train):
+    assert "train.learning_rate is 0" in refusal(train(learning_rate=0)[0])
+    assert "train.activation is the text 'softplus'" in refusal(train(activation="softplus")[0])
+
+
+def test_help_tells_of_every_file():
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for word in ["data/prepared/train.npz", "models/mlp.npz", "metrics/train.json", "metrics/history.csv", "--params"]:
+        assert word in result.output

@@ -45,8 +45,10 @@ def init_network(
     """Return a network with almost normal random weights and zero biases; `layer_sizes` from input to output."""
     dtype = ARITHMETICS[arithmetic].dtype
     shapes = list(pairwise(layer_sizes))
+    with np.errstate(over="ignore"):  # training notices, and names, what is not finite
+        weights = [(weight_init_std * normal_like(source, shape)).astype(dtype) for shape in shapes]
     return Network(
-        weights=[(weight_init_std * normal_like(source, shape)).astype(dtype) for shape in shapes],
+        weights=weights,
         biases=[np.zeros(n_out, dtype) for _, n_out in shapes],
         activation=activation,
         shift=shift,

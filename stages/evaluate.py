@@ -31,6 +31,7 @@ def evaluate(
     """Measure a trained network on the test images. No other stage opens them."""
     import csv
     import io
+    import math
 
     import numpy as np
 
@@ -47,7 +48,15 @@ def evaluate(
         raise UserError(f"{model} was not trained on the preparation that {test} is of; run `dvc repro`.")
 
     images, labels = prepared.split
-    y, log_y = predict(network, images)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            y, log_y = predict(network, images)
+            loss = cross_entropy(ARITHMETICS[network.arithmetic], log_y, labels)
+    except FloatingPointError:
+        loss = math.nan
+    if not math.isfinite(loss):
+        raise UserError(f"{model}: its weights are so large that its loss on {test} is not finite; train it again.")
+
     actual, predicted = labels.argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(actual != predicted)
     probability = y[wrong, predicted[wrong]].astype(np.float64)
@@ -59,7 +68,7 @@ def evaluate(
         {
             "accuracy": (len(images) - len(wrong)) / len(images),
             "error_rate": len(wrong) / len(images),
-            "loss": cross_entropy(ARITHMETICS[network.arithmetic], log_y, labels),
+            "loss": loss,
             "images": len(images),
         },
     )

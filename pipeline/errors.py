@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 def one_sentence_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command so that a `UserError`, or a file the system refuses, prints its sentence and exits with 1."""
+    """Wrap a command so that a `UserError`, or a file or memory that the system refuses, ends it with one sentence."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -24,6 +24,8 @@ def one_sentence_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             if error.strerror is None:
                 raise
             sentence = f"{error.filename or 'a file'}: {error.strerror}."
+        except MemoryError as error:
+            sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
         typer.echo(f"error: {sentence}", err=True)
         raise typer.Exit(1)
 

@@ -6,13 +6,13 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, clip
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing so that it changes only when everything has been written.
 
     The bytes go to a temporary file in the same folder, which then takes the name of `path`. After an
-    error, or a kill, `path` is what it was before.
+    error, or a kill, `path` is what it was before. An error of the system's, such as a full disk, names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -28,8 +28,13 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         with part.open("wb") as file:
             yield file
         part.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(part)):  # a write that fails names no file
+            error.filename = str(path)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, or the folder can only be read: the error before this one says more
+            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,9 +89,10 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             if len(arrays) < len(entries):
                 raise ValueError("a name stands twice")
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-            reason = str(error) or type(error).__name__
+            reason = clip(str(error) or type(error).__name__)
             raise UserError(
-                f"{path}: not an array file of this pipeline ({reason}); run `dvc repro` to make it again."
+                f"{path}: not an array file of this pipeline ({reason}); "
+                "run `make check`, then `dvc repro`, to make it again."
             ) from None
     return arrays
 

@@ -92,7 +92,12 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A small pipeline ready for `dvc repro`: nothing has run, the data are a folder away."""
-    project = Project(tmp_path / "project")
+    return new_project(tmp_path)
+
+
+def new_project(folder: Path) -> Project:
+    """Make the small pipeline, and what DVC keeps beside it, in `folder`."""
+    project = Project(folder / "project")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in tracked.decode().split("\0"):
         made = name == "dvc.lock" or name.startswith("metrics/")
@@ -104,7 +109,7 @@ def project(tmp_path: Path) -> Project:
 
     identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
     project.run("git", "init", "-q")
-    project.run("dvc", "config", "core.site_cache_dir", str(tmp_path / "site-cache"), "--local")
+    project.run("dvc", "config", "core.site_cache_dir", str(folder / "site-cache"), "--local")
     project.run("git", "add", "--all")
     project.run("git", *identity, "commit", "-q", "-m", "Begin")
     return project

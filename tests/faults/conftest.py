@@ -1,0 +1,49 @@
+"""Counts what the fault tests do, and prints the sums at the end."""
+
+import collections
+from collections.abc import Callable, Iterator
+
+import pytest
+from conftest import new_project
+
+from faults.common import Pipeline
+
+LINES = [
+    ("SIGKILL", "processes killed"),
+    ("Ctrl-C", "processes interrupted"),
+    ("system", "refusals of the system: disk full, folder read-only"),
+    ("storage", "damages to what DVC keeps"),
+    ("damaged", "damaged or hostile files read"),
+    ("refused", "of these refused with one sentence"),
+    ("accepted", "of these read, and what was read is right"),
+    ("lost", "results lost or wrong"),
+]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the sum of what the tests have counted."""
+    counted: collections.Counter[str] = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "teardown":
+                counted.update(dict(report.user_properties))
+    counted["lost"] = len(terminalreporter.stats.get("failed", []))
+    if counted:
+        terminalreporter.section("faults")
+        for name, meaning in LINES:
+            terminalreporter.write_line(f"{counted[name]:8,}  {name:9} {meaning}")
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Iterator[collections.Counter]:
+    """A counter; its sums over all tests stand at the end of the run."""
+    counter: collections.Counter[str] = collections.Counter()
+    yield counter
+    for name, number in counter.items():
+        record_property(name, number)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A small pipeline that the tests of single stages share."""
+    return Pipeline(new_project(tmp_path_factory.mktemp("pipeline")))

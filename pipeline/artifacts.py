@@ -1,4 +1,4 @@
-"""What the stages hand to each other: prepared images, and the trained network."""
+"""What the stages hand to each other: prepared images, the trained network, and the images that it got wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +39,28 @@ class Model(NamedTuple):
     """A network, and what it was trained on: rows and columns of an image, and the names of the classes."""
 
     network: Network
+    image_shape: tuple[int, int]
+    classes: tuple[str, ...]
+
+
+class Misclassified(NamedTuple):
+    """The test images that a network got wrong, the most confident mistake first.
+
+    Attributes:
+        images: (n, features) uint8.
+        actual: the index of each image's class, (n,) int64.
+        predicted: the index of the class it was taken for.
+        probability: how sure the network was, (n,) float64.
+        index: the image's place among the test images.
+        image_shape: rows and columns of an image.
+        classes: the names of the classes.
+    """
+
+    images: np.ndarray
+    actual: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+    index: np.ndarray
     image_shape: tuple[int, int]
     classes: tuple[str, ...]
 
@@ -108,6 +130,36 @@ def load_model(path: Path) -> Model:
     return Model(Network(weights, biases, activation, shift, scale, arithmetic), image_shape, classes)
 
 
+def save_misclassified(path: Path, mistakes: Misclassified) -> None:
+    """Write the images that a network got wrong."""
+    image_shape, classes = np.array(mistakes.image_shape, np.int64), np.array(mistakes.classes)
+    save_arrays(path, **mistakes._replace(image_shape=image_shape, classes=classes)._asdict())
+
+
+def load_misclassified(path: Path) -> Misclassified:
+    """Read the images that the evaluate stage found a network to get wrong.
+
+    Raises:
+        UserError: the file is missing, damaged, or not of misclassified images.
+    """
+    arrays = load_arrays(path)
+    with _named(path):
+        image_shape, classes = _image_shape(arrays), _classes(arrays)
+        images = _entry(arrays, "images", "u1", 2)
+        _require(images.shape[1] == image_shape[0] * image_shape[1], "its images are not of the shape it states")
+        columns = {}
+        for name, dtype in (("actual", "i8"), ("predicted", "i8"), ("probability", "f8"), ("index", "i8")):
+            columns[name] = column = _entry(arrays, name, dtype, 1)
+            _require(len(column) == len(images), f"it has not one {name} for each image")
+        for name in ("actual", "predicted"):
+            known = (columns[name] >= 0) & (columns[name] < len(classes))
+            _require(bool(known.all()), f"its {name} are not all indices of its classes")
+        probability = columns["probability"]
+        _require(bool(((probability >= 0) & (probability <= 1)).all()), "its probability are not all from 0 to 1")
+        _nothing_else(arrays)
+    return Misclassified(images, **columns, image_shape=image_shape, classes=classes)
+
+
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Turn what is wrong inside the block into one sentence that names the file."""
@@ -140,18 +192,24 @@ def _name(arrays: Arrays, name: str, known: dict) -> str:
 
 def _description(arrays: Arrays) -> tuple[tuple[int, int], tuple[str, ...], float, float]:
     """Take image shape, classes, shift and scale out of `arrays`."""
-    rows, columns = _sizes(_entry(arrays, "image_shape", "i8", 1))
-    classes = arrays.pop("classes", np.empty(0))
-    _require(classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1, "it names no classes")
+    image_shape, classes = _image_shape(arrays), _classes(arrays)
     shift, scale = float(_entry(arrays, "shift", "f8", 0)), float(_entry(arrays, "scale", "f8", 0))
     _require(0.0 <= shift <= 255.0 and (shift * 256.0).is_integer(), "its shift is not a multiple of 1/256 up to 255")
     _require(0.0 < scale < np.inf, "its scale is not a positive number")
-    return (rows, columns), tuple(classes.tolist()), shift, scale
+    return image_shape, classes, shift, scale
 
 
-def _sizes(image_shape: np.ndarray) -> list[int]:
-    _require(len(image_shape) == 2 and bool((image_shape > 0).all()), "its image_shape is not two positive numbers")
-    return image_shape.tolist()
+def _image_shape(arrays: Arrays) -> tuple[int, int]:
+    sizes = _entry(arrays, "image_shape", "i8", 1)
+    _require(len(sizes) == 2 and bool((sizes > 0).all()), "its image_shape is not two positive numbers")
+    rows, columns = sizes.tolist()
+    return rows, columns
+
+
+def _classes(arrays: Arrays) -> tuple[str, ...]:
+    classes = arrays.pop("classes", np.empty(0))
+    _require(classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1, "it names no classes")
+    return tuple(classes.tolist())
 
 
 def _nothing_else(arrays: Arrays) -> None:

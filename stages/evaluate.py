@@ -29,8 +29,6 @@ def evaluate(
     ),
 ) -> None:
     """Measure a trained network on the test images. No other stage opens them."""
-    import csv
-    import io
     import math
 
     import numpy as np
@@ -39,8 +37,9 @@ def evaluate(
     from mlp.layers import cross_entropy
     from mlp.metrics import classification_report
     from mlp.network import predict
-    from pipeline.artifacts import load_model, load_prepared
-    from pipeline.files import save_arrays, write_json, write_text
+    from pipeline.artifacts import Misclassified, load_model, load_prepared, save_misclassified
+    from pipeline.files import write_json
+    from pipeline.tables import write_confusion
 
     network, image_shape, names = load_model(model)
     prepared = load_prepared(test)
@@ -73,21 +72,9 @@ def evaluate(
         },
     )
     write_json(classes, dict(zip(names, classification_report(actual, predicted, len(names)), strict=True)))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["actual", "predicted"])
-    writer.writerows((names[a], names[p]) for a, p in zip(actual, predicted, strict=True))
-    write_text(confusion, table.getvalue())
-    save_arrays(
-        misclassified,
-        images=images[wrong],
-        actual=actual[wrong],
-        predicted=predicted[wrong],
-        probability=probability,
-        index=wrong,
-        image_shape=np.array(image_shape, np.int64),
-        classes=np.array(names),
-    )
+    write_confusion(confusion, names, actual, predicted)
+    mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, names)
+    save_misclassified(misclassified, mistakes)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ def train(
     from mlp.network import init_network
     from pipeline.artifacts import Model, load_prepared, save_model
     from pipeline.console import progress
-    from pipeline.files import write_json, write_text
+    from pipeline.files import write_json
     from pipeline.params import load_params
+    from pipeline.tables import write_history
 
     knobs = load_params(params).train
     prepared = load_prepared(train)
@@ -82,8 +83,7 @@ def train(
             "validation_accuracy": last.validation_accuracy,
         },
     )
-    rows = [training.Epoch._fields, *(map(repr, epoch) for epoch in epochs)]
-    write_text(history, "".join(",".join(row) + "\n" for row in rows))
+    write_history(history, epochs)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, predict
-from pipeline.artifacts import Model, load_model, load_prepared, save_model
+from pipeline.artifacts import (
+    Misclassified,
+    Model,
+    load_misclassified,
+    load_model,
+    load_prepared,
+    save_misclassified,
+    save_model,
+)
 from pipeline.errors import UserError
 from pipeline.files import load_arrays, save_arrays
 
@@ -65,6 +73,25 @@ def test_model_predicts_the_same_after_reading(tmp_path):
         np.testing.assert_array_equal(now, then)
 
 
+def test_misclassified_images_are_read_back_as_they_were_written(tmp_path):
+    mistakes = Misclassified(
+        images=np.arange(12, dtype=np.uint8).reshape(2, 6),
+        actual=np.array([2, 0]),
+        predicted=np.array([1, 1]),
+        probability=np.array([0.75, 0.5]),
+        index=np.array([7, 3]),
+        image_shape=(2, 3),
+        classes=("a", "b", "ç"),
+    )
+    path = tmp_path / "misclassified.npz"
+    save_misclassified(path, mistakes)
+    assert list(load_arrays(path)) == list(Misclassified._fields)
+    found = load_misclassified(path)
+    for now, then in zip(found[:5], mistakes[:5], strict=True):
+        np.testing.assert_array_equal(now, then, strict=True)
+    assert found[5:] == mistakes[5:]
+
+
 # Damage: what is changed (None: taken away), and what the sentence says
 
 W1, B1 = np.full((6, 4), 0.5), np.zeros(4)
@@ -86,6 +113,15 @@ PREPARED = {
     "labels": np.eye(3, dtype=np.uint8)[[0, 1, 2, 1]],
     "shift": np.float64(33.5),
     "scale": np.float64(0.01),
+    "image_shape": np.array([2, 3], np.int64),
+    "classes": np.array(["a", "b", "c"]),
+}
+MISCLASSIFIED = {
+    "images": np.arange(12, dtype=np.uint8).reshape(2, 6),
+    "actual": np.array([2, 0], np.int64),
+    "predicted": np.array([1, 1], np.int64),
+    "probability": np.array([0.75, 0.5]),
+    "index": np.array([7, 3], np.int64),
     "image_shape": np.array([2, 3], np.int64),
     "classes": np.array(["a", "b", "c"]),
 }
@@ -158,6 +194,21 @@ PREPARED_DAMAGE = DESCRIPTION | {
     "a label of two classes": ({"labels": np.ones((4, 3), np.uint8)}, "its labels are not one-hot"),
     "a label of 2": ({"labels": 2 * PREPARED["labels"]}, "its labels are not one-hot"),
 }
+MISCLASSIFIED_DAMAGE = {
+    **{name: damage for name, damage in DESCRIPTION.items() if not any(word in name for word in ("shift", "scale"))},
+    "no images": ({"images": None}, "it has no images"),
+    "images as floats": ({"images": np.zeros((2, 6))}, "its images are not 2-dimensional u1"),
+    "another image shape": ({"image_shape": np.array([2, 2])}, "its images are not of the shape it states"),
+    "no actual": ({"actual": None}, "it has no actual"),
+    "actual as bytes": ({"actual": np.array([2, 0], np.uint8)}, "its actual are not 1-dimensional i8"),
+    "a probability too many": ({"probability": np.zeros(3)}, "it has not one probability for each image"),
+    "an index too few": ({"index": np.array([7])}, "it has not one index for each image"),
+    "an actual of no class": ({"actual": np.array([3, 0])}, "its actual are not all indices of its classes"),
+    "a negative prediction": ({"predicted": np.array([1, -1])}, "its predicted are not all indices of its classes"),
+    "probability above 1": ({"probability": np.array([1.5, 0.5])}, "its probability are not all from 0 to 1"),
+    "probability below 0": ({"probability": np.array([0.5, -0.5])}, "its probability are not all from 0 to 1"),
+    "nan among the probabilities": ({"probability": np.array([0.5, np.nan])}, "its probability are not all from 0"),
+}
 
 
 def damaged(arrays: dict, change: dict) -> dict:
@@ -172,6 +223,8 @@ def test_what_is_damaged_below_is_whole(tmp_path):
     save_arrays(path, **PREPARED)
     assert load_prepared(path).split.images.tolist() == PREPARED["images"].tolist()
     assert load_prepared(path)[1:] == (33.5, 0.01, (2, 3), ("a", "b", "c"))
+    save_arrays(path, **MISCLASSIFIED)
+    assert load_misclassified(path).index.tolist() == [7, 3]
 
 
 @pytest.mark.parametrize(("change", "reason"), MODEL_DAMAGE.values(), ids=list(MODEL_DAMAGE))
@@ -182,6 +235,11 @@ def test_damaged_model_is_refused(tmp_path, change, reason):
 @pytest.mark.parametrize(("change", "reason"), PREPARED_DAMAGE.values(), ids=list(PREPARED_DAMAGE))
 def test_damaged_images_are_refused(tmp_path, change, reason):
     refuse(load_prepared, tmp_path / "train.npz", damaged(PREPARED, change), reason)
+
+
+@pytest.mark.parametrize(("change", "reason"), MISCLASSIFIED_DAMAGE.values(), ids=list(MISCLASSIFIED_DAMAGE))
+def test_damaged_mistakes_are_refused(tmp_path, change, reason):
+    refuse(load_misclassified, tmp_path / "misclassified.npz", damaged(MISCLASSIFIED, change), reason)
 
 
 def refuse(load, path, arrays, reason):
@@ -198,9 +256,10 @@ def test_each_is_refused_for_the_other(tmp_path):
     path = tmp_path / "some.npz"
     refuse(load_model, path, PREPARED, "it has no")
     refuse(load_prepared, path, MODEL, "it has no")
+    refuse(load_misclassified, path, MODEL, "it has no")
 
 
-@pytest.mark.parametrize("load", [load_model, load_prepared])
+@pytest.mark.parametrize("load", [load_model, load_prepared, load_misclassified])
 def test_missing_file_and_other_files(tmp_path, load):
     path = tmp_path / "some.npz"
     with pytest.raises(UserError, match="no such file"):

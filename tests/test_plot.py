@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mlp.network import Network
+from pipeline.artifacts import Model, save_model
 from pipeline.files import load_arrays, save_arrays
 from pipeline.png import png_bytes, zlib_bytes
 from stages.plot import app
@@ -35,8 +37,7 @@ def inputs(tmp_path, monkeypatch):
     actual, predicted = rng.integers(0, 3, (2, 60))
     pairs = zip(names[actual], names[predicted], strict=True)
     Path("confusion.csv").write_text("actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
-    shape = np.array([4, 5])
-    save_arrays(Path("mlp.npz"), weights_1=rng.normal(size=(20, 7)), image_shape=shape, classes=names)
+    save_network(rng.normal(size=(20, 7)), tuple(names.tolist()))
     wrong = np.flatnonzero(actual != predicted)
     save_arrays(
         Path("misclassified.npz"),
@@ -45,11 +46,21 @@ def inputs(tmp_path, monkeypatch):
         predicted=predicted[wrong],
         probability=np.full(len(wrong), 0.75),
         index=wrong,
-        image_shape=shape,
+        image_shape=np.array([4, 5]),
         classes=names,
     )
     Path("params.yaml").write_text(PARAMS, encoding="utf-8")
     return tmp_path
+
+
+def save_network(weights, classes):
+    """Write a network of two layers, the first with these weights."""
+    neurons = weights.shape[1]
+    rest = [np.zeros((neurons, len(classes)), weights.dtype)]
+    biases = [np.zeros(neurons, weights.dtype), np.zeros(len(classes), weights.dtype)]
+    arithmetic = {8: "exact", 4: "float32"}[weights.itemsize]
+    network = Network([weights, *rest], biases, "sigmoid", 0.0, 1 / 255, arithmetic)
+    save_model(Path("mlp.npz"), Model(network, (4, 5), classes))
 
 
 def plot():
@@ -123,14 +134,14 @@ def test_no_mistakes_are_a_sentence(inputs):
 
 @pytest.mark.parametrize("neurons", [1, 10, 3000])
 def test_any_number_of_neurons(inputs, neurons):
-    change("mlp.npz", weights_1=np.zeros((20, neurons), np.float32))
+    save_network(np.zeros((20, neurons), np.float32), ("T-shirt/top", "Trouser", "Bag"))
     assert plot().exit_code == 0
 
 
 def test_one_epoch_and_two_classes(inputs):
     lines = Path("history.csv").read_text().splitlines()
     Path("history.csv").write_text("\n".join(lines[:2]) + "\n")
-    change("mlp.npz", classes=np.array(["no", "yes"]))
+    save_network(np.ones((20, 7)), ("no", "yes"))
     Path("confusion.csv").write_text("actual,predicted\nno,yes\n")
     assert plot().exit_code == 0
 
@@ -171,13 +182,13 @@ def test_a_malformed_file_is_a_sentence(inputs, name, content, sentence):
 @pytest.mark.parametrize(
     ("name", "arrays", "sentence"),
     [
-        ("mlp.npz", {"weights_1": np.zeros(20)}, "its array weights_1 has shape (20,)"),
-        ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "weights_1 and image_shape do not belong together"),
-        ("mlp.npz", {"weights_1": np.full((20, 7), np.nan)}, "not all its weights are finite"),
-        ("mlp.npz", {"image_shape": np.array([20])}, "image_shape is [20], not a height and a width"),
-        ("misclassified.npz", {"actual": np.zeros(2, np.int64)}, "its arrays do not belong together"),
-        ("misclassified.npz", {"classes": np.array(["a"])}, "its arrays do not belong together"),
-        ("misclassified.npz", {"probability": np.array([""])}, "its array probability has shape (1,)"),
+        ("mlp.npz", {"weights_1": np.zeros(20)}, "its weights_1 are not 2-dimensional f8"),
+        ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "layer 1 does not take what the layer before it gives"),
+        ("mlp.npz", {"weights_1": np.full((20, 7), np.nan)}, "layer 1 has numbers that are not finite"),
+        ("mlp.npz", {"image_shape": np.array([20])}, "its image_shape is not two positive numbers"),
+        ("misclassified.npz", {"actual": np.zeros(2, np.int64)}, "it has not one actual for each image"),
+        ("misclassified.npz", {"classes": np.array(["a", "b"])}, "are not all indices of its classes"),
+        ("misclassified.npz", {"probability": np.array([""])}, "its probability are not 1-dimensional f8"),
     ],
 )
 def test_wrong_arrays_are_a_sentence(inputs, name, arrays, sentence):

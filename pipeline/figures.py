@@ -1,0 +1,239 @@
+"""The figures for people: each drawn from data that have been read and checked, and rendered to the same bytes."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import colormaps, font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.artifacts import Misclassified
+from pipeline.png import png_bytes
+
+# Okabe and Ito's colours: told apart with every kind of colour vision, and in grey.
+BLUE, VERMILLION = "#0072B2", "#D55E00"
+MOST_NEURONS = 50  # of weights.png, which stands in Git: more would be more than people look at
+
+
+def draw_accuracy(history: dict[str, np.ndarray]) -> Figure:
+    """Draw the accuracy on training and validation images after each epoch."""
+    figure, axes = _chart("Accuracy after each epoch", "accuracy (share of images classified correctly)")
+    _draw_curves(axes, history, "train_accuracy", "validation_accuracy")
+    axes.set_ylim(0, 1)
+    axes.set_yticks(np.arange(11) / 10)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def draw_loss(history: dict[str, np.ndarray]) -> Figure:
+    """Draw the loss on training and validation images of each epoch."""
+    figure, axes = _chart("Loss of each epoch", "mean cross-entropy (nats per image)")
+    _draw_curves(axes, history, "loss", "validation_loss")
+    axes.set_ylim(0, 1.05 * max(history["loss"].max(), history["validation_loss"].max()) or 1)
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _chart(title: str, y_label: str) -> tuple[Figure, Axes]:
+
+    figure = _figure(7.5, 4.5)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel="epoch", ylabel=y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.grid(color="#E5E5E5")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _draw_curves(axes: Axes, history: dict[str, np.ndarray], training: str, validation: str) -> None:
+    epochs = history["epoch"]
+    marker = "s" if len(epochs) <= 15 else ""  # a line alone would not show a single epoch
+    for name, column, style, colour in (
+        ("training", training, "-", BLUE),
+        ("validation", validation, (0, (4, 2)), VERMILLION),
+    ):
+        values = history[column]
+        label = f"{name}, {values[-1]:.4f} at the end"
+        axes.plot(epochs, values, linestyle=style, color=colour, marker=marker, markersize=4, label=label)
+    axes.set_xlim(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10))
+
+
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw how many test images of each class were taken for each class, coloured by their share of the row."""
+
+    totals = counts.sum(axis=1, keepdims=True)
+    # By the square root of the share: one image in a hundred is to be told from none.
+    strength = np.sqrt(counts / np.maximum(totals, 1))
+    colours = colormaps["Blues"].resampled(33)
+    number = len(classes)
+    names = [_shortened(name, 20) for name in classes]
+    cell = 0.5 if number <= 12 else 0.36 if number <= 25 else 0.26
+    longest = max(map(len, names))
+    size = max(number * cell, 3.5) + 1.2 + 0.08 * longest
+    figure = _figure(size + 1, size)
+    axes = figure.add_subplot()
+    axes.set_title(f"Confusion matrix: {counts.trace():,} of {counts.sum():,} test images right")
+    axes.imshow(colours(strength, bytes=True), interpolation="nearest")
+    axes.set(xlabel="predicted class", ylabel="actual class")
+    axes.set_xticks(range(number), names, rotation=90 if longest > 3 else 0)
+    axes.set_yticks(range(number), names)
+    axes.set_xticks(np.arange(1, number) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, number) - 0.5, minor=True)
+    axes.grid(which="minor", color="white")
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]),
+            color="white" if strength[row, column] > 0.6 else "black",
+            size=9 if number <= 12 else 6 if number <= 25 else 5,
+            ha="center",
+            va="center_baseline",
+        )
+    ticks = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
+    _draw_scale(axes, colours, np.sqrt(ticks), [f"{tick:.0%}" for tick in ticks], "share of the actual class")
+    return figure
+
+
+def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
+    """Draw the first `most` misclassified images, each with its predicted and its true class."""
+    images = mistakes.images
+    shown = min(len(images), most)
+    columns = max(math.ceil(math.sqrt(shown)), 4)
+    rows = max(math.ceil(shown / columns), 1)
+    # In inches, and images an inch wide: each has a place 1.3 wide and 1.5 high, its two lines of text above it.
+    figure = _figure(1.3 * columns + 0.2, 1.5 * rows + 0.6)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    if not shown:
+        axes.set_title("Misclassified images")
+        axes.text(0.5, 0.5, "Not one test image was misclassified.", ha="center", va="center")
+        return figure
+
+    which = f"The {shown} most confident" if shown > 1 else "The most confident"
+    axes.set_title(
+        f"{which} of {len(images):,} mistakes\norange: predicted class and its probability; black: true class", size=10
+    )
+    height, width = mistakes.image_shape
+    wide, high = width / max(height, width), height / max(height, width)
+    name = [_shortened(name, 12) for name in mistakes.classes]
+    for place in range(shown):
+        row, column = divmod(place, columns)
+        middle, top = 1.3 * column + 0.5, 1.5 * row
+        image = np.repeat(255 - images[place].reshape(height, width, 1), 3, axis=2)
+        box = (middle - wide / 2, middle + wide / 2, top + high, top)
+        axes.imshow(image, extent=box, interpolation="nearest")
+        axes.plot([box[0], box[1], box[1], box[0], box[0]], [top, top, box[2], box[2], top], color="#CCCCCC", lw=0.8)
+        predicted, actual = name[mistakes.predicted[place]], name[mistakes.actual[place]]
+        share = math.floor(100 * mistakes.probability[place])
+        axes.text(middle, top - 0.2, f"{predicted}, {share}%", color=VERMILLION, size=9, ha="center")
+        axes.text(middle, top - 0.05, f"is {actual}", color="black", size=9, ha="center")
+    axes.set_xlim(-0.15, 1.3 * columns - 0.15)
+    axes.set_ylim(1.5 * rows - 0.45, -0.4)
+    return figure
+
+
+def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
+    """Draw the weights of each neuron of the first layer as an image, all on one scale."""
+
+    height, width = image_shape
+    neurons = weights.shape[1]
+    shown = min(neurons, MOST_NEURONS)
+    columns = math.ceil(math.sqrt(shown))
+    rows = math.ceil(shown / columns)
+    # A few weights are far larger than the rest: one in 200 has the darkest colour, so that the rest is seen too.
+    magnitudes = np.sort(np.abs(weights[:, :shown]), axis=None)
+    limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
+    colours = colormaps["RdBu_r"].resampled(33)
+
+    gap = max(1, height // 14)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for neuron in range(shown):
+        row, column = divmod(neuron, columns)
+        image = weights[:, neuron].reshape(height, width)
+        top, left = row * (height + gap), column * (width + gap)
+        canvas[top : top + height, left : left + width] = colours((image / limit + 1) / 2, bytes=True)[..., :3]
+
+    figure = _figure(7.5, min(max(6 * canvas.shape[0] / canvas.shape[1], 2), 12) + 0.5)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    which = (
+        f"{neurons} neuron{'s' if neurons > 1 else ''}" if shown == neurons else f"first {shown} of {neurons:,} neurons"
+    )
+    axes.set_title(f"Weights of the first layer: {which}, {height} × {width} inputs each")
+    axes.imshow(canvas, interpolation="nearest")
+    ticks = np.arange(-2, 3) / 2
+    labels = [f"{tick * limit:.2g}".replace("-", "−") for tick in ticks]
+    labels[0], labels[-1] = f"≤ {labels[0]}", f"≥ {labels[-1]}"
+    _draw_scale(axes, colours, (ticks + 1) / 2, labels, "weight")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    return figure
+
+
+def _draw_scale(axes: Axes, colours: Colormap, places: np.ndarray, labels: list[str], title: str) -> None:
+    """Draw the colours from 0 to 1 beside `axes`, with labels at the given places."""
+
+    bar = axes.figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label=title)
+    bar.set_ticks(places, labels=labels)
+    bar.outline.set_visible(False)
+
+
+def _shortened(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+# The same bytes on every machine. The data are. Drawing keeps away from what differs between machines: the user's own
+# Matplotlib settings, the system's fonts, sines for round corners, zlib. FreeType works in whole numbers; what remains
+# is plus, minus, times and divide in Matplotlib's C++ code, which a compiler may fuse for another processor. The last
+# bit of a coordinate then differs, not a pixel: the renderer rounds coordinates to 1/256 pixel, and only one that lies
+# exactly between two such steps would show it. Seen to hold on x86-64 and aarch64; not proved, as the arithmetic of
+# the network is.
+
+
+def use_own_settings() -> None:
+    """Make Matplotlib draw as it comes, with its own fonts."""
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(
+        {
+            "axes.titlesize": 11,
+            "legend.frameon": False,
+            "lines.solid_capstyle": "butt",
+            "lines.solid_joinstyle": "miter",
+            "lines.dash_joinstyle": "miter",
+            "path.simplify": False,
+        }
+    )
+    own_folder = Path(matplotlib.get_data_path())
+    manager = font_manager.fontManager
+    manager.ttflist = [font for font in manager.ttflist if own_folder in Path(font.fname).parents]
+
+
+def picture(figure: Figure, dpi: int) -> bytes:
+    """Render the figure into the bytes of a PNG file."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    figure.draw_without_rendering()  # here the axes find their places
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        # On whole pixels, so that the last bits of the layout's arithmetic decide nothing.
+        size = figure.get_size_inches() * dpi
+        corners = np.rint(axes.get_position().get_points() * size) / size
+        axes.set_aspect("auto")
+        axes.set_position([*corners[0], *(corners[1] - corners[0])])
+    canvas.draw()
+    return png_bytes(np.asarray(canvas.buffer_rgba())[..., :3], dpi)

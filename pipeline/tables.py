@@ -1,0 +1,86 @@
+"""The two tables that DVC plots, as CSV: how training went, and what each test image is and was taken for."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlp.training import Epoch
+from pipeline.errors import UserError, clip
+from pipeline.files import write_text
+
+CONFUSION_COLUMNS = ("actual", "predicted")
+
+
+def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
+    """Write how training stood after each epoch, a row each; floats by `repr`."""
+    _write(path, Epoch._fields, (map(repr, epoch) for epoch in epochs))
+
+
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Read the history of training into one array of finite floats a column.
+
+    Raises:
+        UserError: the file is missing or is not such a table.
+    """
+    columns = zip(*_read(path, Epoch._fields), strict=True)
+    try:
+        history = {name: np.array(column, float) for name, column in zip(Epoch._fields, columns, strict=True)}
+    except ValueError as error:
+        raise _unusable(path, clip(str(error))) from None
+    if not all(np.isfinite(column).all() for column in history.values()):
+        raise _unusable(path, "not all its numbers are finite")
+    return history
+
+
+def write_confusion(path: Path, classes: Sequence[str], actual: np.ndarray, predicted: np.ndarray) -> None:
+    """Write the names of each image's actual and predicted class, given as indices of `classes`."""
+    _write(path, CONFUSION_COLUMNS, ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)))
+
+
+def read_confusion(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read each image's actual and predicted class, as indices of `classes`.
+
+    Raises:
+        UserError: the file is missing, is not such a table, or names another class.
+    """
+    index = {name: number for number, name in enumerate(classes)}
+    rows = _read(path, CONFUSION_COLUMNS)
+    if unknown := [name for row in rows for name in row if name not in index]:
+        raise _unusable(path, f"the model knows no class {clip(unknown[0])!r}")
+    actual, predicted = np.array([[index[name] for name in row] for row in rows]).T
+    return actual, predicted
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """Read the rows below the header, which is to be `columns`; at least one."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `dvc repro` to make it.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _unusable(path, clip(str(error))) from None
+    if lines[:1] != [list(columns)]:
+        raise _unusable(path, f"expected the columns {', '.join(columns)}")
+    rows = lines[1:]
+    if not rows:
+        raise _unusable(path, "it has no rows")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise _unusable(path, f"line {number} has {len(row)} values, not {len(columns)}")
+    return rows
+
+
+def _unusable(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: {reason}; run `dvc repro` to make it again.")

@@ -29,6 +29,11 @@ class Exact:
     def grid(self, x: np.ndarray, bits: int = OPERAND_BITS, out: np.ndarray | None = None) -> np.ndarray:
         """Round `x` to multiples of a unit 2ᵏ: `bits` bits below the power of two above its largest element.
 
+        Args:
+            x: of any shape.
+            bits: 51 at most.
+            out: where to write the result, if given.
+
         Raises:
             FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
         """
@@ -42,6 +47,21 @@ class Exact:
         rounded -= rounder
         return rounded
 
+    def grid_rows(self, x: np.ndarray) -> np.ndarray:
+        """Round each row of `x`, (m, n), to a grid of its own, so that it does not depend on what the others hold.
+
+        Such a matrix may stand on the left of a product, whose rows then have units of their own too; not on the right.
+
+        Raises:
+            FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
+        """
+        largest = np.maximum.reduce(np.abs(x), 1, keepdims=True)
+        if not (largest < LARGEST).all():
+            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+        unit_exponent = np.maximum(np.frexp(largest)[1] - OPERAND_BITS, SMALLEST_UNIT)
+        rounder = np.ldexp(ROUND_TO_INTEGER, unit_exponent)
+        return (x + rounder) - rounder
+
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a b of two operands on grids, `(m, k)` and `(k, n)`; an inner dimension over 2,048 in blocks."""
         inner = a.shape[1]
@@ -54,7 +74,8 @@ class Exact:
     def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
         """Return the sum over `axis` (kept, with length 1), rounded to a grid on which it is exact."""
         terms = x.size if axis is None else x.shape[axis]
-        return np.add.reduce(self.grid(x, SIGNIFICAND_BITS - terms.bit_length()), axis, keepdims=axis is not None)
+        bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
+        return np.add.reduce(self.grid(x, bits), axis, keepdims=axis is not None)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.
@@ -117,6 +138,10 @@ class Float32:
     dtype = np.float32
 
     def grid(self, x: np.ndarray, bits: int = 0, out: np.ndarray | None = None) -> np.ndarray:
+        """Return `x` itself."""
+        return x
+
+    def grid_rows(self, x: np.ndarray) -> np.ndarray:
         """Return `x` itself."""
         return x
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,13 @@ from mlp.layers import ACTIVATIONS, Arithmetic, affine_backward, affine_forward,
 from mlp.random import normal_like
 
 CHUNK = 500  # images to a forward pass outside training: their activations stay in the processor's cache
+
+
+class Split(NamedTuple):
+    """Images, (n, features) uint8, and their one-hot labels, (n, classes) uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass
@@ -69,23 +77,25 @@ def widen(network: Network, images: np.ndarray, out: np.ndarray | None = None) -
     return out
 
 
-def forward(network: Network, X: np.ndarray, weights: list[np.ndarray]):
+def forward(network: Network, X: np.ndarray, weights: list[np.ndarray], alone: bool = False):
     """Return the logits, (batch, classes), and of each layer what `backward` needs.
 
     Args:
         network: whose biases, activation and scale are applied.
         X: (batch, features), widened images.
         weights: the network's, on grids (see `grid_weights`).
+        alone: whether an image's result must not depend on the others of its batch: `backward` has no use for it then.
     """
     arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
     activate, _ = ACTIVATIONS[network.activation]
+    grid = arithmetic.grid_rows if alone else arithmetic.grid
     caches = []
     h, scale = X, network.scale
     for layer, (W, b) in enumerate(zip(weights, network.biases, strict=True)):
         y, cache = affine_forward(arithmetic, h, W, b, scale)
         caches.append(cache)
         if layer < len(weights) - 1:
-            h, scale = arithmetic.grid(activate(arithmetic, y)), 1.0
+            h, scale = grid(activate(arithmetic, y)), 1.0
     return y, caches
 
 
@@ -122,7 +132,7 @@ def logits(network: Network, images: np.ndarray) -> np.ndarray:
     """Return the logits, (n, classes), of `images`, (n, features) uint8."""
     weights = grid_weights(network)
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    return np.concatenate([forward(network, widen(network, chunk), weights)[0] for chunk in chunks])
+    return np.concatenate([forward(network, widen(network, chunk), weights, alone=True)[0] for chunk in chunks])
 
 
 def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,11 +140,11 @@ def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return softmax(ARITHMETICS[network.arithmetic], logits(network, images))
 
 
-def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of images whose largest score, be it logit or probability, is that of the true class.
+def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of images that were predicted right.
 
     Args:
-        scores: (n, classes).
+        predicted: (n,) class indices.
         labels: (n, classes), one-hot.
     """
-    return int(np.count_nonzero(scores.argmax(axis=1) == labels.argmax(axis=1))) / len(labels)
+    return int(np.count_nonzero(predicted == labels.argmax(axis=1))) / len(labels)

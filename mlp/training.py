@@ -8,19 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.arithmetic import ARITHMETICS
+from mlp.classification import classify
 from mlp.layers import cross_entropy, mean, of_true_class, softmax, softmax_parts
-from mlp.network import Network, accuracy, backward, forward, grid_weights, logits, widen
+from mlp.network import Network, Split, accuracy, backward, forward, grid_weights, logits, widen
 from mlp.random import permutation
 
 # What is not finite is noticed and named; NumPy need not warn of it too.
 quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-
-
-class Split(NamedTuple):
-    """Images, (n, features) uint8, and their one-hot labels, (n, classes) uint8."""
-
-    images: np.ndarray
-    labels: np.ndarray
 
 
 class Epoch(NamedTuple):
@@ -165,9 +159,9 @@ def evaluate_epoch(
         epoch=epoch,
         iteration=iteration,
         loss=loss,
-        train_accuracy=accuracy(logits(network, training.images), training.labels),
+        train_accuracy=accuracy(classify(network, training.images), training.labels),
         validation_loss=validation_loss,
-        validation_accuracy=accuracy(scores, validation.labels),
+        validation_accuracy=accuracy(scores.argmax(axis=1), validation.labels),
     )
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network
-from mlp.training import Split
+from mlp.network import Network, Split
 from pipeline.errors import UserError
 from pipeline.files import load_arrays, save_arrays
 

@@ -340,7 +340,8 @@ class Watched(Exact):
 
     def matmul(self, a, b, *args, **kwargs):
         self.products += 1
-        left, right = units(a), units(b)
+        # Each element of the product has a row of a and a column of b: all of a need not have one unit, all of b has.
+        left, right = units(a, axis=1), units(b)
         assert np.abs(left).max(initial=0) <= 2**OPERAND_BITS
         assert np.abs(right).max(initial=0) <= 2**OPERAND_BITS
         for start in range(0, a.shape[1], INNER_BLOCK):
@@ -349,8 +350,8 @@ class Watched(Exact):
         return super().matmul(a, b, *args, **kwargs)
 
 
-def units(x: np.ndarray) -> np.ndarray:
-    """Return `x` as int64 multiples of the largest power of two that divides them all."""
+def units(x: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Return `x` as int64 multiples of the largest power of two that divides them all, or all along `axis`."""
     assert x.dtype == np.float64
     assert np.isfinite(x).all()
     if not x.any():
@@ -358,7 +359,9 @@ def units(x: np.ndarray) -> np.ndarray:
     mantissa, exponent = np.frexp(x)
     significand = (mantissa * 2.0**53).astype(np.int64)
     lowest = significand & -significand  # the value of the last bit that is 1
-    unit = (np.frexp(lowest.astype(np.float64))[1] + exponent)[x != 0].min() - 54
+    units = np.where(x == 0, 2**20, np.frexp(lowest.astype(np.float64))[1] + exponent - 54)
+    unit = units.min(axis=axis, keepdims=True)
+    unit[unit == 2**20] = 0  # nothing but zeros
     multiples = np.ldexp(x, -unit)
     assert np.abs(multiples).max() < 2.0**62
     return multiples.astype(np.int64)

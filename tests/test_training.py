@@ -134,8 +134,10 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic):
         assert record.epoch == epoch
         assert record.iteration == [4, 8, 10][epoch - 1]
         assert math.isclose(record.loss, math.fsum(losses) / batches, rel_tol=1e-6)
-        assert record.train_accuracy == accuracy(logits(by_hand, training.images), training.labels)
-        assert record.validation_accuracy == accuracy(logits(by_hand, validation.images), validation.labels)
+        assert record.train_accuracy == accuracy(logits(by_hand, training.images).argmax(axis=1), training.labels)
+        assert record.validation_accuracy == accuracy(
+            logits(by_hand, validation.images).argmax(axis=1), validation.labels
+        )
         assert math.isclose(record.validation_loss, loss(by_hand, *validation), rel_tol=1e-6)
     if arithmetic == "exact":
         assert bits(network) == bits(by_hand)

@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:
             if getattr(report, "when", None) == "teardown":
                 counted.update(dict(report.user_properties))
-    counted["lost"] = len(terminalreporter.stats.get("failed", []))
+    counted["lost"] = len(terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", []))
     if counted:
         terminalreporter.section("faults")
         for name, meaning in LINES:

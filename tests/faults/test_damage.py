@@ -3,10 +3,13 @@
 A case is a file with one damage or several. `count` knows how many there were, refused and accepted.
 """
 
+import gzip
+import hashlib
 import io
 import random
 import re
 import struct
+import tarfile
 import warnings
 import zipfile
 from collections import Counter
@@ -26,7 +29,7 @@ from pipeline.errors import UserError
 from pipeline.files import load_arrays, save_arrays
 from pipeline.idx import check_counts, read_images, read_labels
 from pipeline.params import load_params
-from pipeline.sources import SAVED_AS, load_dataset
+from pipeline.sources import SAVED_AS, TEST_LABELS, DataFile, Dataset, NpmPackage, fetch, load_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -184,7 +187,7 @@ def test_model(model, count):
     protected = checked["array header"] | checked["numbers"]
     with bounded() as next_case:
         for place in range(len(good)):
-            values = {good[place] ^ 1, good[place] ^ 128, 0, 255, chance.randrange(256)} - {good[place]}
+            values = {good[place] ^ 1, good[place] ^ 128, 255 - good[place], chance.randrange(256)} - {good[place]}
             for value in values:
                 next_case()
                 model.write_bytes(set_byte(good, place, value))
@@ -314,6 +317,58 @@ def test_hostile_archive(model, count, name):
         next_case()
         model_read = read(load_model, model, count)
     assert model_read is None or flat(model_read) == right
+
+
+# --- An npm package ---
+
+
+def test_package(tmp_path, monkeypatch, count):
+    """A damaged package, its tar headers' checksums right or wrong, gives the right files or none."""
+    chance = random.Random(SEED)
+    archive = tmp_path / "package.tgz"
+    content = {name: chance.randbytes(300) for name in SAVED_AS.values()}
+    dataset = Dataset(
+        "small",
+        ("a", "b"),
+        (NpmPackage("small@1.0.0", "package"),),
+        tuple(DataFile(name, name, hashlib.sha256(data).hexdigest(), 300) for name, data in content.items()),
+    )
+    tar = packed(content)
+    monkeypatch.setattr(NpmPackage, "_pack", lambda *_: archive)
+    with bounded() as next_case:
+        for number in range(times(1000)):
+            damaged = bytearray(damage(tar, chance))
+            for start in range(0, len(damaged) - 511, 512) if number % 2 else ():
+                if damaged[start + 257 : start + 262] == b"ustar":
+                    blank = damaged[start : start + 148] + b" " * 8 + damaged[start + 156 : start + 512]
+                    damaged[start + 148 : start + 156] = b"%06o\0 " % sum(blank)
+            zipped = gzip.compress(damaged, 1)
+            archive.write_bytes(damage(zipped, chance) if number % 5 == 0 else zipped)
+            raw = tmp_path / f"raw{number}"
+            next_case()
+            count["damaged"] += 1
+            try:
+                fetch(dataset, raw)
+            except UserError:
+                count["refused"] += 1
+            else:
+                assert len(list(raw.iterdir())) == 4
+                count["accepted"] += 1
+            assert all(content[path.name] == path.read_bytes() for path in raw.iterdir())
+
+
+def packed(content: dict[str, bytes]) -> bytes:
+    """Return a tar archive as npm makes it, long headers included."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in content.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(data)
+            info.pax_headers = (
+                {"comment": "x", "GNU.sparse.name": info.name} if name == TEST_LABELS else {"mtime": "1.5"}
+            )
+            tar.addfile(info, io.BytesIO(data))
+    return file.getvalue()
 
 
 # --- params.yaml and datasets.yaml ---

@@ -26,7 +26,7 @@ def wait(process: subprocess.Popen, seconds: float, until=lambda: False) -> None
 def test_stage_killed(pipeline, count, stage):
     """Every other kill waits for the moment in which a file is being written."""
     chance = random.Random(f"{SEED} {stage}")
-    wanted = times(9)
+    wanted = times(10)
     while count["SIGKILL"] < wanted:
         pipeline.reset(stage)
         known = pipeline.parts(stage)

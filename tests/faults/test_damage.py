@@ -126,7 +126,7 @@ def test_idx(raw, tmp_path, count):
                 assert (array is not None) == legal
                 if legal:
                     assert array.tobytes() == case[header:]
-    assert count["damaged"] >= 10_000 or times(1000) < 1000
+    assert count["damaged"] >= 10_000
 
 
 def set_byte(content: bytes, place: int, value: int) -> bytes:

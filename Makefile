@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test verify verify-portable bench lint requirements setup
+.PHONY: help repro test faults check verify verify-portable bench lint requirements setup
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,12 @@ repro: setup ## run the pipeline, or what has changed of it, and show its metric
 
 test: setup ## run the tests
 	@$(RUN) pytest -q -n auto
+
+faults: setup ## kill, interrupt, fill and damage whatever can be, and count (FAULTS_SCALE=10: ten times as much)
+	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults
+
+check: setup ## hash DVC's cache and all outputs, and have what is damaged made again
+	@$(RUN) verification.stored
 
 verify: setup ## run all stages anew in a clone, and compare each output with dvc.lock
 	@$(RUN) verification.lock

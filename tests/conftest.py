@@ -13,6 +13,9 @@ from typing import ClassVar
 import pytest
 import yaml
 
+# Two test processes with two threads each on two cores wait for each other most of the time; the bits are the same.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample"
 

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from benchmarks.machine import describe_machine, table
-from benchmarks.peers import BATCH, PEERS
+from benchmarks.peers import PEERS
 
 CORES = 2
 HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn
@@ -42,16 +42,17 @@ class Measurement(NamedTuple):
 class Worker:
     """A peer in a process of its own, which sleeps while another has its turn."""
 
-    def __init__(self, peer: str, threads: int, hidden: int, data: Path, limit: int):
+    def __init__(self, peer: str, threads: int, hidden: int, data: Path, limit: int | None):
         # What would slow a library down on purpose is left behind
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENBLAS_", "OMP_"))}
         environment |= {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "benchmarks.peers", peer, str(hidden), str(data), str(limit)]
+        command = [sys.executable, "-m", "benchmarks.peers", peer, str(hidden), str(data), str(limit or "")]
         self.process = subprocess.Popen(
             command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.peer, self.threads = peer, threads
-        self.version = self._answer()["version"]
+        about = self._answer()
+        self.version, self.batches = about["version"], about["batches"]
         self.losses = self.turn(1)["losses"]  # not timed: it compiles, and warms the caches
 
     def turn(self, epochs: int) -> dict:
@@ -72,7 +73,7 @@ class Worker:
         self.process.wait()
 
 
-def measure(hidden: int, rounds: int, epochs: int, data: Path, limit: int) -> list[Measurement]:
+def measure(hidden: int, rounds: int, epochs: int, data: Path, limit: int | None) -> list[Measurement]:
     """Let every peer have one turn in each round."""
     workers = []
     for name, peer in PEERS.items():
@@ -86,7 +87,7 @@ def measure(hidden: int, rounds: int, epochs: int, data: Path, limit: int) -> li
         first = turn % len(pairs)  # nobody always follows the same neighbour's heat
         for worker, measurement in pairs[first:] + pairs[:first]:
             answer = worker.turn(epochs)
-            measurement.times.append(answer["seconds"] * 1e6 / (epochs * (limit // BATCH)))
+            measurement.times.append(round(answer["seconds"] * 1e6 / (epochs * worker.batches), 1))
             measurement.losses.extend(answer["losses"])
     for worker in workers:
         worker.close()
@@ -181,7 +182,7 @@ def main(
         sys.exit(f"error: {data}: no such file; run `dvc repro preprocess` to make it.")
     if hasattr(os, "sched_setaffinity"):  # the workers inherit it
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    limit, rounds = (5_000, 1) if quick else (55_000, rounds)
+    limit, rounds = (5_000, 1) if quick else (None, rounds)
     results, wrong = {}, []
     for hidden, epochs in HIDDEN.items():
         results[hidden] = measure(hidden, rounds, epochs, data, limit)

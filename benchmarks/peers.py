@@ -290,22 +290,25 @@ PEERS = {
 }
 
 
-def load_task(data: Path, hidden: int, limit: int) -> Task:
-    """Read the first `limit` training images, and draw the weights of `hidden` neurons, the same for every peer."""
+def load_task(data: Path, hidden: int, limit: int | None) -> Task:
+    """Read the training images, or the first `limit` of them, and draw weights, the same for every peer.
+
+    The bytes are scaled to 0 to 1, whatever `params.yaml` says.
+    """
     from pipeline.artifacts import load_prepared
 
-    prepared = load_prepared(data)
-    images, labels = (array[:limit] for array in prepared.split)
+    images, labels = (array[:limit] for array in load_prepared(data).split)
     generator = np.random.default_rng(0)
     W1 = generator.normal(0.0, WEIGHT_INIT_STD, (images.shape[1], hidden))
     W2 = generator.normal(0.0, WEIGHT_INIT_STD, (hidden, labels.shape[1]))
-    return Task(images, labels, prepared.scale, W1, W2)
+    return Task(images, labels, 1 / 255, W1, W2)
 
 
 def work(name: str, hidden: str, data: str, limit: str) -> None:
     peer = PEERS[name]
-    run = peer.start(load_task(Path(data), int(hidden), int(limit)))
-    print(json.dumps({"version": sys.modules[peer.library].__version__}), flush=True)
+    task = load_task(Path(data), int(hidden), int(limit) if limit else None)
+    run = peer.start(task)
+    print(json.dumps({"version": sys.modules[peer.library].__version__, "batches": task.batches}), flush=True)
     for line in sys.stdin:
         epochs = int(line)
         start = time.perf_counter()

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test faults check verify verify-portable bench lint requirements setup
+.PHONY: help repro test slow faults check verify verify-portable bench lint requirements setup
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ repro: setup ## run the pipeline, or what has changed of it, and show its metric
 
 test: setup ## run the tests
 	@$(RUN) pytest -q -n auto
+
+slow: setup ## run the slow tests: the tour, a browser, the faults
+	@$(RUN) pytest -q -m slow -n 2 --dist loadfile
 
 faults: setup ## kill, interrupt, fill and damage whatever can be, and count (FAULTS_SCALE=10: ten times as much)
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, SAMPLE, Project, changed_params, sample_datasets
 from typer.testing import CliRunner
 
 from pipeline.params import Section
+from tests.conftest import ROOT, SAMPLE, Project, changed_params, sample_datasets
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

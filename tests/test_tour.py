@@ -1,0 +1,161 @@
+"""The tour is true: its commands run in order on the sample of real digits, and print what it shows.
+
+`python -m tests.test_tour` from the repository's root writes the outputs into docs/tour.md anew.
+"""
+
+import gzip
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, SAMPLE, new_project, sample_datasets
+
+TOUR = ROOT / "docs" / "tour.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What is another each time: Git's and the queue's names, and the time of day. Numbers are not among them.
+VARYING = [
+    (re.compile(r"\b[0-9a-f]{7}(?= \[)"), "f00d5ee"),  # dvc exp show
+    (re.compile(r"^[0-9a-f]{7}(?=  \S+ +\d\d:\d\d [AP]M  )", re.MULTILINE), "f00d5ee"),  # dvc queue status
+    (re.compile(r"\b\d\d:\d\d [AP]M\b"), "09:41 AM"),
+]
+HOME = "/home/you"
+UP_TO_DATE = "Data and pipelines are up to date.\n"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the commands are those of GNU/Linux"),
+]
+
+
+class Step(NamedTuple):
+    """A command of the tour, and what it prints."""
+
+    command: str
+    output: str
+
+
+def steps(block: str) -> list[Step]:
+    """Split what stands between the fences: `$ ` begins a command, `> ` continues it, other lines are its output."""
+    found: list[Step] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Step(line[2:], ""))
+        elif line.startswith("> ") and not found[-1].output and "<<" in found[-1].command:
+            found[-1] = found[-1]._replace(command=f"{found[-1].command}\n{line[2:]}")
+        else:
+            found[-1] = found[-1]._replace(output=f"{found[-1].output}{line}\n")
+    return found
+
+
+def shown(step: Step) -> str:
+    return "$ " + step.command.replace("\n", "\n> ") + "\n" + step.output
+
+
+class Walk:
+    """Somebody who types the commands of the tour."""
+
+    def __init__(self, project):
+        self.home = project.folder.parent
+        self.folder = project.folder
+        self.environment = project.environment | {
+            **{f"GIT_{role}_NAME": "You" for role in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{role}_EMAIL": "you@example.com" for role in ("AUTHOR", "COMMITTER")},
+            "COLUMNS": "120",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONHASHSEED": "0",  # DVC's order of files is that of a set
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.prepare()
+
+    def run(self, command: str) -> str:
+        """Return what the command prints, without what varies."""
+        if command.startswith("cd "):
+            self.folder = (self.folder / command[3:]).resolve()
+            return ""
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        output = result.stdout.replace(str(self.home), HOME)
+        for pattern, instead in VARYING:
+            output = pattern.sub(instead, output)
+        lines = "\n".join(map(str.rstrip, output.splitlines())).strip("\n")
+        output = f"{lines}\n" if lines else ""
+        if command.startswith("dvc queue start"):
+            self.wait_for_queue()
+        return output
+
+    def wait_for_queue(self) -> None:
+        for _ in range(100):
+            if not re.search("Queued|Running|[1-9] active", self.run("dvc queue status")):
+                return
+            time.sleep(2)
+        raise AssertionError(self.run("dvc queue status"))
+
+    def prepare(self) -> None:
+        """Make the beginning of the tour: the pipeline has run, its results are committed, other data lie near."""
+        params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        for key, small in [("validation_size", "100"), ("iterations", "200"), ("learning_rate", "1.0")]:
+            params = re.sub(rf"^(  {key}: )\S+", rf"\g<1>{small}", params, flags=re.MULTILINE)
+        (self.folder / "params.yaml").write_text(params, encoding="utf-8")
+
+        # Both datasets are the sample; only the names of the classes tell them apart
+        shutil.copytree(SAMPLE, self.home / "sample")
+        datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+        for name in ("mnist", "fashion-mnist"):
+            small = {"classes": datasets[name]["classes"], "mirrors": [str(self.home / "sample")]}
+            datasets[name] = sample_datasets()["mnist"] | small
+        (self.folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8")
+
+        # Somebody's own data: the same digits, told apart into even and odd ones
+        (self.home / "parity").mkdir()
+        for packed in SAMPLE.glob("*.gz"):
+            content = gzip.decompress(packed.read_bytes())
+            if "labels" in packed.name:
+                content = content[:8] + bytes(label % 2 for label in content[8:])
+            (self.home / "parity" / packed.stem.replace("t10k", "test").replace("-ubyte", "")).write_bytes(content)
+
+        self.run("git branch --move main && dvc repro --quiet")
+        assert self.run("git add --all && git commit --quiet --amend --message Results && dvc status") == UP_TO_DATE
+
+
+def test_tour(project):
+    walk = Walk(project)
+    for block in BLOCK.findall(TOUR.read_text(encoding="utf-8")):
+        for step in steps(block):
+            assert walk.run(step.command) == step.output, f"$ {step.command}"
+
+
+def test_tour_shows_its_commands_in_blocks_that_are_run():
+    """No command hides in a block of another kind."""
+    fences = re.findall(r"^```(.*)$", TOUR.read_text(encoding="utf-8"), re.MULTILINE)
+    assert fences[::2] == ["console"] * len(BLOCK.findall(TOUR.read_text(encoding="utf-8")))
+
+
+def write() -> None:
+    """Put into docs/tour.md what its commands print now."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        walk = Walk(new_project(Path(folder).resolve()))
+
+        def run(match: re.Match[str]) -> str:
+            text = "".join(shown(step._replace(output=walk.run(step.command))) for step in steps(match[1]))
+            return f"```console\n{text}```"
+
+        TOUR.write_text(BLOCK.sub(run, TOUR.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

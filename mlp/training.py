@@ -74,8 +74,9 @@ def train_step(network: Network, images, labels, learning_rate: float, workspace
         FloatingPointError: a number is no longer finite.
     """
     arithmetic = ARITHMETICS[network.arithmetic]
+    weights = grid_weights(network, workspace.weights)  # first, while the last update has them in the cache
     X = widen(network, images, workspace.X)
-    y, caches = forward(network, X, grid_weights(network, workspace.weights))
+    y, caches = forward(network, X, weights)
     y, shifted, total = softmax_parts(arithmetic, y)
     if not np.isfinite(total).all():
         raise FloatingPointError("the loss is not finite")
@@ -120,16 +121,15 @@ def train(
     workspace = Workspace(network, batch_size)
     for epoch, done in enumerate(range(0, iterations, batches), 1):
         order = permutation(source, n)
+        labels = training.labels[order]
         steps = min(batches, iterations - done)
         total, shifted = np.empty((2, steps, batch_size), network.weights[0].dtype)
         for batch in range(steps):
-            rows = order[batch * batch_size : (batch + 1) * batch_size]
+            rows = slice(batch * batch_size, (batch + 1) * batch_size)
             # mode="clip" lets NumPy write straight into `out`; no row is out of range
-            images = np.take(training.images, rows, axis=0, out=workspace.images, mode="clip")
+            images = np.take(training.images, order[rows], axis=0, out=workspace.images, mode="clip")
             try:
-                total[batch], shifted[batch] = train_step(
-                    network, images, training.labels[rows], learning_rate, workspace
-                )
+                total[batch], shifted[batch] = train_step(network, images, labels[rows], learning_rate, workspace)
             except FloatingPointError:
                 raise DivergedError(done + batch + 1, failing_layer(network, images)) from None
         iteration = done + steps

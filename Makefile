@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test slow faults check verify verify-portable bench lint requirements setup
+.PHONY: help repro test slow faults check verify verify-portable bench bench-pipeline lint requirements setup setup-bench
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,12 +30,21 @@ verify: setup ## run all stages anew in a clone, and compare each output with dv
 verify-portable: setup ## train under other threads, processors, Pythons and NumPys, and compare the bits
 	@$(RUN) verification.portable
 
+bench: setup-bench ## measure this project against its peers, and write benchmarks/results.md (BENCH=--quick: see that it runs)
+	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)
+
+bench-pipeline: setup ## where the time of a cold `dvc repro` goes, stage by stage
+	@$(RUN) benchmarks.pipeline
+
 lint: setup ## check the code's style
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 
 requirements: setup ## compile requirements.in into requirements.txt: pinned, with hashes, for every platform
 	@$(RUN) uv pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
+		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
+	@$(RUN) uv pip compile benchmarks/requirements.in --constraint requirements.txt \
+		--output-file benchmarks/requirements.txt --upgrade --quiet \
 		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
 
 # .venv/.installed is a copy of the requirements that were installed last. The import fails where the virtual
@@ -50,4 +59,13 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says
 		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt && \
 		$(RUN) pipeline.plots_page && \
 		cp requirements.txt .venv/.installed; \
+	fi
+
+# The peers live apart. PyTorch's hash differs between the builds with and without CUDA: it is pinned by version alone.
+setup-bench:
+	@if ! cat benchmarks/requirements.txt benchmarks/torch.txt | cmp -s - .venv-bench/.installed; then \
+		$(PYTHON) -m venv --clear .venv-bench && \
+		.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt && \
+		.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/torch.txt && \
+		cat benchmarks/requirements.txt benchmarks/torch.txt > .venv-bench/.installed; \
 	fi

@@ -74,7 +74,10 @@ def test_any_bytes_are_read_or_refused(tmp_path, content):
     [
         (b"", "expected the first bytes 00 00 08 03 of an IDX file of bytes in 3-D, found none."),
         (b"<!DOCTYPE html>", "expected the first bytes 00 00 08 03 of an IDX file of bytes in 3-D, found 3c 21 44 4f."),
-        (gzip.compress(b"", mtime=0), "expected the first bytes 00 00 08 03 of an IDX file of bytes in 3-D, found 1f 8b 08 00."),
+        (
+            gzip.compress(b"", mtime=0),
+            "expected the first bytes 00 00 08 03 of an IDX file of bytes in 3-D, found 1f 8b 08 00.",
+        ),
         (bytes([0, 0, 13, 3]) + bytes(12), "found 00 00 0d 03."),  # type float
         (bytes([0, 0, 8, 1]) + bytes(12), "found 00 00 08 01."),  # labels
         (bytes([0, 0, 8, 3, 0, 0]), "expected a header of 16 bytes, found 6."),

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test slow faults check verify verify-portable bench bench-pipeline lint requirements setup setup-bench
+.PHONY: help repro test tour slow faults check verify verify-portable bench bench-pipeline lint requirements setup setup-bench
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ repro: setup ## run the pipeline, or what has changed of it, and show its metric
 
 test: setup ## run the tests
 	@$(RUN) pytest -q -n auto
+
+tour: setup ## write the outputs in docs/tour.md anew (a few minutes)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) tests.test_tour
 
 slow: setup ## run the slow tests: the tour, a browser, the faults
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile

@@ -199,7 +199,7 @@ def _mean_and_spread(values: tuple[float, ...]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{value:+.4f}"
 
 
 if __name__ == "__main__":

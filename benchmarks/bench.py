@@ -195,10 +195,10 @@ def main(
     if wrong:
         sys.exit("\n".join(f"error: {doubt}" for doubt in wrong))
     if not quick:
-        (output / "results.md").write_text(text)
+        (output / "results.md").write_text(text, encoding="utf-8", newline="\n")
         networks = {f"784-{hidden}-10": [m._asdict() for m in measured] for hidden, measured in results.items()}
         content = {"machine": machine, "targets": found, "microseconds_per_step": networks}
-        (output / "results.json").write_text(json.dumps(content, indent=1) + "\n")
+        (output / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

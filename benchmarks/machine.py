@@ -26,12 +26,12 @@ def describe_machine() -> dict[str, str]:
     }
     if hasattr(os, "sysconf"):
         machine["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-    machine["system"] = f"{platform.system()} {platform.release()}"
+    machine["system"] = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     machine["python"] = platform.python_version()
     return machine
 
 
-def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """Return a Markdown table whose first `left` columns are flush left, the others flush right."""
-    rules = ["---" if column < left else "---:" for column in range(len(header))]
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table whose first column is flush left, the others flush right."""
+    rules = ["---", *["---:"] * (len(header) - 1)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rules, *rows))

@@ -13,7 +13,7 @@ OPERAND_BITS = 21  # of each factor of a matrix product: two have 42 bits, and 2
 INNER_BLOCK = 2048  # = 2¹¹ products at most in one sum
 SIGNIFICAND_BITS = 53  # of a float64
 SMALLEST_UNIT = -500  # exponent of the finest grid: the product of two units is then no denormal number
-LARGEST = 2.0**480  # above it, a sum of 2,048 products might overflow
+LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = float.fromhex("0x1.62e42fefa0000p-1")  # the first 36 bits of ln 2: times an integer below 2¹¹ it is exact

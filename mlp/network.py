@@ -54,7 +54,8 @@ def init_network(
     dtype = ARITHMETICS[arithmetic].dtype
     shapes = list(pairwise(layer_sizes))
     with np.errstate(over="ignore"):  # training notices, and names, what is not finite
-        weights = [(weight_init_std * normal_like(source, shape)).astype(dtype) for shape in shapes]
+        # + 0.0 makes a −0 of a product that underflows a 0: of a zero, exact sums determine all but the sign
+        weights = [(weight_init_std * normal_like(source, shape) + 0.0).astype(dtype) for shape in shapes]
     return Network(
         weights=weights,
         biases=[np.zeros(n_out, dtype) for _, n_out in shapes],

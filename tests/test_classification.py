@@ -18,7 +18,7 @@ networks = st.builds(
     seed=st.integers(0, 2**32),
     hidden=st.lists(st.sampled_from([1, 7, 50]), max_size=3),
     activation=st.sampled_from(["sigmoid", "tanh", "relu"]),
-    std=st.sampled_from([1e-30, 1e-4, 0.01, 0.1, 1.0, 30.0]),
+    std=st.sampled_from([1e-30, 3e-24, 1e-23, 3e-16, 1e-15, 1e-4, 0.01, 0.1, 1.0, 30.0]),
     scaling=st.sampled_from([(0.0, 1.0), (0.0, 1 / 255), (33.3125, 1 / 78.5)]),
 )
 
@@ -64,7 +64,20 @@ def test_an_image_has_the_same_logits_alone_as_among_others():
         np.testing.assert_array_equal(alone, logits(network, images))
 
 
-def test_numbers_beyond_float32_are_computed_exactly():
-    network = init_network([784, 5, 10], "relu", 1e60, 0.0, 1.0, "exact", np.random.PCG64(1))
+@pytest.mark.parametrize("std", [1e33, 1e34, 1e35, 1e36, 1e60])
+@pytest.mark.parametrize("hidden", [[], [5], [20]])
+def test_numbers_beyond_float32_are_computed_exactly(std, hidden):
     images = digits("test").images
-    np.testing.assert_array_equal(classify(network, images), logits(network, images).argmax(axis=1))
+    for seed in range(5):
+        network = init_network([784, *hidden, 10], "relu", std, 0.0, 1.0, "exact", np.random.PCG64(seed))
+        np.testing.assert_array_equal(classify(network, images), logits(network, images).argmax(axis=1))
+
+
+@pytest.mark.parametrize(("std", "hidden"), [(1e-23, [200]), (3e-16, [7, 7]), (3e-24, [1])])
+def test_numbers_below_float32_are_computed_exactly(std, hidden):
+    images = digits("test").images
+    for seed in range(5):
+        network = init_network([784, *hidden, 10], "relu", std, 0.0, 1 / 255, "exact", np.random.PCG64(seed))
+        np.testing.assert_array_equal(classify(network, images), logits(network, images).argmax(axis=1))
+        off = np.abs(logits(network, images) - logits(in_float32(network), images)).max()
+        assert off <= 2 * logit_error(network)

@@ -52,7 +52,7 @@ def test_two_settings_are_compared_seed_by_seed():
     lines = printed(paired(sigmoid, relu, "relu minus sigmoid")).splitlines()
     line = next(line for line in lines if "test accuracy" in line)
     # differences 0.01 and 0.05: mean 0.03, sd 0.02·√2, margin 12.7062 · 0.02
-    assert line.split() == ["test", "accuracy", "2", "+0.0300", "±", "0.0283", "−0.2241", "to", "+0.2841"]
+    assert line.split() == ["test", "accuracy", "2", "+0.0300", "±", "0.0283", "-0.2241", "to", "+0.2841"]
     assert len([line for line in lines if line.strip().startswith(tuple(METRICS))]) == len(METRICS)
 
 

@@ -11,7 +11,10 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 
 
 def local_imports(path: Path) -> set[Path]:
-    """Return the project's own files that `path` imports, wherever in the file it does, and so on from there."""
+    """Return the project's own files that `path` imports, wherever in the file it does, and so on from there.
+
+    Of a package's `__init__.py` only one that holds something counts.
+    """
     found: set[Path] = set()
     waiting = [path]
     while waiting:
@@ -19,6 +22,9 @@ def local_imports(path: Path) -> set[Path]:
         if file in found:
             continue
         found.add(file)
+        package = file.with_name("__init__.py")
+        if package.exists() and package.stat().st_size:
+            waiting.append(package)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):

@@ -5,6 +5,7 @@
 # are only unpacked there, none is installed; the emulator itself is, if it is missing and this is root.
 set -euo pipefail
 numpy=$(grep -o '^numpy==[0-9.]*' "$(dirname "$0")/../requirements.txt")
+python=${PYTHON:-python3} # whose pip fetches NumPy
 home=${XDG_CACHE_HOME:-$HOME/.cache}/exact-mlp/aarch64-${numpy#numpy==}
 
 build() {
@@ -19,10 +20,10 @@ build() {
         liblzma5 libffi8 libssl3t64 libzstd1 libuuid1 python3.13-minimal libpython3.13-minimal libpython3.13-stdlib >&2)
     for package in packages/*.deb; do dpkg -x "$package" system; done
     ln -sfn usr/lib system/lib # where the program loader is looked for
-    python3 -m pip download -q --no-deps --only-binary :all: --implementation cp --python-version 3.13 \
+    "$python" -m pip download -q --no-deps --only-binary :all: --implementation cp --python-version 3.13 \
         --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
         -d wheels "$numpy" >&2
-    python3 -m zipfile -e wheels/numpy-*.whl system/site
+    "$python" -m zipfile -e wheels/numpy-*.whl system/site
     rm -rf lists archives packages wheels
     mv "$home.part" "$home"
 }

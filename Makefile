@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Everything is installed into .venv/, nothing outside it.
+# `make` alone lists what there is. `repro` and `test` install into .venv/, and nothing outside it.
 
 PYTHON ?= python3
 RUN = .venv/bin/python -m

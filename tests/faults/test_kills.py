@@ -64,6 +64,10 @@ def test_ctrl_c(pipeline, count, stage):
     pipeline.check_recovery(stage)
 
 
+# DVC's own files that it writes in place, and what it says when one of them is half
+HALF_WRITTEN = {".dvc/tmp/rwlock": "Unable to read RWLock-file", "dvc.lock": "dvc.lock"}
+
+
 @pytest.mark.parametrize("victim", ["dvc with all its processes", "the stage it runs"])
 def test_repro_killed(tmp_path, pipeline, count, victim):
     """Kill again and again, and begin again each time; what is done stays done."""
@@ -84,11 +88,23 @@ def test_repro_killed(tmp_path, pipeline, count, victim):
                 count["SIGKILL"] += 1
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        project.run("dvc", "repro")
+        repro_again(project)
         assert (project.folder / "dvc.lock").read_bytes() == pipeline.lock()
         assert "up to date" in project.run("dvc", "status").stdout
         for name, content in pipeline.new.items():
             assert (project.folder / name).read_bytes() == content, name
+
+
+def repro_again(project: Project) -> None:
+    """Run `dvc repro` after kills. Where one left a file of DVC's own half-written, do what docs/faults.md says."""
+    for _ in HALF_WRITTEN:
+        done = project.run("dvc", "repro", check=False)
+        if done.returncode == 0:
+            return
+        found = [name for name, sentence in HALF_WRITTEN.items() if sentence in done.stdout + done.stderr]
+        assert found, done.stderr
+        (project.folder / found[0]).unlink()
+    project.run("dvc", "repro")
 
 
 def start_repro(project: Project) -> subprocess.Popen:

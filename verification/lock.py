@@ -54,8 +54,8 @@ def main() -> int:
         table.add_row(
             stage,
             path,
-            claimed.get((stage, path), "nothing"),
-            "same bytes" if same else f"[red]{made.get((stage, path), 'nothing')}",
+            claimed.get((stage, path), "nothing")[:12],
+            "same bytes" if same else f"[red]{made.get((stage, path), 'nothing')[:12]}",
         )
     Console().print(table)
     if different:

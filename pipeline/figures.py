@@ -42,7 +42,6 @@ def draw_loss(history: dict[str, np.ndarray]) -> Figure:
 
 
 def _chart(title: str, y_label: str) -> tuple[Figure, Axes]:
-
     figure = _figure(7.5, 4.5)
     axes = figure.add_subplot()
     axes.set(title=title, xlabel="epoch", ylabel=y_label)
@@ -67,7 +66,6 @@ def _draw_curves(axes: Axes, history: dict[str, np.ndarray], training: str, vali
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw how many test images of each class were taken for each class, coloured by their share of the row."""
-
     totals = counts.sum(axis=1, keepdims=True)
     # By the square root of the share: one image in a hundred is to be told from none.
     strength = np.sqrt(counts / np.maximum(totals, 1))
@@ -144,7 +142,6 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
 
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     """Draw the weights of each neuron of the first layer as an image, all on one scale."""
-
     height, width = image_shape
     neurons = weights.shape[1]
     shown = min(neurons, MOST_NEURONS)
@@ -179,7 +176,6 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
 
 
 def _figure(width: float, height: float) -> Figure:
-
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     return figure
@@ -187,7 +183,6 @@ def _figure(width: float, height: float) -> Figure:
 
 def _draw_scale(axes: Axes, colours: Colormap, places: np.ndarray, labels: list[str], title: str) -> None:
     """Draw the colours from 0 to 1 beside `axes`, with labels at the given places."""
-
     bar = axes.figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label=title)
     bar.set_ticks(places, labels=labels)
     bar.outline.set_visible(False)
@@ -197,12 +192,11 @@ def _shortened(name: str, most: int) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-# The same bytes on every machine. The data are. Drawing keeps away from what differs between machines: the user's own
-# Matplotlib settings, the system's fonts, sines for round corners, zlib. FreeType works in whole numbers; what remains
-# is plus, minus, times and divide in Matplotlib's C++ code, which a compiler may fuse for another processor. The last
-# bit of a coordinate then differs, not a pixel: the renderer rounds coordinates to 1/256 pixel, and only one that lies
-# exactly between two such steps would show it. Seen to hold on x86-64 and aarch64; not proved, as the arithmetic of
-# the network is.
+# The same bytes on every machine, as far as it goes. The data are. Drawing keeps away from what differs between
+# machines: the own settings of a user, the fonts of a system, sines for round corners, zlib. FreeType works in whole
+# numbers; what remains is plus, minus, times and divide in Matplotlib's C++ code, which a compiler may fuse for another
+# processor. The last bit of a coordinate then differs, not a pixel: the renderer rounds coordinates to 1/256 pixel, and
+# only one that lies exactly between two such steps would show it. Not proved, as the network's arithmetic is.
 
 
 def use_own_settings() -> None:

@@ -1,4 +1,4 @@
-"""Measure a trained network on the test images. No other stage opens them."""
+"""Measure a trained network on the test images. No other stage learns from them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def evaluate(
         "data/misclassified.npz"
     ),
 ) -> None:
-    """Measure a trained network on the test images. No other stage opens them."""
+    """Measure a trained network on the test images. No other stage learns from them."""
     import math
 
     import numpy as np

@@ -18,9 +18,9 @@ def train(
         "data/prepared/validation.npz"
     ),
     model: Annotated[Path, typer.Argument(help="Where to write the trained network.")] = Path("models/mlp.npz"),
-    metrics: Annotated[Path, typer.Argument(help="Where to write how it stands at the end.")] = Path(
-        "metrics/train.json"
-    ),
+    metrics: Annotated[
+        Path, typer.Argument(help="Where to write its accuracies at the end, and the last losses.")
+    ] = Path("metrics/train.json"),
     history: Annotated[Path, typer.Argument(help="Where to write how it stood after each epoch.")] = Path(
         "metrics/history.csv"
     ),

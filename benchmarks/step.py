@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: each part alone, in microseconds, with 1 and with 2 threads.
+"""Where the time of a training step goes: of each part the median, in microseconds, measured while it trains.
 
 python -m benchmarks.step
 """
@@ -8,101 +8,91 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
 from benchmarks.machine import table
+from mlp import step, training
 from mlp.arithmetic import ARITHMETICS
-from mlp.layers import affine_backward, affine_forward, sigmoid, sigmoid_gradient, softmax_parts
-from mlp.network import backward, forward, grid_weights, init_network, widen
-from mlp.training import Workspace, train_step, update
+from mlp.network import init_network
+from mlp.team import Team, available_processes
 from pipeline.artifacts import load_prepared
 
 BATCH = 100
 HIDDEN = 50
+EPOCHS = 8
+
+# What is timed, by what it is in the table. Those after a dash are parts of the one above them.
+PARTS = {
+    "X W₁ of a share": (step.Step, "multiply"),
+    "– bytes to numbers": (step, "widen"),
+    "to the loss and back": (step.Step, "descend"),
+    "– from X W₁ to the logits": (step, "forward"),
+    "– softmax": (step, "softmax_parts"),
+    "– from the loss to X W₁": (step, "backward"),
+    "update of a share": (step.Step, "update"),
+    "waiting for each other": (Team, "meet"),
+}
+WHOLE = "**a whole step**"
+OF_ALL = {"of all: matrix products": "matmul", "of all: rounding to grids": "grid", "of all: exponentials": "exp"}
 
 
-def microseconds(part: Callable[[], object], calls: int = 100, rounds: int = 9) -> float:
-    """Return the time of a call, the least of the rounds' means: what others do on the machine only adds."""
-    means = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        for _ in range(calls):
-            part()
-        means.append((time.perf_counter() - start) / calls * 1e6)
-    return min(means[1:])
+def time_calls(owner: object, name: str, label: str, times: dict[str, list[float]]) -> None:
+    """Replace a function by itself with a stopwatch, which adds the seconds of each call to the last in `times`."""
+    function = getattr(owner, name)
+
+    def timed(*args, **kwargs):
+        began = time.perf_counter()
+        result = function(*args, **kwargs)
+        times[label][-1] += time.perf_counter() - began
+        return result
+
+    setattr(owner, name, timed)
 
 
-def parts(name: str) -> dict[str, float]:
-    """Return the time of each part of a step, and of the whole, by what it is called in the table."""
-    arithmetic = ARITHMETICS[name]
+def profile(arithmetic: str, processes: int) -> dict[str, float]:
+    """Return the microseconds of each part of a step, as the first process has them, by what it is in the table."""
     prepared = load_prepared(Path("data/prepared/train.npz"))
-    images, labels = prepared.split
-    sizes = [images.shape[1], HIDDEN, labels.shape[1]]
-    network = init_network(sizes, "sigmoid", 0.01, prepared.shift, prepared.scale, name, np.random.PCG64(0))
-    workspace = Workspace(network, BATCH)
-    rng = np.random.Generator(np.random.PCG64(1))
-    batches = cycle(rng.integers(0, len(images), (500, BATCH)))  # other images each time, as in training
+    times: dict[str, list[float]] = {label: [] for label in [*PARTS, WHOLE, *OF_ALL]}
+    for label, (owner, name) in PARTS.items():
+        time_calls(owner, name, label, times)
+    for label, name in OF_ALL.items():
+        time_calls(type(ARITHMETICS[arithmetic]), name, label, times)
+    time_calls(step.Step, "__call__", WHOLE, times)
+    take_step = step.Step.__call__
 
-    def gather() -> np.ndarray:
-        return np.take(images, next(batches), axis=0, out=workspace.images, mode="clip")
+    def begin_step(*args):
+        for seconds in times.values():
+            seconds.append(0.0)
+        take_step(*args)
 
-    t = labels[:BATCH]
-    X = widen(network, gather(), workspace.X)
-    weights = grid_weights(network, workspace.weights)
-    logits, caches = forward(network, X, weights)
-    a, _ = affine_forward(arithmetic, X, weights[0], network.biases[0], network.scale)
-    h = arithmetic.grid(sigmoid(arithmetic, a))
-    dz = (softmax_parts(arithmetic, logits)[0] - t) * 1e-6
-    dh, _, _ = affine_backward(arithmetic, dz, caches[1])
-    da = dh * sigmoid_gradient(h)
-    steps = backward(network, dz, caches, workspace.gradients)
-    y1, y2, dW1, dW2 = (np.empty_like(array) for array in (a, logits, network.weights[0], network.weights[1]))
+    step.Step.__call__ = begin_step
+    training.Evaluation.__call__ = lambda self: (0.0, 0.0, 0.0)  # not part of a step
 
-    def products() -> None:
-        np.matmul(X, weights[0], out=y1)
-        np.matmul(h, weights[1], out=y2)
-        np.matmul(h.T, dz, out=dW2)
-        np.matmul(dz, weights[1].T, out=dh)
-        np.matmul(X.T, da, out=dW1)
-
-    return {
-        "the five bare products": microseconds(products),
-        "gather 100 images": microseconds(gather),
-        "widen their bytes": microseconds(lambda: widen(network, workspace.images, workspace.X)),
-        "weights to grids": microseconds(lambda: grid_weights(network, workspace.weights)),
-        "X W₁, scale and bias": microseconds(
-            lambda: affine_forward(arithmetic, X, weights[0], network.biases[0], network.scale)
-        ),
-        "sigmoid": microseconds(lambda: sigmoid(arithmetic, a)),
-        "h to a grid": microseconds(lambda: arithmetic.grid(h)),
-        "h W₂ and bias": microseconds(lambda: affine_forward(arithmetic, h, weights[1], network.biases[1])),
-        "softmax": microseconds(lambda: softmax_parts(arithmetic, logits)),
-        "backward, second layer": microseconds(lambda: affine_backward(arithmetic, dz, caches[1])),
-        "backward, sigmoid": microseconds(lambda: dh * sigmoid_gradient(h)),
-        "backward, first layer": microseconds(
-            lambda: affine_backward(arithmetic, da, caches[0], with_dX=False, out=workspace.gradients[0])
-        ),
-        "update": microseconds(lambda: update(network, *steps)),
-        "**a whole step**": microseconds(lambda: train_step(network, gather(), t, 1e-9, workspace)),
-    }
+    sizes = [prepared.split.images.shape[1], HIDDEN, prepared.split.labels.shape[1]]
+    source = np.random.PCG64(0)
+    network = init_network(sizes, "sigmoid", 0.01, prepared.shift, prepared.scale, arithmetic, source)
+    steps = EPOCHS * (len(prepared.split.images) // BATCH)
+    for _ in training.train(network, prepared.split, prepared.split, steps, BATCH, 0.1, source, processes):
+        pass
+    return {label: median(seconds) * 1e6 for label, seconds in times.items()}
 
 
 def main() -> None:
-    """Measure each arithmetic with each number of threads in a process of its own, and print the table in Markdown."""
+    """Measure each arithmetic in one process and in two, and print the table in Markdown."""
     if len(sys.argv) > 1:
-        print(json.dumps(parts(sys.argv[1])))
+        arithmetic, processes = sys.argv[1:]
+        print(json.dumps(profile(arithmetic, int(processes))))
         return
     columns = {}
-    for name in ARITHMETICS:
-        for threads in (1, 2):
-            environment = os.environ | {"OPENBLAS_NUM_THREADS": str(threads)}
-            command = [sys.executable, "-m", "benchmarks.step", name]
+    for arithmetic in ARITHMETICS:
+        for processes in range(1, available_processes() + 1):
+            environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+            command = [sys.executable, "-m", "benchmarks.step", arithmetic, str(processes)]
             done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-            columns[f"{name}, {threads} thread{'s' * (threads > 1)}"] = json.loads(done.stdout)
+            columns[f"{arithmetic}, {processes} process{'es' * (processes > 1)}"] = json.loads(done.stdout)
     rows = [[part, *(f"{column[part]:.0f}" for column in columns.values())] for part in next(iter(columns.values()))]
     print(table(["784-50-10, µs", *columns], rows))
 

@@ -15,10 +15,16 @@ SIGNIFICAND_BITS = 53  # of a float64
 SMALLEST_UNIT = -500  # exponent of the finest grid: the product of two units is then no denormal number
 LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
 
-LOG2_E = 1.4426950408889634
-LN2_HIGH = float.fromhex("0x1.62e42fefa0000p-1")  # the first 36 bits of ln 2: times an integer below 2¹¹ it is exact
-LN2_LOW = float.fromhex("0x1.cf79abc9e3b3ap-40")  # ln 2 less that
 ROUND_TO_INTEGER = 1.5 * 2.0**52  # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
+
+# The numbers in `Exact.exp` are arrays without dimensions: a Python float is made into one anew whenever it is added.
+LOG2_E = np.array(1.4426950408889634)
+LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))  # 36 bits of ln 2: exact times an integer below 2¹¹
+LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 less that
+LOWEST, HIGHEST = np.array(-708.0), np.array(709.0)  # beyond them eˣ leaves the range of float64
+ROUNDER, ONE, EXPONENT_PLACE = np.array(ROUND_TO_INTEGER), np.array(1.0), np.array(52)
+EVEN = [np.array(c) for c in (840.0, 75600.0, 665280.0)]
+ODD = [np.array(c) for c in (42.0, 10080.0, 332640.0)]
 
 
 class Exact:
@@ -26,22 +32,27 @@ class Exact:
 
     dtype = np.float64
 
-    def grid(self, x: np.ndarray, bits: int = OPERAND_BITS, out: np.ndarray | None = None) -> np.ndarray:
+    def grid(
+        self, x: np.ndarray, bits: int = OPERAND_BITS, exponent: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Round `x` to multiples of a unit 2ᵏ: `bits` bits below the power of two above its largest element.
 
         Args:
             x: of any shape.
             bits: 51 at most.
+            exponent: of that power, where it is known that no element goes beyond it. Then nothing is checked.
             out: where to write the result, if given.
 
         Raises:
             FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
         """
-        # the ufuncs themselves, here and below: x.max() costs as much again in getting to them
-        largest = max(np.maximum.reduce(x, None, initial=0.0), -np.minimum.reduce(x, None, initial=0.0))
-        if not largest < LARGEST:
-            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
-        unit_exponent = max(math.frexp(largest)[1] - bits, SMALLEST_UNIT)
+        if exponent is None:
+            # the ufuncs themselves, here and below: x.max() costs as much again in getting to them
+            largest = max(np.maximum.reduce(x, None, initial=0.0), -np.minimum.reduce(x, None, initial=0.0))
+            if not largest < LARGEST:
+                raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+            exponent = math.frexp(largest)[1]
+        unit_exponent = max(exponent - bits, SMALLEST_UNIT)
         rounder = math.ldexp(ROUND_TO_INTEGER, unit_exponent)  # its last bit is worth one unit
         rounded = np.add(x, rounder, out=out)
         rounded -= rounder
@@ -71,11 +82,11 @@ class Exact:
             product += a[:, block] @ b[block]
         return product
 
-    def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
-        """Return the sum over `axis` (kept, with length 1), rounded to a grid on which it is exact."""
+    def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
+        """Return the sum over `axis` (kept, with length 1), rounded to a grid on which it is exact; see `grid`."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
-        return np.add.reduce(self.grid(x, bits), axis, keepdims=axis is not None)
+        return np.add.reduce(self.grid(x, bits, exponent), axis, keepdims=axis is not None)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.
@@ -83,31 +94,31 @@ class Exact:
         x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6],
         1 + 2 r O / (E − r O), with E and O polynomials in r²; its error is below 2⁻⁶¹.
         """
-        x = np.maximum(x, -708.0)
-        np.minimum(x, 709.0, out=x)
+        x = np.maximum(x, LOWEST)
+        np.minimum(x, HIGHEST, out=x)
         shifted = x * LOG2_E
-        shifted += ROUND_TO_INTEGER  # its low bits are the integer k
-        k = shifted - ROUND_TO_INTEGER
+        shifted += ROUNDER  # its low bits are the integer k
+        k = shifted - ROUNDER
         x -= k * LN2_HIGH
         k *= LN2_LOW
         x -= k  # x is r from here on
         square = x * x
-        even = square + 840.0
+        even = square + EVEN[0]
         even *= square
-        even += 75600.0
+        even += EVEN[1]
         even *= square
-        even += 665280.0
-        odd = square * 42.0
-        odd += 10080.0
+        even += EVEN[2]
+        odd = square * ODD[0]
+        odd += ODD[1]
         odd *= square
-        odd += 332640.0
+        odd += ODD[2]
         odd *= x
         even -= odd
         odd += odd
         odd /= even
-        odd += 1.0
+        odd += ONE
         exponent = shifted.view(np.int64)
-        exponent <<= 52
+        exponent <<= EXPONENT_PLACE
         odd.view(np.int64)[...] += exponent  # times 2ᵏ, exactly
         return odd
 
@@ -137,7 +148,9 @@ class Float32:
 
     dtype = np.float32
 
-    def grid(self, x: np.ndarray, bits: int = 0, out: np.ndarray | None = None) -> np.ndarray:
+    def grid(
+        self, x: np.ndarray, bits: int = 0, exponent: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return `x` itself."""
         return x
 
@@ -149,7 +162,7 @@ class Float32:
         """Return a b."""
         return np.matmul(a, b, out=out)
 
-    def sum(self, x: np.ndarray, axis: int | None = None) -> np.ndarray:
+    def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
         """Return the sum over `axis` (kept, with length 1)."""
         return np.add.reduce(x, axis, keepdims=axis is not None)
 

@@ -13,46 +13,37 @@ from mlp.one_hot import one_hot
 Arithmetic = Exact | Float32
 
 
-def affine_forward(arithmetic: Arithmetic, X, W, b, scale=1.0):
-    """Return y = scale · X W + b, shape (batch, out), and what `affine_backward` needs.
+def affine_forward(arithmetic: Arithmetic, X, W, b):
+    """Return y = X W + b, shape (batch, out).
 
     Args:
         arithmetic: to compute in.
         X: (batch, in), on a grid.
         W: (in, out), on a grid.
         b: (out,).
-        scale: one number that X is to be multiplied by. The product is smaller than X, so it is multiplied instead.
     """
-    y = arithmetic.matmul(X, W)
-    if scale != 1.0:
-        y *= scale
-    y += b
-    return y, (X, W, scale)
+    return arithmetic.matmul(X, W) + b
 
 
-def affine_backward(arithmetic: Arithmetic, dy, cache, with_dX=True, out=None):
-    """Return dX = scale · dy Wᵀ, dW = scale · Xᵀ dy and db = the sum of dy over the batch, by the chain rule.
+def affine_backward(arithmetic: Arithmetic, dy, X, W):
+    """Return dX = dy Wᵀ, dW = Xᵀ dy and db, the sum of dy over the batch, by the chain rule.
 
-    ∂y_ij/∂X_ik = scale · W_kj, ∂y_ij/∂W_kj = scale · X_ik and ∂y_ij/∂b_j = 1; each gradient sums over what it is not
-    indexed by.
+    ∂y_ij/∂X_ik = W_kj, ∂y_ij/∂W_kj = X_ik and ∂y_ij/∂b_j = 1; each gradient sums over what it is not indexed by.
 
     Args:
         arithmetic: to compute in.
-        dy: (batch, out).
-        cache: what `affine_forward` returned.
-        with_dX: whether dX is wanted; the first layer's would be computed only to be thrown away. None if not.
-        out: (in, out), where dW is to be written, if given.
+        dy: (batch, out), on a grid.
+        X: (batch, in), on a grid.
+        W: (in, out), on a grid.
     """
-    X, W, scale = cache
-    if scale != 1.0:
-        dy = scale * dy
-    dy = arithmetic.grid(dy)
-    dX = arithmetic.matmul(dy, W.T) if with_dX else None
-    dW = arithmetic.matmul(X.T, dy, out)
-    db = arithmetic.matmul(np.ones((1, len(dy)), dy.dtype), dy)[0]
-    if scale != 1.0:
-        db /= scale
-    return dX, dW, db
+    dX = arithmetic.matmul(dy, W.T)
+    dW = arithmetic.matmul(X.T, dy)
+    return dX, dW, bias_gradient(arithmetic, dy)
+
+
+def bias_gradient(arithmetic: Arithmetic, dy):
+    """Return db, (out,): the sum of `dy`, (batch, out) on a grid, over the batch, as a product with a row of ones."""
+    return arithmetic.matmul(np.ones((1, len(dy)), dy.dtype), dy)[0]
 
 
 def sigmoid(arithmetic: Arithmetic, x):
@@ -87,10 +78,11 @@ def relu_gradient(y):
     return y > 0.0
 
 
+# f, its gradient, and the exponent of a power of two that no f(x) is beyond, where there is one
 ACTIVATIONS = {
-    "sigmoid": (sigmoid, sigmoid_gradient),
-    "tanh": (tanh, tanh_gradient),
-    "relu": (relu, relu_gradient),
+    "sigmoid": (sigmoid, sigmoid_gradient, 0),
+    "tanh": (tanh, tanh_gradient, 0),
+    "relu": (relu, relu_gradient, None),
 }
 
 
@@ -107,9 +99,10 @@ def softmax_parts(arithmetic: Arithmetic, logits):
     Returns:
         y and shifted, (batch, classes), and total, (batch, 1).
     """
+    logits = np.asfortranarray(logits)  # in memory class after class: NumPy is slow at many short rows
     shifted = logits - np.maximum.reduce(logits, 1, keepdims=True)
     y = arithmetic.exp(shifted)
-    total = arithmetic.sum(y, axis=1)
+    total = arithmetic.sum(y, axis=1, exponent=0)
     y /= total
     return y, shifted, total
 
@@ -122,7 +115,7 @@ def softmax(arithmetic: Arithmetic, logits):
 
 def of_true_class(values, labels):
     """Return of each row of `values`, (batch, classes), the one where its one-hot label has the 1; shape (batch,)."""
-    return values[labels.view(np.bool_)]
+    return values[labels.astype(np.bool_)]
 
 
 def cross_entropy(arithmetic: Arithmetic, log_y, labels) -> float:

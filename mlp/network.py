@@ -78,62 +78,61 @@ def widen(network: Network, images: np.ndarray, out: np.ndarray | None = None) -
     return out
 
 
-def forward(network: Network, X: np.ndarray, weights: list[np.ndarray], alone: bool = False):
-    """Return the logits, (batch, classes), and of each layer what `backward` needs.
+def forward(network: Network, product: np.ndarray, weights: list[np.ndarray], alone: bool = False):
+    """Return the logits, (batch, classes), and the input of each layer but the first, (batch, in) on a grid.
 
     Args:
         network: whose biases, activation and scale are applied.
-        X: (batch, features), widened images.
-        weights: the network's, on grids (see `grid_weights`).
+        product: (batch, out), of widened images and the first layer's weights.
+        weights: those of the layers after the first, on grids.
         alone: whether an image's result must not depend on the others of its batch: `backward` has no use for it then.
     """
     arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
-    activate, _ = ACTIVATIONS[network.activation]
-    grid = arithmetic.grid_rows if alone else arithmetic.grid
-    caches = []
-    h, scale = X, network.scale
-    for layer, (W, b) in enumerate(zip(weights, network.biases, strict=True)):
-        y, cache = affine_forward(arithmetic, h, W, b, scale)
-        caches.append(cache)
-        if layer < len(weights) - 1:
-            h, scale = grid(activate(arithmetic, y)), 1.0
-    return y, caches
+    activate, _, exponent = ACTIVATIONS[network.activation]
+    # (scale X) W = scale (X W), and the product is smaller than X
+    y = network.scale * product
+    y += network.biases[0]
+    inputs = []
+    for W, b in zip(weights, network.biases[1:], strict=True):
+        h = activate(arithmetic, y)
+        h = arithmetic.grid_rows(h) if alone and exponent is None else arithmetic.grid(h, exponent=exponent)
+        inputs.append(h)
+        y = affine_forward(arithmetic, h, W, b)
+    return y, inputs
 
 
-def backward(network: Network, dlogits: np.ndarray, caches: list, out: list[np.ndarray] | None = None):
-    """Return dW of each layer and db of each layer, by the chain rule from the last layer to the first.
+def backward(network: Network, dlogits: np.ndarray, inputs: list[np.ndarray], weights: list[np.ndarray]):
+    """Return by the chain rule, from the last layer to the first, the gradient of all that `forward` was given.
 
     Args:
         network: that `forward` was called with.
         dlogits: (batch, classes), the gradient of the loss with respect to the logits.
-        caches: what `forward` returned.
-        out: where each dW is to be written, if given.
+        inputs: of the layers after the first, which `forward` returned.
+        weights: of the layers after the first, as `forward` had them.
+
+    Returns:
+        dproduct, (batch, out) on a grid; dW of each layer but the first; db of each layer.
     """
     arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
-    _, gradient = ACTIVATIONS[network.activation]
+    _, gradient, _ = ACTIVATIONS[network.activation]
     dWs, dbs = [], []
     dy = dlogits
-    for layer in reversed(range(len(caches))):
-        dh, dW, db = affine_backward(arithmetic, dy, caches[layer], layer > 0, out[layer] if out else None)
+    for h, W in zip(reversed(inputs), reversed(weights), strict=True):
+        dh, dW, db = affine_backward(arithmetic, arithmetic.grid(dy), h, W)
         dWs.insert(0, dW)
         dbs.insert(0, db)
-        if layer > 0:
-            h = caches[layer][0]  # this layer's input is the output of the activation before it
-            dy = dh * gradient(h)
-    return dWs, dbs
-
-
-def grid_weights(network: Network, out: list[np.ndarray] | None = None) -> list[np.ndarray]:
-    """Return the weights as operands: on grids."""
-    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
-    return [arithmetic.grid(W, out=out[layer] if out else None) for layer, W in enumerate(network.weights)]
+        dy = dh * gradient(h)  # h is the output of the activation before it
+    return network.scale * dy, dWs, dbs
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:
     """Return the logits, (n, classes), of `images`, (n, features) uint8."""
-    weights = grid_weights(network)
-    chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    return np.concatenate([forward(network, widen(network, chunk), weights, alone=True)[0] for chunk in chunks])
+    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
+    first, *others = [arithmetic.grid(W) for W in network.weights]
+
+    chunks = [images[start : start + CHUNK] for start in range(0, max(len(images), 1), CHUNK)]
+    products = (arithmetic.matmul(widen(network, chunk), first) for chunk in chunks)
+    return np.concatenate([forward(network, product, others, alone=True)[0] for product in products])
 
 
 def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

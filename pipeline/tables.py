@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp.training import Epoch
+from mlp.metrics import Epoch
 from pipeline.errors import UserError, clip
 from pipeline.files import write_text
 

@@ -1,5 +1,6 @@
 """Train a multi-layer perceptron on prepared images."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,12 @@ def train(
     params: Annotated[Path, typer.Option(help="Parameter file: the section train.")] = Path("params.yaml"),
 ) -> None:
     """Train a multi-layer perceptron on prepared images."""
+    from mlp.team import available_processes
+
+    processes = available_processes()
+    if processes > 1:  # then threads as well would only wait for each other; NumPy asks once, when it is imported
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     import numpy as np
 
     from mlp import training
@@ -61,7 +68,14 @@ def train(
     )
     total = -(-knobs.iterations // (images // knobs.batch_size))
     steps = training.train(
-        network, prepared.split, held_out.split, knobs.iterations, knobs.batch_size, knobs.learning_rate, source
+        network,
+        prepared.split,
+        held_out.split,
+        knobs.iterations,
+        knobs.batch_size,
+        knobs.learning_rate,
+        source,
+        processes,
     )
     try:
         epochs = list(progress(steps, "Training, in epochs", total))
@@ -70,6 +84,11 @@ def train(
             f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite. "
             f"The steps are probably too long: lower train.learning_rate (now {knobs.learning_rate}) or "
             f"train.weight_init_std (now {knobs.weight_init_std}) in {params}. No model was written."
+        ) from None
+    except ChildProcessError:
+        raise UserError(
+            "training's second process was ended from outside, perhaps because the machine ran out of memory. "
+            "No model was written; run it again."
         ) from None
 
     last = epochs[-1]

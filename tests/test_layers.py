@@ -38,22 +38,21 @@ def central_differences(function, x: np.ndarray, h: float) -> np.ndarray:
 
 
 @with_gradients
-@pytest.mark.parametrize("scale", [1.0, 1 / 255, 3.5])
-def test_affine_gradients(name, scale):
+def test_affine_gradients(name):
     arithmetic = WITH_GRADIENTS[name]
     rng = np.random.default_rng(0)
     X, W, b = rng.uniform(-1, 1, (4, 5)), rng.uniform(-1, 1, (5, 3)), rng.uniform(-1, 1, 3)
     dy = rng.uniform(-1, 1, (4, 3))
 
     def loss():
-        y, _ = affine_forward(arithmetic, arithmetic.grid(X), arithmetic.grid(W), b, scale)
+        y = affine_forward(arithmetic, arithmetic.grid(X), arithmetic.grid(W), b)
         return float((dy * y).sum())  # ∂loss/∂y = dy
 
-    _, cache = affine_forward(arithmetic, arithmetic.grid(X), arithmetic.grid(W), b, scale)
-    for found, x in zip(affine_backward(arithmetic, dy.copy(), cache), (X, W, b), strict=True):
+    found = affine_backward(arithmetic, arithmetic.grid(dy), arithmetic.grid(X), arithmetic.grid(W))
+    for gradient, x in zip(found, (X, W, b), strict=True):
         expected = central_differences(loss, x, STEP[name])
-        assert found.shape == x.shape
-        np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[name] * max(scale, 1))
+        assert gradient.shape == x.shape
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=TOLERANCE[name])
 
 
 @both
@@ -61,21 +60,20 @@ def test_affine_by_hand(arithmetic):
     X = np.array([[1, 2, 3], [4, 5, 6]], arithmetic.dtype)
     W = np.array([[1, 0], [0, 1], [1, 1]], arithmetic.dtype)
     b = np.array([0.5, -0.5], arithmetic.dtype)
-    y, cache = affine_forward(arithmetic, X, W, b, 2.0)
-    np.testing.assert_array_equal(y, [[2 * 4 + 0.5, 2 * 5 - 0.5], [2 * 10 + 0.5, 2 * 11 - 0.5]])
-    dX, dW, db = affine_backward(arithmetic, np.array([[1, 0], [2, 1]], arithmetic.dtype), cache)
-    np.testing.assert_array_equal(dX, [[2, 0, 2], [4, 2, 6]])
-    np.testing.assert_array_equal(dW, [[2 * 9, 2 * 4], [2 * 12, 2 * 5], [2 * 15, 2 * 6]])
+    y = affine_forward(arithmetic, X, W, b)
+    np.testing.assert_array_equal(y, [[4.5, 4.5], [10.5, 10.5]])
+    dX, dW, db = affine_backward(arithmetic, np.array([[1, 0], [2, 1]], arithmetic.dtype), X, W)
+    np.testing.assert_array_equal(dX, [[1, 0, 1], [2, 1, 3]])
+    np.testing.assert_array_equal(dW, [[9, 4], [12, 5], [15, 6]])
     np.testing.assert_array_equal(db, [3, 1])
     assert {array.dtype for array in (y, dX, dW, db)} == {np.dtype(arithmetic.dtype)}
-    assert affine_backward(arithmetic, np.array([[1, 0], [2, 1]], arithmetic.dtype), cache, with_dX=False)[0] is None
 
 
 @with_gradients
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_gradients(name, activation):
     arithmetic = WITH_GRADIENTS[name]
-    function, gradient = ACTIVATIONS[activation]
+    function, gradient, _ = ACTIVATIONS[activation]
     x = np.linspace(-6, 6, 240)  # an even number: not 0, where relu has no derivative
     h = 1e-5  # nothing is on grids here
     expected = (function(arithmetic, x + h) - function(arithmetic, x - h)) / (2 * h)
@@ -87,7 +85,7 @@ def test_activations_are_those_of_the_textbook(arithmetic):
     x = np.linspace(-20, 20, 401).astype(arithmetic.dtype)
     tolerance = 4 * np.finfo(arithmetic.dtype).eps
     expected = {"sigmoid": 1 / (1 + np.exp(-x)), "tanh": np.tanh(x), "relu": np.where(x > 0, x, 0)}
-    for name, (function, _) in ACTIVATIONS.items():
+    for name, (function, _, _) in ACTIVATIONS.items():
         before = x.copy()
         np.testing.assert_allclose(function(arithmetic, x), expected[name], rtol=0, atol=tolerance)
         assert function(arithmetic, x).dtype == arithmetic.dtype

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlp.training import Epoch
+from mlp.metrics import Epoch
 from pipeline.tables import read_confusion, read_history, write_confusion, write_history
 
 

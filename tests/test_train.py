@@ -3,8 +3,12 @@
 import csv
 import json
 import math
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +16,7 @@ from mlp.network import accuracy, logits
 from pipeline.artifacts import load_model, load_prepared
 from pipeline.files import load_arrays, save_arrays
 from stages.train import app
+from tests.conftest import ROOT
 from tests.networks import digits
 
 COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy"]
@@ -214,3 +219,23 @@ def test_help_tells_of_every_file():
     assert result.exit_code == 0
     for word in ["data/prepared/train.npz", "models/mlp.npz", "metrics/train.json", "metrics/history.csv", "--params"]:
         assert word in result.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
+def test_second_process_killed_is_one_sentence_and_writes_nothing(prepared, write_params):
+    params = write_params({"train.iterations": 10**8})
+    files = ["train.npz", "validation.npz", "out/mlp.npz", "out/train.json", "out/history.csv"]
+    command = [sys.executable, "-m", "stages.train", *(str(prepared / file) for file in files), "--params", str(params)]
+    # Where there is one processor, the stage has no second process
+    two = "import os, runpy\n"
+    two += "os.sched_getaffinity = lambda _: {0, 1}; runpy.run_module('stages.train', run_name='__main__')"
+    command[1:3] = ["-c", two]
+    stage = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while stage.poll() is None and not (second := psutil.Process(stage.pid).children()):
+        time.sleep(0.01)
+    second[0].kill()
+    sentence = stage.communicate()[1]
+    assert stage.returncode == 1
+    assert sentence.startswith("error: training's second process was ended from outside")
+    assert sentence.count("\n") == 1
+    assert not (prepared / "out").exists()

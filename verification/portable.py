@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mlp.team import available_processes
+
 ROOT = Path(__file__).parent.parent
 THIS = [sys.executable]
 UV = [sys.executable, "-m", "uv", "run", "--quiet", "--isolated", "--no-project", "--no-config"]
@@ -22,17 +24,20 @@ PINNED = next(
 
 
 class Surroundings(NamedTuple):
-    """Where a run takes place: its name, the command that is Python there, and environment variables."""
+    """Where a run takes place: its name, the command that is Python there, environment variables, and processes."""
 
     name: str
     python: list[str]
     variables: dict[str, str] = {}  # noqa: RUF012 (nobody changes it)
+    processes: int = available_processes()
 
 
 def surroundings() -> Iterator[Surroundings]:
     """Yield the rows of the table."""
-    for threads in ("1", "2"):
-        yield Surroundings(f"{threads} thread{'s' * (threads > '1')}", THIS, {"OPENBLAS_NUM_THREADS": threads})
+    for processes in range(1, available_processes() + 1):
+        for threads in ("1", "2"):
+            name = f"{processes} process{'es' * (processes > 1)}, {threads} thread{'s' * (threads > '1')}"
+            yield Surroundings(name, THIS, {"OPENBLAS_NUM_THREADS": threads}, processes)
     if platform.machine() in ("x86_64", "AMD64"):
         for kernel in ("Haswell", "Sandybridge", "Nehalem", "Prescott"):
             yield Surroundings(f"OpenBLAS for {kernel}", THIS, {"OPENBLAS_CORETYPE": kernel})
@@ -56,7 +61,7 @@ def run(where: Surroundings, arithmetic: str) -> str | None:
     settings = {"cwd": ROOT, "env": inherited | {"PYTHON": sys.executable} | where.variables, "text": True}
     if subprocess.run([*where.python, "-c", "import numpy"], stderr=subprocess.DEVNULL, **settings).returncode:
         return None
-    command = [*where.python, "-m", "verification.short_run", arithmetic]
+    command = [*where.python, "-m", "verification.short_run", arithmetic, str(where.processes)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, **settings).stdout.strip()
 
 

@@ -1,6 +1,6 @@
 """Train a few short runs on the tests' sample of real digits, and print a hash of all the numbers they gave.
 
-    python -m verification.short_run exact
+    python -m verification.short_run exact [processes]
 
 It needs NumPy and nothing else, so that it runs wherever NumPy does.
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 from mlp.network import init_network, predict
 from mlp.one_hot import one_hot
+from mlp.team import available_processes
 from mlp.training import Split, train
 
 SAMPLE = Path(__file__).parent.parent / "tests" / "sample"
@@ -35,7 +36,7 @@ def sample() -> Split:
     return Split(images[16:].reshape(-1, 784), one_hot(labels[8:], 10))
 
 
-def short_run(arithmetic: str) -> str:
+def short_run(arithmetic: str, processes: int) -> str:
     """Return the SHA-256 of the weights, biases, epoch records and probabilities of all `RUNS`, in hexadecimal."""
     digest = hashlib.sha256()
     data = sample()
@@ -43,7 +44,7 @@ def short_run(arithmetic: str) -> str:
     for activation, hidden, shift, scale, learning_rate, steps in RUNS:
         source = np.random.PCG64(2026)
         network = init_network([784, *hidden, 10], activation, 0.05, shift, scale, arithmetic, source)
-        for epoch in train(network, training, validation, steps, BATCH_SIZE, learning_rate, source):
+        for epoch in train(network, training, validation, steps, BATCH_SIZE, learning_rate, source, processes):
             digest.update(repr(tuple(epoch)).encode())
         for array in (*network.weights, *network.biases, *predict(network, validation.images)):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -51,4 +52,5 @@ def short_run(arithmetic: str) -> str:
 
 
 if __name__ == "__main__":
-    print(short_run(sys.argv[1]))
+    arithmetic, *processes = sys.argv[1:]
+    print(short_run(arithmetic, int(processes[0]) if processes else available_processes()))

@@ -283,8 +283,8 @@ PEERS = {
     "compiled": Peer("PyTorch, torch.compile", "torch", pytorch_compiled, (1, 2), "products32"),
     "sklearn": Peer("scikit-learn, MLPClassifier", "sklearn", scikit_learn, (2,), "products32"),
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,), "products32"),
-    "exact": Peer("**this project, exact**", "numpy", exact, (1,), "products64"),
-    "float32": Peer("**this project, float32**", "numpy", float32, (1,), "products32"),
+    "exact": Peer("**this project, exact**, 2 processes", "numpy", exact, (1,), "products64"),
+    "float32": Peer("**this project, float32**, 2 processes", "numpy", float32, (1,), "products32"),
     "products64": Peer("bare products, float64", "numpy", products_float64, (2,), "products64"),
     "products32": Peer("bare products, float32", "numpy", products_float32, (2,), "products32"),
 }

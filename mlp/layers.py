@@ -5,6 +5,8 @@ Backward, `dy` stands for ∂loss/∂y, and so on. The first parameter of most f
 the product the same bits everywhere.
 """
 
+from functools import cache
+
 import numpy as np
 
 from mlp.arithmetic import Exact, Float32
@@ -43,7 +45,13 @@ def affine_backward(arithmetic: Arithmetic, dy, X, W):
 
 def bias_gradient(arithmetic: Arithmetic, dy):
     """Return db, (out,): the sum of `dy`, (batch, out) on a grid, over the batch, as a product with a row of ones."""
-    return arithmetic.matmul(np.ones((1, len(dy)), dy.dtype), dy)[0]
+    return arithmetic.matmul(row_of_ones(len(dy), dy.dtype), dy)[0]
+
+
+@cache
+def row_of_ones(n: int, dtype: np.dtype):
+    """Return (1, n) ones, the same array every time."""
+    return np.ones((1, n), dtype)
 
 
 def sigmoid(arithmetic: Arithmetic, x):

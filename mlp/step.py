@@ -18,9 +18,6 @@ from mlp.team import SHARES, Team
 SMALL_PRODUCT = 100**3
 FEWEST_PIXELS = 64  # that are worth a product of their own
 
-# What is not finite is noticed and named; NumPy need not warn of it too.
-quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-
 
 def share_of(n: int, share: int) -> slice:
     """Return which of n things belong to a share."""
@@ -73,7 +70,6 @@ class Step:
         # Gridded weights at first; when the gradient is formed they have served, and it takes their place.
         self.buffers = [np.empty((part.shape[1], out), dtype) for part in self.images]
 
-    @quiet
     def __call__(self, batch: np.ndarray, labels: np.ndarray, total: np.ndarray, shifted: np.ndarray) -> None:
         """Take one step.
 

@@ -61,7 +61,13 @@ class Team:
             return
         first_in, second_out = os.pipe()
         second_in, first_out = os.pipe()
-        self._second = os.fork()
+        try:
+            self._second = os.fork()
+        except OSError:  # too many processes, or too little memory for another: then without it
+            for end in (first_in, second_out, second_in, first_out):
+                os.close(end)
+            self._processes = 1
+            return
         self.leads = self._second != 0
         if self.leads:
             self._in, self._out, *others = first_in, first_out, second_in, second_out
@@ -79,7 +85,7 @@ class Team:
         has to leave its processor to somebody else. Then the first does all shares, and the second none.
 
         Raises:
-            FloatingPointError, ChildProcessError: as `meet`.
+            ChildProcessError: the first process has ended.
         """
         if self._processes == 1:
             return
@@ -113,7 +119,7 @@ class Team:
         self._waited += self._met - began
 
     def _write(self, byte: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # reading tells why
+        with contextlib.suppress(BrokenPipeError):  # the other has ended: reading tells how
             os.write(self._out, byte)
 
     def _read(self) -> bytes:

@@ -12,8 +12,11 @@ from mlp.layers import cross_entropy, mean, of_true_class, softmax
 from mlp.metrics import Epoch
 from mlp.network import Network, Split, accuracy, forward, logits, widen
 from mlp.random import permutation
-from mlp.step import Step, quiet, share_of, zeros
+from mlp.step import Step, share_of, zeros
 from mlp.team import Team
+
+# What is not finite is noticed and named; NumPy need not warn of it too.
+quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 class DivergedError(FloatingPointError):
@@ -67,13 +70,7 @@ def train(
                 continue
             labels = training.labels.T[:, order].T  # in memory class after class, as the logits in softmax_parts
             steps = min(batches, iterations - done)
-            for batch in range(steps):
-                rows = slice(batch * batch_size, (batch + 1) * batch_size)
-                try:
-                    step(order[rows], labels[rows], total[batch], shifted[batch])
-                except FloatingPointError:
-                    images = training.images[order[rows]]
-                    raise DivergedError(done + batch + 1, failing_layer(network, images)) from None
+            take_steps(step, training.images, order, labels, total[:steps], shifted[:steps], done)
             iteration = done + steps
             try:
                 team.meet()  # until then the other may still be changing its weights
@@ -83,6 +80,31 @@ def train(
                 raise DivergedError(iteration, failing_layer(network, validation.images)) from None
             if team.leads:
                 yield record
+
+
+@quiet
+def take_steps(step: Step, images, order, labels, total, shifted, done: int) -> None:
+    """Take a step for each mini-batch of an epoch.
+
+    Args:
+        step: to take.
+        images: (n, features) uint8.
+        order: (n,), of the images.
+        labels: (n, classes), one-hot, in that order.
+        total: (steps, batch, 1), and
+        shifted: (steps, batch, classes), where the parts of the losses are to be written.
+        done: the steps before.
+
+    Raises:
+        DivergedError: a number is no longer finite.
+    """
+    steps, batch_size, _ = total.shape
+    for number in range(steps):
+        rows = slice(number * batch_size, (number + 1) * batch_size)
+        try:
+            step(order[rows], labels[rows], total[number], shifted[number])
+        except FloatingPointError:
+            raise DivergedError(done + number + 1, failing_layer(step.network, images[order[rows]])) from None
 
 
 @quiet

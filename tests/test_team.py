@@ -158,6 +158,19 @@ def test_error_in_the_second_is_shown(capfd, monkeypatch):
     assert "something unforeseen" in capfd.readouterr().err
 
 
+def test_without_a_second_process_where_the_system_refuses_it(monkeypatch):
+    def refuse():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    one, refused = default_network(), default_network()
+    epochs = list(start(one, 1))
+    monkeypatch.setattr(os, "fork", refuse)
+    pipes = len(os.listdir("/proc/self/fd"))
+    assert list(start(refused, 2)) == epochs
+    assert parameters(refused) == parameters(one)
+    assert len(os.listdir("/proc/self/fd")) == pipes
+
+
 # On a busy machine
 
 

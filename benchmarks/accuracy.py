@@ -10,6 +10,7 @@ import numpy as np
 
 from mlp.arithmetic import ARITHMETICS, Float32
 from mlp.network import accuracy, init_network, logits
+from mlp.team import available_processes
 from mlp.training import train
 from pipeline.artifacts import load_prepared
 from pipeline.params import load_params
@@ -38,8 +39,8 @@ def test_accuracy(arithmetic: str, seed: int) -> float:
         arithmetic,
         source,
     )
-    splits = training.split, validation.split
-    for _ in train(network, *splits, knobs.iterations, knobs.batch_size, knobs.learning_rate, source):
+    splits, processes = (training.split, validation.split), available_processes()
+    for _ in train(network, *splits, knobs.iterations, knobs.batch_size, knobs.learning_rate, source, processes):
         pass
     return accuracy(logits(network, test.split.images).argmax(axis=1), test.split.labels)
 

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from benchmarks.machine import describe_machine, table
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, PROCESSES
 
 CORES = 2
 HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn
@@ -163,7 +163,8 @@ def report(machine: dict[str, str], results: dict[int, list[Measurement]], found
         "Written by `make bench`. One step: form a batch of 100 images, forward, loss, backward, update. Each peer has",
         "its own process, and one turn in every round; the table has the median of the rounds, and of the ratios round",
         "by round. PyTorch counts with the better number of threads. Bare products are the five matrix products of",
-        "a step and nothing else, in the same number type. The peers' losses agree.\n",
+        "a step and nothing else, in the same number type. The peers' losses agree. This project trains with",
+        f"{PROCESSES} process{'es' * (PROCESSES > 1)}, of one thread each.\n",
     ]
     for hidden, measured in results.items():
         parts.append(results_table(hidden, measured))

@@ -20,6 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp.team import available_processes
+
+PROCESSES = available_processes()
 BATCH = 100
 LEARNING_RATE = 0.1
 WEIGHT_INIT_STD = 0.01
@@ -214,9 +217,10 @@ def this_project(task: Task, arithmetic: str) -> Run:
         scale=task.scale,
         arithmetic=arithmetic,
     )
-    training.Evaluation.__call__ = lambda self: (0.0, 0.0, 0.0)
+    training.Evaluation.__call__ = lambda self: None
+    training.Evaluation.results = lambda self: (0.0, 0.0, 0.0)
     split = training.Split(task.images, task.labels)
-    epochs = training.train(network, split, split, 10**9, BATCH, LEARNING_RATE, np.random.PCG64(0), processes=2)
+    epochs = training.train(network, split, split, 10**9, BATCH, LEARNING_RATE, np.random.PCG64(0), PROCESSES)
 
     def run():
         return [next(epochs).loss]
@@ -283,8 +287,8 @@ PEERS = {
     "compiled": Peer("PyTorch, torch.compile", "torch", pytorch_compiled, (1, 2), "products32"),
     "sklearn": Peer("scikit-learn, MLPClassifier", "sklearn", scikit_learn, (2,), "products32"),
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,), "products32"),
-    "exact": Peer("**this project, exact**, 2 processes", "numpy", exact, (1,), "products64"),
-    "float32": Peer("**this project, float32**, 2 processes", "numpy", float32, (1,), "products32"),
+    "exact": Peer("**this project, exact**", "numpy", exact, (1,), "products64"),
+    "float32": Peer("**this project, float32**", "numpy", float32, (1,), "products32"),
     "products64": Peer("bare products, float64", "numpy", products_float64, (2,), "products64"),
     "products32": Peer("bare products, float32", "numpy", products_float32, (2,), "products32"),
 }

@@ -1,12 +1,13 @@
 """Stands in for `python` while DVC runs a stage: runs the stage in a process of its own, and notes what it took.
 
-Every call appends a line of JSON to the file that TIMED_STAGE_LOG names: stage, wall-clock seconds, peak memory, and of
-the train stage the seconds in the training loop and in the accuracies after each epoch. This file imports nothing that
-takes time to import.
+Every call appends a line of JSON to the file that TIMED_STAGE_LOG names: stage, wall-clock seconds, peak memory; of the
+train stage also the seconds in the training loop and in the accuracies after each epoch, and the memory of its second
+process. This file imports nothing that takes time to import.
 """
 
 import json
 import os
+import resource
 import runpy
 import sys
 import time
@@ -15,6 +16,10 @@ import time
 def note(facts: dict) -> None:
     with open(os.environ["TIMED_STAGE_LOG"], "a") as log:
         log.write(json.dumps(facts) + "\n")
+
+
+def mebibytes(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def run_stage(arguments: list[str]) -> int:
@@ -26,24 +31,30 @@ def run_stage(arguments: list[str]) -> int:
     process = os.posix_spawn(sys.executable, command, os.environ)
     _, status, usage = os.wait4(process, 0)
     seconds = time.perf_counter() - start
-    mebibytes = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    note({"stage": module.removeprefix("stages."), "seconds": seconds, "peak_mib": mebibytes})
+    note({"stage": module.removeprefix("stages."), "seconds": seconds, "peak_mib": mebibytes(usage)})
     return os.waitstatus_to_exitcode(status)
 
 
 def run_inside(arguments: list[str]) -> None:
     """Run a stage in this process, as `python -m stage …` would, with a clock on training and on its evaluations."""
     sys.path[0] = os.getcwd()
+    from mlp.team import available_processes
+
+    if available_processes() > 1:  # as the stage does, before NumPy is imported
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from mlp import training
 
     seconds = {"epochs": 0.0, "evaluations": 0.0}
-    evaluate_epoch, train = training.evaluate_epoch, training.train
+    train = training.train
 
-    def timed_evaluate_epoch(*args, **kwargs):
-        start = time.perf_counter()
-        epoch = evaluate_epoch(*args, **kwargs)
-        seconds["evaluations"] += time.perf_counter() - start
-        return epoch
+    def timed_evaluation(method):
+        def timed(*args):
+            start = time.perf_counter()
+            found = method(*args)
+            seconds["evaluations"] += time.perf_counter() - start
+            return found
+
+        return timed
 
     def timed_train(*args, **kwargs):
         epochs = train(*args, **kwargs)
@@ -55,13 +66,17 @@ def run_inside(arguments: list[str]) -> None:
                 return
             yield epoch
 
-    training.evaluate_epoch, training.train = timed_evaluate_epoch, timed_train
+    training.train = timed_train
+    for name in ("__call__", "results"):
+        setattr(training.Evaluation, name, timed_evaluation(getattr(training.Evaluation, name)))
     module = arguments.index("-m") + 1
     sys.argv = arguments[module:]
     try:
         runpy.run_module(arguments[module], run_name="__main__", alter_sys=True)
     finally:
-        note({"loop": seconds["epochs"] - seconds["evaluations"], "evaluations": seconds["evaluations"]})
+        loop = seconds["epochs"] - seconds["evaluations"]
+        second = mebibytes(resource.getrusage(resource.RUSAGE_CHILDREN))
+        note({"loop": loop, "evaluations": seconds["evaluations"], "second_mib": second})
 
 
 if __name__ == "__main__":

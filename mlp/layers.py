@@ -10,7 +10,6 @@ from functools import cache
 import numpy as np
 
 from mlp.arithmetic import Exact, Float32
-from mlp.one_hot import one_hot
 
 Arithmetic = Exact | Float32
 
@@ -132,10 +131,8 @@ def cross_entropy(arithmetic: Arithmetic, log_y, labels) -> float:
     Args:
         arithmetic: to compute in.
         log_y: (batch, classes), the logarithm of the softmax.
-        labels: (batch, classes) one-hot, or (batch,) class indices.
+        labels: (batch, classes), one-hot.
     """
-    if labels.ndim == 1:
-        labels = one_hot(labels, log_y.shape[1])
     return mean(arithmetic, -of_true_class(log_y, labels))
 
 

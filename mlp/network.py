@@ -102,7 +102,7 @@ def forward(network: Network, product: np.ndarray, weights: list[np.ndarray], al
 
 
 def backward(network: Network, dlogits: np.ndarray, inputs: list[np.ndarray], weights: list[np.ndarray]):
-    """Return by the chain rule, from the last layer to the first, the gradient of all that `forward` was given.
+    """Return by the chain rule, from the last layer to the first, the gradients of what `forward` was given.
 
     Args:
         network: that `forward` was called with.
@@ -111,7 +111,7 @@ def backward(network: Network, dlogits: np.ndarray, inputs: list[np.ndarray], we
         weights: of the layers after the first, as `forward` had them.
 
     Returns:
-        dproduct, (batch, out) on a grid; dW of each layer but the first; db of each layer.
+        dproduct, (batch, out); dW and db of each layer but the first.
     """
     arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
     _, gradient, _ = ACTIVATIONS[network.activation]

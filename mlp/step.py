@@ -33,8 +33,12 @@ def zeros(team: Team, shape: tuple[int, ...], dtype: type) -> np.ndarray:
 class Step:
     """Gradient descent on mini-batches of a fixed size.
 
-    Attributes:
+    Args:
         network: to train. Its parameters are moved to arrays that the team has in common.
+        images: (n, features) uint8, to train it on.
+        batch_size: of each mini-batch.
+        learning_rate: how far to go down the gradient.
+        team: who does which shares.
     """
 
     def __init__(self, network: Network, images: np.ndarray, batch_size: int, learning_rate: float, team: Team):
@@ -98,7 +102,11 @@ class Step:
             self.update(share, dproduct)
 
     def multiply(self, share: int, batch: np.ndarray) -> None:
-        """Form the product X W₁ over the share's pixels."""
+        """Form the product X W₁, (batch, out), over the share's pixels. `batch` is (batch,) integers: which images.
+
+        Raises:
+            FloatingPointError: a weight is no longer finite.
+        """
         # mode="clip" lets NumPy write straight into `out`; no index is out of range
         images = np.take(self.images[share], batch, axis=0, out=self.batches[share], mode="clip")
         X = widen(self.network, images, self.Xs[share])
@@ -109,7 +117,18 @@ class Step:
             product += self.arithmetic.matmul(X[:, block], W[block])
 
     def descend(self, share: int, weights: list[np.ndarray], labels, total, shifted) -> None:
-        """Go forward from the product to the loss and back, for the share's images."""
+        """Go forward from the product to the loss and back, for the share's images.
+
+        Args:
+            share: whose.
+            weights: of the layers after the first, on grids.
+            labels: (images, classes), one-hot.
+            total: (images, 1), and
+            shifted: (images, classes), where to write the parts of the loss.
+
+        Raises:
+            FloatingPointError: a number is no longer finite.
+        """
         network, rows = self.network, self.rows[share]
         logits, inputs = forward(network, self.products[0, rows] + self.products[1, rows], weights)
         y, shifted[...], total[...] = softmax_parts(self.arithmetic, logits)
@@ -122,7 +141,11 @@ class Step:
             mine[share] = found
 
     def update(self, share: int, dproduct: np.ndarray) -> None:
-        """Go the steps: W₁ ← W₁ − Xᵀ dproduct for the share's pixels, and about half of the small parameters."""
+        """Go the steps: W₁ ← W₁ − Xᵀ dproduct for the share's pixels. One share adds b₁'s, the other all later layers'.
+
+        `dproduct`, (batch, out) on a grid, is ∂loss/∂(X W₁). Since a = scale · X W₁ + b₁, that is scale times ∂loss/∂a,
+        and the gradient of b₁ is its sum divided by scale.
+        """
         network = self.network
         XT, dW = self.Xs[share].T, self.buffers[share]
         for block in self.blocks(len(dW)):

@@ -12,7 +12,7 @@ SHARES = 2  # of the work: as many for one process as for two, so that the bits 
 PATIENCE = 1000  # looks at an empty pipe, of about a microsecond each, before a process goes to sleep
 MOST_WAITING = 0.5  # of its time, above which the first process is quicker alone
 LONGEST_ALONE = 16  # pieces of work that it then does before it tries again: 1 at first, then 2, 4, 8, 16
-NOT_FINITE = 3  # the second process's exit code after a FloatingPointError
+NOT_FINITE = b"n"  # what the second process says before it ends with a FloatingPointError
 
 
 def available_processes() -> int:
@@ -53,27 +53,39 @@ class Team:
         self._began = self._met = self._waited = 0.0  # in seconds: when the piece began and when they last met in it
 
     def memory(self, size: int) -> mmap.mmap:
-        """Return `size` bytes, all 0, that both processes have in common if it is called before `with`."""
-        return mmap.mmap(-1, max(size, 1))
+        """Return `size` bytes, all 0, that both processes have in common if it is called before `with`.
+
+        Raises:
+            MemoryError: there are not so many.
+        """
+        try:
+            return mmap.mmap(-1, max(size, 1))
+        except OSError:
+            raise MemoryError(f"{size} bytes") from None
 
     def __enter__(self) -> None:
         if self._processes == 1:
             return
         first_in, second_out = os.pipe()
         second_in, first_out = os.pipe()
+        # Ctrl-C is for the first process; the second sees that it ends. Between fork and signal it has to wait.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._second = os.fork()
+            self.leads = self._second != 0
+            if not self.leads:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
         except OSError:  # too many processes, or too little memory for another: then without it
             for end in (first_in, second_out, second_in, first_out):
                 os.close(end)
             self._processes = 1
             return
-        self.leads = self._second != 0
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self.leads:
             self._in, self._out, *others = first_in, first_out, second_in, second_out
         else:
             self._in, self._out, *others = second_in, second_out, first_in, first_out
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process; the second sees it end
         for end in others:  # so that a pipe breaks when the process at its other end has ended
             os.close(end)
         os.set_blocking(self._in, False)
@@ -125,14 +137,11 @@ class Team:
     def _read(self) -> bytes:
         """Wait for a byte from the other process, and return it."""
         byte = self._next_byte()
-        if byte:
-            return byte
-        if self.leads:
-            _, status = os.waitpid(self._second, 0)
-            self._second = 0
-            if os.waitstatus_to_exitcode(status) == NOT_FINITE:
-                raise FloatingPointError("a number in the second process is not finite")
-        raise ChildProcessError("the other process has ended")
+        if not byte:
+            raise ChildProcessError("the other process has ended")
+        if byte == NOT_FINITE:
+            raise FloatingPointError("a number in the second process is not finite")
+        return byte
 
     def _next_byte(self) -> bytes:
         # To sleep and be woken up takes longer than most waits: fifty microseconds. So look again and again at first.
@@ -149,11 +158,17 @@ class Team:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._processes == 1:
             return
-        if not self.leads:  # it must never return to what called the first process
-            if kind and not issubclass(kind, (FloatingPointError, ChildProcessError)):
-                traceback.print_exception(error)
-            os._exit(NOT_FINITE if kind and issubclass(kind, FloatingPointError) else 0)
+        if not self.leads:
+            try:
+                if kind and issubclass(kind, FloatingPointError):
+                    self._write(NOT_FINITE)
+                elif kind and not issubclass(kind, ChildProcessError):
+                    traceback.print_exception(error, file=sys.__stderr__)
+            finally:
+                os._exit(0)  # it must never return to what called the first process
         os.close(self._in)
         os.close(self._out)
-        if self._second:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else has seen to it
+            if kind:
+                os.kill(self._second, signal.SIGKILL)  # nobody wants its work
             os.waitpid(self._second, 0)

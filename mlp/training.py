@@ -48,7 +48,8 @@ def train(
     An epoch passes once over the training images in a new random order; those left over when the batch size does not
     divide their number have their chance in the next. The last epoch may be shorter.
 
-    `processes`, 1 or 2, is how many share the work (see `mlp.team`). It changes no bit of the results.
+    `processes`, 1 or 2, is how many share the work (see `mlp.team`). It changes no bit of the results. The network's
+    arrays are replaced by others, which both processes see; and where it trains, nobody else may change them.
 
     Raises:
         DivergedError: a number is no longer finite.
@@ -64,21 +65,24 @@ def train(
     shifted = zeros(team, (batches, batch_size, classes), dtype)
     with team:
         for epoch, done in enumerate(range(0, iterations, batches), 1):
-            order = permutation(source, n)
+            order = permutation(source, n)  # in both processes the same
             team.begin()
             if not team.shares:
-                continue
+                continue  # the first goes on alone; the second keeps step with its random numbers
             labels = training.labels.T[:, order].T  # in memory class after class, as the logits in softmax_parts
             steps = min(batches, iterations - done)
             take_steps(step, training.images, order, labels, total[:steps], shifted[:steps], done)
             iteration = done + steps
             try:
                 team.meet()  # until then the other may still be changing its weights
-                loss = mean_loss(network, total[:steps], shifted[:steps], labels[: steps * batch_size])
-                record = Epoch(epoch, iteration, loss, *evaluate())
+                evaluate()
+                team.meet()
+                if team.leads:
+                    loss = mean_loss(network, total[:steps], shifted[:steps], labels[: steps * batch_size])
+                    record = Epoch(epoch, iteration, loss, *evaluate.results())
             except FloatingPointError:
                 raise DivergedError(iteration, failing_layer(network, validation.images)) from None
-            if team.leads:
+            if team.leads:  # the second never leaves this loop but to end
                 yield record
 
 
@@ -136,24 +140,31 @@ class Evaluation:
         self.logits = zeros(team, validation.labels.shape, network.weights[0].dtype)
 
     @quiet
-    def __call__(self) -> tuple[float, float, float]:
-        """Return the accuracy on the training images, and loss and accuracy on the validation images.
+    def __call__(self) -> None:
+        """Classify the images of this process's shares.
 
         Raises:
             FloatingPointError: a number is not finite.
         """
-        network, training, validation = self.network, self.training, self.validation
         for share in self.team.shares:
-            part = share_of(len(training.images), share)
-            self.predicted[part] = classify(network, training.images[part])
-            part = share_of(len(validation.images), share)
-            self.logits[part] = logits(network, validation.images[part])
-        self.team.meet()
-        arithmetic = ARITHMETICS[network.arithmetic]
+            part = share_of(len(self.predicted), share)
+            self.predicted[part] = classify(self.network, self.training.images[part])
+            part = share_of(len(self.logits), share)
+            self.logits[part] = logits(self.network, self.validation.images[part])
+
+    @quiet
+    def results(self) -> tuple[float, float, float]:
+        """Return the accuracy on the training images, and loss and accuracy on the validation images, of all shares.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        arithmetic = ARITHMETICS[self.network.arithmetic]
+        labels = self.validation.labels
         return (
-            accuracy(self.predicted, training.labels),
-            finite(cross_entropy(arithmetic, softmax(arithmetic, self.logits)[1], validation.labels)),
-            accuracy(self.logits.argmax(axis=1), validation.labels),
+            accuracy(self.predicted, self.training.labels),
+            finite(cross_entropy(arithmetic, softmax(arithmetic, self.logits)[1], labels)),
+            accuracy(self.logits.argmax(axis=1), labels),
         )
 
 

@@ -78,16 +78,18 @@ def train(
         processes,
     )
     try:
-        epochs = list(progress(steps, "Training, in epochs", total))
+        epochs = [next(steps)]  # the second process begins here, before the progress bar has threads
+        epochs += progress(steps, "Training, in epochs", total - 1)
     except training.DivergedError as error:
         raise UserError(
             f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite. "
-            f"The steps are probably too long: lower train.learning_rate (now {knobs.learning_rate}) or "
-            f"train.weight_init_std (now {knobs.weight_init_std}) in {params}. No model was written."
+            f"The steps are probably too long, or the first weights too large: lower train.learning_rate "
+            f"(now {knobs.learning_rate}) or train.weight_init_std (now {knobs.weight_init_std}) in {params}. "
+            "No model was written."
         ) from None
     except ChildProcessError:
         raise UserError(
-            "training's second process was ended from outside, perhaps because the machine ran out of memory. "
+            "training's second process ended early, perhaps because the machine ran out of memory. "
             "No model was written; run it again."
         ) from None
 

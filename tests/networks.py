@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from mlp.arithmetic import Float32
-from mlp.layers import one_hot
 from mlp.network import Network, init_network
+from mlp.one_hot import one_hot
 from mlp.training import Split, train
 from tests.conftest import SAMPLE
 

@@ -41,7 +41,9 @@ def children() -> list[psutil.Process]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left():
+def together_to_the_end(monkeypatch):
+    """Whatever else the machine does, the two stay together; and none is left over."""
+    monkeypatch.setattr(team, "MOST_WAITING", 1.0)
     before = children()
     yield
     assert children() == before
@@ -112,6 +114,30 @@ def test_training_that_nobody_waits_for_ends():
     assert children() == []
 
 
+def test_two_trainings_by_turns():
+    trainings = [start(default_network(seed=seed), 2, iterations=30) for seed in (0, 1)]
+    for number in (1, 2):
+        assert [next(epochs).epoch for epochs in trainings] == [number, number]
+    for epochs in trainings:
+        epochs.close()
+
+
+def test_where_nobody_waits_for_children():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert len(list(start(default_network(), 2, iterations=20))) == 2
+        epochs = start(default_network(), 2)
+        next(epochs)
+        epochs.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_memory_that_there_is_not():
+    with pytest.raises(MemoryError):
+        Team(2).memory(2**62)
+
+
 @pytest.mark.parametrize("moment", ["at work", "asleep"])
 def test_first_notices_that_the_second_was_killed(moment):
     epochs = start(default_network(), 2, iterations=10**6)
@@ -134,8 +160,10 @@ for epoch in start(default_network(), 2, iterations=10**6):
     first.stdout.readline()
     (second,) = psutil.Process(first.pid).children()
     first.kill()
-    first.communicate()  # which waits for the second too: it writes to the same pipe
-    second.wait(10)
+    try:
+        second.wait(10)
+    finally:
+        first.communicate(timeout=10)
 
 
 def test_ctrl_c_is_for_the_first():
@@ -180,6 +208,7 @@ def test_first_goes_on_alone_when_it_waits_for_the_second_most_of_the_time(monke
             time.sleep(0.01)
         return multiply(self, share, *args)
 
+    monkeypatch.setattr(team, "MOST_WAITING", 0.5)
     first = os.getpid()
     multiply = step.Step.multiply
     expected = default_network()

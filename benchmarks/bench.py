@@ -149,7 +149,7 @@ def targets_table(found: list[dict]) -> str:
         [
             f"{PEERS[target['peer']].label} ÷ {PEERS[target['rival']].label}",
             f"{target['at_most']}",
-            f"{target['measured']:.2f}",
+            f"{target['measured']:.3f}",
             "met" if target["met"] else "missed",
         ]
         for target in found
@@ -175,7 +175,7 @@ def report(machine: dict[str, str], results: dict[int, list[Measurement]], found
 def main(
     data: Annotated[Path, typer.Option(help="The prepared training images.")] = Path("data/prepared/train.npz"),
     output: Annotated[Path, typer.Option(help="The folder for results.md and results.json.")] = Path("benchmarks"),
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each peer has.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each peer has.")] = 11,
     quick: Annotated[bool, typer.Option(help="A few steps of each, to see that all run; no file.")] = False,
 ) -> None:
     """Measure this project against its peers and print the table."""

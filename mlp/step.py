@@ -56,7 +56,7 @@ class Step:
             for layer, values in enumerate(parameters):
                 parameters[layer] = zeros(team, values.shape, dtype)
                 parameters[layer][...] = values
-        self.products = zeros(team, (SHARES, batch_size, out), dtype)
+        self.products = [zeros(team, (batch_size, out), dtype) for _ in range(SHARES)]
         self.dproduct = zeros(team, (batch_size, out), dtype)
         self.dWs = [zeros(team, (SHARES, *W.shape), dtype) for W in network.weights[1:]]
         self.dbs = [zeros(team, (SHARES, *b.shape), dtype) for b in network.biases[1:]]
@@ -130,7 +130,8 @@ class Step:
             FloatingPointError: a number is no longer finite.
         """
         network, rows = self.network, self.rows[share]
-        logits, inputs = forward(network, self.products[0, rows] + self.products[1, rows], weights)
+        one, other = self.products
+        logits, inputs = forward(network, one[rows] + other[rows], weights)
         y, shifted[...], total[...] = softmax_parts(self.arithmetic, logits)
         if not math.isfinite(np.maximum.reduce(total, None, initial=0.0)):
             raise FloatingPointError("the loss is not finite")

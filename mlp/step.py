@@ -61,14 +61,19 @@ class Step:
         self.dWs = [zeros(team, (SHARES, *W.shape), dtype) for W in network.weights[1:]]
         self.dbs = [zeros(team, (SHARES, *b.shape), dtype) for b in network.biases[1:]]
 
-        # Pixels to a product
-        block = SMALL_PRODUCT // (batch_size * out)
-        self.block = block if block >= FEWEST_PIXELS else features
-
-        # The large arrays of each share, allocated once
         self.pixels = [share_of(features, share) for share in range(SHARES)]
         self.rows = [share_of(batch_size, share) for share in range(SHARES)]
         self.images = [np.ascontiguousarray(images[:, pixels]) for pixels in self.pixels]
+
+        # Which of its pixels a share multiplies at once
+        block = SMALL_PRODUCT // (batch_size * out)
+        if block < FEWEST_PIXELS:
+            block = features
+        self.blocks = [
+            [slice(start, start + block) for start in range(0, max(part.shape[1], 1), block)] for part in self.images
+        ]
+
+        # The large arrays of each share, allocated once
         self.batches = [np.empty((batch_size, part.shape[1]), np.uint8) for part in self.images]
         self.Xs = [np.empty(batch.shape, dtype) for batch in self.batches]
         # Gridded weights at first; when the gradient is formed they have served, and it takes their place.
@@ -111,7 +116,7 @@ class Step:
         images = np.take(self.images[share], batch, axis=0, out=self.batches[share], mode="clip")
         X = widen(self.network, images, self.Xs[share])
         W = self.arithmetic.grid(self.network.weights[0][self.pixels[share]], out=self.buffers[share])
-        first, *others = self.blocks(len(W))
+        first, *others = self.blocks[share]
         product = self.arithmetic.matmul(X[:, first], W[first], out=self.products[share])
         for block in others:
             product += self.arithmetic.matmul(X[:, block], W[block])
@@ -149,7 +154,7 @@ class Step:
         """
         network = self.network
         XT, dW = self.Xs[share].T, self.buffers[share]
-        for block in self.blocks(len(dW)):
+        for block in self.blocks[share]:
             self.arithmetic.matmul(XT[block], dproduct, out=dW[block])
         network.weights[0][self.pixels[share]] -= dW
         if share == 0:
@@ -158,7 +163,3 @@ class Step:
             parameters, steps = network.weights[1:] + network.biases[1:], self.dWs + self.dbs
             for parameter, (one, other) in zip(parameters, steps, strict=True):
                 parameter -= one + other
-
-    def blocks(self, pixels: int) -> list[slice]:
-        """Return the parts of so many pixels that are multiplied one after the other."""
-        return [slice(start, start + self.block) for start in range(0, max(pixels, 1), self.block)]

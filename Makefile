@@ -30,11 +30,12 @@ check: setup ## hash DVC's cache and all outputs, and have what is damaged made 
 verify: setup ## run all stages anew in a clone, and compare each output with dvc.lock
 	@$(RUN) verification.lock
 
-verify-portable: setup ## train under other threads, processors, Pythons and NumPys, and compare the bits
+verify-portable: setup ## run in short under other threads, processors, Pythons and NumPys, and compare the files' bytes
 	@$(RUN) verification.portable
 
-bench: setup-bench ## measure this project against its peers, and write benchmarks/results.md (BENCH=--quick: see that it runs)
+bench: setup setup-bench ## compare with the peers; measure growth; write benchmarks/*.md (BENCH=--quick: see that all runs)
 	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)
+	@$(RUN) benchmarks.growth $(BENCH)
 
 bench-pipeline: setup ## where the time of a cold `dvc repro` goes, stage by stage
 	@$(RUN) benchmarks.pipeline

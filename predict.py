@@ -52,7 +52,8 @@ def predict(
     from mlp import network
     from pipeline.artifacts import load_model
 
-    trained, image_shape, classes = load_model(model)
+    trained = load_model(model)
+    _, _, image_shape, classes = trained.preparation
     sources, images = [], []
     for file in files:
         found = list(_images_in(file, image_shape, model, limit))

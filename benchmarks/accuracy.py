@@ -3,15 +3,21 @@
 python -m benchmarks.accuracy
 """
 
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the train stage does, before NumPy is imported
+
 import statistics
 from pathlib import Path
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS, Float32
-from mlp.network import accuracy, init_network, logits
-from mlp.team import available_processes
-from mlp.training import train
+from mlp.arithmetic import ARITHMETICS, Arithmetic, Float32
+from mlp.layers import ACTIVATIONS
+from mlp.network import init_network
+from mlp.optimizers import GradientDescent
+from mlp.parallel import available_processes
+from mlp.training import State, measure, train
 from pipeline.artifacts import load_prepared
 from pipeline.params import load_params
 
@@ -24,35 +30,25 @@ class Float64(Float32):
     dtype = np.float64
 
 
-def test_accuracy(arithmetic: str, seed: int) -> float:
+def test_accuracy(A: Arithmetic, seed: int) -> float:
     """Train as the train stage does, but for the seed and the arithmetic; return the accuracy on the test images."""
     knobs = load_params(Path("params.yaml")).train
-    names = ("train", "validation", "test")
-    training, validation, test = (load_prepared(Path("data/prepared", f"{name}.npz")) for name in names)
-    source = np.random.PCG64(seed)
-    network = init_network(
-        [training.split.images.shape[1], *knobs.hidden_sizes, len(training.classes)],
-        knobs.activation,
-        knobs.weight_init_std,
-        training.shift,
-        training.scale,
-        arithmetic,
-        source,
-    )
-    splits, processes = (training.split, validation.split), available_processes()
-    for _ in train(network, *splits, knobs.iterations, knobs.batch_size, knobs.learning_rate, source, processes):
+    training, test = (load_prepared(Path("data/prepared", f"{name}.npz")) for name in ("train", "test"))
+    activation, processes = ACTIVATIONS[knobs.activation], available_processes()
+    network = init_network(knobs.hidden_sizes, activation, knobs.weight_init_std, A, training.preparation, seed)
+    state = State(network, GradientDescent(knobs.learning_rate))
+    for _ in train(state, training.split, knobs.iterations, knobs.batch_size, seed, processes=processes):
         pass
-    return accuracy(logits(network, test.split.images).argmax(axis=1), test.split.labels)
+    return measure(network, test.split, processes).accuracy
 
 
 def main() -> None:
     """Print the table, in Markdown."""
-    ARITHMETICS["float64"] = Float64()
-    print("| seed | exact | float64 | float32 |\n|---|---|---|---|")
     columns = {"exact": [], "float64": [], "float32": []}
+    print(f"| seed | {' | '.join(columns)} |\n|---|---|---|---|")
     for seed in SEEDS:
-        for arithmetic, column in columns.items():
-            column.append(test_accuracy(arithmetic, seed))
+        for name, column in columns.items():
+            column.append(test_accuracy({**ARITHMETICS, "float64": Float64()}[name], seed))
         print(f"| {seed} | {' | '.join(f'{column[-1]:.4f}' for column in columns.values())} |", flush=True)
     spread = (f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns.values())
     print(f"| mean ± standard deviation | {' | '.join(spread)} |")

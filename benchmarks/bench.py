@@ -5,27 +5,28 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, NamedTuple
 
 import typer
 
-from benchmarks.machine import describe_machine, table
+from benchmarks.machine import describe_machine, environment, table
 from benchmarks.peers import PEERS, PROCESSES
 
+ROOT = Path(__file__).resolve().parent.parent
 CORES = 2
 HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn
 AGREEMENT = 0.05  # every peer's mean loss over the last epoch is this near to their median, relatively
 LEARNT = 0.5  # and below this
 PAUSE = 0.2  # seconds after each turn, in which the threads of the process that had it fall asleep
 
-TARGETS = [  # on 784-50-10: whose time, at most what part of whose
-    ("exact", 0.65, "pytorch"),
-    ("exact", 0.75, "sklearn"),
-    ("exact", 1.8, "products64"),
-    ("float32", 0.75, "jax"),
-    ("float32", 0.33, "pytorch"),
+TARGETS = [  # hidden neurons, whose time, at most what part of whose
+    (50, "exact", 0.75, "jax"),
+    (50, "float32", 0.40, "jax"),
+    (800, "exact", 1.15, "products64"),
+    (800, "float32", 0.75, "jax"),
 ]
 
 
@@ -40,15 +41,13 @@ class Measurement(NamedTuple):
 
 
 class Worker:
-    """A peer in a process of its own, which sleeps while another has its turn."""
+    """A peer in a process of its own, which sleeps while another has its turn. `root` has the code that it runs."""
 
-    def __init__(self, peer: str, threads: int, hidden: int, data: Path, limit: int | None):
-        # What would slow a library down on purpose is left behind
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENBLAS_", "OMP_"))}
-        environment |= {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "benchmarks.peers", peer, str(hidden), str(data), str(limit or "")]
+    def __init__(self, peer: str, threads: int, hidden: int, data: Path, limit: int | None, root: Path = ROOT):
+        command = [sys.executable, "-m", "benchmarks.peers", peer, str(hidden), str(data.resolve()), str(limit or "")]
+        settings = environment(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
         self.process = subprocess.Popen(
-            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, env=settings, cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.peer, self.threads = peer, threads
         about = self._answer()
@@ -104,9 +103,14 @@ def fastest(measured: list[Measurement]) -> dict[str, Measurement]:
     return best
 
 
-def ratio(one: Measurement, other: Measurement) -> float:
+def ratio(one: Sequence[float], other: Sequence[float]) -> float:
     """Return the median of the rounds' ratios: what slows a whole round down changes neither of the two."""
-    return median(a / b for a, b in zip(one.times, other.times, strict=True))
+    return median(a / b for a, b in zip(one, other, strict=True))
+
+
+def least_ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the ratio of the two least disturbed rounds, each one's fastest."""
+    return min(one) / min(other)
 
 
 def doubts(measured: list[Measurement], bound: float) -> list[str]:
@@ -130,40 +134,50 @@ def results_table(hidden: int, measured: list[Measurement]) -> str:
         rivals = [best["pytorch"], best["sklearn"], best["jax"], best[floor]]
         rows.append(
             [PEERS[m.peer].label, str(m.threads), f"{median(m.times):.0f}", f"{min(m.times):.0f}–{max(m.times):.0f}"]
-            + [f"{ratio(m, rival):.2f}" for rival in rivals]
+            + [f"{ratio(m.times, r.times):.2f} ({least_ratio(m.times, r.times):.2f})" for r in rivals]
         )
     return table(header, rows)
 
 
-def targets(measured: list[Measurement]) -> list[dict]:
-    best = fastest(measured)
-    found = [(peer, bound, rival, ratio(best[peer], best[rival])) for peer, bound, rival in TARGETS]
-    return [
-        {"peer": peer, "rival": rival, "at_most": bound, "measured": round(value, 3), "met": value <= bound}
-        for peer, bound, rival, value in found
-    ]
+def targets(results: dict[int, list[Measurement]]) -> list[dict]:
+    found = []
+    for hidden, peer, bound, rival in TARGETS:
+        best = fastest(results[hidden])
+        times = best[peer].times, best[rival].times
+        value, least = ratio(*times), least_ratio(*times)
+        target = {"network": f"784-{hidden}-10", "peer": peer, "rival": rival, "at_most": bound}
+        found.append(target | {"measured": round(value, 3), "least": round(least, 3), "met": value <= bound})
+    return found
 
 
 def targets_table(found: list[dict]) -> str:
     rows = [
         [
-            f"{PEERS[target['peer']].label} ÷ {PEERS[target['rival']].label}",
-            f"{target['at_most']}",
-            f"{target['measured']:.3f}",
+            f"{target['network']}: {PEERS[target['peer']].label} ÷ {PEERS[target['rival']].label}",
+            f"{target['at_most']:.2f}",
+            f"{target['measured']:.2f}",
+            f"{target['least']:.2f}",
             "met" if target["met"] else "missed",
         ]
         for target in found
     ]
-    return table(["on 784-50-10", "at most", "measured", ""], rows)
+    return table(["", "at most", "median", "least disturbed", ""], rows)
+
+
+def quietness(results: dict[int, list[Measurement]]) -> str:
+    """Say how much the rounds of one peer differ: little on a quiet machine."""
+    spreads = [max(m.times) / min(m.times) - 1 for measured in results.values() for m in measured]
+    return f"a peer's slowest round took {median(spreads):.0%} longer than its fastest (the median of the peers)"
 
 
 def report(machine: dict[str, str], results: dict[int, list[Measurement]], found: list[dict]) -> str:
     parts = [
         "# Speed\n",
-        "Written by `make bench`. One step: form a batch of 100 images, forward, loss, backward, update. Each peer has",
-        "its own process, and one turn in every round; the table has the median of the rounds, and of the ratios round",
-        "by round. PyTorch counts with the better number of threads. Bare products are the five matrix products of",
-        "a step and nothing else, in the same number type. The peers' losses agree. This project trains with",
+        "`make bench` writes this file. One step: form a batch of 100 images, forward, loss, backward, update. Each",
+        "peer has its own process, and one turn in every round. The table has the median of the rounds and of the",
+        "ratios round by round; in brackets, the ratio of the two fastest rounds. PyTorch counts with the better",
+        "number of threads. Bare products are the five matrix products of a step and nothing else, in the same number",
+        "type. The peers' losses agree. This project trains with",
         f"{PROCESSES} process{'es' * (PROCESSES > 1)}, of one thread each.\n",
     ]
     for hidden, measured in results.items():
@@ -190,7 +204,8 @@ def main(
         wrong += doubts(results[hidden], float("inf") if quick else LEARNT)
     versions = {PEERS[m.peer].library: m.version for m in results[50]}
     machine = describe_machine() | versions
-    found = targets(results[50])
+    machine["quietness"] = quietness(results)
+    found = targets(results)
     text = report(machine, results, found)
     print(text)
     if wrong:

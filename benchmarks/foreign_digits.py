@@ -178,9 +178,9 @@ def main(
     from pipeline.artifacts import load_model
     from pipeline.digits import prepare
 
-    network, image_shape, _ = load_model(model)
+    network = load_model(model)
     drawings = [*fonts(), *strokes()]
-    images = np.stack([prepare(drawing.picture, image_shape) for drawing in drawings])
+    images = np.stack([prepare(drawing.picture, network.preparation.image_shape) for drawing in drawings])
     probabilities, _ = predict(network, images.reshape(len(images), -1))
     predicted = probabilities.argmax(axis=1)
     right = predicted == np.array([drawing.digit for drawing in drawings])

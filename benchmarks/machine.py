@@ -10,6 +10,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """Return this environment without what changes how a BLAS works, such as its kernel and threads; and settings."""
+    prefixes = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "GOTO_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | settings
+
+
 def describe_machine() -> dict[str, str]:
     """Return what is worth knowing of the machine: processor, cores, memory, system, Python."""
     cpu, vectors = platform.processor() or platform.machine(), ""

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.machine import describe_machine, table
+from benchmarks.machine import describe_machine, environment, table
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
@@ -38,7 +38,7 @@ def run_cold(folder: Path, data: Path) -> tuple[dict[str, dict], float]:
     timed_stage = shlex.join([sys.executable, "-S", str(Path(__file__).with_name("timed_stage.py"))])
     python.write_text(f'#!/bin/sh\nexec {timed_stage} "$@"\n')
     python.chmod(0o755)
-    environment = os.environ | {
+    settings = environment() | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "TIMED_STAGE_LOG": str(log),
         "DATA_MIRROR": str(data.resolve()),
@@ -47,7 +47,7 @@ def run_cold(folder: Path, data: Path) -> tuple[dict[str, dict], float]:
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"],
-        cwd=clone, env=environment, check=True, stdout=sys.stderr,
+        cwd=clone, env=settings, check=True, stdout=sys.stderr,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     took, inside = {}, {}
@@ -65,17 +65,17 @@ def run_cold(folder: Path, data: Path) -> tuple[dict[str, dict], float]:
 
 def stages_table(took: dict[str, dict], seconds: float) -> str:
     """Return the table of the cold run; `seconds` is the time of all of it."""
-    loop, evaluations = took["train"]["loop"], took["train"]["evaluations"]
+    loop, accuracies = took["train"]["loop"], took["train"]["accuracies"]
     rows = []
     for stage, facts in took.items():
-        own = facts["seconds"] - facts.get("loop", 0.0) - facts.get("evaluations", 0.0)
+        own = facts["seconds"] - facts.get("loop", 0.0) - facts.get("accuracies", 0.0)
         rows.append([stage, f"{facts['seconds']:.2f}", f"{own:.2f}", f"{facts['peak_mib']:.0f}"])
     dvc = seconds - sum(facts["seconds"] for facts in took.values())
     rows += [
         ["DVC: start, hashing, caching, lock", f"{dvc:.2f}", f"{dvc:.2f}", ""],
-        ["all", f"{seconds:.2f}", f"{seconds - loop - evaluations:.2f}", ""],
+        ["all", f"{seconds:.2f}", f"{seconds - loop - accuracies:.2f}", ""],
         ["of it the training loop", f"{loop:.2f}", "", ""],
-        ["of it the accuracies after each epoch", f"{evaluations:.2f}", "", ""],
+        ["of it the accuracies after each epoch", f"{accuracies:.2f}", "", ""],
     ]
     return table(["", "seconds", "without loop and accuracies", "peak MiB"], rows)
 
@@ -109,8 +109,8 @@ def main(
     imports = helps.pop("import numpy, typer")
     ratios = {stage: median(a / b for a, b in zip(times, imports, strict=True)) for stage, times in helps.items()}
 
-    loop, evaluations = took["train"]["loop"], took["train"]["evaluations"]
-    measured = [seconds - loop - evaluations, evaluations / loop, took["train"]["peak_mib"], max(ratios.values())]
+    loop, accuracies = took["train"]["loop"], took["train"]["accuracies"]
+    measured = [seconds - loop - accuracies, accuracies / loop, took["train"]["peak_mib"], max(ratios.values())]
     print("# A cold `dvc repro`\n")
     print(stages_table(took, seconds))
     rows = [[stage, f"{median(helps[stage]):.2f}", f"{ratios[stage]:.2f}"] for stage in STAGES]

@@ -11,6 +11,7 @@ import resource
 import runpy
 import sys
 import time
+from collections.abc import Callable
 
 
 def note(facts: dict) -> None:
@@ -36,47 +37,37 @@ def run_stage(arguments: list[str]) -> int:
 
 
 def run_inside(arguments: list[str]) -> None:
-    """Run a stage in this process, as `python -m stage …` would, with a clock on training and on its evaluations."""
+    """Run the train stage in this process, as `python -m` would, with a clock on training and on its accuracies."""
     sys.path[0] = os.getcwd()
-    from mlp.team import available_processes
-
-    if available_processes() > 1:  # as the stage does, before NumPy is imported
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the stage does, before NumPy is imported
     from mlp import training
 
-    seconds = {"epochs": 0.0, "evaluations": 0.0}
-    train = training.train
+    seconds = {"epochs": 0.0, "accuracies": 0.0, "measure": 0.0}
 
-    def timed_evaluation(method):
+    def time_calls(owner: object, name: str, label: str, counts: Callable[..., bool] = lambda *_: True) -> None:
+        function = getattr(owner, name)
+
         def timed(*args):
             start = time.perf_counter()
-            found = method(*args)
-            seconds["evaluations"] += time.perf_counter() - start
-            return found
+            try:
+                return function(*args)
+            finally:
+                if counts(*args):
+                    seconds[label] += time.perf_counter() - start
 
-        return timed
+        setattr(owner, name, timed)
 
-    def timed_train(*args, **kwargs):
-        epochs = train(*args, **kwargs)
-        while True:
-            start = time.perf_counter()
-            epoch = next(epochs, None)
-            seconds["epochs"] += time.perf_counter() - start
-            if epoch is None:
-                return
-            yield epoch
-
-    training.train = timed_train
-    for name in ("__call__", "results"):
-        setattr(training.Evaluation, name, timed_evaluation(getattr(training.Evaluation, name)))
+    time_calls(training._Loop, "epoch", "epochs")
+    time_calls(training.Team, "run", "accuracies", lambda _, task: task == 1)
+    time_calls(training, "measure", "measure")
     module = arguments.index("-m") + 1
     sys.argv = arguments[module:]
     try:
         runpy.run_module(arguments[module], run_name="__main__", alter_sys=True)
     finally:
-        loop = seconds["epochs"] - seconds["evaluations"]
+        loop = seconds["epochs"] - seconds["accuracies"]
         second = mebibytes(resource.getrusage(resource.RUSAGE_CHILDREN))
-        note({"loop": loop, "evaluations": seconds["evaluations"], "second_mib": second})
+        note({"loop": loop, "accuracies": seconds["accuracies"] + seconds["measure"], "second_mib": second})
 
 
 if __name__ == "__main__":

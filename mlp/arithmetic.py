@@ -1,89 +1,187 @@
-"""The arithmetic that the network is written over: `Exact`, the same bits on every machine, and `Float32`, faster.
+"""The arithmetic that the network is written in: `Exact`, the same bits on every machine, and `Float32`, faster.
 
-Floating-point addition depends on the order of the terms, and that order belongs to the BLAS, its threads and its
-vector instructions. `Exact` therefore adds only numbers whose sums need no rounding, and uses nothing else but the
-operations that IEEE 754 rounds correctly: + − × ÷, comparisons, and powers of two. The proof: docs/exact-arithmetic.md.
+Floating-point addition depends on the order of the terms. The BLAS, its threads and its vector instructions choose that
+order. `Exact` therefore adds only numbers whose sums need no rounding. Beyond that it uses only what IEEE 754 rounds
+correctly: + − × ÷, comparisons and powers of two. docs/exact-arithmetic.md has the proof.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 
-OPERAND_BITS = 21  # of each factor of a matrix product: two have 42 bits, and 2¹¹ such products sum to 53
-INNER_BLOCK = 2048  # = 2¹¹ products at most in one sum
+OPERAND_BITS = 21  # at most, of each factor of a product
+MOST_TERMS = 2**21  # of a sum of products
 SIGNIFICAND_BITS = 53  # of a float64
 SMALLEST_UNIT = -500  # exponent of the finest grid: the product of two units is then no denormal number
 LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
 
 ROUND_TO_INTEGER = 1.5 * 2.0**52  # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
 
-# The numbers in `Exact.exp` are arrays without dimensions: a Python float is made into one anew whenever it is added.
+# OpenBLAS multiplies (m, k) by (k, n) without packing them first, which is faster, while m k n is at most this.
+SMALL_PRODUCT = 100**3
+SMALL_BLOCK = 64  # a shorter block is not worth a call of its own
+
+# The numbers in `Exact.exp` are arrays without dimensions: NumPy makes one of a Python float whenever it is added.
 LOG2_E = np.array(1.4426950408889634)
 LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))  # 36 bits of ln 2: exact times an integer below 2¹¹
 LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 less that
 LOWEST, HIGHEST = np.array(-708.0), np.array(709.0)  # beyond them eˣ leaves the range of float64
 ROUNDER, ONE, EXPONENT_PLACE = np.array(ROUND_TO_INTEGER), np.array(1.0), np.array(52)
-EVEN = [np.array(c) for c in (840.0, 75600.0, 665280.0)]
-ODD = [np.array(c) for c in (42.0, 10080.0, 332640.0)]
+EVEN = [np.array(c) for c in (840.0, 75600.0, 665280.0)]  # E = r⁶ + 840 r⁴ + …
+ODD, ODD_FACTOR = [np.array(c) for c in (240.0, 7920.0)], np.array(42.0)  # O = 42 (r⁴ + 240 r² + 7920)
 
 
-class Exact:
-    """float64 in which every sum is exact, and so the same in any order."""
+@cache
+def operand_bits(terms: int) -> int:
+    """Return how many bits each factor may have, so that a sum of `terms` products is exact in any order.
 
-    dtype = np.float64
+    Two factors of b bits have a product of 2 b bits, and n of these sum to 2 b + ⌈log₂ n⌉ bits: 53 at most.
 
-    def grid(
-        self, x: np.ndarray, bits: int = OPERAND_BITS, exponent: int | None = None, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Round `x` to multiples of a unit 2ᵏ: `bits` bits below the power of two above its largest element.
+    Raises:
+        ValueError: there would be too few for a byte less a shift, which has 16 bits and is never rounded.
+    """
+    if terms > MOST_TERMS:
+        raise ValueError(f"a sum of {terms} products; at most 2²¹ are exact")
+    return min(OPERAND_BITS, (SIGNIFICAND_BITS - max(terms - 1, 0).bit_length()) // 2)
+
+
+def horner(x: np.ndarray, coefficients: list[np.ndarray]) -> np.ndarray:
+    """Return the polynomial xⁿ + c₁ xⁿ⁻¹ + … + cₙ of each number in `x`, by Horner's rule."""
+    y = x + coefficients[0]
+    for c in coefficients[1:]:
+        y *= x
+        y += c
+    return y
+
+
+class Arithmetic:
+    """The operations that the network is written in. Here they are NumPy's own, in the order of the machine's BLAS."""
+
+    name: str  # in params.yaml and in model files
+    dtype: type
+
+    def exponent(self, x: np.ndarray) -> int:
+        """Return the exponent of a power of two that no element of `x` exceeds, if grids depend on it; else 0."""
+        return 0
+
+    def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """Return `x` as an operand of `matmul`: rounded to one grid, if this arithmetic has any.
 
         Args:
             x: of any shape.
-            bits: 51 at most.
-            exponent: of that power, where it is known that no element goes beyond it. Then nothing is checked.
-            out: where to write the result, if given.
+            bits: how far below the power of two the grid's unit is.
+            exponent: of a power of two that no element exceeds, where it is known. Then nothing is checked.
+            out: where the result may be written, if given.
 
         Raises:
-            FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
+            FloatingPointError: an element is not finite, or too large.
         """
-        if exponent is None:
-            # quicker than x.max() and x.min(), which on small matrices spend their time getting ready
-            largest = max(x.item(x.argmax()), -x.item(x.argmin())) if x.size else 0.0
-            if not largest < LARGEST:
-                raise FloatingPointError("a value is not finite or has grown beyond all bounds")
-            exponent = math.frexp(largest)[1]
-        unit_exponent = max(exponent - bits, SMALLEST_UNIT)
-        rounder = math.ldexp(ROUND_TO_INTEGER, unit_exponent)  # its last bit is worth one unit
-        rounded = np.add(x, rounder, out=out)
-        rounded -= rounder
-        return rounded
+        return x
 
-    def grid_rows(self, x: np.ndarray) -> np.ndarray:
-        """Round each row of `x`, (m, n), to a grid of its own, so that it does not depend on what the others hold.
+    def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
+        """Return `x`, (m, n), as the left operand of `matmul`, each row on a grid that depends on no other row.
 
-        Such a matrix may stand on the left of a product, whose rows then have units of their own too; not on the right.
-
-        Raises:
-            FloatingPointError: an element is infinite, not a number, or above `LARGEST`.
+        Arguments and errors are those of `grid`.
         """
-        largest = np.maximum.reduce(np.abs(x), 1, keepdims=True)
-        if not (largest < LARGEST).all():
-            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
-        unit_exponent = np.maximum(np.frexp(largest)[1] - OPERAND_BITS, SMALLEST_UNIT)
-        rounder = np.ldexp(ROUND_TO_INTEGER, unit_exponent)
-        return (x + rounder) - rounder
+        return x
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return a b of two operands on grids, `(m, k)` and `(k, n)`; an inner dimension over 2,048 in blocks."""
-        inner = a.shape[1]
-        product = np.matmul(a[:, :INNER_BLOCK], b[:INNER_BLOCK], out=out)
-        for start in range(INNER_BLOCK, inner, INNER_BLOCK):
-            block = slice(start, start + INNER_BLOCK)
-            product += a[:, block] @ b[block]
+        """Return a b, (m, k) times (k, n), of operands that are on grids.
+
+        A large product is cut into blocks that the BLAS is quicker at, of rows of `a` or of the terms of the sums.
+        """
+        (m, k), n = a.shape, b.shape[1]
+        block = SMALL_PRODUCT // max(n * min(m, k), 1)
+        if max(m, k) <= block or block < SMALL_BLOCK:
+            return np.matmul(a, b, out=out)
+        blocks = [slice(start, start + block) for start in range(0, max(m, k), block)]
+        if m > k:
+            out = np.empty((m, n), self.dtype) if out is None else out
+            for rows in blocks:
+                np.matmul(a[rows], b, out=out[rows])
+            return out
+        product = np.matmul(a[:, blocks[0]], b[blocks[0]], out=out)
+        for terms in blocks[1:]:
+            product += a[:, terms] @ b[terms]
         return product
 
+    def dot(self, a: np.ndarray, b: np.ndarray, exponent: int | None = None) -> np.ndarray:
+        """Return the product a b, (m, k) times (k, n), in which every row depends on `b` and its own row of `a` alone.
+
+        Args:
+            a: (m, k).
+            b: (k, n).
+            exponent: of a power of two that no element of `a` exceeds, where it is known.
+
+        Raises:
+            FloatingPointError: an element is not finite, or too large.
+        """
+        bits = operand_bits(a.shape[1])
+        return self.matmul(self.grid_rows(a, bits, exponent), self.grid(b, bits))
+
+    def column_sums(self, x: np.ndarray) -> np.ndarray:
+        """Return the sum of each column of `x`, (m, n), as a product with a row of ones: (n,). Errors as in `dot`."""
+        return self.matmul(np.ones((1, len(x)), self.dtype), self.grid(x, operand_bits(len(x))))[0]
+
     def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
-        """Return the sum over `axis` (kept, with length 1), rounded to a grid on which it is exact; see `grid`."""
+        """Return the sum over `axis` (kept, with length 1), or of all. `exponent` and errors are as in `grid`."""
+        return np.add.reduce(x, axis, keepdims=axis is not None)
+
+    def exp(self, x: np.ndarray) -> np.ndarray:
+        """Return eˣ; above x = 88, where float32 would overflow, that of 88."""
+        return np.exp(np.minimum(x, self.dtype(88.0)))
+
+    def log(self, x: np.ndarray) -> np.ndarray:
+        """Return ln x."""
+        return np.log(x)
+
+
+class Float32(Arithmetic):
+    """Plain float32: twice as many numbers to a vector register as float64."""
+
+    name = "float32"
+    dtype = np.float32
+
+
+class Exact(Arithmetic):
+    """float64 in which every sum is exact, and so the same in any order."""
+
+    name = "exact"
+    dtype = np.float64
+
+    def exponent(self, x: np.ndarray) -> int:
+        """Return the exponent of the power of two above the largest element; `SMALLEST_UNIT` where all are 0.
+
+        Raises:
+            FloatingPointError: an element is infinite, not a number, or at least `LARGEST`.
+        """
+        # quicker than x.max() and x.min(), which on small matrices spend their time getting ready
+        largest = max(x.item(x.argmax()), -x.item(x.argmin())) if x.size else 0.0
+        if not largest < LARGEST:
+            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+        return math.frexp(largest)[1] if largest else SMALLEST_UNIT
+
+    def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """Round `x` to multiples of a unit 2ᵏ, `bits` (51 at most) below the power of two above its largest element."""
+        exponent = self.exponent(x) if exponent is None else exponent
+        rounder = math.ldexp(ROUND_TO_INTEGER, max(exponent - bits, SMALLEST_UNIT))  # its last bit is worth one unit
+        rounded = np.add(x, rounder, out=out)
+        return np.subtract(rounded, rounder, out=rounded)
+
+    def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
+        """Round each row of `x`, (m, n), to a grid of its own. On the right of a product it would need one for all."""
+        if exponent is not None:
+            return self.grid(x, bits, exponent)
+        largest = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=0.0)
+        if not (largest < LARGEST).all():
+            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+        rounder = np.ldexp(ROUND_TO_INTEGER, np.maximum(np.frexp(largest)[1] - bits, SMALLEST_UNIT))
+        rounded = x + rounder
+        return np.subtract(rounded, rounder, out=rounded)
+
+    def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
+        """Return the sum over `axis` (kept, with length 1), or of all elements, on a grid on which it is exact."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
         return np.add.reduce(self.grid(x, bits, exponent), axis, keepdims=axis is not None)
@@ -91,8 +189,8 @@ class Exact:
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.
 
-        x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6],
-        1 + 2 r O / (E − r O), with E and O polynomials in r²; its error is below 2⁻⁶¹.
+        x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6], N(r) / N(−r) with
+        N(r) = Σ (12 − j)! / (j! (6 − j)!) rʲ: 1 + 2 r O / (E − r O), E and O polynomials in r². Error below 2⁻⁶¹.
         """
         x = np.maximum(x, LOWEST)
         np.minimum(x, HIGHEST, out=x)
@@ -103,15 +201,8 @@ class Exact:
         k *= LN2_LOW
         x -= k  # x is r from here on
         square = x * x
-        even = square + EVEN[0]
-        even *= square
-        even += EVEN[1]
-        even *= square
-        even += EVEN[2]
-        odd = square * ODD[0]
-        odd += ODD[1]
-        odd *= square
-        odd += ODD[2]
+        even, odd = horner(square, EVEN), horner(square, ODD)
+        x *= ODD_FACTOR
         odd *= x
         even -= odd
         odd += odd
@@ -143,36 +234,4 @@ class Exact:
         return k * LN2_HIGH + (m - (tail - k * LN2_LOW))
 
 
-class Float32:
-    """Plain float32: twice as many numbers to a vector register, and sums in the order of the machine's own BLAS."""
-
-    dtype = np.float32
-
-    def grid(
-        self, x: np.ndarray, bits: int = 0, exponent: int | None = None, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return `x` itself."""
-        return x
-
-    def grid_rows(self, x: np.ndarray) -> np.ndarray:
-        """Return `x` itself."""
-        return x
-
-    def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return a b."""
-        return np.matmul(a, b, out=out)
-
-    def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
-        """Return the sum over `axis` (kept, with length 1)."""
-        return np.add.reduce(x, axis, keepdims=axis is not None)
-
-    def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ; above x = 88, where float32 would overflow, that of 88."""
-        return np.exp(np.minimum(x, np.float32(88.0)))
-
-    def log(self, x: np.ndarray) -> np.ndarray:
-        """Return ln x."""
-        return np.log(x)
-
-
-ARITHMETICS: dict[str, Exact | Float32] = {"exact": Exact(), "float32": Float32()}
+ARITHMETICS = {arithmetic.name: arithmetic for arithmetic in (Exact(), Float32())}

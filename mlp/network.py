@@ -1,20 +1,39 @@
-"""A multi-layer perceptron: affine layers with an activation between them, and softmax at the end."""
+"""The page to read: a multi-layer perceptron, its gradients by the chain rule, and one step of training.
 
+The symbols are those of docs/mathematics.md. The affine layer h W + b gives a; a hidden layer's activation makes it the
+next layer's h, and after the last layer it is the logits z. dx stands for ∂L/∂x, with L the mean loss of the batch.
+At first reading take `A.dot(a, b)` and `A.matmul(a, b)` for a @ b. `A.grid` rounds an operand, so that sums are exact.
+"""
+
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS
-from mlp.layers import ACTIVATIONS, Arithmetic, affine_backward, affine_forward, softmax
-from mlp.random import normal_like
+from mlp.arithmetic import Arithmetic, operand_bits
+from mlp.layers import Activation, loss_terms, softmax
+from mlp.optimizers import GradientDescent
+from mlp.random import WEIGHTS, normal_like, stream
 
 CHUNK = 500  # images to a forward pass outside training: their activations stay in the processor's cache
 
 
+class Preparation(NamedTuple):
+    """How bytes became inputs, and what the classes are: the same for all images that a network is used with."""
+
+    shift: float  # subtracted from every byte of an image; a multiple of 1/256
+    scale: float  # factor of the difference: an input is (byte − shift) · scale
+    image_shape: tuple[int, int]  # rows and columns of an image
+    classes: tuple[str, ...]  # names, in the order of the labels
+
+
 class Split(NamedTuple):
-    """Images, (n, features) uint8, and their one-hot labels, (n, classes) uint8."""
+    """Images, (n, features) uint8, and their one-hot labels, (n, classes) uint8.
+
+    The images may be any object with `len`, `shape` and rows by index: they need not all be in memory.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -22,129 +41,125 @@ class Split(NamedTuple):
 
 @dataclass
 class Network:
-    """The parameters, and all that is needed to apply them.
+    """A multi-layer perceptron."""
 
-    Attributes:
-        weights: of each layer, (in, out).
-        biases: of each layer, (out,).
-        activation: of the hidden layers: a name from `ACTIVATIONS`.
-        shift: taken from every byte of an image, a multiple of 1/256.
-        scale: what the difference is then multiplied by: the network's input is (byte − shift) · scale.
-        arithmetic: what to compute in: a name from `ARITHMETICS`.
+    weights: list[np.ndarray]  # one matrix per layer, shape (in, out)
+    biases: list[np.ndarray]  # one vector per layer, shape (out,)
+    activation: Activation  # of the hidden layers
+    arithmetic: Arithmetic  # of all computations
+    preparation: Preparation  # of the images
+
+
+def forward(network: Network, X: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the logits z, (batch, classes), and the input h of each layer, (batch, in); of the first, byte − shift.
+
+    Args:
+        network: to apply.
+        X: images, (batch, features) uint8.
+
+    Raises:
+        FloatingPointError: a number is not finite, or too large.
     """
-
-    weights: list[np.ndarray]
-    biases: list[np.ndarray]
-    activation: str
-    shift: float
-    scale: float
-    arithmetic: str
-
-
-def init_network(
-    layer_sizes: list[int],
-    activation: str,
-    weight_init_std: float,
-    shift: float,
-    scale: float,
-    arithmetic: str,
-    source: np.random.PCG64,
-) -> Network:
-    """Return a network with almost normal random weights and zero biases; `layer_sizes` from input to output."""
-    dtype = ARITHMETICS[arithmetic].dtype
-    shapes = list(pairwise(layer_sizes))
-    with np.errstate(over="ignore"):  # training notices, and names, what is not finite
-        # + 0.0 makes a −0 of a product that underflows a 0: of a zero, exact sums determine all but the sign
-        weights = [(weight_init_std * normal_like(source, shape) + 0.0).astype(dtype) for shape in shapes]
-    return Network(
-        weights=weights,
-        biases=[np.zeros(n_out, dtype) for _, n_out in shapes],
-        activation=activation,
-        shift=shift,
-        scale=scale,
-        arithmetic=arithmetic,
-    )
+    A, f, scale = network.arithmetic, network.activation, network.preparation.scale
+    W, b = network.weights[0], network.biases[0]
+    h = widen(network, X)
+    inputs = [h]
+    a = scale * A.matmul(h, A.grid(W, operand_bits(len(W)))) + b  # (scale X) W = scale (X W); bytes need no rounding
+    for W, b in zip(network.weights[1:], network.biases[1:], strict=True):
+        h = f.function(A, a)
+        inputs.append(h)
+        a = A.dot(h, W, f.exponent) + b
+    return a, inputs
 
 
-def widen(network: Network, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return byte − shift for `images`, (batch, features) uint8, in the arithmetic's type. It rounds nothing."""
-    dtype = ARITHMETICS[network.arithmetic].dtype
+def gradients(network: Network, X: np.ndarray, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """Return dW and db of each layer, the gradients of the batch's mean loss L; and L's terms, see `cross_entropy`.
+
+    Args:
+        network: to differentiate.
+        X: images, (batch, features) uint8.
+        t: their labels, one-hot, (batch, classes) uint8.
+
+    Raises:
+        FloatingPointError: a number is not finite, or too large.
+    """
+    A, f, scale = network.arithmetic, network.activation, network.preparation.scale
+    z, inputs = forward(network, X)
+    y, shifted, total = softmax(A, z)
+    da = (y - t) / len(t)  # ∂L/∂z: softmax and cross-entropy together
+    exponent = math.frexp(1 / len(t))[1]  # bounds da, as y and t are from 0 to 1; later there is no bound
+    dWs, dbs = [], []
+    for h, W in zip(inputs[:0:-1], network.weights[:0:-1], strict=True):  # from the last layer to the second
+        dWs.insert(0, A.dot(h.T, da, f.exponent))
+        dbs.insert(0, A.column_sums(da))
+        dh = A.dot(da, W.T, exponent)
+        da, exponent = dh * f.gradient(h), None
+    dWs.insert(0, scale * A.matmul(inputs[0].T, A.grid(da, operand_bits(len(t)))))
+    dbs.insert(0, A.column_sums(da))
+    return dWs, dbs, loss_terms(shifted, total, t)
+
+
+def step(network: Network, X: np.ndarray, t: np.ndarray, optimizer: GradientDescent) -> np.ndarray:
+    """Take one step of training: change the parameters of `network` in place. Return the terms of the loss before.
+
+    Args:
+        network: to train.
+        X: images, (batch, features) uint8.
+        t: their labels, one-hot, (batch, classes) uint8.
+        optimizer: makes a change of each gradient.
+
+    Raises:
+        FloatingPointError: a number is not finite, or too large.
+    """
+    dWs, dbs, loss = gradients(network, X, t)
+    for parameter, gradient in zip(network.weights + network.biases, dWs + dbs, strict=True):
+        optimizer.update(parameter, gradient)
+    return loss
+
+
+def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return byte − shift for images, (batch, features) uint8, in the arithmetic's type. It rounds nothing."""
+    dtype = network.arithmetic.dtype
     if out is None:
-        out = np.empty(images.shape, dtype)
-    if network.shift == 0.0:
-        np.copyto(out, images)
+        out = np.empty(X.shape, dtype)
+    if network.preparation.shift == 0.0:
+        np.copyto(out, X)
     else:
-        np.subtract(images, dtype(network.shift), out=out)
+        np.subtract(X, dtype(network.preparation.shift), out=out)
     return out
 
 
-def forward(network: Network, product: np.ndarray, weights: list[np.ndarray], alone: bool = False):
-    """Return the logits, (batch, classes), and the input of each layer but the first, (batch, in) on a grid.
+def init_network(
+    hidden: tuple[int, ...], activation: Activation, std: float, A: Arithmetic, preparation: Preparation, seed: int
+) -> Network:
+    """Return a network with zero biases, and almost normal random weights of standard deviation `std`.
 
-    Args:
-        network: whose biases, activation and scale are applied.
-        product: (batch, out), of widened images and the first layer's weights.
-        weights: those of the layers after the first, on grids.
-        alone: whether an image's result must not depend on the others of its batch: `backward` has no use for it then.
+    `hidden` are the numbers of neurons of the hidden layers, input side first; `seed` is 0 to 2³² − 1.
     """
-    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
-    activate, _, exponent = ACTIVATIONS[network.activation]
-    # (scale X) W = scale (X W), and the product is smaller than X
-    y = network.scale * product
-    y += network.biases[0]
-    inputs = []
-    for W, b in zip(weights, network.biases[1:], strict=True):
-        h = activate(arithmetic, y)
-        h = arithmetic.grid_rows(h) if alone and exponent is None else arithmetic.grid(h, exponent=exponent)
-        inputs.append(h)
-        y = affine_forward(arithmetic, h, W, b)
-    return y, inputs
-
-
-def backward(network: Network, dlogits: np.ndarray, inputs: list[np.ndarray], weights: list[np.ndarray]):
-    """Return by the chain rule, from the last layer to the first, the gradients of what `forward` was given.
-
-    Args:
-        network: that `forward` was called with.
-        dlogits: (batch, classes), the gradient of the loss with respect to the logits.
-        inputs: of the layers after the first, which `forward` returned.
-        weights: of the layers after the first, as `forward` had them.
-
-    Returns:
-        dproduct, (batch, out); dW and db of each layer but the first.
-    """
-    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
-    _, gradient, _ = ACTIVATIONS[network.activation]
-    dWs, dbs = [], []
-    dy = dlogits
-    for h, W in zip(reversed(inputs), reversed(weights), strict=True):
-        dh, dW, db = affine_backward(arithmetic, arithmetic.grid(dy), h, W)
-        dWs.insert(0, dW)
-        dbs.insert(0, db)
-        dy = dh * gradient(h)  # h is the output of the activation before it
-    return network.scale * dy, dWs, dbs
+    rows, columns = preparation.image_shape
+    sizes = [rows * columns, *hidden, len(preparation.classes)]
+    source = stream(seed, WEIGHTS)
+    with np.errstate(over="ignore"):  # training notices, and names, what is not finite
+        # + 0.0 turns a −0, from a product that underflows, into 0: exact sums leave only the sign of a zero open
+        weights = [(std * normal_like(source, shape) + 0.0).astype(A.dtype) for shape in pairwise(sizes)]
+    return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], activation, A, preparation)
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:
-    """Return the logits, (n, classes), of `images`, (n, features) uint8."""
-    arithmetic: Arithmetic = ARITHMETICS[network.arithmetic]
-    first, *others = [arithmetic.grid(W) for W in network.weights]
+    """Return the logits, (n, classes), of images, (n, features) uint8. Those of an image depend on no other image.
 
+    Raises:
+        FloatingPointError: a number is not finite, or too large.
+    """
     chunks = [images[start : start + CHUNK] for start in range(0, max(len(images), 1), CHUNK)]
-    products = (arithmetic.matmul(widen(network, chunk), first) for chunk in chunks)
-    return np.concatenate([forward(network, product, others, alone=True)[0] for product in products])
+    return np.concatenate([forward(network, chunk)[0] for chunk in chunks])
 
 
 def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of each class, and its logarithm, for `images`, (n, features) uint8; (n, classes) each."""
-    return softmax(ARITHMETICS[network.arithmetic], logits(network, images))
+    """Return the probability of each class, and its logarithm, for images, (n, features) uint8; (n, classes) each.
 
-
-def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of images that were predicted right.
-
-    Args:
-        predicted: (n,) class indices.
-        labels: (n, classes), one-hot.
+    Raises:
+        FloatingPointError: a number is not finite, or too large.
     """
-    return int(np.count_nonzero(predicted == labels.argmax(axis=1))) / len(labels)
+    y, shifted, total = softmax(network.arithmetic, logits(network, images))
+    return y, shifted - network.arithmetic.log(total)

@@ -1,10 +1,21 @@
 """Random numbers from the integers of PCG64 alone.
 
-NumPy promises that a bit generator's raw stream stays the same for ever; of `Generator.standard_normal`, `permutation`
-and `choice` it does not, and some of them call the system's mathematics library.
+NumPy promises that a bit generator's raw stream never changes. It does not promise that of `standard_normal`,
+`permutation` and `choice`, and some of them call the system's mathematics library.
 """
 
 import numpy as np
+
+# The purposes of random numbers. No purpose moves what another draws.
+WEIGHTS, ORDER, SAMPLE = 1, 2, 3
+
+
+def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
+    """Return the random stream for a purpose, a function of its arguments alone: there is no state to be kept.
+
+    `seed` is 0 to 2³² − 1; `number` is that of the epoch, where each has a stream of its own.
+    """
+    return np.random.PCG64(np.random.SeedSequence([seed, purpose, number]))
 
 
 def permutation(source: np.random.PCG64, n: int) -> np.ndarray:
@@ -25,7 +36,6 @@ def normal_like(source: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
     Each is the sum of twelve uniform numbers less its mean (the Irwin-Hall distribution), so none is beyond ±6. Twelve
     uniform 16-bit integers have variance 2³² − 1: division by 2¹⁶ brings it to 1, less 2⁻³², and rounds nothing.
     """
-    n = int(np.prod(shape))
-    words = source.random_raw(3 * n).astype("<u8").view("<u2").reshape(n, 12)
+    words = source.random_raw(3 * int(np.prod(shape))).astype("<u8").view("<u2").reshape(-1, 12)
     sums = words.sum(axis=1, dtype=np.int64)  # integers: exact
     return ((sums - 6 * 0xFFFF) / 0x10000).reshape(shape)

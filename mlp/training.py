@@ -1,196 +1,224 @@
-"""Mini-batch gradient descent."""
+"""Mini-batch training: the loop over epochs, and its state."""
 
-import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS
-from mlp.classification import classify
-from mlp.layers import cross_entropy, mean, of_true_class, softmax
-from mlp.metrics import Epoch
-from mlp.network import Network, Split, accuracy, forward, logits, widen
-from mlp.random import permutation
-from mlp.step import Step, share_of, zeros
-from mlp.team import Team
+from mlp.layers import cross_entropy, loss_terms, softmax
+from mlp.network import CHUNK, Network, Split, forward, step
+from mlp.optimizers import GradientDescent
+from mlp.parallel import ROWS, DividedStep, Team, cut_evenly, shared
+from mlp.random import ORDER, permutation, stream
 
-# What is not finite is noticed and named; NumPy need not warn of it too.
-quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+# Training notices and names a number that is not finite, so NumPy need not warn of it.
+QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
+
+
+class Score(NamedTuple):
+    """The mean loss over some images, and the share of them that is classified correctly."""
+
+    loss: float
+    accuracy: float
+
+
+class Epoch(NamedTuple):
+    """How training stands after an epoch."""
+
+    epoch: int  # its number, from 1
+    iteration: int  # number of steps taken
+    loss: float  # mean over the epoch's mini-batches, each before its step
+    scores: tuple[Score, ...]  # of each split that is watched
+
+
+@dataclass
+class State:
+    """All that training changes: with it and the arguments of `train`, training goes on as if it had never stopped."""
+
+    network: Network  # with its parameters after the last finished epoch
+    optimizer: GradientDescent
+    iteration: int = 0  # number of steps taken
 
 
 class DivergedError(FloatingPointError):
-    """A number of the network is no longer finite.
-
-    Attributes:
-        iteration: the training step, from 1.
-        layer: the first layer, from 1, with such a number in its weights or outputs; else the last.
-    """
+    """A number is no longer finite at step `iteration`, from 1, in the weights or outputs of `layer`, from 1."""
 
     def __init__(self, iteration: int, layer: int):
         super().__init__(f"layer {layer} is no longer finite at step {iteration}")
-        self.iteration = iteration
-        self.layer = layer
+        self.iteration, self.layer = iteration, layer
 
 
 def train(
-    network: Network,
+    state: State,
     training: Split,
-    validation: Split,
     iterations: int,
     batch_size: int,
-    learning_rate: float,
-    source: np.random.PCG64,
+    seed: int,
+    watched: Sequence[Split] = (),
     processes: int = 1,
 ) -> Iterator[Epoch]:
-    """Train `network` in place for `iterations` mini-batches; yield how it stands after each epoch.
+    """Train until `iterations` steps are taken; yield how training stands after each epoch.
 
-    An epoch passes once over the training images in a new random order; those left over when the batch size does not
-    divide their number have their chance in the next. The last epoch may be shorter.
+    An epoch passes once over the training images in a new random order, but for a remainder smaller than a batch. The
+    last epoch may be shorter. The caller may stop after any epoch, and go on later with the same `state`.
 
-    `processes`, 1 or 2, is how many share the work (see `mlp.team`). It changes no bit of the results. The network's
-    arrays are replaced by others, which both processes see; and where it trains, nobody else may change them.
+    Args:
+        state: changed; its parameters become arrays in shared memory. Not to be used after an error.
+        training: the images to learn from.
+        iterations: number of steps in all, those of `state` included.
+        batch_size: images in a mini-batch, at most as many as there are.
+        seed: decides the order of the images.
+        watched: splits to measure after each epoch; none costs nothing.
+        processes: 1, or 2 that share the work and need a BLAS of one thread each. Exact arithmetic gives the same bits.
 
     Raises:
-        DivergedError: a number is no longer finite.
-        ChildProcessError: the second process has ended early.
+        DivergedError: a number of a step, or of a score after it, is no longer finite.
+        ChildProcessError: the second process ended early, or stands still.
     """
-    n, classes = training.labels.shape
-    batches = n // batch_size
-    dtype = ARITHMETICS[network.arithmetic].dtype
     team = Team(processes)
-    step = Step(network, training.images, batch_size, learning_rate, team)
-    evaluate = Evaluation(network, training, validation, team)
-    total = zeros(team, (batches, batch_size, 1), dtype)
-    shifted = zeros(team, (batches, batch_size, classes), dtype)
-    with team:
-        for epoch, done in enumerate(range(0, iterations, batches), 1):
-            order = permutation(source, n)  # in both processes the same
-            team.begin()
-            if not team.shares:
-                continue  # the first goes on alone; the second keeps step with its random numbers
-            labels = training.labels.T[:, order].T  # in memory class after class, as the logits in softmax_parts
-            steps = min(batches, iterations - done)
-            take_steps(step, training.images, order, labels, total[:steps], shifted[:steps], done)
-            iteration = done + steps
+    loop = _Loop(state, training, batch_size, seed, watched, team)
+    with team.start(loop.take_steps, loop.evaluate):
+        while state.iteration < iterations:
             try:
-                team.meet()  # until then the other may still be changing its weights
-                evaluate()
-                team.meet()
-                if team.leads:
-                    loss = mean_loss(network, total[:steps], shifted[:steps], labels[: steps * batch_size])
-                    record = Epoch(epoch, iteration, loss, *evaluate.results())
+                yield loop.epoch(iterations)
             except FloatingPointError:
-                raise DivergedError(iteration, failing_layer(network, validation.images)) from None
-            if team.leads:  # the second never leaves this loop but to end
-                yield record
+                raise DivergedError(loop.iteration, loop.failing_layer()) from None
 
 
-@quiet
-def take_steps(step: Step, images, order, labels, total, shifted, done: int) -> None:
-    """Take a step for each mini-batch of an epoch.
-
-    Args:
-        step: to take.
-        images: (n, features) uint8.
-        order: (n,), of the images.
-        labels: (n, classes), one-hot, in that order.
-        total: (steps, batch, 1), and
-        shifted: (steps, batch, classes), where the parts of the losses are to be written.
-        done: the steps before.
+@np.errstate(**QUIET)
+def measure(network: Network, split: Split, processes: int = 1) -> Score:
+    """Return loss and accuracy of `network` on some images. `processes`, 1 or 2, share the work.
 
     Raises:
-        DivergedError: a number is no longer finite.
+        FloatingPointError: a number is not finite, or too large.
+        ChildProcessError: the second process ended early, or stands still.
     """
-    steps, batch_size, _ = total.shape
-    for number in range(steps):
-        rows = slice(number * batch_size, (number + 1) * batch_size)
-        try:
-            step(order[rows], labels[rows], total[number], shifted[number])
-        except FloatingPointError:
-            raise DivergedError(done + number + 1, failing_layer(step.network, images[order[rows]])) from None
+    team = Team(processes)
+    watch = _Watch(network, split, team)
+    with team.start(watch.evaluate):
+        team.run(0)
+        return watch.score()
 
 
-@quiet
-def mean_loss(network: Network, total: np.ndarray, shifted: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean loss of an epoch's images, from its parts: ln total − shifted of the true class.
+class _Watch:
+    """A network's loss and accuracy on some images, which the processes divide."""
 
-    The logarithm of a whole epoch's totals at once costs a tenth of one in every step.
+    def __init__(self, network: Network, split: Split, team: Team):
+        self.network, self.split, self.team = network, split, team
+        n = len(split.labels)
+        self.terms = shared(np.zeros((2, n), network.arithmetic.dtype))  # of the loss
+        self.right = shared(np.zeros(n, np.bool_))
+        self.rows = cut_evenly(n, len(team.parts))
 
-    Args:
-        network: whose arithmetic to compute in.
-        total: (steps, batch, 1); see `softmax_parts`.
-        shifted: (steps, batch, classes).
-        labels: (steps · batch, classes), one-hot.
+    def evaluate(self) -> None:
+        for part in self.team.parts:
+            for start in range(self.rows[part].start, self.rows[part].stop, CHUNK):
+                rows = slice(start, min(start + CHUNK, self.rows[part].stop))
+                t = self.split.labels[rows]
+                z, _ = forward(self.network, self.split.images[rows])
+                _, shifted, total = softmax(self.network.arithmetic, z)
+                self.terms[:, rows] = loss_terms(shifted, total, t)
+                self.right[rows] = z.argmax(axis=1) == t.argmax(axis=1)
 
-    Raises:
-        FloatingPointError: it is not finite.
-    """
-    arithmetic = ARITHMETICS[network.arithmetic]
-    losses = arithmetic.log(total.ravel()) - of_true_class(shifted.reshape(labels.shape), labels)
-    return finite(mean(arithmetic, losses))
-
-
-class Evaluation:
-    """What a network does right, and wrong, between two epochs. Each share has a part of the images."""
-
-    def __init__(self, network: Network, training: Split, validation: Split, team: Team):
-        self.network, self.training, self.validation, self.team = network, training, validation, team
-        self.predicted = zeros(team, (len(training.images),), np.int64)
-        self.logits = zeros(team, validation.labels.shape, network.weights[0].dtype)
-
-    @quiet
-    def __call__(self) -> None:
-        """Classify the images of this process's shares.
-
-        Raises:
-            FloatingPointError: a number is not finite.
-        """
-        for share in self.team.shares:
-            part = share_of(len(self.predicted), share)
-            self.predicted[part] = classify(self.network, self.training.images[part])
-            part = share_of(len(self.logits), share)
-            self.logits[part] = logits(self.network, self.validation.images[part])
-
-    @quiet
-    def results(self) -> tuple[float, float, float]:
-        """Return the accuracy on the training images, and loss and accuracy on the validation images, of all shares.
-
-        Raises:
-            FloatingPointError: the loss is not finite.
-        """
-        arithmetic = ARITHMETICS[self.network.arithmetic]
-        labels = self.validation.labels
-        return (
-            accuracy(self.predicted, self.training.labels),
-            finite(cross_entropy(arithmetic, softmax(arithmetic, self.logits)[1], labels)),
-            accuracy(self.logits.argmax(axis=1), labels),
-        )
+    def score(self) -> Score:
+        right = int(np.count_nonzero(self.right))
+        return Score(cross_entropy(self.network.arithmetic, self.terms), right / len(self.right))
 
 
-def finite(loss: float) -> float:
-    """Return `loss`.
+class _Loop:
+    """Training in progress. Its tasks for the team are `take_steps` and `evaluate`."""
 
-    Raises:
-        FloatingPointError: it is not finite.
-    """
-    if not math.isfinite(loss):
-        raise FloatingPointError("the loss is not finite")
-    return loss
+    def __init__(self, state: State, training: Split, batch_size: int, seed: int, watched: Sequence[Split], team: Team):
+        self.state, self.seed, self.batch_size, self.team = state, seed, batch_size, team
+        self.labels, self.batches = training.labels, len(training.images) // batch_size
+        network = state.network
+        network.weights[:], network.biases[:] = map(shared, network.weights), map(shared, network.biases)
+
+        # A pixel that is black in all images adds nothing to X W₁, and its gradient is 0: we train without it.
+        first, *later = network.weights
+        all_pixels = network.preparation.shift != 0.0
+        lit = np.arange(len(first)) if all_pixels else lit_pixels(training.images)
+        pixels = [lit[part :: len(team.parts)] for part in team.parts]
+        self.lit = np.concatenate(pixels)
+        self.trained = replace(network, weights=[shared(first[self.lit]), *later])
+        self.images = columns(training.images, pixels)
+        self.divided = None
+        if len(pixels) > 1:
+            self.divided = DividedStep(self.trained, self.images, batch_size, state.optimizer, team)
+
+        self.span = shared(np.zeros(2, np.int64))  # the iterations before and after the steps to take
+        self.terms = shared(np.zeros((2, self.batches, batch_size), network.arithmetic.dtype))  # of the loss
+        self.watches = [_Watch(network, split, team) for split in watched]
+
+    @np.errstate(**QUIET)
+    def epoch(self, iterations: int) -> Epoch:
+        """Take the steps that are left of an epoch; say how training stands then. Errors are those of `Team.run`."""
+        state, network = self.state, self.state.network
+        before = state.iteration
+        number = before // self.batches
+        after = min((number + 1) * self.batches, iterations)
+        self.span[:] = before, after
+        self.team.run(0)
+        network.weights[0][self.lit] = self.trained.weights[0]
+        if self.watches:
+            self.team.run(1)
+        terms = self.terms[:, : after - before].reshape(2, -1)
+        scores = tuple(watch.score() for watch in self.watches)
+        state.iteration = after
+        return Epoch(number + 1, after, cross_entropy(network.arithmetic, terms), scores)
+
+    @np.errstate(**QUIET)
+    def take_steps(self) -> None:
+        before, after = self.span.tolist()
+        epoch = before // self.batches
+        self.order = permutation(stream(self.seed, ORDER, epoch), len(self.labels))
+        labels = self.labels.T[:, self.order].T  # in memory class after class, as the logits in `softmax`
+        for iteration in range(before, after):
+            self.iteration = iteration + 1
+            start = (iteration - epoch * self.batches) * self.batch_size
+            rows = slice(start, start + self.batch_size)
+            (self.divided or self.plain_step)(self.order[rows], labels[rows], self.terms[:, iteration - before])
+
+    def plain_step(self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
+        """Take one step as the page has it; `DividedStep` has the same arguments."""
+        terms[...] = step(self.trained, self.images[0][batch], t, self.state.optimizer)
+
+    @np.errstate(**QUIET)
+    def evaluate(self) -> None:
+        for watch in self.watches:
+            watch.evaluate()
+
+    @np.errstate(**QUIET)
+    def failing_layer(self) -> int:
+        """Return the first layer, from 1, whose weights or outputs for the batch are not finite; else the last."""
+        start = (self.iteration - 1) % self.batches * self.batch_size
+        batch = self.order[start : start + self.batch_size]
+        X = np.concatenate([part[batch] for part in self.images], axis=1)
+        weights, biases = self.trained.weights, self.trained.biases
+        for layer in range(1, len(weights)):
+            try:
+                a, _ = forward(replace(self.trained, weights=weights[:layer], biases=biases[:layer]), X)
+            except FloatingPointError:
+                return layer
+            if not np.isfinite(a).all():
+                return layer
+        return len(weights)
 
 
-@quiet
-def failing_layer(network: Network, images: np.ndarray) -> int:
-    """Return the first layer, from 1, whose weights or outputs for `images` are not finite; else the last."""
-    arithmetic = ARITHMETICS[network.arithmetic]
-    layers = range(1, len(network.weights) + 1)
-    for layer in layers:
-        front = replace(network, weights=network.weights[:layer], biases=network.biases[:layer])
-        try:
-            first, *others = [arithmetic.grid(W) for W in front.weights]
-            y, _ = forward(front, arithmetic.matmul(widen(front, images), first), others)
-        except FloatingPointError:
-            return layer
-        if not np.isfinite(y).all():
-            return layer
-    return layers[-1]
+def lit_pixels(images: np.ndarray) -> np.ndarray:
+    """Return the pixels that are not black in all images, (n, features) uint8; first those that are lit most often."""
+    counts = np.zeros(images.shape[1], np.int64)
+    for start in range(0, len(images), ROWS):
+        counts += np.count_nonzero(images[start : start + ROWS], axis=0)
+    return np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+
+
+def columns(images: np.ndarray, parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Return some pixels of all images, (n, features) uint8: an array for each part, which lists its pixels."""
+    found = [np.empty((len(images), len(pixels)), np.uint8) for pixels in parts]
+    for start in range(0, len(images), ROWS):
+        rows = images[start : start + ROWS]
+        for some, pixels in zip(found, parts, strict=True):
+            np.take(rows, pixels, axis=1, out=some[start : start + ROWS], mode="clip")
+    return found

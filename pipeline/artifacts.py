@@ -3,43 +3,25 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS
+from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Split
+from mlp.network import Network, Preparation, Split
+from pipeline.arrays import load_arrays, save_arrays
 from pipeline.errors import UserError
-from pipeline.files import load_arrays, save_arrays
 
 Arrays = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 class Prepared(NamedTuple):
-    """A prepared split, and what there is to know of its images.
-
-    Attributes:
-        split: the images and their labels.
-        shift: the network's input is (byte − shift) · scale; a multiple of 1/256.
-        scale: see `shift`.
-        image_shape: rows and columns of an image.
-        classes: the names of the classes, in the order of the labels.
-    """
+    """A prepared split, its images as `StoredRows`, and how they were prepared."""
 
     split: Split
-    shift: float
-    scale: float
-    image_shape: tuple[int, int]
-    classes: tuple[str, ...]
-
-
-class Model(NamedTuple):
-    """A network, and what it was trained on: rows and columns of an image, and the names of the classes."""
-
-    network: Network
-    image_shape: tuple[int, int]
-    classes: tuple[str, ...]
+    preparation: Preparation
 
 
 class Misclassified(NamedTuple):
@@ -65,55 +47,62 @@ class Misclassified(NamedTuple):
 
 
 def load_prepared(path: Path) -> Prepared:
-    """Read a split that the preprocess stage wrote.
+    """Read a split that the preprocess stage wrote; its images stay in the file until they are indexed.
 
     Raises:
-        UserError: the file is missing, damaged, or not a prepared split.
+        UserError: the file is missing, damaged, or not a prepared split; or its images have too many pixels.
     """
-    arrays = load_arrays(path)
-    with _named(path):
-        image_shape, classes, shift, scale = _description(arrays)
+    arrays = load_arrays(path, stored=("images",))
+    with _about(path):
+        preparation = _preparation(arrays)
         images, labels = _entry(arrays, "images", "u1", 2), _entry(arrays, "labels", "u1", 2)
         _require(len(images) > 0, "it has no images")
-        _require(images.shape[1] == image_shape[0] * image_shape[1], "its images are not of the shape it states")
-        _require(labels.shape == (len(images), len(classes)), "it has not one label of every class for each image")
+        rows, columns = preparation.image_shape
+        _require(images.shape[1] == rows * columns, "its images are not of the shape it states")
+        expected = (len(images), len(preparation.classes))
+        _require(labels.shape == expected, "it has not one label of every class for each image")
         one_hot = labels.max(initial=0) <= 1 and (np.count_nonzero(labels, axis=1) == 1).all()
         _require(one_hot, "its labels are not one-hot")
         _nothing_else(arrays)
-    return Prepared(Split(images, labels), shift, scale, image_shape, classes)
+    if rows * columns > MOST_TERMS:
+        raise UserError(
+            f"{path}: expected images of at most {MOST_TERMS} pixels, whose sums are exact, found {rows} × {columns}."
+        )
+    return Prepared(Split(images, labels), preparation)
 
 
-def save_model(path: Path, model: Model) -> None:
+def save_model(path: Path, network: Network) -> None:
     """Write a trained network."""
-    network = model.network
+    preparation = network.preparation
     layers = {}
     for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
         layers[f"weights_{layer}"], layers[f"biases_{layer}"] = W, b
     save_arrays(
         path,
         **layers,
-        activation=network.activation,
-        arithmetic=network.arithmetic,
-        shift=np.float64(network.shift),
-        scale=np.float64(network.scale),
-        image_shape=np.array(model.image_shape, np.int64),
-        classes=np.array(model.classes),
+        activation=network.activation.name,
+        arithmetic=network.arithmetic.name,
+        shift=np.float64(preparation.shift),
+        scale=np.float64(preparation.scale),
+        image_shape=np.array(preparation.image_shape, np.int64),
+        classes=np.array(preparation.classes),
     )
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path) -> Network:
     """Read a network that the train stage wrote.
 
     Raises:
         UserError: the file is missing, damaged, or not a network.
     """
     arrays = load_arrays(path)
-    with _named(path):
-        image_shape, classes, shift, scale = _description(arrays)
-        activation, arithmetic = _name(arrays, "activation", ACTIVATIONS), _name(arrays, "arithmetic", ARITHMETICS)
-        dtype = np.dtype(ARITHMETICS[arithmetic].dtype).str[1:]
+    with _about(path):
+        preparation = _preparation(arrays)
+        activation, arithmetic = _named(arrays, "activation", ACTIVATIONS), _named(arrays, "arithmetic", ARITHMETICS)
+        dtype = np.dtype(arithmetic.dtype).str[1:]
         weights, biases = [], []
-        outputs = image_shape[0] * image_shape[1]
+        rows, columns = preparation.image_shape
+        outputs = rows * columns
         while f"weights_{len(weights) + 1}" in arrays:
             layer = len(weights) + 1
             W, b = _entry(arrays, f"weights_{layer}", dtype, 2), _entry(arrays, f"biases_{layer}", dtype, 1)
@@ -124,9 +113,11 @@ def load_model(path: Path) -> Model:
             weights.append(W)
             biases.append(b)
             outputs = len(b)
-        _require(bool(weights) and outputs == len(classes), "its last layer has not one output for each class")
+        _require(
+            bool(weights) and outputs == len(preparation.classes), "its last layer has not one output for each class"
+        )
         _nothing_else(arrays)
-    return Model(Network(weights, biases, activation, shift, scale, arithmetic), image_shape, classes)
+    return Network(weights, biases, activation, arithmetic, preparation)
 
 
 def save_misclassified(path: Path, mistakes: Misclassified) -> None:
@@ -142,7 +133,7 @@ def load_misclassified(path: Path) -> Misclassified:
         UserError: the file is missing, damaged, or not of misclassified images.
     """
     arrays = load_arrays(path)
-    with _named(path):
+    with _about(path):
         image_shape, classes = _image_shape(arrays), _classes(arrays)
         images = _entry(arrays, "images", "u1", 2)
         _require(images.shape[1] == image_shape[0] * image_shape[1], "its images are not of the shape it states")
@@ -160,7 +151,7 @@ def load_misclassified(path: Path) -> Misclassified:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _about(path: Path) -> Iterator[None]:
     """Turn what is wrong inside the block into one sentence that names the file."""
     try:
         yield
@@ -182,20 +173,20 @@ def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray
     return array
 
 
-def _name(arrays: Arrays, name: str, known: dict) -> str:
+def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:
+    """Take a name out of `arrays`, and return what it stands for."""
     _require(name in arrays and arrays[name].dtype.kind == "U" and arrays[name].ndim == 0, f"it has no {name}")
     value = str(arrays.pop(name))
     _require(value in known, f"its {name} is none of {', '.join(known)}")
-    return value
+    return known[value]
 
 
-def _description(arrays: Arrays) -> tuple[tuple[int, int], tuple[str, ...], float, float]:
-    """Take image shape, classes, shift and scale out of `arrays`."""
+def _preparation(arrays: Arrays) -> Preparation:
     image_shape, classes = _image_shape(arrays), _classes(arrays)
     shift, scale = float(_entry(arrays, "shift", "f8", 0)), float(_entry(arrays, "scale", "f8", 0))
     _require(0.0 <= shift <= 255.0 and (shift * 256.0).is_integer(), "its shift is not a multiple of 1/256 up to 255")
     _require(0.0 < scale < np.inf, "its scale is not a positive number")
-    return image_shape, classes, shift, scale
+    return Preparation(shift, scale, image_shape, classes)
 
 
 def _image_shape(arrays: Arrays) -> tuple[int, int]:

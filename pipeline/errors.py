@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import typer
-
 
 class UserError(Exception):
     """Something the user can mend. Its text is the sentence they see: what is wrong, where, what to do."""
@@ -26,6 +24,8 @@ def one_sentence_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             sentence = f"{error.filename or 'a file'}: {error.strerror}."
         except MemoryError as error:
             sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
+        import typer  # here, because what reads and writes files runs without it
+
         typer.echo(f"error: {sentence}", err=True)
         raise typer.Exit(1)
 

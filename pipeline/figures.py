@@ -23,9 +23,10 @@ MOST_NEURONS = 50  # of weights.png, which stands in Git: more would be more tha
 
 
 def draw_accuracy(history: dict[str, np.ndarray]) -> Figure:
-    """Draw the accuracy on training and validation images after each epoch."""
+    """Draw the accuracy on a sample of the training images, and on the validation images, after each epoch."""
     figure, axes = _chart("Accuracy after each epoch", "accuracy (share of images classified correctly)")
-    _draw_curves(axes, history, "train_accuracy", "validation_accuracy")
+    curves = {"train_accuracy": "sample of the training images", "validation_accuracy": "validation images"}
+    _draw_curves(axes, history, curves)
     axes.set_ylim(0, 1)
     axes.set_yticks(np.arange(11) / 10)
     axes.legend(loc="lower right")
@@ -35,7 +36,7 @@ def draw_accuracy(history: dict[str, np.ndarray]) -> Figure:
 def draw_loss(history: dict[str, np.ndarray]) -> Figure:
     """Draw the loss on training and validation images of each epoch."""
     figure, axes = _chart("Loss of each epoch", "mean cross-entropy (nats per image)")
-    _draw_curves(axes, history, "loss", "validation_loss")
+    _draw_curves(axes, history, {"loss": "training images", "validation_loss": "validation images"})
     axes.set_ylim(0, 1.05 * max(history["loss"].max(), history["validation_loss"].max()) or 1)
     axes.legend(loc="upper right")
     return figure
@@ -51,13 +52,12 @@ def _chart(title: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_curves(axes: Axes, history: dict[str, np.ndarray], training: str, validation: str) -> None:
+def _draw_curves(axes: Axes, history: dict[str, np.ndarray], names: dict[str, str]) -> None:
+    """Draw two columns of the history, training and validation, by their names for people."""
     epochs = history["epoch"]
     marker = "s" if len(epochs) <= 15 else ""  # a line alone would not show a single epoch
-    for name, column, style, colour in (
-        ("training", training, "-", BLUE),
-        ("validation", validation, (0, (4, 2)), VERMILLION),
-    ):
+    styles = [("-", BLUE), ((0, (4, 2)), VERMILLION)]
+    for (column, name), (style, colour) in zip(names.items(), styles, strict=True):
         values = history[column]
         label = f"{name}, {values[-1]:.4f} at the end"
         axes.plot(epochs, values, linestyle=style, color=colour, marker=marker, markersize=4, label=label)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.arrays import StoredRows
 from pipeline.errors import UserError
 
 UNSIGNED_BYTES = 8
 
 
-def read_images(path: Path) -> np.ndarray:
-    """Read grey images: (images, rows, columns) bytes, read-only.
+def read_images(path: Path) -> StoredRows:
+    """Open grey images: (images, rows, columns) bytes, which stay in the file until they are indexed.
 
     Raises:
         UserError: the file is missing, or is not an IDX file of unsigned bytes in three dimensions, whole and
@@ -28,19 +29,19 @@ def read_images(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path, classes: int) -> np.ndarray:
-    """Read labels: (images,) bytes from 0 to `classes` − 1, read-only.
+    """Read labels: (images,) bytes from 0 to `classes` − 1.
 
     Raises:
         UserError: as for `read_images`, but for one dimension; or a label is out of range.
     """
-    labels = _read(path, dimensions=1)
+    labels = _read(path, dimensions=1)[:]
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
         raise UserError(f"{path}: expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}.")
     return labels
 
 
-def check_counts(images: np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
+def check_counts(images: StoredRows | np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
     """Raise a `UserError` unless there is one label for each image."""
     if len(images) != len(labels):
         raise UserError(
@@ -48,7 +49,7 @@ def check_counts(images: np.ndarray, labels: np.ndarray, images_path: Path, labe
         )
 
 
-def _read(path: Path, dimensions: int) -> np.ndarray:
+def _read(path: Path, dimensions: int) -> StoredRows:
     header_length = 4 + 4 * dimensions
     magic = bytes([0, 0, UNSIGNED_BYTES, dimensions])
     try:
@@ -66,12 +67,11 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
             if 0 in shape:
                 raise UserError(f"{path}: expected lengths of 1 or more, found {_times(shape)}.")
             expected = header_length + math.prod(shape)
-            if length != expected:  # before reading, so that no header makes us reserve more memory than there is data
+            if length != expected:  # so that no header makes us reserve more memory than there is data
                 raise UserError(f"{path}: expected {expected} bytes for {_times(shape)}, found {length}.")
-            content = file.read(expected - header_length)
+            return StoredRows(file, header_length, shape, np.uint8)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.") from None
-    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _times(shape: tuple[int, ...]) -> str:

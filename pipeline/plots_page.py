@@ -41,18 +41,19 @@ td, th { border: 1px solid #ccc; padding: 0.3em 0.6em; }
 SCRIPTS
 </script>
 <script>
-// DVC's charts, made easier to read: larger than 300 by 300, a mark at every epoch (a line alone would not show a
-// single one), counts shown in the confusion matrix. No $schema: it is of an older Vega-Lite, and only warns.
+// DVC's charts, made easier to read: larger than 300 by 300, a mark where there is a single epoch (a line alone would
+// not show it), counts shown in the confusion matrix. No $schema: it is of an older Vega-Lite, and only warns.
 const side = {width: 520, height: 400};
 const embed = window.vegaEmbed;
 window.vegaEmbed = (place, {$schema, ...spec}) => {
   spec = JSON.parse(JSON.stringify(spec), (key, value) => value === 300 ? side[key] ?? value : value);
+  const epochs = new Set((spec.data?.values ?? []).map(row => row.epoch));
   for (const param of spec.params ?? []) if (param.name === "showValues") param.value = true;
   return embed(place, spec, {mode: "vega-lite", renderer: "svg", config: {
     axis: {labelFontSize: 12, titleFontSize: 13},
     header: {labelFontSize: 12, title: null},
-    legend: {labelFontSize: 12, titleFontSize: 13, symbolSize: 300, symbolType: "stroke"},
-    line: {point: {size: 25}},
+    legend: {labelFontSize: 12, titleFontSize: 13, symbolSize: 300},
+    line: {point: epochs.size === 1},
     range: {heatmap: {scheme: "blues"}},
     title: {fontSize: 15},
   }});

@@ -1,5 +1,6 @@
 """How bytes become the network's input."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from math import isqrt
 
@@ -8,7 +9,7 @@ import numpy as np
 from pipeline.errors import UserError
 
 
-def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
+def scaling_of(images: Iterable[np.ndarray], method: str) -> tuple[float, float]:
     """Return the shift and the scale that bring bytes into the network's range: x = (byte − shift) × scale.
 
     | method | shift | scale | x |
@@ -21,7 +22,8 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
     on every machine. The mean is rounded to a multiple of 1/256: then byte − shift is a 16-bit number, and exact.
 
     Args:
-        images: bytes of any shape; the training images only, since nothing about the others may reach the network.
+        images: arrays of bytes, such as blocks of images; the training images only, since nothing about the others may
+            reach the network.
         method: none, minmax or zscore.
 
     Raises:
@@ -31,7 +33,7 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
         return 0.0, 1.0
     if method == "minmax":
         return 0.0, 1 / 255
-    histogram = sum(np.bincount(image.ravel(), minlength=256) for image in images).tolist()
+    histogram = sum(np.bincount(block.ravel(), minlength=256) for block in images).tolist()
     n = sum(histogram)
     total = sum(byte * count for byte, count in enumerate(histogram))
     squares = sum(byte * byte * count for byte, count in enumerate(histogram))

@@ -4,19 +4,40 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from mlp.metrics import Epoch
 from pipeline.errors import UserError, clip
 from pipeline.files import write_text
+
+
+class EpochRow(NamedTuple):
+    """How training stood after an epoch: a row of the history.
+
+    Attributes:
+        epoch: its number, from 1.
+        iteration: number of steps taken.
+        loss: mean over the epoch's mini-batches, each before its step.
+        train_accuracy: on a sample of the training images, as many as there are validation images, always the same.
+        validation_loss: on all validation images.
+        validation_accuracy: on all validation images.
+    """
+
+    epoch: int
+    iteration: int
+    loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
 
 CONFUSION_COLUMNS = ("actual", "predicted")
 
 
-def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
+def write_history(path: Path, epochs: Iterable[EpochRow]) -> None:
     """Write how training stood after each epoch, a row each; floats by `repr`."""
-    _write(path, Epoch._fields, (map(repr, epoch) for epoch in epochs))
+    _write(path, EpochRow._fields, (map(repr, epoch) for epoch in epochs))
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
@@ -25,9 +46,9 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is missing or is not such a table.
     """
-    columns = zip(*_read(path, Epoch._fields), strict=True)
+    columns = zip(*_read(path, EpochRow._fields), strict=True)
     try:
-        history = {name: np.array(column, float) for name, column in zip(Epoch._fields, columns, strict=True)}
+        history = {name: np.array(column, float) for name, column in zip(EpochRow._fields, columns, strict=True)}
     except ValueError as error:
         raise _unusable(path, clip(str(error))) from None
     if not all(np.isfinite(column).all() for column in history.values()):

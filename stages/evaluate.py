@@ -16,47 +16,46 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="The trained network.")] = Path("models/mlp.npz"),
     test: Annotated[Path, typer.Argument(help="Images to test on.")] = Path("data/prepared/test.npz"),
     metrics: Annotated[Path, typer.Argument(help="Where to write accuracy, error rate and loss.")] = Path(
-        "metrics/test.json"
+        "models/evaluation/test.json"
     ),
     classes: Annotated[Path, typer.Argument(help="Where to write precision, recall and F1 by class.")] = Path(
-        "metrics/classes.json"
+        "models/evaluation/classes.json"
     ),
     confusion: Annotated[Path, typer.Argument(help="Where to write each image's actual and predicted class.")] = Path(
-        "metrics/confusion.csv"
+        "models/evaluation/confusion.csv"
     ),
     misclassified: Annotated[Path, typer.Argument(help="Where to write the images it got wrong.")] = Path(
-        "data/misclassified.npz"
+        "models/evaluation/misclassified.npz"
     ),
 ) -> None:
     """Measure a trained network on the test images. No other stage learns from them."""
-    import math
-
     import numpy as np
 
-    from mlp.arithmetic import ARITHMETICS
-    from mlp.layers import cross_entropy
-    from mlp.metrics import classification_report
-    from mlp.network import predict
+    from mlp.layers import cross_entropy, loss_terms, softmax
+    from mlp.network import logits
     from pipeline.artifacts import Misclassified, load_model, load_prepared, save_misclassified
     from pipeline.files import write_json
+    from pipeline.report import classification_report
     from pipeline.tables import write_confusion
 
-    network, image_shape, names = load_model(model)
+    network = load_model(model)
     prepared = load_prepared(test)
-    if prepared[1:] != (network.shift, network.scale, image_shape, names):
+    if prepared.preparation != network.preparation:
         raise UserError(f"{model} was not trained on the preparation that {test} is of; run `dvc repro`.")
 
     images, labels = prepared.split
+    names = network.preparation.classes
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            y, log_y = predict(network, images)
-            loss = cross_entropy(ARITHMETICS[network.arithmetic], log_y, labels)
+            z = logits(network, images)
+            y, shifted, total = softmax(network.arithmetic, z)
+            loss = cross_entropy(network.arithmetic, loss_terms(shifted, total, labels))
     except FloatingPointError:
-        loss = math.nan
-    if not math.isfinite(loss):
-        raise UserError(f"{model}: its weights are so large that its loss on {test} is not finite; train it again.")
+        raise UserError(
+            f"{model}: its weights are so large that its loss on {test} is not finite; train it again."
+        ) from None
 
-    actual, predicted = labels.argmax(axis=1), y.argmax(axis=1)
+    actual, predicted = labels.argmax(axis=1), z.argmax(axis=1)
     wrong = np.flatnonzero(actual != predicted)
     probability = y[wrong, predicted[wrong]].astype(np.float64)
     order = np.argsort(-probability, kind="stable")  # the most confident mistake first
@@ -71,9 +70,11 @@ def evaluate(
             "images": len(images),
         },
     )
-    write_json(classes, dict(zip(names, classification_report(actual, predicted, len(names)), strict=True)))
+    report = classification_report(actual, predicted, len(names))
+    write_json(classes, [{"class": name, **scores} for name, scores in zip(names, report, strict=True)])
     write_confusion(confusion, names, actual, predicted)
-    mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, names)
+    shape = network.preparation.image_shape
+    mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, shape, names)
     save_misclassified(misclassified, mistakes)
 
 

@@ -29,12 +29,14 @@ def preprocess(
     Pixels stay bytes on disk. Beside them stand the shift and the scale of the chosen scaling: the network's input is
     (byte - shift) * scale, formed when a mini-batch is.
     """
+    import math
+
     import numpy as np
 
-    from mlp.one_hot import one_hot
     from mlp.random import permutation
-    from pipeline.files import save_arrays
+    from pipeline.arrays import Blocks, save_arrays
     from pipeline.idx import check_counts, read_images, read_labels
+    from pipeline.one_hot import one_hot
     from pipeline.params import load_params
     from pipeline.scaling import scaling_of
     from pipeline.sources import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
@@ -64,17 +66,18 @@ def preprocess(
     order = permutation(np.random.PCG64(knobs.seed), len(images))
     held_out = np.sort(order[: knobs.validation_size])
     kept = np.sort(order[knobs.validation_size :])
-    shift, scale = scaling_of(images[kept], knobs.scaling)
+    shift, scale = scaling_of(images.blocks(kept), knobs.scaling)
 
-    for path, some_images, some_labels in [
-        (train, images[kept], labels[kept]),
-        (validation, images[held_out], labels[held_out]),
-        (test, test_images, test_labels),
+    features = math.prod(images.shape[1:])
+    for path, all_images, all_labels, rows in [
+        (train, images, labels, kept),
+        (validation, images, labels, held_out),
+        (test, test_images, test_labels, np.arange(len(test_images))),
     ]:
         save_arrays(
             path,
-            images=some_images.reshape(len(some_images), -1),
-            labels=one_hot(some_labels, len(classes)),
+            images=Blocks((len(rows), features), all_images.dtype, all_images.blocks(rows)),
+            labels=one_hot(all_labels[rows], len(classes)),
             shift=np.float64(shift),
             scale=np.float64(scale),
             image_shape=np.array(images.shape[1:], np.int64),

@@ -1,12 +1,15 @@
 """Train a multi-layer perceptron on prepared images."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.errors import UserError, one_sentence_errors
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,65 +24,70 @@ def train(
     model: Annotated[Path, typer.Argument(help="Where to write the trained network.")] = Path("models/mlp.npz"),
     metrics: Annotated[
         Path, typer.Argument(help="Where to write its accuracies at the end, and the last losses.")
-    ] = Path("metrics/train.json"),
-    history: Annotated[Path, typer.Argument(help="Where to write how it stood after each epoch.")] = Path(
-        "metrics/history.csv"
+    ] = Path("models/train.json"),
+    history: Annotated[Path, typer.Argument(help="Where to write the loss and accuracy of each epoch.")] = Path(
+        "models/history.csv"
     ),
     params: Annotated[Path, typer.Option(help="Parameter file: the section train.")] = Path("params.yaml"),
 ) -> None:
     """Train a multi-layer perceptron on prepared images."""
-    from mlp.team import available_processes
-
-    processes = available_processes()
-    if processes > 1:  # then threads as well would only wait for each other; NumPy asks once, when it is imported
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # NumPy's BLAS asks once, when it is imported. On Linux two processes train, on a core each: threads as well would
+    # wait for each other, many times as long as they compute.
+    if sys.platform == "linux":
+        os.environ |= dict.fromkeys(THREADS, "1")
 
     import numpy as np
 
     from mlp import training
-    from mlp.network import init_network
-    from pipeline.artifacts import Model, load_prepared, save_model
+    from mlp.arithmetic import ARITHMETICS
+    from mlp.layers import ACTIVATIONS
+    from mlp.network import Split, init_network
+    from mlp.optimizers import GradientDescent
+    from mlp.parallel import available_processes
+    from mlp.random import SAMPLE, permutation, stream
+    from pipeline.artifacts import load_prepared, save_model
     from pipeline.console import progress
     from pipeline.files import write_json
     from pipeline.params import load_params
-    from pipeline.tables import write_history
+    from pipeline.tables import EpochRow, write_history
 
     knobs = load_params(params).train
-    prepared = load_prepared(train)
+    (images, labels), preparation = load_prepared(train)
     held_out = load_prepared(validation)
-    if prepared[1:] != held_out[1:]:
+    if held_out.preparation != preparation:
         raise UserError(f"{train} and {validation} are not of one preparation; run `dvc repro` to make both.")
-    images, features = prepared.split.images.shape
-    if knobs.batch_size > images:
+    if knobs.batch_size > len(images):
         raise UserError(
-            f"{params}: train.batch_size is {knobs.batch_size}, more than the {images} training images; "
-            f"expected {images} or less."
+            f"{params}: train.batch_size is {knobs.batch_size}, more than the {len(images)} training images; "
+            f"expected {len(images)} or less."
         )
 
-    source = np.random.PCG64(knobs.seed)
     network = init_network(
-        [features, *knobs.hidden_sizes, len(prepared.classes)],
-        knobs.activation,
+        knobs.hidden_sizes,
+        ACTIVATIONS[knobs.activation],
         knobs.weight_init_std,
-        prepared.shift,
-        prepared.scale,
-        knobs.arithmetic,
-        source,
+        ARITHMETICS[knobs.arithmetic],
+        preparation,
+        knobs.seed,
     )
-    total = -(-knobs.iterations // (images // knobs.batch_size))
-    steps = training.train(
-        network,
-        prepared.split,
-        held_out.split,
+    # Accuracy after each epoch is measured on as many training images as there are validation images
+    sample = np.sort(permutation(stream(knobs.seed, SAMPLE), len(images))[: len(held_out.split.images)])
+    processes = available_processes()
+    epochs = training.train(
+        training.State(network, GradientDescent(knobs.learning_rate)),
+        Split(images, labels),
         knobs.iterations,
         knobs.batch_size,
-        knobs.learning_rate,
-        source,
-        processes,
+        knobs.seed,
+        watched=[Split(images[sample], labels[sample]), held_out.split],
+        processes=processes,
     )
+    total = -(-knobs.iterations // (len(images) // knobs.batch_size))
+    rows = []
     try:
-        epochs = [next(steps)]  # the second process begins here, before the progress bar has threads
-        epochs += progress(steps, "Training, in epochs", total - 1)
+        for epoch, iteration, loss, (seen, unseen) in progress(epochs, "Training, in epochs", total):
+            rows.append(EpochRow(epoch, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy))
+        last, whole = rows[-1], training.measure(network, Split(images, labels), processes)
     except training.DivergedError as error:
         raise UserError(
             f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite. "
@@ -87,24 +95,25 @@ def train(
             f"(now {knobs.learning_rate}) or train.weight_init_std (now {knobs.weight_init_std}) in {params}. "
             "No model was written."
         ) from None
-    except ChildProcessError:
+    except FloatingPointError:
         raise UserError(
-            "training's second process ended early, perhaps because the machine ran out of memory. "
-            "No model was written; run it again."
+            f"the trained network's loss on {train} is not finite; lower train.learning_rate (now "
+            f"{knobs.learning_rate}) in {params}. No model was written."
         ) from None
+    except ChildProcessError as error:
+        raise UserError(f"training's second process {error}. No model was written; run it again.") from None
 
-    last = epochs[-1]
-    save_model(model, Model(network, prepared.image_shape, prepared.classes))
+    save_model(model, network)
     write_json(
         metrics,
         {
             "train_loss": last.loss,
-            "train_accuracy": last.train_accuracy,
+            "train_accuracy": whole.accuracy,
             "validation_loss": last.validation_loss,
             "validation_accuracy": last.validation_accuracy,
         },
     )
-    write_history(history, epochs)
+    write_history(history, rows)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,26 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+import hypothesis
 import pytest
 import yaml
 
 # Two test processes with two threads each on two cores wait for each other most of the time; the bits are the same.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell starts background jobs with Ctrl-C ignored, and every process below inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine takes its time.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample"
@@ -91,6 +100,11 @@ class Project:
         text = yaml.safe_dump(changed_params(values), sort_keys=False)
         (self.folder / "params.yaml").write_text(text, encoding="utf-8")
 
+    def commit(self, message: str) -> None:
+        """Commit every file that Git does not ignore."""
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=Somebody", "-c", "user.email=a@example.com", "commit", "-q", "-m", message)
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -110,11 +124,9 @@ def new_project(folder: Path) -> Project:
     project.set_params(project.small)
     (project.folder / "datasets.yaml").write_text(yaml.safe_dump(sample_datasets()), encoding="utf-8")
 
-    identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
     project.run("git", "init", "-q")
     project.run("dvc", "config", "core.site_cache_dir", str(folder / "site-cache"), "--local")
-    project.run("git", "add", "--all")
-    project.run("git", *identity, "commit", "-q", "-m", "Begin")
+    project.commit("Begin")
     return project
 
 

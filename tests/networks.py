@@ -1,23 +1,28 @@
-"""What the tests of the network share: real digits, small networks, one step of training."""
+"""What the tests of the network share: real digits, small networks, the loss of a batch."""
 
-import copy
 import gzip
+import hashlib
 from functools import cache
 
 import numpy as np
 
-from mlp.arithmetic import Float32
-from mlp.network import Network, init_network
-from mlp.one_hot import one_hot
-from mlp.training import Split, train
+from mlp.arithmetic import ARITHMETICS, Arithmetic
+from mlp.layers import ACTIVATIONS, cross_entropy
+from mlp.network import Network, Preparation, Split, init_network, step
+from mlp.optimizers import GradientDescent
+from mlp.training import State, measure, train
+from pipeline.one_hot import one_hot
 from tests.conftest import SAMPLE
 
 FILES = {"train": "train", "test": "t10k"}
+MINMAX = Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
+ZSCORE = MINMAX._replace(shift=33.25, scale=1 / 80)
 
 
-class Float64(Float32):
+class Float64(Arithmetic):
     """Plain float64, without grids: the formulas as they stand, for comparison."""
 
+    name = "float64"
     dtype = np.float64
 
 
@@ -29,29 +34,48 @@ def digits(part: str) -> Split:
     return Split(np.frombuffer(images, np.uint8).reshape(-1, 784), one_hot(np.frombuffer(labels, np.uint8), 10))
 
 
-def default_network(arithmetic: str = "exact", seed: int = 0, hidden=(50,), activation: str = "sigmoid") -> Network:
-    """Return the project's default network: 784-50-10, sigmoid, pixels from 0 to 1."""
-    source = np.random.PCG64(seed)
-    return init_network([784, *hidden, 10], activation, 0.01, 0.0, 1 / 255, arithmetic, source)
+def some_digits(first: int, last: int) -> Split:
+    """Return some of the training images of the sample."""
+    return Split(*(array[first:last] for array in digits("train")))
 
 
-def step(network: Network, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> float:
-    """Take one step of training, as the loop takes it; return the loss before it."""
-    batch, watched = Split(images, labels), Split(images[:1], labels[:1])
-    return next(train(network, batch, watched, 1, len(images), learning_rate, np.random.PCG64(0))).loss
+def new_network(
+    arithmetic: str | Arithmetic = "exact", hidden=(50,), activation="sigmoid", std=0.01, preparation=MINMAX, seed=0
+) -> Network:
+    """Return a network for the sample; without arguments the project's default one, 784-50-10."""
+    if isinstance(arithmetic, str):
+        arithmetic = ARITHMETICS[arithmetic]
+    return init_network(tuple(hidden), ACTIVATIONS[activation], std, arithmetic, preparation, seed)
 
 
-def gradients(network: Network, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
-    """Return the gradients of all weights, then of all biases, as training sees them: what a step of length 1 takes.
-
-    `network` is left alone.
-    """
-    after = copy.deepcopy(network)
-    step(after, images, labels, 1.0)
-    before_and_after = zip(network.weights + network.biases, after.weights + after.biases, strict=True)
-    return [before - now for before, now in before_and_after]
+def run(network, iterations, batch_size=50, learning_rate=1.0, seed=0, training=None, watched=(), processes=1):
+    """Train, on 500 real digits unless told otherwise; return the epochs."""
+    state = State(network, GradientDescent(learning_rate))
+    training = training or some_digits(0, 500)
+    return list(train(state, training, iterations, batch_size, seed, watched, processes))
 
 
-def loss(network: Network, images: np.ndarray, labels: np.ndarray) -> float:
-    """Return the loss that training sees; `network` is left alone."""
-    return step(copy.deepcopy(network), images, labels, 0.0)
+def take_step(network: Network, X: np.ndarray, t: np.ndarray, learning_rate: float) -> float:
+    """Take one plain step; return the loss before it."""
+    return cross_entropy(network.arithmetic, step(network, X, t, GradientDescent(learning_rate)))
+
+
+def loss(network: Network, X: np.ndarray, t: np.ndarray) -> float:
+    """Return the mean loss of some images."""
+    return measure(network, Split(X, t)).loss
+
+
+def bits(network: Network) -> str:
+    """Return a hash of all parameters."""
+    return hashlib.sha256(b"".join(array.tobytes() for array in network.weights + network.biases)).hexdigest()
+
+
+def copy_of(network: Network) -> Network:
+    """Return a network with parameters of its own."""
+    return Network(
+        [W.copy() for W in network.weights],
+        [b.copy() for b in network.biases],
+        network.activation,
+        network.arithmetic,
+        network.preparation,
+    )

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp.arithmetic import ARITHMETICS, INNER_BLOCK, LARGEST, OPERAND_BITS, SMALLEST_UNIT, Exact
-from mlp.network import init_network, predict
-from tests.networks import digits, step
+from mlp.arithmetic import LARGEST, OPERAND_BITS, SMALLEST_UNIT, Exact, operand_bits
+from mlp.network import predict, step
+from mlp.optimizers import GradientDescent
+from tests.networks import MINMAX, digits, new_network
 
 exact = Exact()
 unhurried = settings(deadline=None, max_examples=60)
@@ -67,12 +68,6 @@ def test_grid_has_multiples_of_its_unit_no_further_than_half_a_unit(x, bits):
 
 
 @unhurried
-@given(matrices)
-def test_operands_have_21_bits(x):
-    assert same_bits(exact.grid(x), exact.grid(x, 21))
-
-
-@unhurried
 @given(matrices, st.integers(1, 51))
 def test_grid_leaves_alone_what_is_on_it(x, bits):
     once = exact.grid(x, bits)
@@ -87,18 +82,18 @@ def test_grid_leaves_alone_what_is_on_it(x, bits):
 @given(matrices)
 def test_grid_leaves_its_argument_alone_unless_it_is_out(x):
     before = x.copy()
-    rounded = exact.grid(x)
+    rounded = exact.grid(x, 21)
     assert same_bits(x, before)
     out = np.empty_like(x)
-    assert exact.grid(x, out=out) is out
+    assert exact.grid(x, 21, out=out) is out
     assert same_bits(out, rounded)
-    assert exact.grid(x, out=x) is x
+    assert exact.grid(x, 21, out=x) is x
     assert same_bits(x, rounded)
 
 
 @pytest.mark.parametrize("x", [np.zeros((2, 3)), np.full((2, 3), -0.0), np.full((2, 3), DENORMAL), np.empty((0, 3))])
 def test_grid_of_nothing_or_next_to_nothing_is_zero(x):
-    np.testing.assert_array_equal(exact.grid(x), np.zeros(x.shape))
+    np.testing.assert_array_equal(exact.grid(x, 21), np.zeros(x.shape))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, LARGEST, -LARGEST, 1e300])
@@ -107,30 +102,33 @@ def test_numbers_beyond_all_bounds_are_refused_wherever_they_stand(bad, place):
     x = np.arange(6.0)
     x[place] = bad
     with pytest.raises(FloatingPointError):
-        exact.grid(x)
+        exact.grid(x, 21)
     with pytest.raises(FloatingPointError):
         exact.sum(x)
 
 
 def test_products_of_the_largest_numbers_and_of_the_smallest_units_are_exact():
-    largest = exact.grid(np.full((1, INNER_BLOCK), np.nextafter(LARGEST, 0)))
+    largest = exact.grid(np.full((1, 2048), np.nextafter(LARGEST, 0)), 21)
     assert exact.matmul(largest, largest.T)[0, 0] == 2.0**971  # 2¹¹ · 2⁴⁸⁰ · 2⁴⁸⁰
     unit = np.full((1, 3), math.ldexp(1.0, SMALLEST_UNIT))
-    assert exact.matmul(exact.grid(unit), exact.grid(unit).T)[0, 0] == 3 * math.ldexp(1.0, 2 * SMALLEST_UNIT)
+    assert exact.matmul(exact.grid(unit, 21), exact.grid(unit, 21).T)[0, 0] == 3 * math.ldexp(1.0, 2 * SMALLEST_UNIT)
 
 
 # Products
 
 
 def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a b in rational numbers; beyond 2,048 each block's exact sum, as it must fit a float64, added in order."""
-    product = None
-    for start in range(0, a.shape[1], INNER_BLOCK):
-        block = fractions(a[:, start : start + INNER_BLOCK]) @ fractions(b[start : start + INNER_BLOCK])
-        rounded = block.astype(np.float64)
-        assert (fractions(rounded) == block).all(), "a sum does not fit 53 bits"
-        product = rounded if product is None else product + rounded
-    return product
+    """Return a b in rational numbers, which must fit into float64."""
+    product = fractions(a) @ fractions(b)
+    rounded = product.astype(np.float64)
+    assert (fractions(rounded) == product).all(), "a sum does not fit 53 bits"
+    return rounded
+
+
+def operands(seed: int, m: int, k: int, n: int, left=1.0, right=1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return random operands on the grids that a product of k terms wants."""
+    a, b = random_matrix(seed, (m, k), left), random_matrix(seed + 1, (k, n), right)
+    return exact.grid_rows(a, operand_bits(k)), exact.grid(b, operand_bits(k))
 
 
 inner_dimensions = st.sampled_from([1, 2, 3, 7, 50, 100, 784]) | st.integers(1, 300)
@@ -139,31 +137,35 @@ inner_dimensions = st.sampled_from([1, 2, 3, 7, 50, 100, 784]) | st.integers(1, 
 @unhurried
 @given(seeds, st.integers(1, 5), inner_dimensions, st.integers(1, 5), magnitudes, magnitudes)
 def test_product_is_that_of_rational_numbers(seed, m, k, n, left, right):
-    a = exact.grid(random_matrix(seed, (m, k), left))
-    b = exact.grid(random_matrix(seed + 1, (k, n), right))
+    a, b = operands(seed, m, k, n, left, right)
     np.testing.assert_array_equal(exact.matmul(a, b), exact_product(a, b))
 
 
-@pytest.mark.parametrize("k", [2047, 2048, 2049, 4096, 5000])
+@pytest.mark.parametrize("k", [2047, 2048, 2049, 4097])
 @pytest.mark.parametrize("magnitude", [1e-140, 1.0, 1e140])
-def test_long_product_is_that_of_rational_numbers_by_blocks(k, magnitude):
-    a = exact.grid(random_matrix(k, (2, k), magnitude))
-    b = exact.grid(random_matrix(k + 1, (k, 2), 1.0))
+def test_long_product_is_that_of_rational_numbers(k, magnitude):
+    a, b = operands(k, 2, k, 2, magnitude)
     np.testing.assert_array_equal(exact.matmul(a, b), exact_product(a, b))
 
 
-def test_longest_block_of_the_largest_operands_still_fits():
-    for value in [2.0**21 - 1, 2.0**21]:  # the largest multiples of the unit 1 that a grid can have
-        a = np.full((3, INNER_BLOCK), value)
-        assert (exact.matmul(a, a.T) == INNER_BLOCK * int(value) ** 2).all()
+@pytest.mark.parametrize("terms", [1, 2, 3, 2047, 2048, 2049, 8192, 8193, 10**6, 2**21])
+def test_sums_of_the_largest_products_fit_53_bits(terms):
+    bits = operand_bits(terms)
+    assert terms * (2**bits) ** 2 <= 2**53
+    assert bits == OPERAND_BITS or terms * (2 ** (bits + 1)) ** 2 > 2**53, "no bit is given away"
+    assert bits >= 16, "a byte less a shift has 16 bits, and is not rounded"
+
+
+def test_more_terms_than_a_byte_has_bits_for_are_refused():
+    with pytest.raises(ValueError, match="2²¹"):
+        operand_bits(2**21 + 1)
 
 
 @unhurried
-@given(seeds, st.integers(1, 40), st.integers(1, INNER_BLOCK), st.integers(1, 40), magnitudes)
+@given(seeds, st.integers(1, 40), st.integers(1, 5000), st.integers(1, 40), magnitudes)
 def test_product_has_the_same_bits_in_any_order_and_splitting_of_its_terms(seed, m, k, n, magnitude):
     rng = np.random.default_rng(seed)
-    a = exact.grid(random_matrix(seed, (m, k), magnitude))
-    b = exact.grid(random_matrix(seed + 1, (k, n), 1.0))
+    a, b = operands(seed, m, k, n, magnitude)
     product = exact.matmul(a, b)
 
     order = rng.permutation(k)
@@ -179,10 +181,36 @@ def test_product_has_the_same_bits_in_any_order_and_splitting_of_its_terms(seed,
 
 
 @unhurried
+@given(seeds, st.integers(1, 30), st.integers(1, 200), st.integers(1, 30))
+def test_row_of_a_dot_product_depends_on_no_other_row(seed, m, k, n):
+    a, b = random_matrix(seed, (m, k), 1.0), random_matrix(seed + 1, (k, n), 1.0)
+    whole = exact.dot(a, b)
+    np.testing.assert_array_equal(np.concatenate([exact.dot(row[np.newaxis], b) for row in a]), whole)
+
+
+@unhurried
+@given(seeds, st.integers(1, 5), st.integers(1, 300), st.integers(1, 5), st.sampled_from([1e-20, 1.0, 1e100]))
+def test_dot_product_is_near_the_product(seed, m, k, n, magnitude):
+    a, b = random_matrix(seed, (m, k), magnitude), random_matrix(seed + 1, (k, n), 1.0)
+    row, largest = np.abs(a).max(axis=1, keepdims=True), np.abs(b).max()
+    # each factor is off by at most 2⁻²¹ of the largest, or by half the smallest unit
+    bound = k * (row * largest * 2.0**-19 + (row + largest) * 2.0**SMALLEST_UNIT)
+    assert (np.abs(exact.dot(a, b) - a @ b) <= bound).all()
+
+
+@unhurried
+@given(seeds, st.integers(1, 3000), st.integers(1, 5), st.sampled_from([1e-20, 1.0, 1e100]))
+def test_column_sums_have_the_same_bits_in_any_order(seed, m, n, magnitude):
+    x = random_matrix(seed, (m, n), magnitude)
+    found = exact.column_sums(x)
+    assert same_bits(exact.column_sums(np.random.default_rng(seed).permutation(x)), found)
+    np.testing.assert_allclose(found, x.sum(axis=0), rtol=0, atol=m * np.abs(x).max() * 2.0**-16 + 1e-140)
+
+
+@unhurried
 @given(seeds, st.integers(1, 20), st.integers(1, 4500), st.integers(1, 20))
 def test_product_has_the_same_bits_in_any_memory_layout(seed, m, k, n):
-    a = exact.grid(random_matrix(seed, (m, k), 1.0))
-    b = exact.grid(random_matrix(seed + 1, (k, n), 1.0))
+    a, b = operands(seed, m, k, n)
     product = exact.matmul(a, b)
 
     wide = np.zeros((2 * m, 3 * k))
@@ -344,9 +372,7 @@ class Watched(Exact):
         left, right = units(a, axis=1), units(b)
         assert np.abs(left).max(initial=0) <= 2**OPERAND_BITS
         assert np.abs(right).max(initial=0) <= 2**OPERAND_BITS
-        for start in range(0, a.shape[1], INNER_BLOCK):
-            block = slice(start, start + INNER_BLOCK)
-            assert (np.abs(left[:, block]) @ np.abs(right[block])).max(initial=0) <= 2**53
+        assert (np.abs(left) @ np.abs(right)).max(initial=0) <= 2**53
         return super().matmul(a, b, *args, **kwargs)
 
 
@@ -377,20 +403,19 @@ def test_the_watch_sees_what_is_not_on_a_grid():
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
-@pytest.mark.parametrize("hidden", [[], [20], [20, 15], [20, 15, 12]], ids=str)
+@pytest.mark.parametrize("hidden", [[], [20], [20, 15], [2100, 12]], ids=str)
 @pytest.mark.parametrize(
     ("shift", "scale"), [(0.0, 1.0), (0.0, 1 / 255), (33.31640625, 0.012735)], ids=["none", "minmax", "zscore"]
 )
-def test_every_product_of_training_and_prediction_is_exact(monkeypatch, activation, hidden, shift, scale):
+def test_every_product_of_training_and_prediction_is_exact(activation, hidden, shift, scale):
     watched = Watched()
-    monkeypatch.setitem(ARITHMETICS, "exact", watched)
-    images, labels = digits("train")
-    network = init_network([784, *hidden, 10], activation, 0.05, shift, scale, "exact", np.random.PCG64(0))
+    X, t = digits("train")
+    network = new_network(watched, hidden, activation, 0.05, MINMAX._replace(shift=shift, scale=scale))
     steps, layers = 5, len(hidden) + 1
     for batch in range(steps):
         rows = slice(40 * batch, 40 * (batch + 1))
-        step(network, images[rows], labels[rows], 0.1)
+        step(network, X[rows], t[rows], GradientDescent(0.1))
     assert watched.products >= steps * (3 * layers - 1)
     watched.products = 0
-    predict(network, images[:100])
+    predict(network, X[:100])
     assert watched.products >= layers

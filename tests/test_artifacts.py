@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, predict
+from mlp.network import Network, Preparation, predict
+from pipeline.arrays import load_arrays, save_arrays
 from pipeline.artifacts import (
     Misclassified,
-    Model,
     load_misclassified,
     load_model,
     load_prepared,
@@ -20,30 +20,29 @@ from pipeline.artifacts import (
     save_model,
 )
 from pipeline.errors import UserError
-from pipeline.files import load_arrays, save_arrays
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
 
 @st.composite
-def models(draw) -> Model:
+def models(draw) -> Network:
     image_shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
     classes = tuple(draw(st.lists(names, min_size=2, max_size=4)))
     sizes = [image_shape[0] * image_shape[1], *draw(st.lists(st.integers(1, 5), max_size=3)), len(classes)]
-    arithmetic = draw(st.sampled_from(list(ARITHMETICS)))
+    arithmetic = draw(st.sampled_from(list(ARITHMETICS.values())))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     magnitude = draw(st.sampled_from([1e-320, 1e-30, 0.01, 1.0, 1e30]))
-    dtype = ARITHMETICS[arithmetic].dtype
-    network = Network(
+    dtype = arithmetic.dtype
+    return Network(
         weights=[(magnitude * rng.normal(size=shape)).astype(dtype) for shape in pairwise(sizes)],
         biases=[(magnitude * rng.normal(size=size)).astype(dtype) for size in sizes[1:]],
-        activation=draw(st.sampled_from(list(ACTIVATIONS))),
-        shift=draw(st.integers(0, 255 * 256)) / 256,
-        scale=draw(st.floats(1e-6, 1e6)),
+        activation=draw(st.sampled_from(list(ACTIVATIONS.values()))),
         arithmetic=arithmetic,
+        preparation=Preparation(
+            draw(st.integers(0, 255 * 256)) / 256, draw(st.floats(1e-6, 1e6)), image_shape, classes
+        ),
     )
-    return Model(network, image_shape, classes)
 
 
 @relaxed
@@ -53,11 +52,10 @@ def test_model_is_read_back_to_the_last_bit(tmp_path, model):
     save_model(path, model)
     content = path.read_bytes()
     found = load_model(path)
-    assert found[1:] == model[1:]
-    for name in ("activation", "shift", "scale", "arithmetic"):
-        assert getattr(found.network, name) == getattr(model.network, name)
+    for name in ("activation", "arithmetic", "preparation"):
+        assert getattr(found, name) == getattr(model, name)
     for name in ("weights", "biases"):
-        for left, right in zip(getattr(found.network, name), getattr(model.network, name), strict=True):
+        for left, right in zip(getattr(found, name), getattr(model, name), strict=True):
             assert (left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes())
     save_model(path, found)
     assert path.read_bytes() == content
@@ -65,10 +63,12 @@ def test_model_is_read_back_to_the_last_bit(tmp_path, model):
 
 def test_model_predicts_the_same_after_reading(tmp_path):
     rng = np.random.default_rng(0)
-    network = Network([rng.normal(size=(6, 2))], [rng.normal(size=2)], "relu", 12.5, 0.01, "exact")
-    save_model(tmp_path / "model.npz", Model(network, (2, 3), ("a", "b")))
+    weights, biases = [rng.normal(size=(6, 2))], [rng.normal(size=2)]
+    preparation = Preparation(12.5, 0.01, (2, 3), ("a", "b"))
+    network = Network(weights, biases, ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation)
+    save_model(tmp_path / "model.npz", network)
     images = rng.integers(0, 256, (5, 6), np.uint8)
-    found = load_model(tmp_path / "model.npz").network
+    found = load_model(tmp_path / "model.npz")
     for now, then in zip(predict(found, images), predict(network, images), strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -221,8 +221,8 @@ def test_what_is_damaged_below_is_whole(tmp_path):
     save_model(path, load_model(path))
     assert load_arrays(path).keys() == MODEL.keys()
     save_arrays(path, **PREPARED)
-    assert load_prepared(path).split.images.tolist() == PREPARED["images"].tolist()
-    assert load_prepared(path)[1:] == (33.5, 0.01, (2, 3), ("a", "b", "c"))
+    assert load_prepared(path).split.images[:].tolist() == PREPARED["images"].tolist()
+    assert load_prepared(path).preparation == Preparation(33.5, 0.01, (2, 3), ("a", "b", "c"))
     save_arrays(path, **MISCLASSIFIED)
     assert load_misclassified(path).index.tolist() == [7, 3]
 
@@ -257,6 +257,20 @@ def test_each_is_refused_for_the_other(tmp_path):
     refuse(load_model, path, PREPARED, "it has no")
     refuse(load_prepared, path, MODEL, "it has no")
     refuse(load_misclassified, path, MODEL, "it has no")
+
+
+def test_images_whose_sums_would_not_be_exact_are_refused(tmp_path):
+    images = np.zeros((1, 2**21 + 1), np.uint8)
+    save_arrays(
+        tmp_path / "train.npz",
+        **(
+            PREPARED
+            | {"images": images, "labels": PREPARED["labels"][:1]}
+            | {"image_shape": np.array([1, 2**21 + 1], np.int64)}
+        ),
+    )
+    with pytest.raises(UserError, match="at most 2097152 pixels, whose sums are exact, found 1 × 2097153"):
+        load_prepared(tmp_path / "train.npz")
 
 
 @pytest.mark.parametrize("load", [load_model, load_prepared, load_misclassified])

@@ -123,13 +123,15 @@ def check(seen: dict, revisions: list[str], cells: int = 100) -> None:
     )
     assert all(width > 0 for _, width in seen["images"])
 
+    accuracy = ["Accuracy after each epoch", "epoch", "train_accuracy", "validation_accuracy"]
+    loss = ["Loss of each epoch", "mean cross-entropy (nats per image)", "validation_loss"]
     words = {
-        "Accuracy": ["Accuracy after each epoch", "epoch", "train_accuracy", "validation_accuracy", *revisions],
-        "Loss": ["Loss of each epoch", "epoch", "mean cross-entropy (nats per image)", "validation_loss", *revisions],
-        "Confusion_matrix": ["predicted class", "actual class", *"0123456789", *revisions],
+        "metrics_history_csv": [*accuracy, *loss, *revisions],
+        "metrics_confusion_csv": ["predicted class", "actual class", *"0123456789", *revisions],
+        "metrics_classes_json": ["F1 by class, test images", *"0123456789", *revisions],
     }
     assert seen["charts"].keys() == words.keys()
     for name, chart in seen["charts"].items():
         assert chart["marks"] >= 2 * len(revisions), name
         assert set(words[name]) <= set(chart["words"]), name
-    assert seen["charts"]["Confusion_matrix"]["marks"] >= cells * len(revisions)
+    assert seen["charts"]["metrics_confusion_csv"]["marks"] >= cells * len(revisions)

@@ -43,9 +43,24 @@ def test_dependencies_are_the_code_and_the_files_a_stage_uses(name):
     assert STAGES[name]["deps"] == sorted(STAGES[name]["deps"])
 
 
+def outputs(name: str, *kinds: str) -> dict[str, dict]:
+    """Return the settings of a stage's outputs, by path."""
+    found = [out for kind in kinds or ("outs", "metrics", "plots") for out in STAGES[name].get(kind, [])]
+    return dict(next(iter(out.items())) if isinstance(out, dict) else (out, {}) for out in found)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_paths_on_the_command_line_are_dependencies_and_outputs(name):
+    """The folder metrics stands for every output in it."""
     stage = STAGES[name]
-    outputs = [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"] + stage.get("metrics", [])]
     given = {path for path in stage["deps"] if not path.endswith(".py")} - {"datasets.yaml"}
-    assert sorted(stage["cmd"].split()[3:]) == sorted([*given, *outputs])
+    made = {"metrics" if path.startswith("metrics/") else path for path in outputs(name)}
+    assert sorted(stage["cmd"].split()[3:]) == sorted(given | made)
+
+
+def test_each_file_for_git_has_a_cached_twin():
+    """`dvc push` takes cached outputs only, and the run cache takes no uncached ones but metrics and plots."""
+    every = {path: settings for name in STAGES for path, settings in outputs(name).items()}
+    uncached = {path for path, settings in every.items() if not settings.get("cache", True)}
+    assert not uncached & {path for name in STAGES for path in outputs(name, "outs")}
+    assert {Path(path).name for path in uncached} <= {Path(path).name for path in every.keys() - uncached}

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mlp.network import Network
-from pipeline.artifacts import Model, load_model, save_model
-from pipeline.files import load_arrays, save_arrays
+from mlp.arithmetic import ARITHMETICS
+from mlp.layers import ACTIVATIONS
+from mlp.network import Network, Preparation
+from pipeline.arrays import load_arrays, save_arrays
+from pipeline.artifacts import load_model, save_model
 from stages.evaluate import app
 from tests import reference
-from tests.networks import default_network, digits, step
+from tests.networks import digits, new_network, take_step
 from tests.test_train import contents, refusal, save_prepared
 
 OUTPUTS = ["test.json", "classes.json", "confusion.csv", "misclassified.npz"]
@@ -23,11 +25,11 @@ CLASSES = tuple("0123456789")
 @pytest.fixture(params=["exact", "float32"])
 def folder(tmp_path, request):
     """A folder with a half-trained network and the 200 test images of the sample."""
-    network = default_network(request.param, hidden=(20,))
+    network = new_network(request.param, hidden=(20,))
     images, labels = digits("train")
     for _ in range(40):
-        step(network, images, labels, 1.0)
-    save_model(tmp_path / "mlp.npz", Model(network, (28, 28), CLASSES))
+        take_step(network, images, labels, 1.0)
+    save_model(tmp_path / "mlp.npz", network)
     save_prepared(tmp_path / "test.npz", *digits("test"))
     return tmp_path
 
@@ -47,10 +49,10 @@ def evaluated(folder):
 
 def probabilities(folder) -> np.ndarray:
     """Return what the reference thinks of the test images."""
-    network = load_model(folder / "mlp.npz").network
+    network = load_model(folder / "mlp.npz")
     weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
     X = load_arrays(folder / "test.npz")["images"] / 255
-    return reference.softmax(reference.forward(weights, biases, network.activation, X)[1][-1])
+    return reference.softmax(reference.forward(weights, biases, network.activation.name, X)[1][-1])
 
 
 def test_metrics_agree_with_a_count_of_ones_own(evaluated):
@@ -68,8 +70,9 @@ def test_metrics_agree_with_a_count_of_ones_own(evaluated):
     assert math.isclose(metrics["loss"], -np.log(y[labels == 1]).mean(), rel_tol=1e-4)
 
     by_class = json.loads((out / "classes.json").read_text())
-    assert tuple(by_class) == CLASSES
-    for name, found in by_class.items():
+    assert tuple(found["class"] for found in by_class) == CLASSES
+    for found in by_class:
+        name = found["class"]
         true = [a == p == int(name) for a, p in pairs].count(True)
         predicted, actual = [p for _, p in pairs].count(int(name)), [a for a, _ in pairs].count(int(name))
         assert found["images"] == actual
@@ -108,7 +111,8 @@ def test_files_have_the_same_bytes_twice_and_line_ends_of_unix(folder):
 def test_network_that_errs_in_nothing(tmp_path):
     labels = np.eye(2, dtype=np.uint8)[[0, 1, 1]]
     W, b = np.array([[-2.0, 2.0]]), np.array([255.0, -255.0])  # dark is class 0, bright class 1
-    save_model(tmp_path / "mlp.npz", Model(Network([W], [b], "relu", 0.0, 1.0, "exact"), (1, 1), ("dark", "bright")))
+    preparation = Preparation(0.0, 1.0, (1, 1), ("dark", "bright"))
+    save_model(tmp_path / "mlp.npz", Network([W], [b], ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation))
     description = {"image_shape": np.array([1, 1], np.int64), "classes": np.array(["dark", "bright"])}
     images = np.array([[0], [255], [200]], np.uint8)
     save_prepared(tmp_path / "test.npz", images, labels, scale=np.float64(1), **description)
@@ -154,11 +158,11 @@ def test_images_of_another_preparation_are_refused(folder, change):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("arithmetic", "weight"), [("exact", 1e300), ("exact", 1e150), ("float32", 3e38)])
 def test_network_of_enormous_weights_is_one_sentence(tmp_path, arithmetic, weight):
-    network = default_network(arithmetic)
+    network = new_network(arithmetic)
     for W in network.weights:
         W[...] = weight
         W[:, 0] = -weight
-    save_model(tmp_path / "mlp.npz", Model(network, (28, 28), CLASSES))
+    save_model(tmp_path / "mlp.npz", network)
     save_prepared(tmp_path / "test.npz", *digits("test"))
     result, out = evaluate(tmp_path)
     assert str(tmp_path / "mlp.npz") in refusal(result)
@@ -168,5 +172,10 @@ def test_network_of_enormous_weights_is_one_sentence(tmp_path, arithmetic, weigh
 def test_help_tells_of_every_file():
     result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    for word in ["models/mlp.npz", "data/prepared/test.npz", "metrics/test.json", "metrics/confusion.csv"]:
+    for word in [
+        "models/mlp.npz",
+        "data/prepared/test.npz",
+        "models/evaluation/test.json",
+        "models/evaluation/confusion.csv",
+    ]:
         assert word in result.output

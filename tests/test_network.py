@@ -1,6 +1,5 @@
 """The network as a whole: its random start, its gradients by central differences, its predictions."""
 
-import copy
 import math
 
 import numpy as np
@@ -8,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mlp.network
 from mlp.arithmetic import ARITHMETICS
-from mlp.metrics import classification_report, confusion_matrix
-from mlp.network import accuracy, init_network, logits, predict, widen
-from mlp.random import normal_like, permutation
-from tests.networks import Float64, default_network, digits, gradients, loss, step
+from mlp.layers import ACTIVATIONS
+from mlp.network import Network, Preparation, Split, forward, gradients, logits, predict, widen
+from mlp.random import ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream
+from mlp.training import measure
+from pipeline.report import classification_report, confusion_matrix
+from tests.networks import Float64, copy_of, digits, loss, new_network, take_step
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 
@@ -28,9 +28,9 @@ def test_permutation_is_one():
         np.testing.assert_array_equal(np.sort(order), np.arange(n))
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 300))
-def test_permutation_follows_from_the_seed(seed, n):
-    np.testing.assert_array_equal(permutation(np.random.PCG64(seed), n), permutation(np.random.PCG64(seed), n))
+def test_streams_differ_by_seed_by_purpose_and_by_epoch():
+    places = [(seed, purpose, epoch) for seed in (0, 1) for purpose in (WEIGHTS, ORDER, SAMPLE) for epoch in (0, 1, 2)]
+    assert len({permutation(stream(*place), 1000).tobytes() for place in places}) == len(places)
 
 
 def test_permutations_differ_by_seed_and_by_turn():
@@ -71,7 +71,7 @@ def test_normal_like_has_mean_0_deviation_1_and_the_tails_of_twelve_uniform_numb
 
 @both
 def test_initial_network(arithmetic):
-    network = init_network([784, 50, 30, 10], "tanh", 0.01, 0.0, 1 / 255, arithmetic, np.random.PCG64(0))
+    network = new_network(arithmetic, [50, 30], "tanh")
     assert [W.shape for W in network.weights] == [(784, 50), (50, 30), (30, 10)]
     assert [b.tolist() for b in network.biases] == [[0.0] * 50, [0.0] * 30, [0.0] * 10]
     assert {array.dtype for array in network.weights + network.biases} == {np.dtype(ARITHMETICS[arithmetic].dtype)}
@@ -82,57 +82,70 @@ def test_initial_network(arithmetic):
 
 
 def test_initial_weights_follow_from_the_seed_alone():
-    one, same, other = (default_network(seed=seed).weights for seed in (0, 0, 1))
+    one, same, other = (new_network(seed=seed).weights for seed in (0, 0, 1))
     assert all((left == right).all() for left, right in zip(one, same, strict=True))
     assert all((left != right).mean() > 0.99 for left, right in zip(one, other, strict=True))
-    as_float32 = default_network("float32").weights
+    as_float32 = new_network("float32").weights
     assert all((left.astype(np.float32) == right).all() for left, right in zip(one, as_float32, strict=True))
+
+
+def test_no_initial_weight_is_minus_zero():
+    weights = new_network(std=1e-320).weights  # so small that many of them underflow
+    assert not any(np.signbit(W[W == 0.0]).any() for W in weights)
+    assert (weights[0] == 0.0).any()
 
 
 @both
 @pytest.mark.parametrize("shift", [0.0, 33.31640625, 255.0])
 def test_widened_bytes_are_not_rounded(arithmetic, shift):
-    images = np.arange(256, dtype=np.uint8).reshape(1, 256)
-    network = init_network([256, 2], "relu", 0.1, shift, 1.0, arithmetic, np.random.PCG64(0))
-    X = widen(network, images)
-    assert X.dtype == ARITHMETICS[arithmetic].dtype
-    assert X.ravel().tolist() == [byte - shift for byte in range(256)]
+    X = np.arange(256, dtype=np.uint8).reshape(1, 256)
+    network = new_network(arithmetic, preparation=Preparation(shift, 1.0, (16, 16), ("a", "b")))
+    wide = widen(network, X)
+    assert wide.dtype == ARITHMETICS[arithmetic].dtype
+    assert wide.ravel().tolist() == [byte - shift for byte in range(256)]
 
 
-# Gradients, of the loss that training sees and by the steps it takes
+def test_forward_by_hand():
+    # One image, (1, 3) after scaling; one hidden neuron, relu. a = 1 · 2 + 3 · 1 − 1 = 4 = h; z = 4 · (1, −1) + (0, 2)
+    network = new_network("exact", [1], "relu", preparation=Preparation(0.0, 0.5, (1, 2), ("a", "b")))
+    network.weights = [np.array([[2.0], [1.0]]), np.array([[1.0, -1.0]])]
+    network.biases = [np.array([-1.0]), np.array([0.0, 2.0])]
+    z, inputs = forward(network, np.array([[2, 6]], np.uint8))
+    assert z.tolist() == [[4.0, -2.0]]
+    assert [h.tolist() for h in inputs] == [[[2.0, 6.0]], [[4.0]]]  # the scale is applied to X W₁
+
+
+# Gradients, by central differences
 
 activations = pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 hidden_sizes = pytest.mark.parametrize("hidden", [[], [5], [5, 4], [6, 5, 4]], ids=str)
 scalings = pytest.mark.parametrize(("shift", "scale"), [(0.0, 1 / 255), (100.25, 1 / 80)], ids=["minmax", "zscore"])
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """A function that makes a small network with images and labels for it; it knows the arithmetic float64 too."""
-    monkeypatch.setitem(ARITHMETICS, "float64", Float64())
-
-    def make(arithmetic, activation, hidden, shift, scale):
-        rng = np.random.default_rng(1)
-        images = rng.integers(0, 256, (9, 7), np.uint8)
-        labels = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 9)]
-        network = init_network([7, *hidden, 3], activation, 0.5, shift, scale, arithmetic, np.random.PCG64(0))
-        for b in network.biases:
-            b += rng.uniform(-0.3, 0.3, b.shape)
-        return network, images, labels
-
-    return make
+SEVEN_PIXELS = Preparation(0.0, 1 / 255, (1, 7), ("a", "b", "c"))
 
 
-def check_by_central_differences(network, images, labels, h, tolerance):
-    found = gradients(network, images, labels)
-    for parameter, gradient in zip(network.weights + network.biases, found, strict=True):
+def small(arithmetic, activation, hidden, shift, scale):
+    """Return a small network with images and labels for it."""
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 256, (9, 7), np.uint8)
+    t = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 9)]
+    network = new_network(arithmetic, hidden, activation, 0.5, SEVEN_PIXELS._replace(shift=shift, scale=scale))
+    for b in network.biases:
+        b += rng.uniform(-0.3, 0.3, b.shape)
+    return network, X, t
+
+
+def check_by_central_differences(network, X, t, h, tolerance):
+    dWs, dbs, _ = gradients(network, X, t)
+    for parameter, gradient in zip(network.weights + network.biases, dWs + dbs, strict=True):
         expected = np.empty_like(parameter)
         for place in np.ndindex(parameter.shape):
             before = parameter[place]
             parameter[place] = before + h
-            above = loss(network, images, labels)
+            above = loss(network, X, t)
             parameter[place] = before - h
-            below = loss(network, images, labels)
+            below = loss(network, X, t)
             parameter[place] = before
             expected[place] = (above - below) / (2 * h)
         assert np.abs(expected).max() > 1e-4
@@ -142,14 +155,14 @@ def check_by_central_differences(network, images, labels, h, tolerance):
 @activations
 @hidden_sizes
 @scalings
-def test_gradient_of_every_parameter(small, activation, hidden, shift, scale):
-    check_by_central_differences(*small("float64", activation, hidden, shift, scale), 1e-5, 1e-8)
+def test_gradient_of_every_parameter(activation, hidden, shift, scale):
+    check_by_central_differences(*small(Float64(), activation, hidden, shift, scale), 1e-5, 1e-8)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])  # a wide difference would step over relu's corner
 @hidden_sizes
 @scalings
-def test_gradient_of_every_parameter_in_exact_arithmetic(small, activation, hidden, shift, scale):
+def test_gradient_of_every_parameter_in_exact_arithmetic(activation, hidden, shift, scale):
     # A small difference would drown in the rounding of operands to 21 bits, a large one sees the curvature
     check_by_central_differences(*small("exact", activation, hidden, shift, scale), 2.0**-6, 1e-3)
 
@@ -157,48 +170,64 @@ def test_gradient_of_every_parameter_in_exact_arithmetic(small, activation, hidd
 @activations
 @hidden_sizes
 @scalings
-def test_gradients_of_exact_and_of_plain_arithmetic_agree(small, activation, hidden, shift, scale):
-    plain, exact = (gradients(*small(name, activation, hidden, shift, scale)) for name in ("float64", "exact"))
-    for expected, found in zip(plain, exact, strict=True):
+def test_gradients_of_exact_and_of_plain_arithmetic_agree(activation, hidden, shift, scale):
+    plain, exact = (gradients(*small(name, activation, hidden, shift, scale)) for name in (Float64(), "exact"))
+    for expected, found in zip(plain[0] + plain[1], exact[0] + exact[1], strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@both
+def test_gradients_leave_the_network_alone(arithmetic):
+    network, (X, t) = new_network(arithmetic), digits("train")
+    before = copy_of(network)
+    gradients(network, X[:50], t[:50])
+    for now, then in zip(network.weights + network.biases, before.weights + before.biases, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 # Predictions
 
 
-@both
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
-def test_prediction_in_chunks_is_that_of_the_whole(monkeypatch, arithmetic, activation):
-    images, labels = digits("test")
-    network = default_network(arithmetic, hidden=(30, 20), activation=activation)
-    for _ in range(3):
-        step(network, images, labels, 0.5)
-    monkeypatch.setattr(mlp.network, "CHUNK", 1000)
-    whole, log_whole = predict(network, images)
-    monkeypatch.setattr(mlp.network, "CHUNK", 7)
-    chunks, log_chunks = predict(network, images)
-    assert whole.shape == chunks.shape == (200, 10)
-    np.testing.assert_allclose(chunks, whole, rtol=1e-5)
-    np.testing.assert_allclose(log_chunks, log_whole, rtol=1e-5)
+def trained(arithmetic, activation):
+    network, (X, t) = new_network(arithmetic, (30, 20), activation, 0.05), digits("train")
+    for start in range(0, 300, 100):
+        take_step(network, X[start : start + 100], t[start : start + 100], 0.5)
+    return network
+
+
+@activations
+@given(st.lists(st.integers(0, 1099), min_size=1, max_size=40))
+def test_prediction_of_an_image_depends_on_no_other_image(activation, chosen):
+    network, X = trained("exact", activation), digits("test").images[np.arange(1100) % 200]  # three chunks
+    whole, log_whole = predict(network, X)
+    some, log_some = predict(network, X[chosen])
+    np.testing.assert_array_equal(some, whole[chosen])
+    np.testing.assert_array_equal(log_some, log_whole[chosen])
 
 
 @both
 def test_prediction_is_a_distribution_and_its_logarithm(arithmetic):
-    images, _ = digits("test")
-    network = default_network(arithmetic)
-    before = copy.deepcopy(network)
-    y, log_y = predict(network, images)
+    network, X = trained(arithmetic, "sigmoid"), digits("test").images
+    y, log_y = predict(network, X)
     np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.exp(log_y), y, rtol=1e-5)
-    np.testing.assert_array_equal(y.argmax(axis=1), logits(network, images).argmax(axis=1))
-    assert all((W == V).all() for W, V in zip(network.weights, before.weights, strict=True))
+    np.testing.assert_array_equal(y.argmax(axis=1), logits(network, X).argmax(axis=1))
 
 
-def test_accuracy_counts_what_is_right():
-    labels = np.eye(3, dtype=np.uint8)[[0, 1, 2, 2]]
-    assert accuracy(np.array([0, 1, 0, 2]), labels) == 0.75
-    assert accuracy(labels.argmax(axis=1), labels) == 1.0
-    assert accuracy(np.array([1]), labels[:1]) == 0.0
+def test_prediction_of_no_image():
+    y, log_y = predict(new_network(), np.empty((0, 784), np.uint8))
+    assert y.shape == log_y.shape == (0, 10)
+
+
+@both
+def test_score_is_the_share_of_right_ones_and_the_mean_loss(arithmetic):
+    A, one_hot = ARITHMETICS[arithmetic], np.eye(3, dtype=np.uint8)
+    preparation = Preparation(0.0, 1.0, (1, 3), ("a", "b", "c"))
+    network = Network([3 * np.eye(3, dtype=A.dtype)], [np.zeros(3, A.dtype)], ACTIVATIONS["tanh"], A, preparation)
+    found = measure(network, Split(one_hot[[0, 1, 0, 2]], one_hot[[0, 1, 2, 2]]))
+    right, wrong = math.log(math.exp(3) + 2) - 3, math.log(math.exp(3) + 2)
+    assert found.accuracy == 0.75
+    assert math.isclose(found.loss, (3 * right + wrong) / 4, rel_tol=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import shutil
 
+from tests.conftest import Project
+
+FOLDERS = ["data", "models", "metrics"]
 OUTPUTS = [
     "data/raw/train-images-idx3-ubyte",
     "data/raw/train-labels-idx1-ubyte",
@@ -11,8 +15,13 @@ OUTPUTS = [
     "data/prepared/train.npz",
     "data/prepared/validation.npz",
     "data/prepared/test.npz",
-    "data/misclassified.npz",
     "models/mlp.npz",
+    "models/train.json",
+    "models/history.csv",
+    "models/evaluation/test.json",
+    "models/evaluation/classes.json",
+    "models/evaluation/confusion.csv",
+    "models/evaluation/misclassified.npz",
     "metrics/train.json",
     "metrics/history.csv",
     "metrics/test.json",
@@ -57,6 +66,78 @@ def test_repro_makes_everything_once(project):
     for stage, runs in {"download": False, "preprocess": False, "train": True, "evaluate": True, "plot": True}.items():
         assert (f"Running stage '{stage}'" in changed) == runs, stage
     assert "hidden_sizes" in project.run("dvc", "params", "diff").stdout
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    """Return the bytes of each file that the stages wrote, by path."""
+    files = [file for folder in FOLDERS for file in (project.folder / folder).rglob("*") if file.is_file()]
+    return {
+        file.relative_to(project.folder).as_posix(): file.read_bytes() for file in files if file.name != ".gitignore"
+    }
+
+
+def test_same_parameters_again_run_no_stage(project):
+    """DVC restores all outputs from its cache: after a change and back, in an experiment, after a deletion."""
+    project.run("dvc", "repro")
+    first = contents(project)
+    assert first.keys() > set(OUTPUTS)
+    project.commit("Results")
+
+    project.run("dvc", "exp", "run", "--set-param", "preprocess.seed=1")
+    second = contents(project)
+    assert second["metrics/train.json"] != first["metrics/train.json"]
+
+    project.set_params(project.small)
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+    assert contents(project) == first
+
+    again = project.run("dvc", "exp", "run", "--set-param", "preprocess.seed=1")
+    assert "Running stage" not in again.stdout
+    assert contents(project) == second
+
+    for folder in FOLDERS:
+        shutil.rmtree(project.folder / folder)
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+    assert contents(project) == second
+
+
+def test_second_clone_runs_no_stage(project):
+    """Over a remote, a clone gets the results of the committed parameters, and of others that were pushed."""
+    folder = project.folder.parent
+    project.run("dvc", "remote", "add", "--default", "storage", str(folder / "storage"))
+    project.run("dvc", "repro")
+    committed = contents(project)
+    project.commit("Results")
+    project.run("dvc", "push", "--run-cache")
+    project.set_params(project.small | {"preprocess.seed": 1})
+    project.run("dvc", "repro")
+    others = contents(project)
+    assert others["metrics/train.json"] != committed["metrics/train.json"]
+    project.run("dvc", "push", "--run-cache")
+
+    clone = Project(folder / "clone")
+    project.run("git", "clone", "--quiet", ".", str(clone.folder))
+    in_git = {path: content for path, content in committed.items() if path.startswith("metrics/")}
+    assert contents(clone) == in_git
+    assert "accuracy" in clone.run("dvc", "metrics", "show").stdout
+
+    assert "Running stage" not in clone.run("dvc", "repro", "--pull").stdout
+    assert contents(clone) == committed
+
+    clone.set_params(project.small | {"preprocess.seed": 1})
+    assert "Running stage" not in clone.run("dvc", "repro", "--pull").stdout
+    assert contents(clone) == others
+
+
+def test_dvc_shows_the_metrics_and_draws_each_chart_once(project):
+    project.run("dvc", "repro")
+    drawn = json.loads(project.run("dvc", "plots", "show", "--json").stdout)["data"]
+    figures = sorted(path.name for path in (project.folder / "metrics" / "figures").iterdir())
+    names = ["history.csv", "confusion.csv", "classes.json", *(f"figures/{name}" for name in figures)]
+    assert sorted(drawn) == sorted(f"metrics/{name}" for name in names)
+    assert all(len(charts) == 1 for charts in drawn.values())
+    (shown,) = json.loads(project.run("dvc", "metrics", "show", "--json").stdout).values()
+    assert list(shown["data"]) == ["metrics/train.json", "metrics/test.json"]
 
 
 def test_bad_parameter_stops_with_one_sentence(project):

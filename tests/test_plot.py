@@ -12,14 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mlp.network import Network
-from pipeline.artifacts import Model, save_model
-from pipeline.files import load_arrays, save_arrays
+from mlp.arithmetic import ARITHMETICS
+from mlp.layers import ACTIVATIONS
+from mlp.network import Network, Preparation
+from pipeline.arrays import load_arrays, save_arrays
+from pipeline.artifacts import save_model
 from pipeline.png import png_bytes, zlib_bytes
 from stages.plot import app
 
 FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "weights.png"]
-ARGUMENTS = ["history.csv", "confusion.csv", "mlp.npz", "misclassified.npz", "figures", "--params", "params.yaml"]
+TABLES = ["classes.json", "confusion.csv", "history.csv", "test.json", "train.json"]
+INPUTS = ["mlp.npz", "train.json", "history.csv", "test.json", "classes.json", "confusion.csv", "misclassified.npz"]
+ARGUMENTS = [*INPUTS, "figures", "metrics", "--params", "params.yaml"]
 REPOSITORY = Path(__file__).parent.parent
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 
@@ -37,6 +41,8 @@ def inputs(tmp_path, monkeypatch):
     actual, predicted = rng.integers(0, 3, (2, 60))
     pairs = zip(names[actual], names[predicted], strict=True)
     Path("confusion.csv").write_text("actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
+    for name in ("train.json", "test.json", "classes.json"):
+        Path(name).write_text(f"numbers of {name}\n")
     save_network(rng.normal(size=(20, 7)), tuple(names.tolist()))
     wrong = np.flatnonzero(actual != predicted)
     save_arrays(
@@ -58,9 +64,9 @@ def save_network(weights, classes):
     neurons = weights.shape[1]
     rest = [np.zeros((neurons, len(classes)), weights.dtype)]
     biases = [np.zeros(neurons, weights.dtype), np.zeros(len(classes), weights.dtype)]
-    arithmetic = {8: "exact", 4: "float32"}[weights.itemsize]
-    network = Network([weights, *rest], biases, "sigmoid", 0.0, 1 / 255, arithmetic)
-    save_model(Path("mlp.npz"), Model(network, (4, 5), classes))
+    arithmetic = ARITHMETICS[{8: "exact", 4: "float32"}[weights.itemsize]]
+    preparation = Preparation(0.0, 1 / 255, (4, 5), classes)
+    save_model(Path("mlp.npz"), Network([weights, *rest], biases, ACTIVATIONS["sigmoid"], arithmetic, preparation))
 
 
 def plot():
@@ -95,6 +101,13 @@ def test_draws_all_figures_and_nothing_else(inputs):
     assert (result.exit_code, result.output) == (0, "")
     assert sorted(contents()) == FIGURES
     assert all(len(content) < 150_000 for content in contents().values())
+
+
+def test_copies_for_git_have_the_same_bytes(inputs):
+    plot()
+    copies = {path.name: path.read_bytes() for path in Path("metrics").iterdir() if path.is_file()}
+    assert copies == {name: Path(name).read_bytes() for name in TABLES}
+    assert {path.name: path.read_bytes() for path in Path("metrics", "figures").iterdir()} == contents()
 
 
 def test_dpi_is_the_resolution(inputs):
@@ -146,7 +159,7 @@ def test_one_epoch_and_two_classes(inputs):
     assert plot().exit_code == 0
 
 
-@pytest.mark.parametrize("name", ARGUMENTS[:4] + ARGUMENTS[-1:])
+@pytest.mark.parametrize("name", [*INPUTS, "params.yaml"])
 def test_a_missing_file_is_named(inputs, name):
     Path(name).unlink()
     result = plot()

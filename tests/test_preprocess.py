@@ -3,6 +3,7 @@
 import math
 import shutil
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from pipeline.arrays import load_arrays
 from pipeline.errors import UserError
-from pipeline.files import load_arrays
 from pipeline.idx import read_images, read_labels
 from pipeline.scaling import scaling_of
 from stages.preprocess import app
@@ -77,7 +78,7 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared, raw):
         return pairs(arrays["images"], arrays["labels"].argmax(axis=1))
 
     def original(images, labels):
-        return pairs(read_images(raw / images), read_labels(raw / labels, 10))
+        return pairs(read_images(raw / images)[:], read_labels(raw / labels, 10))
 
     assert written(test) == original(TEST_IMAGES, TEST_LABELS)
     everything = original(TRAIN_IMAGES, TRAIN_LABELS)
@@ -132,6 +133,24 @@ def test_zscore_agrees_with_numpy(pixels):
 def test_zscore_of_equal_pixels_is_refused():
     with pytest.raises(UserError, match=r"all pixels of the training images are alike"):
         scaling_of(np.full((2, 3, 3), 7, np.uint8), "zscore")
+
+
+def test_images_are_never_in_memory_as_a_whole(preprocess, raw):
+    preprocess()  # imports what it needs
+    n = 40_000
+    for name, header in [(TRAIN_IMAGES, (0x803, n, 28, 28)), (TRAIN_LABELS, (0x801, n))]:
+        with (raw / name).open("wb") as file:
+            file.write(struct.pack(f">{len(header)}I", *header))
+            file.truncate(4 * len(header) + n * math.prod(header[2:]))
+    with (raw / TRAIN_IMAGES).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\1")  # zscore needs pixels that differ
+    tracemalloc.start()
+    result, _ = preprocess(scaling="zscore")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.exit_code == 0
+    assert peak < n * 28 * 28 / 2
 
 
 def refusal(result) -> str:

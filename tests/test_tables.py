@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from mlp.metrics import Epoch
-from pipeline.tables import read_confusion, read_history, write_confusion, write_history
+from pipeline.tables import EpochRow, read_confusion, read_history, write_confusion, write_history
 
 
 def test_history_is_read_back_to_the_last_bit(tmp_path):
-    epochs = [Epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0), Epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)]
+    epochs = [EpochRow(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0), EpochRow(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)]
     write_history(tmp_path / "history.csv", epochs)
     lines = (tmp_path / "history.csv").read_bytes().decode().split("\n")
     assert lines[:2] == [
@@ -15,7 +14,7 @@ def test_history_is_read_back_to_the_last_bit(tmp_path):
         "1,550,0.30000000000000004,0.3333333333333333,1e-320,1.0",
     ]
     history = read_history(tmp_path / "history.csv")
-    assert list(history) == list(Epoch._fields)
+    assert list(history) == list(EpochRow._fields)
     assert list(zip(*(column.tolist() for column in history.values()), strict=True)) == epochs
 
 

@@ -1,10 +1,11 @@
-"""Does the same training give the same bits elsewhere? Train short runs in many surroundings, and print a hash of each.
+"""Does the pipeline write the same bytes elsewhere? Run it in short in many surroundings, and print a hash of each.
 
     python -m verification.portable
 
 A row that this machine cannot have (no such Python, no emulator) says so and counts for nothing; a failure ends it.
 """
 
+import json
 import os
 import platform
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mlp.team import available_processes
+from mlp.parallel import available_processes
 
 ROOT = Path(__file__).parent.parent
 THIS = [sys.executable]
@@ -43,12 +44,36 @@ def surroundings() -> Iterator[Surroundings]:
             yield Surroundings(f"OpenBLAS for {kernel}", THIS, {"OPENBLAS_CORETYPE": kernel})
         # From NumPy 2.4 on the features have the names of x86-64's levels.
         yield Surroundings("NumPy's vector code off", THIS, {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"})
-    for version in ("3.11", "3.12", "3.13"):
-        yield Surroundings(f"Python {version}", [*UV, "--python", version, "--with", PINNED, "python"])
+    for version, python in pythons():
+        yield Surroundings(f"Python {version}", [*UV, "--python", python, "--with", PINNED, "python"])
     for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
         yield Surroundings(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"])
     if platform.machine() == "x86_64":
         yield Surroundings("aarch64, emulated", ["bash", str(ROOT / "verification" / "aarch64.sh")])
+
+
+def pythons() -> Iterator[tuple[str, str]]:
+    """Yield the oldest and the newest installed patch release of each Python: its version, and what uv finds it by.
+
+    Where none is installed, uv may fetch one.
+    """
+    # pyenv's shims start only one of its Pythons, so uv looks into its folders instead
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != pyenv / "shims"]
+    path = os.pathsep.join([*map(str, pyenv.glob("versions/3.*/bin")), *folders])
+    command = [sys.executable, "-m", "uv", "python", "list", "--only-installed", "--output-format", "json"]
+    listed = subprocess.run(command, env=os.environ | {"PATH": path}, check=True, stdout=subprocess.PIPE)
+    installed = {
+        tuple(python["version_parts"].values()): python["path"]
+        for python in json.loads(listed.stdout)
+        if (python["implementation"], python["variant"]) == ("cpython", "default")
+    }
+    for minor in (11, 12, 13):
+        releases = sorted(release for release in installed if release[:2] == (3, minor))
+        for release in dict.fromkeys([*releases[:1], *releases[-1:]]):
+            yield ".".join(map(str, release)), installed[release]
+        if not releases:
+            yield f"3.{minor}", f"3.{minor}"
 
 
 def run(where: Surroundings, arithmetic: str) -> str | None:

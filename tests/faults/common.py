@@ -100,7 +100,7 @@ class Pipeline:
 
     def outs(self, stage: str) -> list[Path]:
         """Return the files and folders that dvc.yaml names as outputs."""
-        outs = self.stages[stage]["outs"] + self.stages[stage].get("metrics", [])
+        outs = [out for kind in ("outs", "metrics", "plots") for out in self.stages[stage].get(kind, [])]
         return [self.folder / (out if isinstance(out, str) else next(iter(out))) for out in outs]
 
     def outputs(self, stage: str) -> dict[str, bytes]:

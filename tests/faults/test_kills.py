@@ -11,6 +11,7 @@ import pytest
 from conftest import Project, new_project
 
 from faults.common import NEW, SEED, STAGES, times
+from mlp.parallel import available_processes
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,37 @@ def test_ctrl_c(pipeline, count, stage):
         pipeline.check_nothing_half(stage)
         assert not pipeline.parts(stage)
     pipeline.check_recovery(stage)
+
+
+@pytest.fixture
+def endless(pipeline):
+    """The same pipeline with a training that does not end by itself; its old outputs are in place."""
+    pipeline.reset("train")
+    pipeline.project.set_params(NEW | {"train.iterations": 10**8})
+    yield pipeline
+    pipeline.project.set_params(NEW)
+    pipeline.check_recovery("train")
+
+
+@pytest.mark.skipif(available_processes() < 2, reason="training has one process here")
+def test_second_process_of_training_killed(endless, count):
+    """In its first moments, or in a step, or between two."""
+    chance = random.Random(SEED)
+    before = endless.outputs("train")
+    for _ in range(times(20)):
+        process = endless.start("train")
+        wait(process, 60, lambda process=process: children(process))
+        (worker,) = children(process)
+        time.sleep(chance.choice([0, 0.001, chance.uniform(0, 1)]))
+        worker.kill()
+        count["SIGKILL"] += 1
+        stderr = process.communicate(timeout=60)[1]
+        assert process.returncode == 1
+        assert stderr.startswith("error: training's second process ended early")
+        assert stderr.count("\n") == 1
+        assert not worker.is_running()
+        assert endless.outputs("train") == before
+        assert not endless.parts("train")
 
 
 # DVC's own files that it writes in place, and what it says when one of them is half

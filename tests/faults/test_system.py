@@ -4,7 +4,9 @@ import os
 import random
 import resource
 import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import new_project
@@ -54,12 +56,31 @@ def test_file_size_limit(pipeline, count, stage):
     pipeline.check_recovery(stage)
 
 
+def test_six_trainings_at_once(pipeline, tmp_path):
+    """On a machine that has too little to do them all, each gives what it gives alone."""
+    command = pipeline.stages["train"]["cmd"].split()[1:]
+    trainings = [
+        subprocess.Popen(
+            [sys.executable, *(word.replace("models/", f"{tmp_path}/{number}/") for word in command)],
+            cwd=pipeline.folder,
+            env=pipeline.project.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(6)
+    ]
+    for number, training in enumerate(trainings):
+        assert training.wait(120) == 0, training.stderr.read()
+        for name, content in pipeline.expected("train").items():
+            assert (tmp_path / str(number) / Path(name).name).read_bytes() == content
+
+
 FOLDERS = {
     "download": "data/raw",
     "preprocess": "data/prepared",
     "train": "models",
-    "evaluate": "metrics",
-    "plot": "metrics/figures",
+    "evaluate": "models/evaluation",
+    "plot": "models/figures",
 }
 
 

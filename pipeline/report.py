@@ -1,19 +1,6 @@
-"""How well predictions meet the truth."""
-
-from typing import NamedTuple
+"""How many images of each class were taken for which: counts, and the measures that follow from them."""
 
 import numpy as np
-
-
-class Epoch(NamedTuple):
-    """How training stands after an epoch. `loss` is the mean of the losses of the epoch's mini-batches."""
-
-    epoch: int
-    iteration: int
-    loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
 
 
 def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""How time and memory grow: with the images, with the hidden layer, with the batch. Writes growth.md.
+
+python -m benchmarks.growth
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import typer
+import yaml
+
+from benchmarks.machine import describe_machine, environment, table
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMES = [1, 4, 16]  # as many images as MNIST has
+HIDDEN = [50, 100, 200, 400, 800, 1600, 3200]  # neurons
+BATCHES = [10, 100, 1000, 10_000]  # images
+STEPS = 1000
+MAGIC = {"images": bytes([0, 0, 8, 3]), "labels": bytes([0, 0, 8, 1])}  # of IDX files
+AT_MOST = 1.3, 100  # memory: times the bytes of the images, and MB more
+
+
+def command(stage: str, arguments: list[str | Path], params: Path) -> list[str]:
+    """Return the command that runs a stage."""
+    return [sys.executable, "-m", f"stages.{stage}", *map(str, arguments), "--params", str(params)]
+
+
+def seconds(*stage: Any) -> float:
+    """Run a stage and return its time."""
+    began = time.perf_counter()
+    subprocess.run(command(*stage), cwd=ROOT, env=environment(), check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def megabytes(*stage: Any) -> float:
+    """Run a stage and return its memory at the peak, of all processes together; what they share counts once.
+
+    It looks a hundred times a second, which slows the stage down.
+    """
+    process = psutil.Popen(command(*stage), cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):  # one has ended in the meantime
+            peak = max(peak, sum(member.memory_full_info().pss for member in [process, *process.children()]))
+        time.sleep(0.01)
+    return peak / 1e6
+
+
+def write_params(folder: Path, **train: Any) -> Path:
+    """Write `params.yaml` with other values for training into a folder."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["train"] |= {"iterations": STEPS} | train
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return path
+
+
+def repeat_images(raw: Path, folder: Path, times: int) -> None:
+    """Write the training set several times over into the files of another."""
+    for name in os.listdir(raw):
+        content = (raw / name).read_bytes()
+        kind = "images" if "idx3" in name else "labels"
+        start = 4 + 4 * MAGIC[kind][3]
+        repeats = times if name.startswith("train") else 1
+        count = np.frombuffer(content, ">u4", 1, 4)[0] * repeats
+        with (folder / name).open("wb") as file:
+            file.write(content[:4] + np.array(count, ">u4").tobytes() + content[8:start])
+            for _ in range(repeats):
+                file.write(content[start:])
+
+
+def images_table(sizes: list[int], raw: Path) -> str:
+    """Return the table of growth with the number of images, in multiples of those that there are."""
+    rows = []
+    for times in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            repeat_images(raw, folder, times)
+            params = write_params(folder)
+            splits = [folder / f"{split}.npz" for split in ("train", "validation", "test")]
+            results = [folder / result for result in ("mlp.npz", "train.json", "history.csv")]
+            stages = [("preprocess", [folder, *splits], params), ("train", [*splits[:2], *results], params)]
+            took = [f"{seconds(*stage):.1f}" for stage in stages]
+            peaks = [megabytes(*stage) for stage in stages]
+            images = (folder / "train-images-idx3-ubyte").stat().st_size / 1e6
+        factor, more = AT_MOST
+        bound = factor * images + more
+        cells = [f"{cell:.0f}" for cell in (images, *peaks, bound)]
+        rows.append([f"{60_000 * times:,}", *cells, "met" if max(peaks) <= bound else "missed", *took])
+    header = ["images", "their MB", "preprocess, peak MB", "train, peak MB", "at most", ""]
+    return table([*header, "preprocess, s", f"train {STEPS} steps, s"], rows)
+
+
+def training_table(what: str, values: list[int], prepared: Path) -> str:
+    """Return the table of growth with a knob of the train stage: the time of a step and of its share of evaluation."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        results = [folder / result for result in ("mlp.npz", "train.json", "history.csv")]
+        arguments = [prepared / "train.npz", prepared / "validation.npz", *results]
+        for value in values:
+            row = [f"{value:,}"]
+            for arithmetic in ("exact", "float32"):
+                knobs = {what: [value] if what == "hidden_sizes" else value, "arithmetic": arithmetic}
+                around = seconds("train", arguments, write_params(folder, **knobs, iterations=1))
+                whole = seconds("train", arguments, write_params(folder, **knobs, iterations=STEPS + 1))
+                peak = megabytes("train", arguments, write_params(folder, **knobs, iterations=50))
+                row += [f"{1e3 * (whole - around) / STEPS:.2f}", f"{peak:.0f}"]
+            rows.append(row)
+    title = {"hidden_sizes": "neurons", "batch_size": "images in a batch"}[what]
+    return table([title, "exact: ms a step", "peak MB", "float32: ms a step", "peak MB"], rows)
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="The smallest of each, to see that all run; no file.")] = False,
+) -> None:
+    """Measure whole stages at several sizes and print the tables."""
+    raw, prepared = ROOT / "data" / "raw", ROOT / "data" / "prepared"
+    if not (raw.is_dir() and prepared.is_dir()):
+        sys.exit("error: data/raw or data/prepared: no such folder; run `dvc repro preprocess` to make both.")
+    sizes = [values[:1] if quick else values for values in (TIMES, HIDDEN, BATCHES)]
+    parts = [
+        "# Growth\n",
+        f"`make bench` writes this file. Whole stages, {STEPS} steps of training, all other knobs as in `params.yaml`.",
+        "Memory is that of both processes; what they share counts once. A step's time has its share of the evaluation",
+        "after each epoch, and is without the stage's beginning and end.\n",
+        images_table(sizes[0], raw),
+        training_table("hidden_sizes", sizes[1], prepared),
+        training_table("batch_size", sizes[2], prepared),
+        *(f"- {key}: {value}" for key, value in describe_machine().items()),
+    ]
+    text = "\n".join(parts) + "\n"
+    print(text)
+    if not quick:
+        Path(__file__).with_name("growth.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

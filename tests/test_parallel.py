@@ -1,0 +1,467 @@
+"""Divided work: the bits of undivided work, however it is divided, and whatever happens to the second process."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlp import parallel
+from mlp.arithmetic import ARITHMETICS
+from mlp.network import Preparation, Split, step
+from mlp.optimizers import GradientDescent
+from mlp.parallel import DividedStep, Team, available_processes, cut_evenly
+from mlp.training import DivergedError, State, measure, train
+from tests.conftest import ROOT
+from tests.networks import MINMAX, ZSCORE, bits, copy_of, new_network, run, some_digits
+
+both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
+forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
+WATCHED = [some_digits(500, 600)]
+
+
+@pytest.fixture(autouse=True)
+def together_to_the_end(monkeypatch):
+    """Whatever else the machine does, the two processes stay together; and none is left over."""
+    monkeypatch.setattr(parallel, "MOST_WAITING", 1.0)
+    before = children()
+    yield
+    assert children() == before
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+# Any division gives the bits of the undivided step
+
+
+@st.composite
+def divisions(draw, features: int, parts: int):
+    """Draw a function that cuts n things into parts of any size, some of them empty, as `cut_evenly` does evenly."""
+    seed = draw(st.integers(0, 2**32 - 1))
+
+    def cut(n: int, parts: int) -> list[slice]:
+        rng = np.random.default_rng([seed, n])
+        places = np.sort(rng.integers(0, n + 1, parts - 1)).tolist()
+        return [slice(*pair) for pair in zip([0, *places], [*places, n], strict=True)]
+
+    return cut
+
+
+def check_division(network, X, t, cut, parts, steps=3):
+    """Take some steps undivided and divided; compare the bits of the loss and of all parameters."""
+    plain, divided = network, copy_of(network)
+    optimizer, batch_size = GradientDescent(0.5), len(X) // steps
+    pieces = [np.ascontiguousarray(X[:, pixels]) for pixels in cut(X.shape[1], parts)]
+    take = DividedStep(divided, pieces, batch_size, optimizer, Team(parts), cut)
+    for number in range(steps):
+        rows = np.arange(number * batch_size, (number + 1) * batch_size)
+        expected = step(plain, X[rows], t[rows], optimizer)
+        found = np.zeros((2, batch_size))
+        take(rows, t[rows], found)
+        assert found.tobytes() == expected.tobytes()
+        assert bits(divided) == bits(plain)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_division_gives_the_bits_of_the_undivided_step(data):
+    hidden = data.draw(st.lists(st.integers(1, 40), max_size=3), label="hidden")
+    activation = data.draw(st.sampled_from(["sigmoid", "tanh", "relu"]))
+    preparation = data.draw(st.sampled_from([MINMAX, ZSCORE]))
+    batch_size = data.draw(st.integers(1, 100), label="batch size")
+    parts = data.draw(st.integers(1, 7), label="parts")
+    std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
+    cut = data.draw(divisions(784, parts))
+    network = new_network("exact", hidden, activation, std, preparation, seed=data.draw(st.integers(0, 9)))
+    check_division(network, *some_digits(0, 3 * batch_size), cut, parts)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("first", [1, -1], ids=["1 and all others", "all but 1, and 1"])
+def test_one_pixel_against_783_and_one_image_against_99(activation, first):
+    network = new_network("exact", [30, 20], activation, 0.05)
+    check_division(network, *some_digits(0, 300), lambda n, parts: [slice(0, first), slice(first, n)], 2)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+def test_inner_dimensions_beyond_2048(activation):
+    # 2,500 pixels, 2,100 neurons in the second layer and batches of 2,200 images: each is the number of terms of some
+    # sum. The sums over its 12 inputs and its 3 outputs have one bit more for each operand.
+    rng = np.random.default_rng(0)
+    X = (rng.integers(0, 256, (4400, 2500)) * (rng.random((4400, 2500)) < 0.2)).astype(np.uint8)
+    t = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 4400)]
+    preparation = Preparation(0.0, 1 / 255, (50, 50), tuple("abc"))
+    network = new_network("exact", [12, 2100], activation, 0.05, preparation)
+    check_division(network, X, t, lambda n, parts: [slice(0, n // 3), slice(n // 3, n)], 2, steps=2)
+
+
+# Two processes
+
+
+@forks
+@both
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("hidden", [(), (50,), (31, 20)], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 33, 100])
+def test_two_processes_train_the_same_network(arithmetic, activation, hidden, batch_size):
+    found = []
+    for processes in (1, 2):
+        network = new_network(arithmetic, hidden, activation, 0.05, ZSCORE)
+        training = some_digits(0, 350)
+        epochs = run(network, 12, batch_size, 0.1, training=training, watched=WATCHED, processes=processes)
+        found.append((network, epochs))
+    (one, alone), (two, shared) = found
+    if arithmetic == "exact":
+        assert bits(one) == bits(two)
+        assert alone == shared
+    for left, right in zip(one.weights + one.biases, two.weights + two.biases, strict=True):
+        assert np.abs(left - right).max() <= 1e-4 * np.abs(left).max()
+
+
+@forks
+def test_float32_gives_the_same_bits_again_whoever_does_the_parts(monkeypatch):
+    together, alone = new_network("float32"), new_network("float32")
+    run(together, 40, processes=2)
+    monkeypatch.setattr(os, "fork", refuse)
+    run(alone, 40, processes=2)
+    assert bits(together) == bits(alone)
+
+
+@forks
+def test_accuracy_is_measured_by_two_as_by_one():
+    network = new_network()
+    run(network, 20)
+    assert measure(network, *WATCHED, processes=2) == measure(network, *WATCHED)
+
+
+@forks
+def test_one_pixel_and_one_image_are_enough_for_two():
+    split = Split(np.array([[200]], np.uint8), np.array([[0, 1]], np.uint8))
+    preparation = Preparation(0.0, 1 / 255, (1, 1), ("a", "b"))
+    found = []
+    for processes in (1, 2):
+        network = new_network("exact", [3], "relu", 0.5, preparation)
+        epochs = run(network, 5, 1, 0.1, training=split, watched=[split], processes=processes)
+        found.append((bits(network), epochs))
+    assert found[0] == found[1]
+    assert found[0][1][-1].loss < found[0][1][0].loss
+
+
+@forks
+@pytest.mark.filterwarnings("error")
+@both
+@pytest.mark.parametrize(("layer", "pixel"), [(1, 100), (1, 701), (2, 3)], ids=["leader's", "worker's", "of both"])
+def test_divergence_is_named_whoever_sees_it(arithmetic, layer, pixel):
+    network = new_network(arithmetic, activation="relu", preparation=ZSCORE)
+    network.weights[layer - 1][pixel, 0] = np.nan  # the worker has every second pixel
+    with pytest.raises(DivergedError) as caught:
+        list(start(network))
+    assert (caught.value.iteration, caught.value.layer) == (1, layer)
+
+
+# Ends
+
+
+def start(network, iterations=40, batch_size=50):
+    """Return training by two processes, ready to begin."""
+    return train(State(network, GradientDescent(0.5)), some_digits(0, 500), iterations, batch_size, 0, WATCHED, 2)
+
+
+@forks
+def test_training_that_nobody_waits_for_ends():
+    epochs = start(new_network(), iterations=10**6)
+    next(epochs)
+    assert len(children()) == 1
+    epochs.close()
+    assert children() == []
+
+
+@forks
+def test_two_trainings_by_turns():
+    trainings = [start(new_network(seed=seed), iterations=30) for seed in (0, 1)]
+    for number in (1, 2):
+        assert [next(epochs).epoch for epochs in trainings] == [number, number]
+    for epochs in trainings:
+        epochs.close()
+
+
+@forks
+def test_where_nobody_waits_for_children():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert len(list(start(new_network(), iterations=20))) == 2
+        epochs = start(new_network())
+        next(epochs)
+        epochs.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_memory_that_there_is_not():
+    with pytest.raises(MemoryError):
+        parallel.shared(np.broadcast_to(np.uint8(0), (2**62,)))
+
+
+@forks
+@pytest.mark.parametrize("moment", ["in a step", "between epochs"])
+def test_leader_notices_that_the_worker_was_killed(moment):
+    epochs = start(new_network(), iterations=10**6)
+    next(epochs)
+    (worker,) = children()
+    if moment == "in a step":
+        threading.Timer(0.3, worker.kill).start()
+    else:
+        worker.kill()
+    began = time.monotonic()
+    with pytest.raises(ChildProcessError, match="ended early"):
+        list(epochs)
+    assert time.monotonic() - began < 10
+
+
+@forks
+def test_leader_does_not_wait_for_ever_for_a_worker_that_stands_still(monkeypatch):
+    monkeypatch.setattr(parallel, "LONGEST_WAIT", 5)  # naps
+    epochs = start(new_network(), iterations=10**6)
+    next(epochs)
+    (worker,) = children()
+    worker.suspend()
+    with pytest.raises(ChildProcessError):
+        list(epochs)
+    assert not worker.is_running()
+
+
+@forks
+def test_leader_waits_for_a_worker_that_computes(monkeypatch):
+    def task():
+        end = time.monotonic() + 2
+        while os.getpid() != leader and time.monotonic() < end:
+            pass
+
+    leader = os.getpid()
+    monkeypatch.setattr(parallel, "LONGEST_WAIT", 5)  # naps: one second
+    team = Team(2)
+    with team.start(task):
+        team.run(0)
+
+
+LEADER = """
+from tests.test_parallel import new_network, start
+for epoch in start(new_network(), iterations=10**6):
+    print(epoch.epoch, flush=True)
+"""
+
+
+@forks
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_worker_ends_with_its_leader(number):
+    leader = subprocess.Popen(
+        [sys.executable, "-c", LEADER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    leader.stdout.readline()
+    (worker,) = psutil.Process(leader.pid).children()
+    leader.send_signal(number)
+    try:
+        worker.wait(10)
+    finally:
+        leader.kill()
+        leader.communicate(timeout=10)
+
+
+@forks
+def test_ctrl_z_and_going_on_later_changes_nothing(monkeypatch):
+    monkeypatch.setattr(parallel, "LONGEST_WAIT", 10)
+    epochs = start(new_network(), iterations=60)
+    first = next(epochs)
+    (worker,) = children()
+    pause = threading.Timer(1.0, worker.resume)  # in fewer naps than the leader's patience has
+    worker.suspend()
+    pause.start()
+    assert [first.epoch, *(epoch.epoch for epoch in epochs)] == [1, 2, 3, 4, 5, 6]
+    pause.join()
+
+
+@forks
+def test_ctrl_c_is_for_the_leader():
+    epochs = start(new_network(), iterations=60)
+    first = next(epochs)
+    children()[0].send_signal(signal.SIGINT)
+    assert [first.epoch, *(epoch.epoch for epoch in epochs)] == [1, 2, 3, 4, 5, 6]
+
+
+@forks
+def test_error_in_the_worker_is_shown(monkeypatch):
+    def fail(self, part, exponent):
+        if part == 1:
+            raise RuntimeError("something unforeseen")
+        multiply(self, part, exponent)
+
+    multiply = DividedStep.multiply
+    monkeypatch.setattr(DividedStep, "multiply", fail)
+    with pytest.raises(ChildProcessError, match="RuntimeError: something unforeseen"):
+        list(start(new_network()))
+
+
+@forks
+def test_leader_sees_the_workers_error_where_the_worker_met_it():
+    """The worker fails after they have met. A leader that is slow to come must not see it at the meeting already."""
+    team, met = Team(2), []
+
+    def task():
+        if 0 in team.parts:
+            send = team._signal
+            team._signal = lambda: (send(), time.sleep(0.2))
+        team.meet()
+        met.append(True)
+        if 1 in team.parts:
+            raise FloatingPointError("after the meeting")
+
+    with team.start(task), pytest.raises(FloatingPointError, match="after the meeting"):
+        team.run(0)
+    assert met
+
+
+@forks
+def test_worker_killed_at_its_start_is_no_reason_to_go_on_alone(monkeypatch):
+    monkeypatch.setattr(Team, "_work", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(ChildProcessError), Team(2).start(print):
+        pass
+
+
+# Where a second process cannot be had, or had better not
+
+
+def refuse(*_):
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+@forks
+@pytest.mark.parametrize("what", ["processes", "semaphores"])
+def test_leader_does_all_where_the_system_refuses(monkeypatch, what):
+    one, refused = new_network(), new_network()
+    epochs = run(one, 40, watched=WATCHED)
+    if what == "processes":
+        monkeypatch.setattr(os, "fork", refuse)
+    else:
+        monkeypatch.setattr(multiprocessing.get_context("fork"), "Semaphore", refuse)
+    open_files = len(os.listdir("/proc/self/fd"))
+    assert run(refused, 40, watched=WATCHED, processes=2) == epochs
+    assert bits(refused) == bits(one)
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+@forks
+def test_leader_does_all_where_no_more_files_can_be_opened():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    run(new_network(), 10, processes=2)  # so that all is imported
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+    try:
+        epochs = run(new_network(), 20, watched=WATCHED, processes=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert epochs == run(new_network(), 20, watched=WATCHED)
+
+
+@forks
+def test_worker_without_a_sign_of_life_is_ended_and_the_leader_does_all(monkeypatch):
+    def hang(self):
+        while True:
+            time.sleep(60)
+
+    monkeypatch.setattr(parallel, "LONGEST_START", 2)  # naps
+    monkeypatch.setattr(Team, "_work", hang)
+    network, expected = new_network(), new_network()
+    assert run(network, 20, processes=2) == run(expected, 20)
+    assert bits(network) == bits(expected)
+
+
+@forks
+@pytest.mark.filterwarnings("error")
+def test_in_a_process_that_has_threads():
+    # From Python 3.12 on, a fork beside threads brings a DeprecationWarning
+    stop = threading.Event()
+    threads = [threading.Thread(target=busy, args=[stop]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            assert run(new_network(), 20, processes=2)[-1].iteration == 20
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def busy(stop):
+    x = np.ones((100, 100))
+    while not stop.is_set():
+        x = np.tanh(x @ x)
+
+
+DAEMON = """
+import multiprocessing
+from tests.test_parallel import bits, children, new_network, start
+
+def work():
+    network = new_network()
+    for epoch in start(network, iterations=20):
+        workers = len(children())
+    print(workers, bits(network))
+
+process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+process.start()
+process.join()
+"""
+
+
+@forks
+def test_in_a_daemonic_process():
+    done = subprocess.run([sys.executable, "-c", DAEMON], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    network = new_network()
+    list(start(network, iterations=20))
+    assert done.stdout.split() == ["1", bits(network)], done.stderr
+
+
+@forks
+def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monkeypatch):
+    leader, together = os.getpid(), {"slow": 0, "even": 0}
+
+    def task(name, leaders, workers):
+        together[name] += len(team.parts) == 1
+        time.sleep(leaders if os.getpid() == leader else workers)
+
+    monkeypatch.setattr(parallel, "MOST_WAITING", 0.5)
+    team = Team(2)
+    with team.start(lambda: task("slow", 0, 0.03), lambda: task("even", 0.03, 0)):
+        for _ in range(12):
+            team.run(0)
+            team.run(1)
+    assert 2 <= together["slow"] <= 4  # alone for 1, then 2, 4, 8 times
+    assert together["even"] >= 8  # in which the worker is quick
+
+
+def test_as_many_processes_as_processors(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert available_processes() == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 6})
+    assert available_processes() == 2
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert available_processes() == 1
+
+
+@given(st.integers(0, 100), st.integers(1, 9))
+def test_cut_evenly_covers_all_in_order(n, parts):
+    cut = cut_evenly(n, parts)
+    assert [i for part in cut for i in range(n)[part]] == list(range(n))
+    assert max(part.stop - part.start for part in cut) - min(part.stop - part.start for part in cut) <= 1

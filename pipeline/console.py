@@ -12,7 +12,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
 
     `total` is the number of items, where `len(items)` does not tell.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None where it is closed
         yield from items
         return
     from rich.console import Console  # here, so that a quiet run does not spend start-up time on it

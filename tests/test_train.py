@@ -249,6 +249,16 @@ def test_help_tells_of_every_file():
         assert word in result.output
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes it")
+def test_standard_error_closed_changes_nothing(prepared, write_params):
+    params = write_params({"train.iterations": 25})
+    files = ["train.npz", "validation.npz", "out/mlp.npz", "out/train.json", "out/history.csv"]
+    command = [sys.executable, "-m", "stages.train", *(str(prepared / file) for file in files), "--params", str(params)]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert sorted(contents(prepared / "out")) == ["history.csv", "mlp.npz", "train.json"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
 def test_second_process_killed_is_one_sentence_and_writes_nothing(prepared, write_params):
     params = write_params({"train.iterations": 10**8})

@@ -106,6 +106,7 @@ def load_model(path: Path) -> Network:
         while f"weights_{len(weights) + 1}" in arrays:
             layer = len(weights) + 1
             W, b = _entry(arrays, f"weights_{layer}", dtype, 2), _entry(arrays, f"biases_{layer}", dtype, 1)
+            _require(len(b) > 0, f"layer {layer} has no neurons")
             _require(W.shape == (outputs, len(b)), f"layer {layer} does not take what the layer before it gives")
             _require(
                 bool(np.isfinite(W).all() and np.isfinite(b).all()), f"layer {layer} has numbers that are not finite"

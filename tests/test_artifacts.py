@@ -174,6 +174,11 @@ MODEL_DAMAGE = DESCRIPTION | {
     "another output": ({"classes": np.array(["a", "b"])}, "its last layer has not one output for each class"),
     "nan among the weights": ({"weights_2": with_one(W2, np.nan)}, "layer 2 has numbers that are not finite"),
     "infinity among the biases": ({"biases_1": with_one(B1, -np.inf)}, "layer 1 has numbers that are not finite"),
+    "layer of no neurons": ({"weights_1": np.zeros((6, 0)), "biases_1": np.zeros(0)}, "layer 1 has no neurons"),
+    "no neurons for a huge image": (
+        {"weights_1": np.zeros((4 * 10**8, 0)), "biases_1": np.zeros(0), "image_shape": np.array([20_000, 20_000])},
+        "layer 1 has no neurons",
+    ),
     "unknown activation": ({"activation": np.array("softplus")}, "its activation is none of sigmoid, tanh, relu"),
     "unknown arithmetic": ({"arithmetic": np.array("float16")}, "its arithmetic is none of exact, float32"),
     "numbered activation": ({"activation": np.int64(0)}, "it has no activation"),

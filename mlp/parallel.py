@@ -309,8 +309,7 @@ class DividedStep:
             if (largest := max(self.exponents.tolist())) == exponent:
                 break
             # W₁ has grown beyond a power of two, or shrunk below one. Usually the last exponent is still right, so we
-            # try it first.
-            team.meet()
+            # try it first. Both processes write the same number here.
             self.exponent[0] = largest
         for part in team.parts:
             rows = self.rows[part]

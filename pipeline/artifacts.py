@@ -144,9 +144,12 @@ def load_misclassified(path: Path) -> Misclassified:
             _require(len(column) == len(images), f"it has not one {name} for each image")
         for name in ("actual", "predicted"):
             known = (columns[name] >= 0) & (columns[name] < len(classes))
-            _require(bool(known.all()), f"its {name} are not all indices of its classes")
+            _require(bool(known.all()), f"its array {name} has numbers of no class")
         probability = columns["probability"]
-        _require(bool(((probability >= 0) & (probability <= 1)).all()), "its probability are not all from 0 to 1")
+        _require(
+            bool(((probability >= 0) & (probability <= 1)).all()),
+            "its array probability has numbers that are not from 0 to 1",
+        )
         _nothing_else(arrays)
     return Misclassified(images, **columns, image_shape=image_shape, classes=classes)
 
@@ -170,7 +173,7 @@ def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray
     _require(name in arrays, f"it has no {name}")
     array = arrays.pop(name)
     little_endian = array.dtype.str[1:] == dtype and array.dtype.str[0] in "<|"
-    _require(little_endian and array.ndim == dimensions, f"its {name} are not {dimensions}-dimensional {dtype}")
+    _require(little_endian and array.ndim == dimensions, f"its array {name} is not {dimensions}-dimensional {dtype}")
     return array
 
 
@@ -204,4 +207,4 @@ def _classes(arrays: Arrays) -> tuple[str, ...]:
 
 
 def _nothing_else(arrays: Arrays) -> None:
-    _require(not arrays, f"it also has {', '.join(sorted(arrays))}, which do not belong there")
+    _require(not arrays, f"it also has what does not belong there: {', '.join(sorted(arrays))}")

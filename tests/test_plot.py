@@ -195,13 +195,13 @@ def test_a_malformed_file_is_a_sentence(inputs, name, content, sentence):
 @pytest.mark.parametrize(
     ("name", "arrays", "sentence"),
     [
-        ("mlp.npz", {"weights_1": np.zeros(20)}, "its weights_1 are not 2-dimensional f8"),
+        ("mlp.npz", {"weights_1": np.zeros(20)}, "its array weights_1 is not 2-dimensional f8"),
         ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "layer 1 does not take what the layer before it gives"),
         ("mlp.npz", {"weights_1": np.full((20, 7), np.nan)}, "layer 1 has numbers that are not finite"),
         ("mlp.npz", {"image_shape": np.array([20])}, "its image_shape is not two positive numbers"),
         ("misclassified.npz", {"actual": np.zeros(2, np.int64)}, "it has not one actual for each image"),
-        ("misclassified.npz", {"classes": np.array(["a", "b"])}, "are not all indices of its classes"),
-        ("misclassified.npz", {"probability": np.array([""])}, "its probability are not 1-dimensional f8"),
+        ("misclassified.npz", {"classes": np.array(["a", "b"])}, "has numbers of no class"),
+        ("misclassified.npz", {"probability": np.array([""])}, "its array probability is not 1-dimensional f8"),
     ],
 )
 def test_wrong_arrays_are_a_sentence(inputs, name, arrays, sentence):

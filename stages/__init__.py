@@ -1,5 +1,6 @@
 """The five stages of the pipeline, each a command."""
 
+import importlib.util
 import sys
 from types import TracebackType
 
@@ -11,3 +12,6 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
 
 
 sys.excepthook = _report
+
+if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` that the shell finds
+    sys.exit(f"error: {sys.executable} lacks the pipeline's packages; activate its environment: . .venv/bin/activate")

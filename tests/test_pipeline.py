@@ -3,8 +3,12 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
-from tests.conftest import Project
+import pytest
+
+from tests.conftest import ROOT, Project
 
 FOLDERS = ["data", "models", "metrics"]
 OUTPUTS = [
@@ -146,3 +150,11 @@ def test_bad_parameter_stops_with_one_sentence(project):
     assert result.returncode != 0
     assert "did you mean mnist?" in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "plot"])
+def test_python_of_another_environment_is_one_sentence(stage):
+    done = subprocess.run([sys.executable, "-S", "-m", f"stages.{stage}"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {sys.executable} lacks the pipeline's packages; activate its environment")
+    assert done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""A training step that two processes share, with the bits of `mlp.network.step`. Optional reading.
+"""A training step that two processes share, in exact arithmetic with the bits of `mlp.network.step`. Optional reading.
 
 Sums on one grid need no order, so the work may be divided in any way (docs/parallel.md). `DividedStep` is the step in
 parts; `Team` has a second process, the worker, do one of two parts.
@@ -348,7 +348,7 @@ class DividedStep:
         for layer in reversed(range(len(weights))):
             W, bits = weights[layer], operand_bits(weights[layer].shape[1])
             if bits != operand_bits(len(W)):
-                W = A.grid(network.weights[1:][layer], bits)
+                W = A.grid(network.weights[layer + 1], bits)
             dh = A.matmul(A.grid_rows(da, bits, exponent), W.T)
             da = self.da[layer][rows] = dh * f.gradient(self.h[layer][rows])
             exponent = None

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from benchmarks.bench import ROOT, Worker, least_ratio, ratio
-from benchmarks.machine import describe_machine, environment, table
+from benchmarks.bench import HIDDEN, Worker, least_ratio, ratio
+from benchmarks.growth import write_params
+from benchmarks.machine import ROOT, describe_machine, seconds, table
 
-TURN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn of the single step
 EPOCHS = 20  # of the train stage
 AT_MOST = 1.05
 PREPARED = Path("data", "prepared")
@@ -42,16 +41,9 @@ def turn_seconds(worker: Worker, epochs: int) -> float:
 
 def stage_seconds(root: Path, knobs: dict[str, Any]) -> float:
     """Run the train stage of a checkout, as its dvc.yaml says, and return the seconds of the whole process."""
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    params["train"] |= knobs
-    (root / "changed.yaml").write_text(yaml.safe_dump(params))
+    write_params(root, root / "params.yaml", **knobs)
     command = shlex.split(yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["train"]["cmd"])
-    command[0] = sys.executable
-    began = time.perf_counter()
-    subprocess.run(
-        [*command, "--params", "changed.yaml"], cwd=root, env=environment(), check=True, stderr=subprocess.DEVNULL
-    )
-    return time.perf_counter() - began
+    return seconds([sys.executable, *command[1:]], root)
 
 
 def take_turns(measure: list[Callable[[], float]], rounds: int) -> list[list[float]]:
@@ -81,17 +73,17 @@ def main(
     steps, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
         roots = [check_out(name, Path(folder, side)) for name, side in (("HEAD", "this"), (commit, "other"))]
-        for hidden, epochs in TURN.items():
+        for hidden, epochs in HIDDEN.items():
             for arithmetic in ("exact", "float32"):
-                print(f"784-{hidden}-10, {arithmetic}", file=sys.stderr)
                 label = f"784-{hidden}-10, {arithmetic}"
+                print(label, file=sys.stderr)
                 workers = [Worker(arithmetic, 1, hidden, ROOT / PREPARED / "train.npz", None, root) for root in roots]
                 turns = [partial(turn_seconds, worker, epochs) for worker in workers]
                 batches = workers[0].batches
                 times = take_turns(turns, rounds)
                 for worker in workers:
                     worker.close()
-                microseconds = [[1e6 * seconds / (epochs * batches) for seconds in side] for side in times]
+                microseconds = [[1e6 * turn / (epochs * batches) for turn in side] for side in times]
                 steps.append(row(f"step, {label}", microseconds, ".0f"))
 
                 knobs = {"hidden_sizes": [hidden], "arithmetic": arithmetic, "iterations": EPOCHS * batches}

@@ -12,10 +12,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from benchmarks.machine import describe_machine, environment, table
+from benchmarks.machine import ROOT, describe_machine, environment, table
 from benchmarks.peers import PEERS, PROCESSES
 
-ROOT = Path(__file__).resolve().parent.parent
 CORES = 2
 HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn
 AGREEMENT = 0.05  # every peer's mean loss over the last epoch is this near to their median, relatively

@@ -17,35 +17,26 @@ import psutil
 import typer
 import yaml
 
-from benchmarks.machine import describe_machine, environment, table
+from benchmarks.machine import ROOT, describe_machine, environment, seconds, table
 
-ROOT = Path(__file__).resolve().parent.parent
 TIMES = [1, 4, 16]  # as many images as MNIST has
 HIDDEN = [50, 100, 200, 400, 800, 1600, 3200]  # neurons
 BATCHES = [10, 100, 1000, 10_000]  # images
 STEPS = 1000
-MAGIC = {"images": bytes([0, 0, 8, 3]), "labels": bytes([0, 0, 8, 1])}  # of IDX files
 AT_MOST = 1.3, 100  # memory: times the bytes of the images, and MB more
 
 
-def command(stage: str, arguments: list[str | Path], params: Path) -> list[str]:
+def stage(name: str, arguments: list[Path], params: Path) -> list[str]:
     """Return the command that runs a stage."""
-    return [sys.executable, "-m", f"stages.{stage}", *map(str, arguments), "--params", str(params)]
+    return [sys.executable, "-m", f"stages.{name}", *map(str, arguments), "--params", str(params)]
 
 
-def seconds(*stage: Any) -> float:
-    """Run a stage and return its time."""
-    began = time.perf_counter()
-    subprocess.run(command(*stage), cwd=ROOT, env=environment(), check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def megabytes(*stage: Any) -> float:
-    """Run a stage and return its memory at the peak, of all processes together; what they share counts once.
+def megabytes(command: list[str]) -> float:
+    """Run a command and return its memory at the peak, of all processes together; what they share counts once.
 
     It looks a hundred times a second, which slows the stage down.
     """
-    process = psutil.Popen(command(*stage), cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    process = psutil.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
         with contextlib.suppress(psutil.Error):  # one has ended in the meantime
@@ -54,10 +45,11 @@ def megabytes(*stage: Any) -> float:
     return peak / 1e6
 
 
-def write_params(folder: Path, **train: Any) -> Path:
+def write_params(folder: Path, source: Path = ROOT / "params.yaml", **train: Any) -> Path:
     """Write `params.yaml` with other values for training into a folder."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load(source.read_text())
     params["train"] |= {"iterations": STEPS} | train
+    folder.mkdir(exist_ok=True)
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(params))
     return path
@@ -67,8 +59,7 @@ def repeat_images(raw: Path, folder: Path, times: int) -> None:
     """Write the training set several times over into the files of another."""
     for name in os.listdir(raw):
         content = (raw / name).read_bytes()
-        kind = "images" if "idx3" in name else "labels"
-        start = 4 + 4 * MAGIC[kind][3]
+        start = 4 + 4 * content[3]  # the header of an IDX file: four bytes, the last the number of lengths, and these
         repeats = times if name.startswith("train") else 1
         count = np.frombuffer(content, ">u4", 1, 4)[0] * repeats
         with (folder / name).open("wb") as file:
@@ -87,9 +78,12 @@ def images_table(sizes: list[int], raw: Path) -> str:
             params = write_params(folder)
             splits = [folder / f"{split}.npz" for split in ("train", "validation", "test")]
             results = [folder / result for result in ("mlp.npz", "train.json", "history.csv")]
-            stages = [("preprocess", [folder, *splits], params), ("train", [*splits[:2], *results], params)]
-            took = [f"{seconds(*stage):.1f}" for stage in stages]
-            peaks = [megabytes(*stage) for stage in stages]
+            stages = [
+                stage("preprocess", [folder, *splits], params),
+                stage("train", [*splits[:2], *results], params),
+            ]
+            took = [f"{seconds(command):.1f}" for command in stages]
+            peaks = [megabytes(command) for command in stages]
             images = (folder / "train-images-idx3-ubyte").stat().st_size / 1e6
         factor, more = AT_MOST
         bound = factor * images + more
@@ -110,9 +104,11 @@ def training_table(what: str, values: list[int], prepared: Path) -> str:
             row = [f"{value:,}"]
             for arithmetic in ("exact", "float32"):
                 knobs = {what: [value] if what == "hidden_sizes" else value, "arithmetic": arithmetic}
-                around = seconds("train", arguments, write_params(folder, **knobs, iterations=1))
-                whole = seconds("train", arguments, write_params(folder, **knobs, iterations=STEPS + 1))
-                peak = megabytes("train", arguments, write_params(folder, **knobs, iterations=50))
+                one, all_steps, some = (
+                    stage("train", arguments, write_params(folder / str(steps), **knobs, iterations=steps))
+                    for steps in (1, STEPS + 1, 50)
+                )
+                around, whole, peak = seconds(one), seconds(all_steps), megabytes(some)
                 row += [f"{1e3 * (whole - around) / STEPS:.2f}", f"{peak:.0f}"]
             rows.append(row)
     title = {"hidden_sizes": "neurons", "batch_size": "images in a batch"}[what]

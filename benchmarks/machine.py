@@ -1,8 +1,12 @@
-"""What a benchmark ran on."""
+"""What a benchmark runs in, and what it ran on."""
 
 import os
 import platform
+import subprocess
+import time
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def available_cores() -> int:
@@ -14,6 +18,13 @@ def environment(**settings: str) -> dict[str, str]:
     """Return this environment without what changes how a BLAS works, such as its kernel and threads; and settings."""
     prefixes = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "GOTO_")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | settings
+
+
+def seconds(command: list[str], folder: Path = ROOT, **settings: str) -> float:
+    """Run a command in a folder, in such an environment, and return how long it takes."""
+    began = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment(**settings), check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - began
 
 
 def describe_machine() -> dict[str, str]:

@@ -13,9 +13,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.machine import describe_machine, environment, table
+from benchmarks.machine import ROOT, describe_machine, environment, table
 
-ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
 AROUND = "outside the training loop and its accuracies, seconds"
 HELP = "a stage's --help ÷ python -c 'import numpy, typer'"

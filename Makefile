@@ -25,13 +25,13 @@ faults: setup ## kill, interrupt, fill and damage whatever can be, and count (FA
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults
 
 check: setup ## hash DVC's cache and all outputs, and have what is damaged made again
-	@$(RUN) verification.stored
+	@$(RUN) tools.check
 
 verify: setup ## run all stages anew in a clone, and compare each output with dvc.lock
-	@$(RUN) verification.lock
+	@$(RUN) tools.verify
 
 verify-portable: setup ## run in short under other threads, processors, Pythons and NumPys, and compare the files' bytes
-	@$(RUN) verification.portable
+	@$(RUN) tools.portable
 
 bench: setup setup-bench ## compare with the peers; measure growth; write benchmarks/*.md (BENCH=--quick: see that all runs)
 	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)
@@ -61,7 +61,7 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says
 		echo 'Installing the requirements into .venv (a minute, once) ...' && \
 		$(PYTHON) -m venv --clear .venv && \
 		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt && \
-		$(RUN) pipeline.plots_page && \
+		$(RUN) tools.plots_page && \
 		cp requirements.txt .venv/.installed; \
 	fi
 

@@ -18,8 +18,8 @@ from mlp.network import init_network
 from mlp.optimizers import GradientDescent
 from mlp.parallel import available_processes
 from mlp.training import State, measure, train
-from pipeline.artifacts import load_prepared
-from pipeline.params import load_params
+from pipeline.settings.params import load_params
+from pipeline.store.artifacts import load_prepared
 
 SEEDS = range(5)
 

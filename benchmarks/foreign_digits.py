@@ -175,8 +175,8 @@ def main(
 ) -> None:
     """Print how accurate the model is on digits from other sources than MNIST."""
     from mlp.network import predict
-    from pipeline.artifacts import load_model
-    from pipeline.digits import prepare
+    from pipeline.store.artifacts import load_model
+    from tools.digits import prepare
 
     network = load_model(model)
     drawings = [*fonts(), *strokes()]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import table
-from pipeline.arrays import load_arrays, save_arrays
+from pipeline.store.arrays import load_arrays, save_arrays
 
 
 def milliseconds(action: Callable[[], object]) -> str:

@@ -77,7 +77,7 @@ def images_table(sizes: list[int], raw: Path) -> str:
             repeat_images(raw, folder, times)
             params = write_params(folder)
             splits = [folder / f"{split}.npz" for split in ("train", "validation", "test")]
-            results = [folder / result for result in ("mlp.npz", "train.json", "history.csv")]
+            results = [folder / "mlp.npz", folder / "training"]
             stages = [
                 stage("preprocess", [folder, *splits], params),
                 stage("train", [*splits[:2], *results], params),
@@ -98,7 +98,7 @@ def training_table(what: str, values: list[int], prepared: Path) -> str:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        results = [folder / result for result in ("mlp.npz", "train.json", "history.csv")]
+        results = [folder / "mlp.npz", folder / "training"]
         arguments = [prepared / "train.npz", prepared / "validation.npz", *results]
         for value in values:
             row = [f"{value:,}"]

@@ -299,7 +299,7 @@ def load_task(data: Path, hidden: int, limit: int | None) -> Task:
 
     The bytes are scaled to 0 to 1, whatever `params.yaml` says.
     """
-    from pipeline.artifacts import load_prepared
+    from pipeline.store.artifacts import load_prepared
 
     images, labels = (array[: limit or len(array)] for array in load_prepared(data).split)
     generator = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from mlp.network import init_network
 from mlp.optimizers import GradientDescent
 from mlp.parallel import DividedStep, Team, available_processes
 from mlp.training import State, train
-from pipeline.artifacts import load_prepared
+from pipeline.store.artifacts import load_prepared
 
 BATCH = 100
 HIDDEN = 50

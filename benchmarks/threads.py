@@ -48,7 +48,7 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Times that each settin
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = [prepared / "train.npz", prepared / "validation.npz"]
-        files += [folder / result for result in ("mlp.npz", "train.json", "history.csv")]
+        files += [folder / "mlp.npz", folder / "training"]
         for hidden, steps, kernel, one_core in cases():
             label = f"784-{hidden}-10, {steps} steps, {kernel or 'own'} kernel{', one core' * one_core}"
             print(label, file=sys.stderr)

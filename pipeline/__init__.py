@@ -1,0 +1,1 @@
+"""What the stages share, in rooms: program, settings, fetching, images, store, evaluation, drawing."""

@@ -5,23 +5,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import one_sentence_errors
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+from pipeline.program.command import DatasetsFile, ParamsFile, command
 
 
-@app.command()
-@one_sentence_errors
+@command
 def download(
     raw: Annotated[
         Path, typer.Argument(help="The folder that the four files are written to.", show_default=True)
     ] = Path("data/raw"),
-    params: Annotated[Path, typer.Option(help="The parameters; download.dataset names the dataset.")] = Path(
-        "params.yaml"
-    ),
-    datasets: Annotated[Path, typer.Option(help="Where each dataset comes from, and its checksums.")] = Path(
-        "datasets.yaml"
-    ),
+    params: ParamsFile = Path("params.yaml"),
+    datasets: DatasetsFile = Path("datasets.yaml"),
     mirror: Annotated[
         str | None,
         typer.Option(
@@ -36,8 +29,8 @@ def download(
 
     Files that are there already and are right are not fetched again.
     """
-    from pipeline.params import load_params  # here, so that --help answers at once
-    from pipeline.sources import fetch, load_dataset, parse_mirror
+    from pipeline.fetching.sources import fetch, load_dataset, parse_mirror  # here, so that --help answers at once
+    from pipeline.settings.params import load_params
 
     dataset = load_dataset(datasets, load_params(params).download.dataset)
     only = parse_mirror(mirror, insecure=True) if mirror else None
@@ -46,4 +39,4 @@ def download(
 
 
 if __name__ == "__main__":
-    app()
+    download()

@@ -11,7 +11,7 @@ from mlp.layers import ACTIVATIONS, cross_entropy
 from mlp.network import Network, Preparation, Split, init_network, step
 from mlp.optimizers import GradientDescent
 from mlp.training import State, measure, train
-from pipeline.one_hot import one_hot
+from pipeline.images.one_hot import one_hot
 from tests.conftest import SAMPLE
 
 FILES = {"train": "train", "test": "t10k"}

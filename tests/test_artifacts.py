@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, predict
-from pipeline.arrays import load_arrays, save_arrays
-from pipeline.artifacts import (
+from pipeline.program.errors import UserError
+from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.artifacts import (
     Misclassified,
     load_misclassified,
     load_model,
@@ -19,7 +20,6 @@ from pipeline.artifacts import (
     save_misclassified,
     save_model,
 )
-from pipeline.errors import UserError
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 

@@ -91,7 +91,7 @@ def test_plots_page_needs_no_network(project):
     assert seen["errors"]
     assert any(request.startswith("https:") for request in seen["requests"])
 
-    project.run("python", "-m", "pipeline.plots_page")
+    project.run("python", "-m", "tools.plots_page")
     project.run("dvc", "plots", "show")
     screenshot(page, "plots-show.png")
     check(look(page), revisions=["workspace"])

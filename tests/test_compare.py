@@ -1,4 +1,4 @@
-"""`compare.py`: runs grouped, averaged and paired. That it reads what DVC writes, the tour shows."""
+"""`tools.compare`: runs grouped, averaged and paired. That it reads what DVC writes, the tour shows."""
 
 import io
 from statistics import fmean, stdev
@@ -6,8 +6,8 @@ from statistics import fmean, stdev
 import pytest
 from rich.console import Console
 
-from compare import METRICS, by_setting, finished_runs, paired, summary, t_quantile
-from pipeline.errors import UserError
+from pipeline.program.errors import UserError
+from tools.compare import METRICS, by_setting, finished_runs, paired, summary, t_quantile
 
 
 def experiment(name: str, activation: str, seed: int, accuracy: float, state: str | None = "success") -> dict:
@@ -16,7 +16,7 @@ def experiment(name: str, activation: str, seed: int, accuracy: float, state: st
     data = {
         "params": {"params.yaml": {"data": params}},
         "metrics": {
-            "metrics/train.json": {"data": {"validation_accuracy": accuracy, "validation_loss": 0.5}},
+            "metrics/validation.json": {"data": {"accuracy": accuracy, "loss": 0.5}},
             "metrics/test.json": {"data": {"accuracy": accuracy, "loss": 0.5}},
         },
     }
@@ -76,7 +76,7 @@ def test_nothing_to_compare_is_said():
     with pytest.raises(UserError, match="no finished experiment of this commit is called relu"):
         finished_runs(FOUR, ["relu"])
     broken = experiment("act-7", "relu", 2, 0.9)
-    del broken["revs"][0]["data"]["metrics"]["metrics/train.json"]["data"]
+    del broken["revs"][0]["data"]["metrics"]["metrics/validation.json"]["data"]
     with pytest.raises(UserError, match="act-7 lacks metrics"):
         finished_runs([*FOUR, broken], ["*"])
     with pytest.raises(UserError, match="act-9 has other metrics"):

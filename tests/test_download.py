@@ -18,9 +18,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline import sources
-from pipeline.errors import UserError
-from pipeline.sources import (
+from pipeline.fetching import sources
+from pipeline.fetching.sources import (
     SAVED_AS,
     TEST_IMAGES,
     TEST_LABELS,
@@ -36,7 +35,8 @@ from pipeline.sources import (
     load_dataset,
     parse_mirror,
 )
-from stages.download import app
+from pipeline.program.errors import UserError
+from stages.download import download as app
 
 CONTENT = {
     TRAIN_IMAGES: bytes([0, 0, 8, 3, 0, 0, 0, 50, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(index % 251 for index in range(800)),

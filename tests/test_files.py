@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pipeline.arrays import Blocks, load_arrays, save_arrays, write_arrays
-from pipeline.errors import UserError
-from pipeline.files import write_json, write_text
+from pipeline.program.errors import UserError
+from pipeline.program.files import write_json, write_text
+from pipeline.store.arrays import Blocks, load_arrays, save_arrays, write_arrays
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

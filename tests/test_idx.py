@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pipeline.errors import UserError
-from pipeline.idx import check_counts, read_images, read_labels
+from pipeline.images.idx import read_images, read_labelled, read_labels
+from pipeline.program.errors import UserError
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 bytes_of = lambda dimensions: arrays(np.uint8, array_shapes(min_dims=dimensions, max_dims=dimensions, max_side=6))  # noqa: E731
@@ -122,10 +122,13 @@ def test_label_out_of_range(tmp_path):
 
 
 def test_counts_must_agree(tmp_path):
-    images, labels = np.zeros((3, 2, 2), np.uint8), np.zeros(2, np.uint8)
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.write_bytes(idx(np.zeros((3, 2, 2), np.uint8)))
+    labels.write_bytes(idx(np.zeros(2, np.uint8)))
     with pytest.raises(UserError, match=r"labels: expected 3 labels, one for each image in .*images, found 2."):
-        check_counts(images, labels, tmp_path / "images", tmp_path / "labels")
-    check_counts(images[:2], labels, tmp_path / "images", tmp_path / "labels")
+        read_labelled(images, labels, 10)
+    images.write_bytes(idx(np.zeros((2, 2, 2), np.uint8)))
+    assert [len(read) for read in read_labelled(images, labels, 10)] == [2, 2]
 
 
 def test_missing_file_and_folder(tmp_path):

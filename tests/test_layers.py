@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy, loss_terms, sigmoid, softmax
-from pipeline.one_hot import one_hot
+from pipeline.images.one_hot import one_hot
 from tests.networks import Float64
 
 pytestmark = pytest.mark.filterwarnings("error")

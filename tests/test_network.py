@@ -12,7 +12,7 @@ from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split, forward, gradients, logits, predict, widen
 from mlp.random import ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream
 from mlp.training import measure
-from pipeline.report import classification_report, confusion_matrix
+from pipeline.evaluation.report import classification_report, confusion_matrix
 from tests.networks import Float64, copy_of, digits, loss, new_network, take_step
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
-from pipeline.params import SECTIONS, load_params
+from pipeline.program.errors import UserError
+from pipeline.settings.params import SECTIONS, load_params
 
 GOOD = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 

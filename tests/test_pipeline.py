@@ -20,13 +20,15 @@ OUTPUTS = [
     "data/prepared/validation.npz",
     "data/prepared/test.npz",
     "models/mlp.npz",
-    "models/train.json",
-    "models/history.csv",
+    "models/training/train.json",
+    "models/training/validation.json",
+    "models/training/history.csv",
     "models/evaluation/test.json",
     "models/evaluation/classes.json",
     "models/evaluation/confusion.csv",
     "models/evaluation/misclassified.npz",
     "metrics/train.json",
+    "metrics/validation.json",
     "metrics/history.csv",
     "metrics/test.json",
     "metrics/classes.json",
@@ -50,6 +52,11 @@ def test_repro_makes_everything_once(project):
     assert len(history) > 10
     confusion = list(csv.reader((project.folder / "metrics" / "confusion.csv").open()))
     assert len(confusion) == 1 + 200, "one line for each test image"
+
+    # `dvc push` takes only what DVC caches, and finds it by its content
+    files = [file for folder in ("models", "metrics") for file in (project.folder / folder).rglob("*.*")]
+    cached = {file.read_bytes() for file in files if "models" in file.parts}
+    assert [file for file in files if "metrics" in file.parts and file.read_bytes() not in cached] == []
 
     # Nothing changes without cause
     lock = (project.folder / "dvc.lock").read_bytes()
@@ -141,7 +148,7 @@ def test_dvc_shows_the_metrics_and_draws_each_chart_once(project):
     assert sorted(drawn) == sorted(f"metrics/{name}" for name in names)
     assert all(len(charts) == 1 for charts in drawn.values())
     (shown,) = json.loads(project.run("dvc", "metrics", "show", "--json").stdout).values()
-    assert list(shown["data"]) == ["metrics/train.json", "metrics/test.json"]
+    assert list(shown["data"]) == ["metrics/train.json", "metrics/validation.json", "metrics/test.json"]
 
 
 def test_bad_parameter_stops_with_one_sentence(project):

@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
-from pipeline.arrays import load_arrays, save_arrays
-from pipeline.artifacts import save_model
-from pipeline.png import png_bytes, zlib_bytes
-from stages.plot import app
+from pipeline.drawing.png import png_bytes, zlib_bytes
+from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.artifacts import save_model
+from stages.plot import plot as app
 
 FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "weights.png"]
-TABLES = ["classes.json", "confusion.csv", "history.csv", "test.json", "train.json"]
-INPUTS = ["mlp.npz", "train.json", "history.csv", "test.json", "classes.json", "confusion.csv", "misclassified.npz"]
-ARGUMENTS = [*INPUTS, "figures", "metrics", "--params", "params.yaml"]
+TABLES = ["classes.json", "confusion.csv", "history.csv", "test.json", "train.json", "validation.json"]
+INPUTS = ["mlp.npz", *TABLES, "misclassified.npz"]
+ARGUMENTS = ["mlp.npz", ".", ".", "figures", "metrics", "--params", "params.yaml"]
 REPOSITORY = Path(__file__).parent.parent
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 
@@ -41,7 +41,7 @@ def inputs(tmp_path, monkeypatch):
     actual, predicted = rng.integers(0, 3, (2, 60))
     pairs = zip(names[actual], names[predicted], strict=True)
     Path("confusion.csv").write_text("actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
-    for name in ("train.json", "test.json", "classes.json"):
+    for name in ("train.json", "validation.json", "test.json", "classes.json"):
         Path(name).write_text(f"numbers of {name}\n")
     save_network(rng.normal(size=(20, 7)), tuple(names.tolist()))
     wrong = np.flatnonzero(actual != predicted)

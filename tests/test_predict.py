@@ -20,12 +20,13 @@ from typer.testing import CliRunner
 
 from mlp import network
 from mlp.arithmetic import ARITHMETICS
-from pipeline.artifacts import load_model, save_model
-from pipeline.digits import prepare
-from pipeline.idx import read_images
-from predict import Prediction, _short_table, app
-from stages.preprocess import app as preprocess
-from stages.train import app as train
+from pipeline.images.idx import read_images
+from pipeline.store.artifacts import load_model, save_model
+from stages.preprocess import preprocess
+from stages.train import train
+from tools.digits import prepare
+from tools.predict import Prediction, _short_table
+from tools.predict import predict as app
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample"
@@ -44,7 +45,7 @@ def trained(tmp_path_factory):
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     splits = [str(folder / f"{split}.npz") for split in ("train", "validation", "test")]
     settings = ["--params", str(folder / "params.yaml")]
-    outputs = [str(folder / name) for name in ("mlp.npz", "train.json", "history.csv")]
+    outputs = [str(folder / name) for name in ("mlp.npz", "training")]
     for stage, arguments in [
         (preprocess, [str(folder), *splits, *settings, "--datasets", str(ROOT / "datasets.yaml")]),
         (train, [*splits[:2], *outputs, *settings]),
@@ -385,7 +386,7 @@ def test_damaged_idx_file(run, trained):
 
 
 def test_gzip_bomb(run, trained, monkeypatch):
-    monkeypatch.setattr("predict.MOST_UNPACKED", 100_000)
+    monkeypatch.setattr("tools.predict.MOST_UNPACKED", 100_000)
     path = SAMPLE / f"{IMAGES}.gz"
     assert refusal(run(path)) == f"error: {path}: expected at most 100000 bytes when unpacked, found more.\n"
 

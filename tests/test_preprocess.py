@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline.arrays import load_arrays
-from pipeline.errors import UserError
-from pipeline.idx import read_images, read_labels
-from pipeline.scaling import scaling_of
-from stages.preprocess import app
+from pipeline.images.idx import read_images, read_labels
+from pipeline.images.scaling import scaling_of
+from pipeline.program.errors import UserError
+from pipeline.store.arrays import load_arrays
+from stages.preprocess import preprocess as app
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ["train", "validation", "test"]

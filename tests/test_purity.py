@@ -13,8 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SOURCES = sorted(path for folder in ("mlp", "pipeline", "stages") for path in (ROOT / folder).glob("*.py"))
-OF_NO_STAGE = {ROOT / "pipeline" / "digits.py"}  # people's own pictures, for predict.py
+SOURCES = sorted(path for folder in ("mlp", "pipeline", "stages") for path in (ROOT / folder).rglob("*.py"))
 ARITHMETIC = ROOT / "mlp" / "arithmetic.py"
 
 LIBM = """
@@ -32,15 +31,15 @@ LIBM, REDUCTIONS, NUMPY_ONLY = ({*names.split()} for names in (LIBM, REDUCTIONS,
 
 # Where it may be, because it is of whole numbers, or decides no output: {(file, function): (what, …)}
 ALLOWED = {
-    ("pipeline/report.py", "classification_report"): (".sum",),  # counts of images
+    ("pipeline/evaluation/report.py", "classification_report"): (".sum",),  # counts of images
     ("mlp/random.py", "normal_like"): ("np.prod", ".sum"),  # lengths; 16-bit numbers, as int64
     ("mlp/parallel.py", "_work"): ("@",),  # its result is not used
-    ("pipeline/figures.py", "draw_confusion"): (".sum", ".trace"),  # counts of images
-    ("pipeline/arrays.py", "load_arrays"): ("sum",),  # lengths of entries
-    ("pipeline/png.py", "_palette"): ("**", ".sum"),  # distances of colours, as int64
-    ("pipeline/png.py", "zlib_bytes"): ("np.cumsum", ".sum"),  # numbers of tokens and bits
-    ("pipeline/scaling.py", "scaling_of"): ("sum",),  # histograms, and Python's whole numbers
-    ("pipeline/sources.py", "_fetch_file"): ("**",),  # seconds to wait
+    ("pipeline/drawing/figures.py", "draw_confusion"): (".sum", ".trace"),  # counts of images
+    ("pipeline/store/arrays.py", "load_arrays"): ("sum",),  # lengths of entries
+    ("pipeline/drawing/png.py", "_palette"): ("**", ".sum"),  # distances of colours, as int64
+    ("pipeline/drawing/png.py", "zlib_bytes"): ("np.cumsum", ".sum"),  # numbers of tokens and bits
+    ("pipeline/images/scaling.py", "scaling_of"): ("sum",),  # histograms, and Python's whole numbers
+    ("pipeline/fetching/sources.py", "_fetch_file"): ("**",),  # seconds to wait
 }
 
 
@@ -94,7 +93,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path not in {ARITHMETIC, *OF_NO_STAGE}], ids=name_of)
+@pytest.mark.parametrize("path", [path for path in SOURCES if path != ARITHMETIC], ids=name_of)
 def test_no_sum_of_floats_and_no_mathematics_library_outside_the_arithmetic(path):
     found = [
         f"{name_of(path)}:{line}: {what} in {function or 'the module'}"
@@ -192,7 +191,7 @@ def imports(path: Path) -> set[str]:
 
 
 def files(folder: str) -> list[Path]:
-    return [path for path in SOURCES if path.parent.name == folder and path.stem != "__init__"]
+    return [path for path in SOURCES if ROOT / folder in path.parents and path.stem != "__init__"]
 
 
 @pytest.mark.parametrize("path", files("mlp"), ids=name_of)
@@ -208,16 +207,17 @@ def test_each_module_of_the_network_imports_only_those_below_it(path):
     assert imports(path) & everything <= below
 
 
-@pytest.mark.parametrize("path", files("stages"), ids=name_of)
-def test_no_stage_imports_another(path):
-    assert not {name for name in imports(path) if name.split(".")[0] == "stages"}
+# Each room of pipeline imports only itself and those on lines above its own
+ROOMS = [{"program"}, {"settings", "store"}, {"evaluation", "fetching", "images"}, {"drawing"}]
 
 
 @pytest.mark.parametrize("path", files("pipeline"), ids=name_of)
-def test_what_the_stages_share_does_not_import_them(path):
-    assert not {name for name in imports(path) if name.split(".")[0] == "stages"}
+def test_each_room_imports_only_those_below_it(path):
+    (place,) = (number for number, rooms in enumerate(ROOMS) if path.parent.name in rooms)
+    allowed = {path.parent.name, *(room for rooms in ROOMS[:place] for room in rooms)}
+    assert {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")} <= allowed
 
 
-def test_what_is_of_no_stage_is_imported_by_none():
-    names = {f"{path.parent.name}.{path.stem}" for path in OF_NO_STAGE}
-    assert [name_of(path) for path in SOURCES if imports(path) & names] == []
+@pytest.mark.parametrize("path", [*files("mlp"), *files("pipeline"), *files("stages")], ids=name_of)
+def test_what_a_stage_uses_imports_no_stage_and_no_tool(path):
+    assert not {name for name in imports(path) if name.split(".")[0] in ("stages", "tools", "tests", "benchmarks")}

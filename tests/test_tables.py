@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.tables import EpochRow, read_confusion, read_history, write_confusion, write_history
+from pipeline.store.tables import EpochRow, read_confusion, read_history, write_confusion, write_history
 
 
 def test_history_is_read_back_to_the_last_bit(tmp_path):

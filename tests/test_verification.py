@@ -7,8 +7,8 @@ from importlib.metadata import packages_distributions
 import pytest
 
 from tests.conftest import ROOT
-from verification.portable import pythons
-from verification.short_run import hash_of
+from tools.portable.__main__ import pythons
+from tools.portable.short_run import hash_of
 
 
 def loaded(code: str) -> set[str]:
@@ -20,7 +20,7 @@ def loaded(code: str) -> set[str]:
 
 def test_short_run_needs_numpy_and_nothing_else():
     distributions = packages_distributions()
-    names = loaded("import verification.short_run") - loaded("pass")
+    names = loaded("import tools.portable.short_run") - loaded("pass")
     assert {name for module in names for name in distributions.get(module, [])} == {"numpy"}
 
 

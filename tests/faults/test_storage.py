@@ -44,7 +44,7 @@ def flip(path: Path, chance: random.Random) -> None:
 
 
 def check(project: Project) -> subprocess.CompletedProcess:
-    return project.run(sys.executable, "-m", "verification.stored", check=False)
+    return project.run(sys.executable, "-m", "tools.check", check=False)
 
 
 def test_outputs_damaged(project, pipeline, count):

@@ -24,10 +24,10 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pipeline.console import progress
-from pipeline.errors import UserError, clip
-from pipeline.files import written_whole
-from pipeline.plain_yaml import load_plain_yaml
+from pipeline.program.errors import UserError, clip
+from pipeline.program.files import written_whole
+from pipeline.program.progress import progress
+from pipeline.settings.plain_yaml import load_plain_yaml
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"

@@ -1,6 +1,6 @@
 """Run the pipeline in short on the tests' sample of real digits, and print a hash of all the files that it writes.
 
-    python -m verification.short_run exact [processes]
+    PYTHONPATH=. python tools/portable/short_run.py exact [processes]
 
 It needs NumPy and nothing else, so that it runs wherever NumPy does.
 """
@@ -12,27 +12,25 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from mlp.arithmetic import ARITHMETICS
-from mlp.layers import ACTIVATIONS, softmax
-from mlp.network import Split, init_network, logits
+from mlp.layers import ACTIVATIONS
+from mlp.network import Preparation, init_network
 from mlp.optimizers import GradientDescent
 from mlp.parallel import available_processes
 from mlp.training import State, measure, train
-from pipeline.arrays import Blocks, save_arrays
-from pipeline.artifacts import Misclassified, load_model, load_prepared, save_misclassified, save_model
-from pipeline.files import write_json
-from pipeline.idx import read_images, read_labels
-from pipeline.one_hot import one_hot
-from pipeline.report import classification_report
-from pipeline.scaling import scaling_of
-from pipeline.tables import EpochRow, write_confusion, write_history
+from pipeline.evaluation.evaluation import evaluate, save_evaluation
+from pipeline.images.hold_out import hold_out
+from pipeline.images.idx import read_labelled
+from pipeline.images.one_hot import one_hot
+from pipeline.images.scaling import scaling_of
+from pipeline.program.files import write_json
+from pipeline.store.artifacts import load_model, load_prepared, save_model, save_prepared
+from pipeline.store.tables import EpochRow, write_history
 
-SAMPLE = Path(__file__).parent.parent / "tests" / "sample"
+SAMPLE = Path(__file__).parents[2] / "tests" / "sample"
 CLASSES = tuple("0123456789")
 BATCH_SIZE = 50
-KEPT = 400  # images to train on; the others are for validation, and for testing
+HELD_OUT = 200  # images for validation, and for testing; the other 400 are to train on
 
 
 class Run(NamedTuple):
@@ -58,19 +56,11 @@ def write_prepared(folder: Path, scaling: str) -> None:
     files = [folder / "images", folder / "labels"]
     for path, packed in zip(files, ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), strict=True):
         path.write_bytes(gzip.decompress((SAMPLE / packed).read_bytes()))
-    images, labels = read_images(files[0]), read_labels(files[1], len(CLASSES))
-    everything = np.arange(len(images))
-    shift, scale = scaling_of(images.blocks(everything[:KEPT]), scaling)
-    for name, rows in ("train", everything[:KEPT]), ("validation", everything[KEPT:]):
-        save_arrays(
-            folder / f"{name}.npz",
-            images=Blocks((len(rows), 784), images.dtype, images.blocks(rows)),
-            labels=one_hot(labels[rows], len(CLASSES)),
-            shift=np.float64(shift),
-            scale=np.float64(scale),
-            image_shape=np.array(images.shape[1:], np.int64),
-            classes=np.array(CLASSES),
-        )
+    images, labels = read_labelled(*files, len(CLASSES))
+    kept, held_out = hold_out(len(images), HELD_OUT, 2026)
+    preparation = Preparation(*scaling_of(images.blocks(kept), scaling), images.shape[1:], CLASSES)
+    for name, rows in ("train", kept), ("validation", held_out):
+        save_prepared(folder / f"{name}.npz", images, rows, one_hot(labels[rows], len(CLASSES)), preparation)
 
 
 def write_trained(folder: Path, run: Run, arithmetic: str, processes: int) -> None:
@@ -88,21 +78,13 @@ def write_trained(folder: Path, run: Run, arithmetic: str, processes: int) -> No
     ]
     save_model(folder / "mlp.npz", network)
     write_history(folder / "history.csv", rows)
-    write_json(folder / "train.json", rows[-1]._asdict())
+    write_json(folder / "train.json", measure(network, training.split, processes)._asdict())
 
 
 def write_tested(folder: Path) -> None:
     """Write what the evaluate stage writes."""
-    network, (images, labels) = load_model(folder / "mlp.npz"), load_prepared(folder / "validation.npz").split
-    z = logits(network, images)
-    actual, predicted = labels.argmax(axis=1), z.argmax(axis=1)
-    wrong = np.flatnonzero(actual != predicted)
-    probability = softmax(network.arithmetic, z)[0][wrong, predicted[wrong]].astype(np.float64)
-    write_json(folder / "test.json", measure(network, Split(images, labels))._asdict())
-    write_json(folder / "classes.json", classification_report(actual, predicted, len(CLASSES)))
-    write_confusion(folder / "confusion.csv", CLASSES, actual, predicted)
-    mistakes = (images[wrong], actual[wrong], predicted[wrong], probability, wrong, (28, 28), CLASSES)
-    save_misclassified(folder / "misclassified.npz", Misclassified(*mistakes))
+    network, test = load_model(folder / "mlp.npz"), load_prepared(folder / "validation.npz").split
+    save_evaluation(folder, evaluate(network, test))
 
 
 def hash_of(folder: Path) -> str:

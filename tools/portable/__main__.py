@@ -1,6 +1,6 @@
 """Does the pipeline write the same bytes elsewhere? Run it in short in many surroundings, and print a hash of each.
 
-    python -m verification.portable
+    python -m tools.portable.__main__
 
 A row that this machine cannot have (no such Python, no emulator) says so and counts for nothing; a failure ends it.
 """
@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from mlp.parallel import available_processes
 
-ROOT = Path(__file__).parent.parent
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
 THIS = [sys.executable]
 UV = [sys.executable, "-m", "uv", "run", "--quiet", "--isolated", "--no-project", "--no-config"]
 PINNED = next(
@@ -49,7 +50,7 @@ def surroundings() -> Iterator[Surroundings]:
     for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
         yield Surroundings(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"])
     if platform.machine() == "x86_64":
-        yield Surroundings("aarch64, emulated", ["bash", str(ROOT / "verification" / "aarch64.sh")])
+        yield Surroundings("aarch64, emulated", ["bash", str(FOLDER / "aarch64.sh")])
 
 
 def pythons() -> Iterator[tuple[str, str]]:
@@ -83,10 +84,11 @@ def run(where: Surroundings, arithmetic: str) -> str | None:
         subprocess.CalledProcessError: there is, and the runs fail.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "NPY_"))}
-    settings = {"cwd": ROOT, "env": inherited | {"PYTHON": sys.executable} | where.variables, "text": True}
+    environment = inherited | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)} | where.variables
+    settings = {"cwd": ROOT, "env": environment, "text": True}
     if subprocess.run([*where.python, "-c", "import numpy"], stderr=subprocess.DEVNULL, **settings).returncode:
         return None
-    command = [*where.python, "-m", "verification.short_run", arithmetic, str(where.processes)]
+    command = [*where.python, str(FOLDER / "short_run.py"), arithmetic, str(where.processes)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, **settings).stdout.strip()
 
 

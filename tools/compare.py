@@ -2,7 +2,7 @@
 
 dvc exp run --queue -n relu -S train.activation=sigmoid,relu -S train.seed=0,1,2,3,4
 dvc exp run --run-all
-python compare.py 'relu-*'
+python -m tools.compare 'relu-*'
 """
 
 import fnmatch
@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import UserError, one_sentence_errors
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
 
 if TYPE_CHECKING:  # imported where it is needed, so that `--help` is quick
     from rich.table import Table
 
 METRICS = {  # as people read them, and where they stand
-    "validation accuracy": ("metrics/train.json", "validation_accuracy"),
-    "validation loss": ("metrics/train.json", "validation_loss"),
+    "validation accuracy": ("metrics/validation.json", "accuracy"),
+    "validation loss": ("metrics/validation.json", "loss"),
     "test accuracy": ("metrics/test.json", "accuracy"),
     "test loss": ("metrics/test.json", "loss"),
 }
@@ -32,8 +33,6 @@ CONFIDENCE = 0.95
 
 Params = tuple[str, ...]  # such as ("train.activation=relu", "train.batch_size=100")
 Settings = dict[Params, dict[Params, tuple[float, ...]]]  # metrics by setting and seeds
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class Run:
     metrics: tuple[float, ...]
 
 
-@app.command()
-@one_sentence_errors
+@command
 def compare(
     names: Annotated[
         list[str] | None, typer.Argument(help="Experiments by name; * and ? stand for anything.", show_default="all")
@@ -203,4 +201,4 @@ def _signed(value: float) -> str:
 
 
 if __name__ == "__main__":
-    app()
+    compare()

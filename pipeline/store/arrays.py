@@ -14,8 +14,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.errors import UserError, clip
-from pipeline.files import written_whole
+from pipeline.program.errors import UserError, clip
+from pipeline.program.files import written_whole
 
 BLOCK = 1 << 20  # bytes of an array that are read or written at once
 

@@ -1,4 +1,4 @@
-"""Tell which digit is on a picture: `python predict.py seven.png scan.jpg images-idx3-ubyte.gz`."""
+"""Tell which digit is on a picture: `python -m tools.predict seven.png scan.jpg images-idx3-ubyte.gz`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from pipeline.errors import UserError, one_sentence_errors
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
 
 if TYPE_CHECKING:  # imported where they are needed, so that `--help` is quick
     import numpy as np
     from rich.table import Table
 
 MOST_UNPACKED = 1 << 30  # bytes of a gzipped IDX file; MNIST's largest has 47 million
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Prediction(NamedTuple):
@@ -32,8 +31,7 @@ class Prediction(NamedTuple):
     probabilities: list[float]
 
 
-@app.command()
-@one_sentence_errors
+@command
 def predict(
     files: Annotated[
         list[Path], typer.Argument(help="Pictures with one digit each, or IDX files of images, gzipped or not.")
@@ -50,7 +48,7 @@ def predict(
     import numpy as np
 
     from mlp import network
-    from pipeline.artifacts import load_model
+    from pipeline.store.artifacts import load_model
 
     trained = load_model(model)
     _, _, image_shape, classes = trained.preparation
@@ -124,7 +122,7 @@ def _unpacked(file: Path) -> Iterator[Path]:
 
 
 def _idx_images(file: Path, unpacked: Path, image_shape: tuple[int, int], model: Path) -> "np.ndarray":
-    from pipeline.idx import read_images
+    from pipeline.images.idx import read_images
 
     if _first_bytes(unpacked) == b"\0\0\x08\x01":
         raise UserError(f"{file}: an IDX file of labels; expected one of images.")
@@ -139,7 +137,7 @@ def _idx_images(file: Path, unpacked: Path, image_shape: tuple[int, int], model:
 
 
 def _digit(file: Path, image_shape: tuple[int, int]) -> "np.ndarray":
-    from pipeline.digits import prepare, read_picture
+    from tools.digits import prepare, read_picture
 
     picture, pictures = read_picture(file)
     if pictures > 1:
@@ -235,4 +233,4 @@ def _text(content: str):
 
 
 if __name__ == "__main__":
-    app()
+    predict()

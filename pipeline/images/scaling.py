@@ -6,7 +6,7 @@ from math import isqrt
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.program.errors import UserError
 
 
 def scaling_of(images: Iterable[np.ndarray], method: str) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.errors import UserError, clip
-from pipeline.files import write_text
+from pipeline.program.errors import UserError, clip
+from pipeline.program.files import write_text
 
 
 class EpochRow(NamedTuple):
@@ -32,7 +32,16 @@ class EpochRow(NamedTuple):
     validation_accuracy: float
 
 
+MOST_ROWS = 500  # of a history, which stands in Git and is drawn on a page
 CONFUSION_COLUMNS = ("actual", "predicted")
+
+
+def recorded(epoch: int, total: int) -> bool:
+    """Tell whether `epoch`, from 1, of `total` belongs into the history.
+
+    All do where there are at most `MOST_ROWS` of them; else every k-th does, and the last.
+    """
+    return epoch % -(-total // MOST_ROWS) == 0 or epoch == total
 
 
 def write_history(path: Path, epochs: Iterable[EpochRow]) -> None:

@@ -1,5 +1,6 @@
 """What the stages hand to each other: prepared images, the trained network, and the images that it got wrong."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split
-from pipeline.arrays import load_arrays, save_arrays
-from pipeline.errors import UserError
+from pipeline.program.errors import UserError
+from pipeline.store.arrays import Blocks, StoredRows, load_arrays, save_arrays
 
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -46,6 +47,26 @@ class Misclassified(NamedTuple):
     classes: tuple[str, ...]
 
 
+def save_prepared(
+    path: Path, images: StoredRows, rows: np.ndarray, labels: np.ndarray, preparation: Preparation
+) -> None:
+    """Write a prepared split: the given rows of `images`, a block at a time, and their one-hot labels.
+
+    Args:
+        path: the `.npz` file.
+        images: (images, rows, columns) bytes.
+        rows: the numbers of the images to write, (n,).
+        labels: (n, classes) uint8, one-hot.
+        preparation: how the images are prepared.
+    """
+    save_arrays(
+        path,
+        images=Blocks((len(rows), math.prod(images.shape[1:])), images.dtype, images.blocks(rows)),
+        labels=labels,
+        **_preparation_arrays(preparation),
+    )
+
+
 def load_prepared(path: Path) -> Prepared:
     """Read a split that the preprocess stage wrote; its images stay in the file until they are indexed.
 
@@ -73,7 +94,6 @@ def load_prepared(path: Path) -> Prepared:
 
 def save_model(path: Path, network: Network) -> None:
     """Write a trained network."""
-    preparation = network.preparation
     layers = {}
     for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
         layers[f"weights_{layer}"], layers[f"biases_{layer}"] = W, b
@@ -82,10 +102,7 @@ def save_model(path: Path, network: Network) -> None:
         **layers,
         activation=network.activation.name,
         arithmetic=network.arithmetic.name,
-        shift=np.float64(preparation.shift),
-        scale=np.float64(preparation.scale),
-        image_shape=np.array(preparation.image_shape, np.int64),
-        classes=np.array(preparation.classes),
+        **_preparation_arrays(network.preparation),
     )
 
 
@@ -183,6 +200,15 @@ def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:
     value = str(arrays.pop(name))
     _require(value in known, f"its {name} is none of {', '.join(known)}")
     return known[value]
+
+
+def _preparation_arrays(preparation: Preparation) -> Arrays:
+    return {
+        "shift": np.array(preparation.shift, np.float64),
+        "scale": np.array(preparation.scale, np.float64),
+        "image_shape": np.array(preparation.image_shape, np.int64),
+        "classes": np.array(preparation.classes),
+    }
 
 
 def _preparation(arrays: Arrays) -> Preparation:

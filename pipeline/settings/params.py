@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UserError, clip
-from pipeline.plain_yaml import load_plain_yaml
+from pipeline.program.errors import UserError, clip
+from pipeline.settings.plain_yaml import load_plain_yaml
 
 
 def _whole(low: int, high: int) -> Any:

@@ -1,4 +1,4 @@
-"""Make the page of `dvc plots show` render without a network: `python -m pipeline.plots_page`, once after set-up.
+"""Make the page of `dvc plots show` render without a network: `python -m tools.plots_page`, once after set-up.
 
 DVC's own page fetches Vega's scripts from a CDN and is blank without it. This writes a page template that holds the
 scripts, from the pinned package vl-convert-python, and names it in `.dvc/config.local`. Both stay out of Git. Without
@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import typer
-
-from pipeline.errors import UserError, one_sentence_errors
-from pipeline.files import write_text
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
+from pipeline.program.files import write_text
 
 TEMPLATE = "tmp/plots_page.html"  # from .dvc/, as DVC reads it
 VEGA_LITE = "6.4"
@@ -66,11 +65,8 @@ window.vegaEmbed = (place, {$schema, ...spec}) => {
 </html>
 """
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-
-@app.command()
-@one_sentence_errors
+@command
 def main() -> None:
     """Write the page template into .dvc/tmp and let DVC use it."""
     from vl_convert import javascript_bundle
@@ -84,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -14,8 +14,8 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.artifacts import Misclassified
-from pipeline.png import png_bytes
+from pipeline.drawing.png import png_bytes
+from pipeline.store.artifacts import Misclassified
 
 # Okabe and Ito's colours: told apart with every kind of colour vision, and in grey.
 BLUE, VERMILLION = "#0072B2", "#D55E00"

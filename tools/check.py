@@ -1,6 +1,6 @@
 """Is what DVC keeps what it says? Hash everything in its cache, and every output, and have what is damaged made again.
 
-python -m verification.stored
+python -m tools.check
 
 DVC does not look at a file in its cache that nobody may write to, nor at an output whose length and time are those that
 it remembers. A damage by the disk, or through a hard link, stays unseen, and `dvc status` says that all is up to date.

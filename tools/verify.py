@@ -1,6 +1,6 @@
 """Is `dvc.lock` true? Run every stage anew from a clone of the committed state, and compare each output with the lock.
 
-python -m verification.lock
+python -m tools.verify
 """
 
 import os

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from pipeline.errors import UserError
+from pipeline.program.errors import UserError
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # none of those whose reading starts another program
 LEAST_CONTRAST = 13  # of 255, a twentieth: what differs less from the background is no ink

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import StoredRows
-from pipeline.errors import UserError
+from pipeline.program.errors import UserError
+from pipeline.store.arrays import StoredRows
 
 UNSIGNED_BYTES = 8
 
@@ -41,12 +41,18 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     return labels
 
 
-def check_counts(images: StoredRows | np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
-    """Raise a `UserError` unless there is one label for each image."""
+def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[StoredRows, np.ndarray]:
+    """Read images and their labels, as `read_images` and `read_labels` do.
+
+    Raises:
+        UserError: as above, or there is not one label for each image.
+    """
+    images, labels = read_images(images_path), read_labels(labels_path, classes)
     if len(images) != len(labels):
         raise UserError(
             f"{labels_path}: expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}."
         )
+    return images, labels
 
 
 def _read(path: Path, dimensions: int) -> StoredRows:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import UserError, clip
+from pipeline.program.errors import UserError, clip
 
 MAX_BYTES = 65_536  # YAML is slow to parse: a much longer file would take minutes
 

@@ -1,0 +1,1 @@
+"""The figures, and the PNG files they become."""

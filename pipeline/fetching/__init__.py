@@ -1,0 +1,1 @@
+"""How a dataset's files are downloaded and verified."""

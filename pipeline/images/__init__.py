@@ -1,0 +1,1 @@
+"""Raw images: their file format, their split, their scaling, their labels."""

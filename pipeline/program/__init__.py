@@ -1,0 +1,1 @@
+"""What every command shares: one-sentence errors, whole files, progress."""

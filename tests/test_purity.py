@@ -39,7 +39,6 @@ ALLOWED = {
     ("pipeline/drawing/png.py", "_palette"): ("**", ".sum"),  # distances of colours, as int64
     ("pipeline/drawing/png.py", "zlib_bytes"): ("np.cumsum", ".sum"),  # numbers of tokens and bits
     ("pipeline/images/scaling.py", "scaling_of"): ("sum",),  # histograms, and Python's whole numbers
-    ("pipeline/fetching/sources.py", "_fetch_file"): ("**",),  # seconds to wait
 }
 
 

@@ -1,1 +1,1 @@
-"""How a dataset's files are downloaded and verified."""
+"""Fetching: a dataset's files from its mirrors, verified. Answers from the network are hostile."""

@@ -1,1 +1,94 @@
-from pipeline.fetching.sources import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset  # noqa
+"""The datasets of `datasets.yaml`: which files each one has, and where they can be had."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from pipeline.program.errors import UserError, clip
+from pipeline.settings.checked import Section, check, nearest, show
+from pipeline.settings.mirrors import mirror_address
+from pipeline.settings.plain_yaml import load_plain_yaml
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+
+# A file's key in datasets.yaml, and the name it is saved under.
+SAVED_AS = {
+    "train_images": TRAIN_IMAGES,
+    "train_labels": TRAIN_LABELS,
+    "test_images": TEST_IMAGES,
+    "test_labels": TEST_LABELS,
+}
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("text on one line")
+    return text
+
+
+def _once(classes: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("each name once")
+    return classes
+
+
+def _mirror(text: str, info: ValidationInfo) -> str:
+    return mirror_address(text, base=info.context)
+
+
+Text = Annotated[str, AfterValidator(_one_line)]
+
+
+class File(Section):
+    """One of a dataset's files; bytes and SHA-256 are those of the decompressed file."""
+
+    name: Text = Field(description="the file's name at the mirrors")
+    bytes: int | None = Field(None, ge=1, description="the decompressed file's length, a whole number above 0")
+    sha256: Annotated[str, AfterValidator(str.lower)] = Field(
+        pattern="^[0-9a-fA-F]{64}$", description="the 64 hexadecimal digits of the decompressed file's SHA-256"
+    )
+
+
+class Files(Section):
+    """The four files."""
+
+    train_images: File
+    train_labels: File
+    test_images: File
+    test_labels: File
+
+
+class Dataset(Section):
+    """An entry. Class `i` of `classes` is what the label `i` stands for; `mirrors` are addresses of folders."""
+
+    classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
+        min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
+    )
+    mirrors: tuple[Annotated[str, AfterValidator(_mirror)], ...] = Field(
+        min_length=1, description="a list of one address or more, as text"
+    )
+    files: Files
+
+    def by_name(self) -> dict[str, File]:
+        """Return the files by the names they are saved under."""
+        return {name: getattr(self.files, key) for key, name in SAVED_AS.items()}
+
+
+def load_dataset(path: Path, name: str) -> Dataset:
+    """Read the entry of the dataset called `name` from the file `path`; the other entries may have mistakes.
+
+    Raises:
+        UserError: the file cannot be read, has no such entry, or the entry is not as the file's head describes it.
+    """
+    entries = load_plain_yaml(path)
+    if not isinstance(entries, dict):
+        raise UserError(f"{path}: found {show(entries)}; expected datasets by name.")
+    if name not in entries:
+        near = nearest(name, entries)
+        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(entries))}."
+        raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}")
+    return check(path, Dataset, entries[name], (name,))

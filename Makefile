@@ -40,9 +40,10 @@ bench: setup setup-bench ## compare with the peers; measure growth; write benchm
 bench-pipeline: setup ## where the time of a cold `dvc repro` goes, stage by stage
 	@$(RUN) benchmarks.pipeline
 
-lint: setup ## check the code's style
+lint: setup ## check the code's style and types
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
+	@$(RUN) mypy --no-error-summary
 
 requirements: setup ## compile requirements.in into requirements.txt: pinned, with hashes, for every platform
 	@$(RUN) uv pip compile requirements.in --output-file requirements.txt --upgrade --quiet \

@@ -126,7 +126,7 @@ class Arithmetic:
 
     def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
         """Return the sum over `axis` (kept, with length 1), or of all. `exponent` and errors are as in `grid`."""
-        return np.add.reduce(x, axis, keepdims=axis is not None)
+        return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ; above x = 88, where float32 would overflow, that of 88."""
@@ -184,7 +184,8 @@ class Exact(Arithmetic):
         """Return the sum over `axis` (kept, with length 1), or of all elements, on a grid on which it is exact."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
-        return np.add.reduce(self.grid(x, bits, exponent), axis, keepdims=axis is not None)
+        on_grid = self.grid(x, bits, exponent)
+        return np.add.reduce(on_grid, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def exp(self, x: np.ndarray) -> np.ndarray:
         """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.

@@ -87,8 +87,9 @@ def gradients(network: Network, X: np.ndarray, t: np.ndarray) -> tuple[list[np.n
     z, inputs = forward(network, X)
     y, shifted, total = softmax(A, z)
     da = (y - t) / len(t)  # ∂L/∂z: softmax and cross-entropy together
-    exponent = math.frexp(1 / len(t))[1]  # bounds da, as y and t are from 0 to 1; later there is no bound
-    dWs, dbs = [], []
+    exponent: int | None = math.frexp(1 / len(t))[1]  # bounds da, as y and t are from 0 to 1; later there is no bound
+    dWs: list[np.ndarray] = []
+    dbs: list[np.ndarray] = []
     for h, W in zip(inputs[:0:-1], network.weights[:0:-1], strict=True):  # from the last layer to the second
         dWs.insert(0, A.dot(h.T, da, f.exponent))
         dbs.insert(0, A.column_sums(da))
@@ -141,7 +142,9 @@ def init_network(
     source = stream(seed, WEIGHTS)
     with np.errstate(over="ignore"):  # training notices, and names, what is not finite
         # + 0.0 turns a −0, from a product that underflows, into 0: exact sums leave only the sign of a zero open
-        weights = [(std * normal_like(source, shape) + 0.0).astype(A.dtype) for shape in pairwise(sizes)]
+        weights: list[np.ndarray] = [
+            (std * normal_like(source, shape) + 0.0).astype(A.dtype) for shape in pairwise(sizes)
+        ]
     return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], activation, A, preparation)
 
 

@@ -76,7 +76,8 @@ class Team:
     def __init__(self, parts: int):
         self.parts: Sequence[int] = range(parts)
         self._all = self.parts
-        self._me, self._leader, self._worker = LEADER, os.getpid(), None
+        self._me, self._leader = LEADER, os.getpid()
+        self._worker: int | None = None
         self._together = False
         self._waited = 0.0  # seconds in this task
         self._signals = 0  # of the worker so far: sent, in the worker, and received, in the leader
@@ -219,7 +220,7 @@ class Team:
         if self._me == WORKER:
             return os.getppid() != self._leader
         with contextlib.suppress(ChildProcessError):  # something else has waited for it
-            if os.waitpid(self._worker, os.WNOHANG)[0] == 0:
+            if self._worker and os.waitpid(self._worker, os.WNOHANG)[0] == 0:
                 return False
         self._worker = None
         return True
@@ -265,7 +266,8 @@ class DividedStep:
         self.rows_of_W += [cut(len(W), len(images)) for W in later]
         self.rows = cut(batch_size, len(images))
         self.batch_size = batch_size
-        self.bits, self.ones = operand_bits(batch_size), np.ones((1, batch_size), dtype)
+        self.bits = operand_bits(batch_size)
+        self.ones: np.ndarray = np.ones((1, batch_size), dtype)
 
         # What one process writes and another reads
         self.products = [shared(np.zeros((batch_size, first.shape[1]), dtype)) for _ in images]
@@ -276,12 +278,12 @@ class DividedStep:
 
         # The large arrays of each part, allocated once
         self.bytes = [np.empty((batch_size, part.shape[1]), np.uint8) for part in images]
-        self.X = [np.empty(part.shape, dtype) for part in self.bytes]
+        self.X: list[np.ndarray] = [np.empty(part.shape, dtype) for part in self.bytes]
         black = network.preparation.shift == 0.0  # pixels add nothing
         self.ends = [ends(part) if black else np.full(len(part), part.shape[1]) for part in images]
         self.used = [0] * len(images)  # how many of a part's pixels matter to this batch: the others are black in it
         # Each holds the gridded W₁ first, then its gradient
-        self.buffers = [np.empty((part.shape[1], first.shape[1]), dtype) for part in images]
+        self.buffers: list[np.ndarray] = [np.empty((part.shape[1], first.shape[1]), dtype) for part in images]
 
     def __call__(self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
         """Take one step.
@@ -344,7 +346,7 @@ class DividedStep:
         terms[...] = loss_terms(shifted, total, t)
 
         da = self.da[-1][rows] = (y - t) / batch_size
-        exponent = math.frexp(1 / batch_size)[1]
+        exponent: int | None = math.frexp(1 / batch_size)[1]
         for layer in reversed(range(len(weights))):
             W, bits = weights[layer], operand_bits(weights[layer].shape[1])
             if bits != operand_bits(len(W)):

@@ -12,8 +12,10 @@ from mlp.optimizers import GradientDescent
 from mlp.parallel import ROWS, DividedStep, Team, cut_evenly, shared
 from mlp.random import ORDER, permutation, stream
 
-# Training notices and names a number that is not finite, so NumPy need not warn of it.
-QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
+
+def quiet() -> np.errstate:
+    """Stop NumPy's warnings of numbers that are not finite. Training itself notices them and names the layer."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 class Score(NamedTuple):
@@ -86,7 +88,7 @@ def train(
                 raise DivergedError(loop.iteration, loop.failing_layer()) from None
 
 
-@np.errstate(**QUIET)
+@quiet()
 def measure(network: Network, split: Split, processes: int = 1) -> Score:
     """Return loss and accuracy of `network` on some images. `processes`, 1 or 2, share the work.
 
@@ -151,7 +153,7 @@ class _Loop:
         self.terms = shared(np.zeros((2, self.batches, batch_size), network.arithmetic.dtype))  # of the loss
         self.watches = [_Watch(network, split, team) for split in watched]
 
-    @np.errstate(**QUIET)
+    @quiet()
     def epoch(self, iterations: int) -> Epoch:
         """Take the steps that are left of an epoch; say how training stands then. Errors are those of `Team.run`."""
         state, network = self.state, self.state.network
@@ -168,7 +170,7 @@ class _Loop:
         state.iteration = after
         return Epoch(number + 1, after, cross_entropy(network.arithmetic, terms), scores)
 
-    @np.errstate(**QUIET)
+    @quiet()
     def take_steps(self) -> None:
         before, after = self.span.tolist()
         epoch = before // self.batches
@@ -184,12 +186,12 @@ class _Loop:
         """Take one step as the page has it; `DividedStep` has the same arguments."""
         terms[...] = step(self.trained, self.images[0][batch], t, self.state.optimizer)
 
-    @np.errstate(**QUIET)
+    @quiet()
     def evaluate(self) -> None:
         for watch in self.watches:
             watch.evaluate()
 
-    @np.errstate(**QUIET)
+    @quiet()
     def failing_layer(self) -> int:
         """Return the first layer, from 1, whose weights or outputs for the batch are not finite; else the last."""
         start = (self.iteration - 1) % self.batches * self.batch_size

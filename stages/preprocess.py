@@ -42,9 +42,10 @@ def preprocess(
 
     images, labels = read_labelled(raw / TRAIN_IMAGES, raw / TRAIN_LABELS, len(classes))
     test_images, test_labels = read_labelled(raw / TEST_IMAGES, raw / TEST_LABELS, len(classes))
-    if images.shape[1:] != test_images.shape[1:]:
+    _, height, width = images.shape
+    if test_images.shape[1:] != (height, width):
         raise UserError(
-            f"{raw / TEST_IMAGES}: expected images of {images.shape[1]} × {images.shape[2]} pixels as in "
+            f"{raw / TEST_IMAGES}: expected images of {height} × {width} pixels as in "
             f"{TRAIN_IMAGES}, found {test_images.shape[1]} × {test_images.shape[2]}."
         )
     if knobs.validation_size >= len(images):
@@ -55,7 +56,7 @@ def preprocess(
 
     kept, held_out = hold_out(len(images), knobs.validation_size, knobs.seed)
     shift, scale = scaling_of(images.blocks(kept), knobs.scaling)
-    preparation = Preparation(shift, scale, images.shape[1:], classes)
+    preparation = Preparation(shift, scale, (height, width), classes)
     everything = np.arange(len(test_images))
     save_prepared(train, images, kept, one_hot(labels[kept], len(classes)), preparation)
     save_prepared(validation, images, held_out, one_hot(labels[held_out], len(classes)), preparation)

@@ -79,7 +79,7 @@ def test_misclassified_images_are_read_back_as_they_were_written(tmp_path):
         actual=np.array([2, 0]),
         predicted=np.array([1, 1]),
         probability=np.array([0.75, 0.5]),
-        index=np.array([7, 3]),
+        place=np.array([7, 3]),
         image_shape=(2, 3),
         classes=("a", "b", "ç"),
     )
@@ -121,7 +121,7 @@ MISCLASSIFIED = {
     "actual": np.array([2, 0], np.int64),
     "predicted": np.array([1, 1], np.int64),
     "probability": np.array([0.75, 0.5]),
-    "index": np.array([7, 3], np.int64),
+    "place": np.array([7, 3], np.int64),
     "image_shape": np.array([2, 3], np.int64),
     "classes": np.array(["a", "b", "c"]),
 }
@@ -141,7 +141,7 @@ DESCRIPTION = {
     "one class": ({"classes": np.array(["a"])}, "it names no classes"),
     "numbered classes": ({"classes": np.arange(3)}, "it names no classes"),
     "shift of a type of its own": ({"shift": np.float32(33.5)}, "its array shift is not 0-dimensional f8"),
-    "big-endian shift": ({"shift": np.array(33.5, ">f8")}, "not an array file of this pipeline|its shift are not"),
+    "big-endian shift": ({"shift": np.array(33.5, ">f8")}, "its array shift is not 0-dimensional f8"),
     "two shifts": ({"shift": np.array([1.0, 2.0])}, "its array shift is not 0-dimensional f8"),
     "shift between the steps": ({"shift": np.float64(33.3)}, "its shift is not a multiple of 1/256"),
     "negative shift": ({"shift": np.float64(-1)}, "its shift is not a multiple of 1/256"),
@@ -210,7 +210,7 @@ MISCLASSIFIED_DAMAGE = {
     "no actual": ({"actual": None}, "it has no actual"),
     "actual as bytes": ({"actual": np.array([2, 0], np.uint8)}, "its array actual is not 1-dimensional i8"),
     "a probability too many": ({"probability": np.zeros(3)}, "it has not one probability for each image"),
-    "an index too few": ({"index": np.array([7])}, "it has not one index for each image"),
+    "a place too few": ({"place": np.array([7])}, "it has not one place for each image"),
     "an actual of no class": ({"actual": np.array([3, 0])}, "its array actual has numbers of no class"),
     "a negative prediction": ({"predicted": np.array([1, -1])}, "its array predicted has numbers of no class"),
     "probability above 1": (
@@ -241,7 +241,7 @@ def test_what_is_damaged_below_is_whole(tmp_path):
     assert load_prepared(path).split.images[:].tolist() == PREPARED["images"].tolist()
     assert load_prepared(path).preparation == Preparation(33.5, 0.01, (2, 3), ("a", "b", "c"))
     save_arrays(path, **MISCLASSIFIED)
-    assert load_misclassified(path).index.tolist() == [7, 3]
+    assert load_misclassified(path).place.tolist() == [7, 3]
 
 
 @pytest.mark.parametrize(("change", "reason"), MODEL_DAMAGE.values(), ids=list(MODEL_DAMAGE))

@@ -88,7 +88,7 @@ def test_misclassified_images_stand_most_confident_first(evaluated):
     y, (images, labels) = probabilities(folder), digits("test")
     mistakes = load_arrays(out / "misclassified.npz")
     wrong = np.flatnonzero(y.argmax(axis=1) != labels.argmax(axis=1))
-    index = mistakes["index"]
+    index = mistakes["place"]
     assert sorted(index.tolist()) == wrong.tolist()
     np.testing.assert_array_equal(mistakes["images"], images[index])
     np.testing.assert_array_equal(mistakes["actual"], labels[index].argmax(axis=1))

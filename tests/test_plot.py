@@ -51,7 +51,7 @@ def inputs(tmp_path, monkeypatch):
         actual=actual[wrong],
         predicted=predicted[wrong],
         probability=np.full(len(wrong), 0.75),
-        index=wrong,
+        place=wrong,
         image_shape=np.array([4, 5]),
         classes=names,
     )
@@ -139,7 +139,7 @@ def test_same_bytes_whatever_the_user_has_set(inputs):
 
 def test_no_mistakes_are_a_sentence(inputs):
     mistakes = load_arrays(Path("misclassified.npz"))
-    rows = {name: mistakes[name][:0] for name in ("images", "actual", "predicted", "probability", "index")}
+    rows = {name: mistakes[name][:0] for name in ("images", "actual", "predicted", "probability", "place")}
     save_arrays(Path("misclassified.npz"), **{**mistakes, **rows})
     assert plot().exit_code == 0
     assert sorted(contents()) == FIGURES

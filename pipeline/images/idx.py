@@ -75,7 +75,7 @@ def _read(path: Path, dimensions: int) -> StoredRows:
             expected = header_length + math.prod(shape)
             if length != expected:  # so that no header makes us reserve more memory than there is data
                 raise UserError(f"{path}: expected {expected} bytes for {_times(shape)}, found {length}.")
-            return StoredRows(file, header_length, shape, np.uint8)
+            return StoredRows(file, header_length, shape, np.dtype(np.uint8))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.") from None
 

@@ -33,7 +33,10 @@ def scaling_of(images: Iterable[np.ndarray], method: str) -> tuple[float, float]
         return 0.0, 1.0
     if method == "minmax":
         return 0.0, 1 / 255
-    histogram = sum(np.bincount(block.ravel(), minlength=256) for block in images).tolist()
+    counts = np.zeros(256, np.int64)
+    for block in images:
+        counts += np.bincount(block.ravel(), minlength=256)
+    histogram = counts.tolist()
     n = sum(histogram)
     total = sum(byte * count for byte, count in enumerate(histogram))
     squares = sum(byte * byte * count for byte, count in enumerate(histogram))

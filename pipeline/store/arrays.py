@@ -3,7 +3,6 @@
 import io
 import math
 import os
-import re
 import struct
 import zipfile
 import zlib
@@ -104,7 +103,7 @@ def _write_npy(file: IO[bytes], array: Blocks) -> tuple[int, int]:
     for block in blocks:
         if block.dtype != dtype:
             raise ValueError(f"a block of {block.dtype} in an array of {dtype}")
-        content = np.ascontiguousarray(block)
+        content = np.ascontiguousarray(block).data
         file.write(content)
         crc = zlib.crc32(content, crc)
         size += content.nbytes
@@ -168,7 +167,7 @@ class StoredRows:
             with self.path.open("rb", buffering=0) as file:
                 for (first, last), place in zip(pairwise([*firsts, len(index)]), index[firsts].tolist(), strict=True):
                     file.seek(self.start + place * row)
-                    count += file.readinto(found[first:last])
+                    count += file.readinto(found[first:last].data)
                 unchanged = _identity(file) == self._file
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror}.") from None
@@ -186,14 +185,6 @@ def _identity(file: IO[bytes]) -> tuple[int, ...]:
     """Return what changes when a file is written again, or another takes its place."""
     status = os.fstat(file.fileno())
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-# The start of an entry as `save_arrays` writes it: booleans, integers, floats or text, rows first
-_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([<|](?:b1|[iu][1248]|f[248]|U[1-9][0-9]{0,3}))', 'fortran_order': False, "
-    rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \} *\n",
-    re.DOTALL,
-)
 
 
 def load_arrays(path: Path, stored: Collection[str] = ()) -> dict[str, Any]:
@@ -264,11 +255,14 @@ def _opened_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]
 
 def _described(entry: zipfile.ZipInfo, beginning: bytes, length: int) -> tuple[int, tuple[int, ...], np.dtype]:
     """Return where the numbers of an `.npy` file of `length` bytes start, and their shape and type."""
-    header = _HEADER.match(beginning)
-    if header is None:
+    header = io.BytesIO(beginning)
+    try:
+        version = np.lib.format.read_magic(header)
+        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(header)
+    except Exception:  # damage also makes Python's parser and tokenizer fail, each in its own way
+        raise ValueError(f"{entry.filename} has no header of an array") from None
+    if version != (1, 0) or columns_first or dtype.kind not in "biufU" or not dtype.itemsize:
         raise ValueError(f"{entry.filename} is not a plain array")
-    dtype = np.dtype(header[1].decode())
-    shape = tuple(int(length) for length in header[2].split(b",") if length.strip())
-    if math.prod(shape) * dtype.itemsize != length - header.end():
+    if math.prod(shape) * dtype.itemsize != length - header.tell():
         raise ValueError(f"{entry.filename} has another length than its shape {shape} asks for")
-    return header.end(), shape, dtype
+    return header.tell(), shape, dtype

@@ -33,7 +33,7 @@ class Misclassified(NamedTuple):
         actual: the index of each image's class, (n,) int64.
         predicted: the index of the class it was taken for.
         probability: how sure the network was, (n,) float64.
-        index: the image's place among the test images.
+        place: where the image stands among the test images, from 0, (n,) int64.
         image_shape: rows and columns of an image.
         classes: the names of the classes.
     """
@@ -42,7 +42,7 @@ class Misclassified(NamedTuple):
     actual: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
-    index: np.ndarray
+    place: np.ndarray
     image_shape: tuple[int, int]
     classes: tuple[str, ...]
 
@@ -117,7 +117,8 @@ def load_model(path: Path) -> Network:
         preparation = _preparation(arrays)
         activation, arithmetic = _named(arrays, "activation", ACTIVATIONS), _named(arrays, "arithmetic", ARITHMETICS)
         dtype = np.dtype(arithmetic.dtype).str[1:]
-        weights, biases = [], []
+        weights: list[np.ndarray] = []
+        biases: list[np.ndarray] = []
         rows, columns = preparation.image_shape
         outputs = rows * columns
         while f"weights_{len(weights) + 1}" in arrays:
@@ -141,7 +142,7 @@ def load_model(path: Path) -> Network:
 def save_misclassified(path: Path, mistakes: Misclassified) -> None:
     """Write the images that a network got wrong."""
     image_shape, classes = np.array(mistakes.image_shape, np.int64), np.array(mistakes.classes)
-    save_arrays(path, **mistakes._replace(image_shape=image_shape, classes=classes)._asdict())
+    save_arrays(path, **mistakes._asdict() | {"image_shape": image_shape, "classes": classes})
 
 
 def load_misclassified(path: Path) -> Misclassified:
@@ -156,7 +157,7 @@ def load_misclassified(path: Path) -> Misclassified:
         images = _entry(arrays, "images", "u1", 2)
         _require(images.shape[1] == image_shape[0] * image_shape[1], "its images are not of the shape it states")
         columns = {}
-        for name, dtype in (("actual", "i8"), ("predicted", "i8"), ("probability", "f8"), ("index", "i8")):
+        for name, dtype in (("actual", "i8"), ("predicted", "i8"), ("probability", "f8"), ("place", "i8")):
             columns[name] = column = _entry(arrays, name, dtype, 1)
             _require(len(column) == len(images), f"it has not one {name} for each image")
         for name in ("actual", "predicted"):

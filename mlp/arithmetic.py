@@ -1,8 +1,8 @@
 """The arithmetic that the network is written in: `Exact`, the same bits on every machine, and `Float32`, faster.
 
-Floating-point addition depends on the order of the terms. The BLAS, its threads and its vector instructions choose that
-order. `Exact` therefore adds only numbers whose sums need no rounding. Beyond that it uses only what IEEE 754 rounds
-correctly: + − × ÷, comparisons and powers of two. docs/exact-arithmetic.md has the proof.
+A floating-point sum depends on the order of its terms. The BLAS, its threads and its vector instructions choose that
+order. So `Exact` adds only numbers whose sums need no rounding. All its other operations are correctly rounded by IEEE
+754: + − × ÷, comparisons and powers of two. docs/exact-arithmetic.md has the proof.
 """
 
 import math
@@ -18,11 +18,11 @@ LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
 
 ROUND_TO_INTEGER = 1.5 * 2.0**52  # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
 
-# OpenBLAS multiplies (m, k) by (k, n) without packing them first, which is faster, while m k n is at most this.
+# OpenBLAS multiplies (m, k) by (k, n) without packing them, which is faster, while m k n is at most this.
 SMALL_PRODUCT = 100**3
 SMALL_BLOCK = 64  # a shorter block is not worth a call of its own
 
-# The numbers in `Exact.exp` are arrays without dimensions: NumPy makes one of a Python float whenever it is added.
+# The constants of `Exact.exp` are 0-dimensional arrays: NumPy would convert a Python float in every operation.
 LOG2_E = np.array(1.4426950408889634)
 LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))  # 36 bits of ln 2: exact times an integer below 2¹¹
 LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 less that
@@ -34,12 +34,12 @@ ODD, ODD_FACTOR = [np.array(c) for c in (240.0, 7920.0)], np.array(42.0)  # O = 
 
 @cache
 def operand_bits(terms: int) -> int:
-    """Return how many bits each factor may have, so that a sum of `terms` products is exact in any order.
+    """Return the bits that each factor may have so that a sum of `terms` products is exact in any order.
 
-    Two factors of b bits have a product of 2 b bits, and n of these sum to 2 b + ⌈log₂ n⌉ bits: 53 at most.
+    The product of two factors of b bits has 2 b bits. A sum of n products has 2 b + ⌈log₂ n⌉ bits: 53 at most.
 
     Raises:
-        ValueError: there would be too few for a byte less a shift, which has 16 bits and is never rounded.
+        ValueError: there are more than 2²¹ terms. Then byte − shift, which has 16 bits, could not stay unrounded.
     """
     if terms > MOST_TERMS:
         raise ValueError(f"a sum of {terms} products; at most 2²¹ are exact")
@@ -62,17 +62,17 @@ class Arithmetic:
     dtype: type
 
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of a power of two that no element of `x` exceeds, if grids depend on it; else 0."""
+        """Return the exponent of a power of two that no element of `x` exceeds; 0 if this arithmetic has no grids."""
         return 0
 
     def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Return `x` as an operand of `matmul`: rounded to one grid, if this arithmetic has any.
+        """Return `x` as an operand of `matmul`: rounded to one grid, if this arithmetic has grids.
 
         Args:
-            x: of any shape.
-            bits: how far below the power of two the grid's unit is.
-            exponent: of a power of two that no element exceeds, where it is known. Then nothing is checked.
-            out: where the result may be written, if given.
+            x: an array of any shape.
+            bits: the number of bits between the power of two and the grid's unit.
+            exponent: the exponent of a power of two that no element exceeds, if it is known. Then nothing is checked.
+            out: an array for the result, if given.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.
@@ -80,16 +80,16 @@ class Arithmetic:
         return x
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Return `x`, (m, n), as the left operand of `matmul`, each row on a grid that depends on no other row.
+        """Return `x`, (m, n), as the left operand of `matmul`. Each row has a grid of its own.
 
         Arguments and errors are those of `grid`.
         """
         return x
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return a b, (m, k) times (k, n), of operands that are on grids.
+        """Return a b, (m, k) times (k, n). Both operands are on grids.
 
-        A large product is cut into blocks that the BLAS is quicker at, of rows of `a` or of the terms of the sums.
+        A large product is computed in blocks, which the BLAS multiplies faster: rows of `a`, or terms of the sums.
         """
         (m, k), n = a.shape, b.shape[1]
         block = SMALL_PRODUCT // max(n * min(m, k), 1)
@@ -107,12 +107,12 @@ class Arithmetic:
         return product
 
     def dot(self, a: np.ndarray, b: np.ndarray, exponent: int | None = None) -> np.ndarray:
-        """Return the product a b, (m, k) times (k, n), in which every row depends on `b` and its own row of `a` alone.
+        """Return a b. Each row of the product depends only on `b` and on its own row of `a`.
 
         Args:
-            a: (m, k).
-            b: (k, n).
-            exponent: of a power of two that no element of `a` exceeds, where it is known.
+            a: the left operand, (m, k).
+            b: the right operand, (k, n).
+            exponent: the exponent of a power of two that no element of `a` exceeds, if it is known.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.
@@ -125,11 +125,11 @@ class Arithmetic:
         return self.matmul(np.ones((1, len(x)), self.dtype), self.grid(x, operand_bits(len(x))))[0]
 
     def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
-        """Return the sum over `axis` (kept, with length 1), or of all. `exponent` and errors are as in `grid`."""
+        """Return the sum over `axis`, kept with length 1, or of all elements. `exponent` and errors as in `grid`."""
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ; above x = 88, where float32 would overflow, that of 88."""
+        """Return eˣ. Above x = 88 float32 would overflow, so the result is e⁸⁸ there."""
         return np.exp(np.minimum(x, self.dtype(88.0)))
 
     def log(self, x: np.ndarray) -> np.ndarray:
@@ -156,39 +156,39 @@ class Exact(Arithmetic):
         Raises:
             FloatingPointError: an element is infinite, not a number, or at least `LARGEST`.
         """
-        # quicker than x.max() and x.min(), which on small matrices spend their time getting ready
+        # On small matrices argmax and argmin are faster than x.max() and x.min()
         largest = max(x.item(x.argmax()), -x.item(x.argmin())) if x.size else 0.0
         if not largest < LARGEST:
-            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+            raise FloatingPointError("a value is not finite, or too large")
         return math.frexp(largest)[1] if largest else SMALLEST_UNIT
 
     def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Round `x` to multiples of a unit 2ᵏ, `bits` (51 at most) below the power of two above its largest element."""
+        """Round `x` to multiples of 2ᵏ, `bits` (at most 51) bits below the power of two above its largest element."""
         exponent = self.exponent(x) if exponent is None else exponent
         rounder = math.ldexp(ROUND_TO_INTEGER, max(exponent - bits, SMALLEST_UNIT))  # its last bit is worth one unit
         rounded = np.add(x, rounder, out=out)
         return np.subtract(rounded, rounder, out=rounded)
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Round each row of `x`, (m, n), to a grid of its own. On the right of a product it would need one for all."""
+        """Round each row of `x`, (m, n), to a grid of its own. A right operand needs one grid for all rows: `grid`."""
         if exponent is not None:
             return self.grid(x, bits, exponent)
         largest = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=0.0)
         if not (largest < LARGEST).all():
-            raise FloatingPointError("a value is not finite or has grown beyond all bounds")
+            raise FloatingPointError("a value is not finite, or too large")
         rounder = np.ldexp(ROUND_TO_INTEGER, np.maximum(np.frexp(largest)[1] - bits, SMALLEST_UNIT))
         rounded = x + rounder
         return np.subtract(rounded, rounder, out=rounded)
 
     def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
-        """Return the sum over `axis` (kept, with length 1), or of all elements, on a grid on which it is exact."""
+        """Return the sum over `axis`, kept with length 1, or of all elements. It is exact on its grid."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
         on_grid = self.grid(x, bits, exponent)
         return np.add.reduce(on_grid, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709; outside, that of the nearer end.
+        """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709. Outside, return that of the nearer end.
 
         x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6], N(r) / N(−r) with
         N(r) = Σ (12 − j)! / (j! (6 − j)!) rʲ: 1 + 2 r O / (E − r O), E and O polynomials in r². Error below 2⁻⁶¹.

@@ -1,6 +1,6 @@
-"""The pieces between the affine layers: activations, each beside its derivative, softmax, and the loss.
+"""The parts between the affine layers: activations with their derivatives, softmax, and the loss.
 
-`A` is the arithmetic to compute in (see mlp.arithmetic). Activations work on arrays of any shape, number by number.
+`A` is the arithmetic to compute in (see mlp.arithmetic). Activations are elementwise, on arrays of any shape.
 """
 
 import math
@@ -13,16 +13,16 @@ from mlp.arithmetic import Arithmetic
 
 
 class Activation(NamedTuple):
-    """An activation function, applied to each number by itself."""
+    """An elementwise activation function."""
 
     name: str  # in params.yaml and in model files
     function: Callable[[Arithmetic, np.ndarray], np.ndarray]  # y = f(x), from the arithmetic and x
     gradient: Callable[[np.ndarray], np.ndarray]  # ∂y/∂x, from y
-    exponent: int | None  # 2^exponent bounds |y|; None where nothing does
+    exponent: int | None  # 2^exponent bounds |y|; None if nothing does
 
 
 def sigmoid(A: Arithmetic, x: np.ndarray) -> np.ndarray:
-    """Return y = 1 / (1 + e⁻ˣ). e⁻ˣ does not overflow: the arithmetic's `exp` stops growing before."""
+    """Return y = 1 / (1 + e⁻ˣ). e⁻ˣ cannot overflow: the arithmetic's `exp` limits its argument."""
     y = A.exp(-x)
     y += 1.0
     return np.divide(1.0, y, out=y)
@@ -72,9 +72,9 @@ def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     no exponential can overflow and one of them is exactly 1. So ln y is finite without any epsilon.
 
     Raises:
-        FloatingPointError: the largest logit of an image is not finite: then shifted has ∞ − ∞, which is no number.
+        FloatingPointError: the largest logit of an image is not finite. Then shifted has ∞ − ∞, which is NaN.
     """
-    z = np.asfortranarray(z)  # in memory class after class: NumPy is slow at many short rows
+    z = np.asfortranarray(z)  # column by column in memory: NumPy is slow at many short rows
     shifted = z - np.maximum.reduce(z, 1, keepdims=True)
     y = A.exp(shifted)
     total = A.sum(y, axis=1, exponent=0)
@@ -85,15 +85,15 @@ def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def loss_terms(shifted: np.ndarray, total: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return the terms of each image's loss, ln total − shifted of its true class: shifted and total, (2, n).
+    """Return the two terms of each image's loss, ln total − shifted of its true class: shifted and total, (2, n).
 
-    `t` are the labels, one-hot, (n, classes) uint8. The logarithms can wait for the end of an epoch.
+    `t` has the one-hot labels, (n, classes) uint8. Training takes the logarithms once, at the end of an epoch.
     """
     return np.concatenate([shifted[t.view(np.bool_)], total[:, 0]]).reshape(2, -1)  # np.stack is slower
 
 
 def cross_entropy(A: Arithmetic, terms: np.ndarray) -> float:
-    """Return the mean of −ln y, y the probability of the true class, from `loss_terms`: −Σ t ln y with t one-hot.
+    """Return the mean cross-entropy −Σ t ln y from `loss_terms`. With t one-hot it is −ln y of the true class.
 
     Raises:
         FloatingPointError: it is not finite.

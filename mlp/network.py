@@ -1,8 +1,8 @@
 """The page to read: a multi-layer perceptron, its gradients by the chain rule, and one step of training.
 
-The symbols are those of docs/mathematics.md. The affine layer h W + b gives a; a hidden layer's activation makes it the
-next layer's h, and after the last layer it is the logits z. dx stands for ∂L/∂x, with L the mean loss of the batch.
-At first reading take `A.dot(a, b)` and `A.matmul(a, b)` for a @ b. `A.grid` rounds an operand, so that sums are exact.
+The symbols are those of docs/mathematics.md. An affine layer computes a = h W + b. A hidden layer's activation turns a
+into the next layer's h. After the last layer a is the logits z. dx means ∂L/∂x; L is the mean loss of the batch. At
+first, read `A.dot(a, b)` and `A.matmul(a, b)` as a @ b. `A.grid` rounds an operand, so that sums are exact.
 """
 
 import math
@@ -17,16 +17,16 @@ from mlp.layers import Activation, loss_terms, softmax
 from mlp.optimizers import GradientDescent
 from mlp.random import WEIGHTS, normal_like, stream
 
-CHUNK = 500  # images to a forward pass outside training: their activations stay in the processor's cache
+CHUNK = 500  # images in a forward pass outside training: their activations fit into the processor's cache
 
 
 class Preparation(NamedTuple):
-    """How bytes became inputs, and what the classes are: the same for all images that a network is used with."""
+    """How bytes become inputs, and the names of the classes. It is the same for all images of a network."""
 
-    shift: float  # subtracted from every byte of an image; a multiple of 1/256
-    scale: float  # factor of the difference: an input is (byte − shift) · scale
+    shift: float  # number subtracted from every byte; a multiple of 1/256
+    scale: float  # factor: an input is (byte − shift) · scale
     image_shape: tuple[int, int]  # rows and columns of an image
-    classes: tuple[str, ...]  # names, in the order of the labels
+    classes: tuple[str, ...]  # names of the classes, in the order of the labels
 
 
 class Split(NamedTuple):
@@ -51,10 +51,10 @@ class Network:
 
 
 def forward(network: Network, X: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the logits z, (batch, classes), and the input h of each layer, (batch, in); of the first, byte − shift.
+    """Return the logits z, (batch, classes), and the input h of each layer, (batch, in). The first h is byte − shift.
 
     Args:
-        network: to apply.
+        network: the network to apply.
         X: images, (batch, features) uint8.
 
     Raises:
@@ -73,10 +73,10 @@ def forward(network: Network, X: np.ndarray) -> tuple[np.ndarray, list[np.ndarra
 
 
 def gradients(network: Network, X: np.ndarray, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """Return dW and db of each layer, the gradients of the batch's mean loss L; and L's terms, see `cross_entropy`.
+    """Return dW and db of each layer, the gradients of the mean loss L, and the terms of L for `cross_entropy`.
 
     Args:
-        network: to differentiate.
+        network: the network to differentiate.
         X: images, (batch, features) uint8.
         t: their labels, one-hot, (batch, classes) uint8.
 
@@ -87,7 +87,7 @@ def gradients(network: Network, X: np.ndarray, t: np.ndarray) -> tuple[list[np.n
     z, inputs = forward(network, X)
     y, shifted, total = softmax(A, z)
     da = (y - t) / len(t)  # ∂L/∂z: softmax and cross-entropy together
-    exponent: int | None = math.frexp(1 / len(t))[1]  # bounds da, as y and t are from 0 to 1; later there is no bound
+    exponent: int | None = math.frexp(1 / len(t))[1]  # bounds da: y and t are from 0 to 1
     dWs: list[np.ndarray] = []
     dbs: list[np.ndarray] = []
     for h, W in zip(inputs[:0:-1], network.weights[:0:-1], strict=True):  # from the last layer to the second
@@ -101,13 +101,13 @@ def gradients(network: Network, X: np.ndarray, t: np.ndarray) -> tuple[list[np.n
 
 
 def step(network: Network, X: np.ndarray, t: np.ndarray, optimizer: GradientDescent) -> np.ndarray:
-    """Take one step of training: change the parameters of `network` in place. Return the terms of the loss before.
+    """Take one training step: change the parameters of `network` in place. Return the terms of the loss before it.
 
     Args:
-        network: to train.
+        network: the network to train.
         X: images, (batch, features) uint8.
         t: their labels, one-hot, (batch, classes) uint8.
-        optimizer: makes a change of each gradient.
+        optimizer: the rule by which a gradient changes a parameter.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
@@ -119,7 +119,7 @@ def step(network: Network, X: np.ndarray, t: np.ndarray, optimizer: GradientDesc
 
 
 def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return byte − shift for images, (batch, features) uint8, in the arithmetic's type. It rounds nothing."""
+    """Return byte − shift, (batch, features), of images, in the arithmetic's type. The result is exact."""
     dtype = network.arithmetic.dtype
     if out is None:
         out = np.empty(X.shape, dtype)
@@ -133,15 +133,15 @@ def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.
 def init_network(
     hidden: tuple[int, ...], activation: Activation, std: float, A: Arithmetic, preparation: Preparation, seed: int
 ) -> Network:
-    """Return a network with zero biases, and almost normal random weights of standard deviation `std`.
+    """Return a network with zero biases and random, almost normal weights of standard deviation `std`.
 
-    `hidden` are the numbers of neurons of the hidden layers, input side first; `seed` is 0 to 2³² − 1.
+    `hidden` has the number of neurons of each hidden layer, input side first. `seed` is from 0 to 2³² − 1.
     """
     rows, columns = preparation.image_shape
     sizes = [rows * columns, *hidden, len(preparation.classes)]
     source = stream(seed, WEIGHTS)
-    with np.errstate(over="ignore"):  # training notices, and names, what is not finite
-        # + 0.0 turns a −0, from a product that underflows, into 0: exact sums leave only the sign of a zero open
+    with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
+        # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one kind of zero.
         weights: list[np.ndarray] = [
             (std * normal_like(source, shape) + 0.0).astype(A.dtype) for shape in pairwise(sizes)
         ]
@@ -149,7 +149,7 @@ def init_network(
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:
-    """Return the logits, (n, classes), of images, (n, features) uint8. Those of an image depend on no other image.
+    """Return the logits, (n, classes), of images, (n, features) uint8. An image's logits depend on no other image.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
@@ -159,7 +159,7 @@ def logits(network: Network, images: np.ndarray) -> np.ndarray:
 
 
 def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of each class, and its logarithm, for images, (n, features) uint8; (n, classes) each.
+    """Return the probability of each class and its logarithm, (n, classes) each, for images, (n, features) uint8.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.

@@ -11,9 +11,9 @@ class GradientDescent(NamedTuple):
     learning_rate: float  # η
 
     def update(self, parameter: np.ndarray, gradient: np.ndarray) -> None:
-        """Change `parameter`, of any shape, in place. `gradient`, of the same shape, is overwritten.
+        """Change `parameter`, an array of any shape, in place. Overwrite `gradient`, which has the same shape.
 
-        Each number changes by itself, so that a part of a parameter may be given alone.
+        The change is elementwise, so the arrays may also be parts of a parameter and its gradient.
         """
         gradient *= self.learning_rate
         parameter -= gradient

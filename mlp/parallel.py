@@ -1,7 +1,7 @@
-"""A training step that two processes share, in exact arithmetic with the bits of `mlp.network.step`. Optional reading.
+"""A training step that two processes share, with the bits of `mlp.network.step` in exact arithmetic. Optional reading.
 
 Sums on one grid need no order, so the work may be divided in any way (docs/parallel.md). `DividedStep` is the step in
-parts; `Team` has a second process, the worker, do one of two parts.
+parts. `Team` runs one of two parts in a second process, the worker.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ from mlp.layers import loss_terms, softmax
 from mlp.network import Network, widen
 from mlp.optimizers import GradientDescent
 
-POLLS = 5000  # of a semaphore, some 0.1 µs each, before a process goes to sleep: to wake up takes longer
-NAP = 0.2  # seconds asleep before a process looks whether the other one still lives
-LONGEST_WAIT = 300  # naps, one minute: a process that uses no processor time for so long stands still
-LONGEST_START = 50  # naps for the worker's first sign of life
-MOST_WAITING = 0.5  # of a task's time, above which the leader is quicker alone
-LONGEST_ALONE = 16  # times that it then does this task before it tries again: 1 at first, then 2, 4, 8, 16
-ROWS = 1000  # images to look at or to copy at a time: they stay in the processor's cache
+POLLS = 5000  # polls of a semaphore, about 0.1 µs each, before a process sleeps: waking up takes longer
+NAP = 0.2  # seconds that a process sleeps before it checks that the other one is alive
+LONGEST_WAIT = 300  # naps, one minute: a process that uses no processor time for so long hangs
+LONGEST_START = 50  # naps until the worker's first signal
+MOST_WAITING = 0.5  # share of a task's time; if the leader waits longer, it is faster alone
+LONGEST_ALONE = 16  # runs of a task alone before it tries again: 1 at first, then 2, 4, 8, 16
+ROWS = 1000  # images read or copied at once: they fit into the processor's cache
 LEADER, WORKER = 0, 1
 
 
 def available_processes() -> int:
-    """Return how many processes can share a step here: 2, or 1. (macOS's BLAS does not survive a fork.)"""
+    """Return how many processes can share a step on this machine: 2 or 1. (macOS's BLAS does not survive a fork.)"""
     return 2 if sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1 else 1
 
 
 def shared(values: np.ndarray) -> np.ndarray:
-    """Return a copy of an array in memory that this process and those that it forks later have in common.
+    """Return a copy of an array in memory that this process shares with all processes that it forks later.
 
     Raises:
-        MemoryError: there is not so much memory.
+        MemoryError: there is not enough memory.
     """
     try:
         memory = mmap.mmap(-1, max(values.nbytes, 1))
@@ -54,7 +54,7 @@ def shared(values: np.ndarray) -> np.ndarray:
 
 
 def cut_evenly(n: int, parts: int) -> list[slice]:
-    """Return which of n things each part has, in order; their numbers differ by one at most."""
+    """Divide n things into parts, in order. Return the slice of each part. Their sizes differ by at most one."""
     return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
 
@@ -67,10 +67,10 @@ def ends(images: np.ndarray) -> np.ndarray:
 
 
 class Team:
-    """A process, the leader, that does tasks in one or more parts; of two parts, a worker process does the second.
+    """A leader process that runs tasks in one or more parts. If there are two parts, a worker process runs the second.
 
-    Both run the same task on the same memory, each its own parts, and meet where one needs what the other did. `parts`
-    has the numbers of those that this process does now.
+    Both run the same task on the same memory, each for its own parts. They meet where one needs a result of the other.
+    `parts` has the numbers of the parts that this process runs now.
     """
 
     def __init__(self, parts: int):
@@ -84,9 +84,9 @@ class Team:
 
     @contextlib.contextmanager
     def start(self, *tasks: Callable[[], None]) -> Iterator[None]:
-        """Take on some tasks inside a `with` block: with a worker if they have two parts, where one can be had.
+        """Start a team for some tasks, inside a `with` block. With two parts it has a worker, if the system allows it.
 
-        The worker is a copy of this process. It sees later changes only of what is in memory from `shared`.
+        The worker is a copy of this process. It sees later changes only in memory from `shared`.
 
         Raises:
             ChildProcessError: the worker ended at once.
@@ -103,7 +103,7 @@ class Team:
                 except ChildProcessError:
                     if self._worker is None:  # it was killed
                         raise
-                    self.close()  # it gives no sign of life, or lacks memory: we do without it
+                    self.close()  # it gives no signal, or lacks memory: we continue without it
             yield
         finally:
             self._tasks = ()  # their arrays can go
@@ -113,15 +113,15 @@ class Team:
         from multiprocessing import get_context  # here, so that one process does not spend start-up time on it
 
         self._task = shared(np.zeros(1, np.int64))
-        self._message = mmap.mmap(-1, 4096)  # what went wrong in the worker, if anything did,
-        self._last = shared(np.zeros(1, np.int64))  # and which of its signals, counted from 1, says so
+        self._message = mmap.mmap(-1, 4096)  # the worker's error, if it had one
+        self._last = shared(np.zeros(1, np.int64))  # the number, from 1, of the worker's signal that reports the error
         self._semaphores = [get_context("fork").Semaphore(0) for _ in self.parts]
-        # Ctrl-C is for the leader. The worker, for which it stays blocked, sees that the leader ends.
+        # Only the leader reacts to Ctrl-C. It stays blocked in the worker, which sees that the leader ends.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with warnings.catch_warnings():
-                # Python warns of a fork beside threads: they may hold locks, which stay locked in the copy for ever.
-                # The worker takes no lock of Python's. If it meets one of the system's, it gives no sign of life.
+                # Python warns of a fork in a process with threads: a lock that a thread holds stays locked in the copy.
+                # The worker takes no lock of Python's. If it waits for one of the system's, it gives no signal.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._worker = os.fork()
             if self._worker == 0:
@@ -130,11 +130,11 @@ class Team:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _work(self) -> None:
-        """Do parts of tasks as the leader asks, until it ends. This is all that the worker does."""
+        """Run parts of tasks for the leader until it ends. The worker does nothing else."""
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._me, self.parts, self._together = WORKER, [WORKER], True
-            np.ones((64, 64)) @ np.ones((64, 64))  # stands still here, rather than later, where a lock is taken
+            np.ones((64, 64)) @ np.ones((64, 64))  # if the BLAS has a locked lock, hang here and not later
             self._signal()
             while True:
                 self._wait(math.inf)
@@ -146,17 +146,17 @@ class Team:
             self._last[0] = self._signals + 1
             self._signal()
         finally:
-            os._exit(0)  # it must never return to what called the leader
+            os._exit(0)  # the copy must never run the code that called the leader
 
     def run(self, task: int) -> None:
-        """Do one of the tasks, by its number.
+        """Run one of the tasks, by its number.
 
-        On a busy machine two processes that wait for each other are slower than one: each stands still whenever either
-        has to leave its processor to another program. Then the leader does all parts for a while.
+        On a busy machine two processes are slower than one: both wait whenever one loses its processor to another
+        program. Then the leader runs all parts for a while.
 
         Raises:
             FloatingPointError: the task raised it, in either process.
-            ChildProcessError: the worker ended, or stands still.
+            ChildProcessError: the worker ended, or hangs.
         """
         self._together = self._worker is not None and self._to_do_alone[task] == 0
         self.parts = [LEADER] if self._together else self._all
@@ -176,31 +176,31 @@ class Team:
             self._next_alone[task] = 1
 
     def meet(self) -> None:
-        """Wait until both processes have come here. Errors are those of `run`."""
+        """Wait until both processes are here. Errors are those of `run`."""
         if self._together:
             self._signal()
             self._wait(LONGEST_WAIT if self._me == LEADER else math.inf)
 
     def _signal(self) -> None:
-        """Tell the other process that this one has come so far."""
+        """Tell the other process that this one is here."""
         self._signals += self._me == WORKER
         self._semaphores[1 - self._me].release()
 
     def _wait(self, naps: float) -> None:
-        """Wait for the other process to come so far: at first awake, then asleep for as many naps as that."""
+        """Wait for the other process's signal: first by polling, then asleep, for at most so many naps."""
         come = self._semaphores[self._me].acquire
         began = time.perf_counter()
         for _ in range(POLLS):
             if come(False):
                 break
         else:
-            # Naps, not seconds, are counted: after Ctrl-Z and `fg` the worker has its time again.
+            # We count naps, not seconds: after Ctrl-Z and `fg` the worker has its full time again.
             left, seen = naps, b""
             while not come(True, NAP):
                 before, seen = seen, self._state()
                 left = left - 1 if seen == before else naps
                 if left <= 0 or self._is_alone():
-                    raise ChildProcessError("ended early or stands still, perhaps because memory ran out")
+                    raise ChildProcessError("ended early or hangs, perhaps because memory ran out")
         self._waited += time.perf_counter() - began
         self._signals += self._me == LEADER
         if self._me == LEADER and self._last[0] == self._signals:
@@ -210,7 +210,7 @@ class Team:
             )
 
     def _state(self) -> bytes:
-        """Return the system's account of the other process, which changes while that computes."""
+        """Return the system's record of the other process. It changes while that process computes."""
         with contextlib.suppress(OSError):
             return Path(f"/proc/{self._worker or self._leader}/stat").read_bytes()
         return b""
@@ -226,7 +226,7 @@ class Team:
         return True
 
     def close(self) -> None:
-        """End the worker, whatever it does."""
+        """Kill the worker."""
         if self._worker is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # something else has seen to it
                 os.kill(self._worker, signal.SIGKILL)
@@ -235,18 +235,18 @@ class Team:
 
 
 class DividedStep:
-    """`mlp.network.step` for mini-batches of a fixed size, in parts that two processes can do at the same time.
+    """`mlp.network.step` for mini-batches of a fixed size, in parts that two processes can run at the same time.
 
-    In the first layer each part has some of the pixels: columns of X, and rows of W₁. In between, where everything is
-    done image by image, each has some of the images; and where the later weights change, some of their rows.
+    In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and the gradients a part
+    is some of the images. For the update of a later W a part is some of its rows.
 
     Args:
-        network: to train; its parameters are in shared memory.
-        images: of each part, its pixels of all training images, (n, pixels) uint8.
-        batch_size: that of each mini-batch.
-        optimizer: makes a change of each gradient.
-        team: says which parts this process does.
-        cut: cut(n, parts) divides n things into parts.
+        network: the network to train. Its parameters are in shared memory.
+        images: one array for each part: its pixels of all training images, (n, pixels) uint8.
+        batch_size: number of images in a mini-batch.
+        optimizer: the rule by which a gradient changes a parameter.
+        team: the team. It says which parts this process runs.
+        cut: a function that divides n things into parts, cut(n, parts).
     """
 
     def __init__(
@@ -269,33 +269,33 @@ class DividedStep:
         self.bits = operand_bits(batch_size)
         self.ones: np.ndarray = np.ones((1, batch_size), dtype)
 
-        # What one process writes and another reads
+        # Arrays that one process writes and the other reads
         self.products = [shared(np.zeros((batch_size, first.shape[1]), dtype)) for _ in images]
-        self.exponents = shared(np.zeros(len(images), np.int64))  # that each part of W₁ needs,
-        self.exponent = shared(np.zeros(1, np.int64))  # and that of the grid of all
+        self.exponents = shared(np.zeros(len(images), np.int64))  # the exponent that each part of W₁ needs
+        self.exponent = shared(np.zeros(1, np.int64))  # the exponent of the grid of W₁
         self.h = [shared(np.zeros((batch_size, len(W)), dtype)) for W in later]
         self.da = [shared(np.zeros((batch_size, W.shape[1]), dtype)) for W in network.weights]
 
         # The large arrays of each part, allocated once
         self.bytes = [np.empty((batch_size, part.shape[1]), np.uint8) for part in images]
         self.X: list[np.ndarray] = [np.empty(part.shape, dtype) for part in self.bytes]
-        black = network.preparation.shift == 0.0  # pixels add nothing
+        black = network.preparation.shift == 0.0  # then black pixels add nothing
         self.ends = [ends(part) if black else np.full(len(part), part.shape[1]) for part in images]
-        self.used = [0] * len(images)  # how many of a part's pixels matter to this batch: the others are black in it
-        # Each holds the gridded W₁ first, then its gradient
+        self.used = [0] * len(images)  # how many of a part's pixels this batch needs: the others are black in it
+        # Each buffer holds first W₁ on its grid, then the gradient of W₁
         self.buffers: list[np.ndarray] = [np.empty((part.shape[1], first.shape[1]), dtype) for part in images]
 
     def __call__(self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
         """Take one step.
 
         Args:
-            batch: (batch,) integers: which images.
+            batch: the numbers of the images, (batch,) integers.
             t: their labels, one-hot, (batch, classes) uint8.
-            terms: (2, batch), where to write the terms of the loss.
+            terms: the array for the terms of the loss, (2, batch).
 
         Raises:
             FloatingPointError: a number is not finite, or too large.
-            ChildProcessError: the worker ended, or stands still.
+            ChildProcessError: the worker ended, or hangs.
         """
         team = self.team
         for part in team.parts:
@@ -310,8 +310,8 @@ class DividedStep:
             team.meet()
             if (largest := max(self.exponents.tolist())) == exponent:
                 break
-            # W₁ has grown beyond a power of two, or shrunk below one. Usually the last exponent is still right, so we
-            # try it first. Both processes write the same number here.
+            # Usually the last exponent is still right, so we try it first. Here W₁ has grown beyond a power of two, or
+            # shrunk below one. Both processes write the same number.
             self.exponent[0] = largest
         for part in team.parts:
             rows = self.rows[part]
@@ -320,7 +320,7 @@ class DividedStep:
         self.update()
 
     def multiply(self, part: int, exponent: int) -> None:
-        """Form X W₁ over a part's pixels, with W₁ on the grid of `exponent`; note which exponent its weights need."""
+        """Compute X W₁ over a part's pixels, with W₁ on the grid of `exponent`. Store the exponent that W₁ needs."""
         A, W = self.network.arithmetic, self.network.weights[0]
         rows = self.rows_of_W[0][part]
         self.exponents[part] = A.exponent(W[rows])
@@ -329,10 +329,10 @@ class DividedStep:
         A.matmul(self.X[part][:, :n], on_grid, out=self.products[part])
 
     def forward_backward(self, rows: slice, t: np.ndarray, terms: np.ndarray) -> None:
-        """Go forward from X W₁ to the loss, and back to every ∂L/∂a, for some images of the batch."""
+        """Go forward from X W₁ to the loss, and backward to every ∂L/∂a, for some images of the batch."""
         network, batch_size = self.network, self.batch_size
         A, f = network.arithmetic, network.activation
-        # one grid serves h W and da Wᵀ, unless the sums of one have so many more terms that they leave fewer bits
+        # One grid serves h W and da Wᵀ, unless one has so many more terms that its operands need fewer bits
         weights = [A.grid(W, operand_bits(len(W))) for W in network.weights[1:]]
 
         product = self.products[0][rows]
@@ -356,7 +356,7 @@ class DividedStep:
             exponent = None
 
     def update(self) -> None:
-        """Change the rows of every W that belong to this process's parts. Each b belongs to one of the parts."""
+        """Update the rows of every W that belong to this process's parts. Each b belongs to one part."""
         network, parts, optimizer = self.network, self.team.parts, self.optimizer
         A, f = network.arithmetic, network.activation
         for layer, da in enumerate(self.da):

@@ -6,14 +6,14 @@ NumPy promises that a bit generator's raw stream never changes. It does not prom
 
 import numpy as np
 
-# The purposes of random numbers. No purpose moves what another draws.
+# The purposes of random numbers. Each has its own stream, so no purpose changes the numbers of another.
 WEIGHTS, ORDER, SAMPLE = 1, 2, 3
 
 
 def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
-    """Return the random stream for a purpose, a function of its arguments alone: there is no state to be kept.
+    """Return the random stream for a purpose. It depends only on the arguments, so there is no state to save.
 
-    `seed` is 0 to 2³² − 1; `number` is that of the epoch, where each has a stream of its own.
+    `seed` is from 0 to 2³² − 1. `number` is the epoch, for purposes that need a new stream in each epoch.
     """
     return np.random.PCG64(np.random.SeedSequence([seed, purpose, number]))
 
@@ -21,8 +21,8 @@ def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
 def permutation(source: np.random.PCG64, n: int) -> np.ndarray:
     """Return the numbers 0 to n − 1 in random order, shape `(n,)`, dtype int64.
 
-    Every number gets a random key in the high bits of a word and itself in the low ones: no two words are equal, so
-    there is one sorted order, whichever sorting algorithm finds it.
+    Each number is in the low bits of a word, below a random key in the high bits. No two words are equal, so every
+    sorting algorithm finds the same order.
     """
     low = np.uint64((1 << max(n - 1, 1).bit_length()) - 1)
     words = (source.random_raw(n) & ~low) | np.arange(n, dtype=np.uint64)
@@ -31,10 +31,10 @@ def permutation(source: np.random.PCG64, n: int) -> np.ndarray:
 
 
 def normal_like(source: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
-    """Return numbers of mean 0 and standard deviation 1 that are distributed almost normally, float64.
+    """Return random numbers with mean 0 and standard deviation 1, almost normally distributed, float64.
 
-    Each is the sum of twelve uniform numbers less its mean (the Irwin-Hall distribution), so none is beyond ±6. Twelve
-    uniform 16-bit integers have variance 2³² − 1: division by 2¹⁶ brings it to 1, less 2⁻³², and rounds nothing.
+    Each is the sum of twelve uniform numbers minus its mean (the Irwin-Hall distribution), so it is between −6 and 6.
+    The sum of twelve uniform 16-bit integers has the variance 2³² − 1. Division by 2¹⁶ makes it 1 − 2⁻³² and is exact.
     """
     words = source.random_raw(3 * int(np.prod(shape))).astype("<u8").view("<u2").reshape(-1, 12)
     sums = words.sum(axis=1, dtype=np.int64)  # integers: exact

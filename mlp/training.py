@@ -19,32 +19,32 @@ def quiet() -> np.errstate:
 
 
 class Score(NamedTuple):
-    """The mean loss over some images, and the share of them that is classified correctly."""
+    """The mean loss over some images, and the accuracy: the share that is classified correctly."""
 
     loss: float
     accuracy: float
 
 
 class Epoch(NamedTuple):
-    """How training stands after an epoch."""
+    """The results of one epoch."""
 
-    epoch: int  # its number, from 1
-    iteration: int  # number of steps taken
-    loss: float  # mean over the epoch's mini-batches, each before its step
-    scores: tuple[Score, ...]  # of each split that is watched
+    epoch: int  # number of the epoch, from 1
+    iteration: int  # number of steps taken so far
+    loss: float  # mean over the epoch's mini-batches, each measured before its step
+    scores: tuple[Score, ...]  # scores of the watched splits, after the epoch
 
 
 @dataclass
 class State:
-    """All that training changes: with it and the arguments of `train`, training goes on as if it had never stopped."""
+    """Everything that training changes. With it and the arguments of `train`, a stopped training can continue."""
 
-    network: Network  # with its parameters after the last finished epoch
-    optimizer: GradientDescent
+    network: Network  # the network, with its parameters after the last finished epoch
+    optimizer: GradientDescent  # the rule by which a gradient changes a parameter
     iteration: int = 0  # number of steps taken
 
 
 class DivergedError(FloatingPointError):
-    """A number is no longer finite at step `iteration`, from 1, in the weights or outputs of `layer`, from 1."""
+    """At step `iteration`, from 1, the weights or outputs of `layer`, from 1, are no longer finite."""
 
     def __init__(self, iteration: int, layer: int):
         super().__init__(f"layer {layer} is no longer finite at step {iteration}")
@@ -60,23 +60,23 @@ def train(
     watched: Sequence[Split] = (),
     processes: int = 1,
 ) -> Iterator[Epoch]:
-    """Train until `iterations` steps are taken; yield how training stands after each epoch.
+    """Train until `iterations` steps are taken. Yield the results of each epoch.
 
-    An epoch passes once over the training images in a new random order, but for a remainder smaller than a batch. The
-    last epoch may be shorter. The caller may stop after any epoch, and go on later with the same `state`.
+    An epoch passes once over the training images, in a new random order, without a remainder smaller than a batch. The
+    last epoch may be shorter. The caller may stop after any epoch, and continue later with the same `state`.
 
     Args:
-        state: changed; its parameters become arrays in shared memory. Not to be used after an error.
+        state: the state to change. Its parameters become arrays in shared memory. Do not use it after an error.
         training: the images to learn from.
-        iterations: number of steps in all, those of `state` included.
-        batch_size: images in a mini-batch, at most as many as there are.
-        seed: decides the order of the images.
-        watched: splits to measure after each epoch; none costs nothing.
-        processes: 1, or 2 that share the work and need a BLAS of one thread each. Exact arithmetic gives the same bits.
+        iterations: total number of steps, including those of `state`.
+        batch_size: number of images in a mini-batch, at most the number of training images.
+        seed: the seed for the order of the images.
+        watched: the splits to measure after each epoch.
+        processes: 1 or 2. Two share the work, and need a BLAS of one thread. Exact arithmetic gives the same bits.
 
     Raises:
         DivergedError: a number of a step, or of a score after it, is no longer finite.
-        ChildProcessError: the second process ended early, or stands still.
+        ChildProcessError: the second process ended early, or hangs.
     """
     team = Team(processes)
     loop = _Loop(state, training, batch_size, seed, watched, team)
@@ -90,11 +90,11 @@ def train(
 
 @quiet()
 def measure(network: Network, split: Split, processes: int = 1) -> Score:
-    """Return loss and accuracy of `network` on some images. `processes`, 1 or 2, share the work.
+    """Return the loss and accuracy of `network` on some images. `processes`, 1 or 2, share the work.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
-        ChildProcessError: the second process ended early, or stands still.
+        ChildProcessError: the second process ended early, or hangs.
     """
     team = Team(processes)
     watch = _Watch(network, split, team)
@@ -104,7 +104,7 @@ def measure(network: Network, split: Split, processes: int = 1) -> Score:
 
 
 class _Watch:
-    """A network's loss and accuracy on some images, which the processes divide."""
+    """A network's loss and accuracy on some images, measured by all processes together."""
 
     def __init__(self, network: Network, split: Split, team: Team):
         self.network, self.split, self.team = network, split, team
@@ -129,7 +129,7 @@ class _Watch:
 
 
 class _Loop:
-    """Training in progress. Its tasks for the team are `take_steps` and `evaluate`."""
+    """A training in progress. The team runs its tasks `take_steps` and `evaluate`."""
 
     def __init__(self, state: State, training: Split, batch_size: int, seed: int, watched: Sequence[Split], team: Team):
         self.state, self.seed, self.batch_size, self.team = state, seed, batch_size, team
@@ -137,7 +137,7 @@ class _Loop:
         network = state.network
         network.weights[:], network.biases[:] = map(shared, network.weights), map(shared, network.biases)
 
-        # A pixel that is black in all images adds nothing to X W₁, and its gradient is 0: we train without it.
+        # A pixel that is black in all images adds nothing to X W₁, and its gradient is 0. We train without it.
         first, *later = network.weights
         all_pixels = network.preparation.shift != 0.0
         lit = np.arange(len(first)) if all_pixels else lit_pixels(training.images)
@@ -149,13 +149,13 @@ class _Loop:
         if len(pixels) > 1:
             self.divided = DividedStep(self.trained, self.images, batch_size, state.optimizer, team)
 
-        self.span = shared(np.zeros(2, np.int64))  # the iterations before and after the steps to take
-        self.terms = shared(np.zeros((2, self.batches, batch_size), network.arithmetic.dtype))  # of the loss
+        self.span = shared(np.zeros(2, np.int64))  # iterations before and after the steps to take
+        self.terms = shared(np.zeros((2, self.batches, batch_size), network.arithmetic.dtype))  # terms of the loss
         self.watches = [_Watch(network, split, team) for split in watched]
 
     @quiet()
     def epoch(self, iterations: int) -> Epoch:
-        """Take the steps that are left of an epoch; say how training stands then. Errors are those of `Team.run`."""
+        """Take the remaining steps of an epoch and return its results. Errors are those of `Team.run`."""
         state, network = self.state, self.state.network
         before = state.iteration
         number = before // self.batches
@@ -175,7 +175,7 @@ class _Loop:
         before, after = self.span.tolist()
         epoch = before // self.batches
         self.order = permutation(stream(self.seed, ORDER, epoch), len(self.labels))
-        labels = self.labels.T[:, self.order].T  # in memory class after class, as the logits in `softmax`
+        labels = self.labels.T[:, self.order].T  # column by column in memory, as the logits in `softmax`
         for iteration in range(before, after):
             self.iteration = iteration + 1
             start = (iteration - epoch * self.batches) * self.batch_size
@@ -183,7 +183,7 @@ class _Loop:
             (self.divided or self.plain_step)(self.order[rows], labels[rows], self.terms[:, iteration - before])
 
     def plain_step(self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
-        """Take one step as the page has it; `DividedStep` has the same arguments."""
+        """Take one step by `mlp.network.step`. `DividedStep` has the same arguments."""
         terms[...] = step(self.trained, self.images[0][batch], t, self.state.optimizer)
 
     @quiet()
@@ -193,7 +193,7 @@ class _Loop:
 
     @quiet()
     def failing_layer(self) -> int:
-        """Return the first layer, from 1, whose weights or outputs for the batch are not finite; else the last."""
+        """Return the first layer, from 1, with weights or outputs for the batch that are not finite; else the last."""
         start = (self.iteration - 1) % self.batches * self.batch_size
         batch = self.order[start : start + self.batch_size]
         X = np.concatenate([part[batch] for part in self.images], axis=1)
@@ -209,7 +209,7 @@ class _Loop:
 
 
 def lit_pixels(images: np.ndarray) -> np.ndarray:
-    """Return the pixels that are not black in all images, (n, features) uint8; first those that are lit most often."""
+    """Return the pixels that are lit in some of the images, (n, features) uint8, the most often lit ones first."""
     counts = np.zeros(images.shape[1], np.int64)
     for start in range(0, len(images), ROWS):
         counts += np.count_nonzero(images[start : start + ROWS], axis=0)
@@ -217,7 +217,7 @@ def lit_pixels(images: np.ndarray) -> np.ndarray:
 
 
 def columns(images: np.ndarray, parts: list[np.ndarray]) -> list[np.ndarray]:
-    """Return some pixels of all images, (n, features) uint8: an array for each part, which lists its pixels."""
+    """Return the pixels of each part, from images, (n, features) uint8: one array, (n, pixels), for each part."""
     found = [np.empty((len(images), len(pixels)), np.uint8) for pixels in parts]
     for start in range(0, len(images), ROWS):
         rows = images[start : start + ROWS]

@@ -154,23 +154,23 @@ DESCRIPTION = {
     "empty image shape": ({"image_shape": np.array([6, 0])}, "its image_shape is not two positive numbers"),
     "negative image shape": ({"image_shape": np.array([-2, -3])}, "its image_shape is not two positive numbers"),
     "image shape as floats": ({"image_shape": np.array([2.0, 3.0])}, "its array image_shape is not 1-dimensional i8"),
-    "something else": ({"extra": np.zeros(3)}, "it also has what does not belong there: extra"),
+    "something else": ({"extra": np.zeros(3)}, "it also has unknown arrays: extra"),
 }
 MODEL_DAMAGE = DESCRIPTION | {
     "no weights": ({"weights_1": None}, "its last layer has not one output for each class"),
     "no biases": ({"biases_2": None}, "it has no biases_2"),
     "missing last layer": ({"weights_2": None, "biases_2": None}, "its last layer has not one output for each class"),
-    "layer beyond a gap": ({"weights_4": W2, "biases_4": B2}, "does not belong there: biases_4, weights_4"),
+    "layer beyond a gap": ({"weights_4": W2, "biases_4": B2}, "unknown arrays: biases_4, weights_4"),
     "float32 in exact arithmetic": ({"weights_1": W1.astype("f4")}, "its array weights_1 is not 2-dimensional f8"),
     "float64 in float32": ({"arithmetic": np.array("float32")}, "its array weights_1 is not 2-dimensional f4"),
     "whole numbers": ({"weights_1": np.zeros((6, 4), np.int64)}, "its array weights_1 is not 2-dimensional f8"),
     "big-endian weights": ({"weights_1": W1.astype(">f8")}, "not an array file of this pipeline|weights_1 is not"),
     "flat weights": ({"weights_1": W1.ravel()}, "its array weights_1 is not 2-dimensional f8"),
     "biases in two dimensions": ({"biases_1": B1[np.newaxis]}, "its array biases_1 is not 1-dimensional f8"),
-    "another input": ({"weights_1": np.zeros((7, 4))}, "layer 1 does not take what the layer before it gives"),
-    "another image shape": ({"image_shape": np.array([3, 3])}, "layer 1 does not take what the layer before it gives"),
-    "broken chain": ({"weights_2": np.zeros((5, 3))}, "layer 2 does not take what the layer before it gives"),
-    "biases of another layer": ({"biases_1": np.zeros(5)}, "layer 1 does not take what the layer before it gives"),
+    "another input": ({"weights_1": np.zeros((7, 4))}, "layer 1 does not have"),
+    "another image shape": ({"image_shape": np.array([3, 3])}, "layer 1 does not have"),
+    "broken chain": ({"weights_2": np.zeros((5, 3))}, "layer 2 does not have"),
+    "biases of another layer": ({"biases_1": np.zeros(5)}, "layer 1 does not have"),
     "another output": ({"classes": np.array(["a", "b"])}, "its last layer has not one output for each class"),
     "nan among the weights": ({"weights_2": with_one(W2, np.nan)}, "layer 2 has numbers that are not finite"),
     "infinity among the biases": ({"biases_1": with_one(B1, -np.inf)}, "layer 1 has numbers that are not finite"),
@@ -286,7 +286,7 @@ def test_images_whose_sums_would_not_be_exact_are_refused(tmp_path):
             | {"image_shape": np.array([1, 2**21 + 1], np.int64)}
         ),
     )
-    with pytest.raises(UserError, match="at most 2097152 pixels, whose sums are exact, found 1 × 2097153"):
+    with pytest.raises(UserError, match="at most 2097152 pixels, found 1 × 2097153"):
         load_prepared(tmp_path / "train.npz")
 
 

@@ -244,7 +244,7 @@ def test_pickles_are_refused(tmp_path):
 def test_name_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "some.npz"
     packed(path, npy(), npy())
-    with pytest.raises(UserError, match="a name stands twice"):
+    with pytest.raises(UserError, match="two entries have the same name"):
         load_arrays(path)
 
 

@@ -85,7 +85,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, content):
         (bytes([0, 0, 8, 3]) + struct.pack(">III", 2, 0, 3), "expected lengths of 1 or more, found 2 × 0 × 3."),
         (bytes([0, 0, 8, 3]) + struct.pack(">III", 2, 1, 3) + bytes(5), "expected 22 bytes for 2 × 1 × 3, found 21."),
         (
-            bytes([0, 0, 8, 3]) + b"\xff" * 12,  # nobody reserves the memory it asks for
+            bytes([0, 0, 8, 3]) + b"\xff" * 12,  # nobody reserves the memory it needs
             "expected 79228162458924105385300197391 bytes for 4294967295 × 4294967295 × 4294967295, found 16.",
         ),
     ],

@@ -179,7 +179,7 @@ def test_a_missing_file_is_named(inputs, name):
         ("history.csv", "{head}\n1,2,3,4,5,six\n", "could not convert string to float: 'six'"),
         ("history.csv", "{head}\n1,2,3,4,5,nan\n", "not all its numbers are finite"),
         ("history.csv", "\xff", "can't decode"),
-        ("confusion.csv", "actual,predicted\nBag,Sandal\n", "the model knows no class 'Sandal'"),
+        ("confusion.csv", "actual,predicted\nBag,Sandal\n", "the model has no class 'Sandal'"),
         ("mlp.npz", "<html>", "not an array file of this pipeline"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_malformed_file_is_a_sentence(inputs, name, content, sentence):
     ("name", "arrays", "sentence"),
     [
         ("mlp.npz", {"weights_1": np.zeros(20)}, "its array weights_1 is not 2-dimensional f8"),
-        ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "layer 1 does not take what the layer before it gives"),
+        ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "layer 1 does not have"),
         ("mlp.npz", {"weights_1": np.full((20, 7), np.nan)}, "layer 1 has numbers that are not finite"),
         ("mlp.npz", {"image_shape": np.array([20])}, "its image_shape is not two positive numbers"),
         ("misclassified.npz", {"actual": np.zeros(2, np.int64)}, "it has not one actual for each image"),

@@ -131,7 +131,7 @@ def test_zscore_agrees_with_numpy(pixels):
 
 
 def test_zscore_of_equal_pixels_is_refused():
-    with pytest.raises(UserError, match=r"all pixels of the training images are alike"):
+    with pytest.raises(UserError, match=r"all pixels of the training images are equal"):
         scaling_of(np.full((2, 3, 3), 7, np.uint8), "zscore")
 
 

@@ -1,4 +1,4 @@
-"""What a network makes of the test images, and the files that say so."""
+"""The evaluation of a network on the test images, and its files."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +14,13 @@ from pipeline.store.tables import write_confusion
 
 
 class Evaluation(NamedTuple):
-    """How a network does on some images.
+    """The results of a network on some images.
 
     Attributes:
         loss: the mean cross-entropy, in nats per image.
         actual: the index of each image's class, (n,) integers.
         predicted: the index of the class with the highest probability, (n,) integers.
-        mistakes: the images that the network got wrong, the most confident mistake first.
+        mistakes: the misclassified images, the most confident mistake first.
     """
 
     loss: float

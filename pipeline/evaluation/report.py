@@ -1,18 +1,18 @@
-"""How many images of each class were taken for which: counts, and the measures that follow from them."""
+"""The confusion matrix, and precision, recall and F1 of each class."""
 
 import numpy as np
 
 
 def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Return (classes, classes) counts: row i, column j has the images of class i that were predicted as j."""
+    """Return the counts, (classes, classes). Row i, column j counts the images of class i predicted as class j."""
     return np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def classification_report(actual: np.ndarray, predicted: np.ndarray, classes: int) -> list[dict[str, float]]:
-    """Return of each class its precision, recall, F1 and number of images.
+    """Return the precision, recall, F1 and number of images of each class.
 
-    Precision is the share of right ones among the images predicted as the class, recall among the images of the class,
-    and F1 = 2 · right / (predicted + actual) is their harmonic mean. A share of no images is 0.
+    Precision is the share of correct predictions among the images predicted as the class. Recall is their share among
+    the images of the class. F1 = 2 · correct / (predicted + actual) is the harmonic mean. A share of no images is 0.
     """
     matrix = confusion_matrix(actual, predicted, classes)
     report = []

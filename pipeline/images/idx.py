@@ -73,7 +73,7 @@ def _read(path: Path, dimensions: int) -> StoredRows:
             if 0 in shape:
                 raise UserError(f"{path}: expected lengths of 1 or more, found {_times(shape)}.")
             expected = header_length + math.prod(shape)
-            if length != expected:  # so that no header makes us reserve more memory than there is data
+            if length != expected:  # so that a wrong header cannot make us reserve memory
                 raise UserError(f"{path}: expected {expected} bytes for {_times(shape)}, found {length}.")
             return StoredRows(file, header_length, shape, np.dtype(np.uint8))
     except OSError as error:

@@ -10,10 +10,10 @@ from typing import IO, Any
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing so that it changes only when everything has been written.
+    """Open `path` for writing. It changes only when everything has been written.
 
-    The bytes go to a temporary file in the same folder, which then takes the name of `path`. After an
-    error, or a kill, `path` is what it was before. An error of the system's, such as a full disk, names `path`.
+    The bytes go to a temporary file in the same folder, which is then renamed to `path`. After an error or a kill,
+    `path` is what it was before. An error of the system, such as a full disk, names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -26,16 +26,16 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             error.filename = str(path)
         raise
     finally:
-        with suppress(OSError):  # it is gone, or the folder can only be read: the error before this one says more
+        with suppress(OSError):  # it is gone, or the folder is read-only: the error before this one says more
             part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with `\\n` line ends, whatever the system's own are."""
+    """Write `text` as UTF-8 with `\\n` line ends on every system."""
     with written_whole(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write `values` as JSON, in their order; floats by `repr`, the shortest text that reads back as the same bits."""
+    """Write `values` as JSON, in their order. Floats are written by `repr`: reading them gives the same bits."""
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")

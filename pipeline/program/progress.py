@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a stage works."""
+"""A progress bar for people at a terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,11 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items`, with a progress bar on standard error while that is a terminal; silently otherwise.
+    """Yield `items`. Show a progress bar on standard error if that is a terminal.
 
-    `total` is the number of items, where `len(items)` does not tell.
+    `total` is the number of items, if `len(items)` does not give it.
     """
-    if sys.stderr is None or not sys.stderr.isatty():  # None where it is closed
+    if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
         yield from items
         return
     from rich.console import Console  # here, so that a quiet run does not spend start-up time on it

@@ -1,4 +1,4 @@
-"""Array files, with the same bytes on every system, and arrays that stay in their file until they are used."""
+"""Array files with the same bytes on every system, and arrays that stay in their file until they are used."""
 
 import io
 import math
@@ -16,16 +16,16 @@ import numpy as np
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import written_whole
 
-BLOCK = 1 << 20  # bytes of an array that are read or written at once
+BLOCK = 1 << 20  # bytes of an array read or written at once
 
 
 class Blocks(NamedTuple):
-    """An array to write that is never in memory as a whole.
+    """An array to write, block by block. It is never in memory as a whole.
 
     Attributes:
         shape: the shape of the whole array.
         dtype: the type of its elements.
-        blocks: arrays of that type, which fill the shape one after the other.
+        blocks: arrays of that type. One after the other, they fill the shape.
     """
 
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Blocks(NamedTuple):
 def save_arrays(path: Path, **arrays: Any) -> None:
     """Write named arrays, or `Blocks`, as an uncompressed `.npz` that `np.load` reads.
 
-    It copies no more than a block of an array.
+    It copies at most one block of an array at a time.
 
     Raises:
         ValueError: an array holds Python objects, or `Blocks` do not fill their shape.
@@ -48,8 +48,8 @@ def save_arrays(path: Path, **arrays: Any) -> None:
 def write_arrays(file: IO[bytes], arrays: Mapping[str, Any]) -> None:
     """Write named arrays as `save_arrays` does, to an empty file that can seek.
 
-    `np.savez` would do, but `zipfile` writes other records on Windows than on Unix, and others before Python 3.11.4
-    than after. These are always the records that later Pythons write on Unix.
+    `np.savez` uses `zipfile`, whose records differ between Windows and Unix, and between Python 3.11.3 and 3.11.4. Here
+    they are always the records that later Pythons write on Unix.
     """
     directory = [_write_entry(file, f"{name}.npy".encode("ascii"), array) for name, array in arrays.items()]
     start = file.tell()
@@ -62,19 +62,19 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, Any]) -> None:
     file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, entries, entries, end - start, min(start, _ELSEWHERE), 0))
 
 
-_LARGEST = (1 << 31) - 1  # number that zipfile writes in 32 bits
-_ELSEWHERE = 0xFFFFFFFF  # in place of a larger one, which stands in a field of 64 bits
-_ALIKE = struct.pack("<5H", 45, 0, 0, 0, 1 << 5 | 1)  # of every entry: zip 4.5, no flags, stored, 1980-01-01 00:00
+_LARGEST = (1 << 31) - 1  # the largest number that zipfile writes in 32 bits
+_ELSEWHERE = 0xFFFFFFFF  # written for a larger number, which is in a field of 64 bits
+_ALIKE = struct.pack("<5H", 45, 0, 0, 0, 1 << 5 | 1)  # in every entry: zip 4.5, no flags, stored, 1980-01-01 00:00
 
 
 def _write_entry(file: IO[bytes], name: bytes, array: Any) -> bytes:
-    """Write an entry; return its record for the directory."""
+    """Write an entry. Return its record for the directory."""
     offset = file.tell()
     file.write(_local_header(name, 0, 0))
     crc, size = _write_npy(file, array if isinstance(array, Blocks) else _in_blocks(np.asarray(array)))
     end = file.tell()
     file.seek(offset)
-    file.write(_local_header(name, crc, size))  # again, now that both are known
+    file.write(_local_header(name, crc, size))  # now that both are known
     file.seek(end)
 
     large = [number for number in (size, size, offset) if number > _LARGEST]
@@ -86,12 +86,12 @@ def _write_entry(file: IO[bytes], name: bytes, array: Any) -> bytes:
 
 
 def _local_header(name: bytes, crc: int, size: int) -> bytes:
-    extra = struct.pack("<2H2Q", 1, 16, size, size)  # always, so that its length is known before the size is
+    extra = struct.pack("<2H2Q", 1, 16, size, size)  # always, so that the header has the same length for every size
     return b"PK\3\4" + _ALIKE + struct.pack("<3L2H", crc, _ELSEWHERE, _ELSEWHERE, len(name), len(extra)) + name + extra
 
 
 def _write_npy(file: IO[bytes], array: Blocks) -> tuple[int, int]:
-    """Write an array as an `.npy` file; return the CRC-32 and the number of its bytes."""
+    """Write an array as an `.npy` file. Return its CRC-32 and its length in bytes."""
     shape, dtype, blocks = array.shape, np.dtype(array.dtype), array.blocks
     if dtype.hasobject:
         raise ValueError("Object arrays cannot be saved")
@@ -123,15 +123,15 @@ def _rows_in_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
 
 
 class StoredRows:
-    """An array that stays in its file. Indexing reads rows, and returns them as a new array.
+    """An array that stays in its file. Indexing reads rows and returns them as a new array.
 
-    It does not map the file: with `np.memmap`, 100 random rows take longer to read, and the system may keep hundreds of
-    rows around each of them in the memory of the process.
+    It is not an `np.memmap`. Reading 100 random rows from that takes longer, and the system may keep hundreds of rows
+    around each of them in memory.
 
     Args:
         file: the open file. Indexing opens it again by its name.
-        start: where the array begins in the file, in bytes.
-        shape: the shape of the array, which is in C order and has at least one dimension.
+        start: the place of the array in the file, in bytes.
+        shape: the shape of the array. The array has C order and at least one dimension.
         dtype: the type of its elements.
     """
 
@@ -144,10 +144,10 @@ class StoredRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Read rows: those of a slice, or those whose numbers, from 0, are in a (n,) array of integers.
+        """Read rows: a slice of them, or the rows with the given numbers, from 0, in an (n,) array of integers.
 
         Raises:
-            IndexError: a number is no row's.
+            IndexError: there is no row with this number.
             TypeError: `rows` is something else.
             UserError: the file has changed, or cannot be read.
         """
@@ -158,7 +158,7 @@ class StoredRows:
             raise IndexError(f"expected rows from 0 to {len(self) - 1}, found {index.min()} to {index.max()}")
         found = np.empty((len(index), *self.shape[1:]), self.dtype)
         row = math.prod(self.shape[1:]) * self.dtype.itemsize  # bytes
-        # One read fetches rows that follow each other, but no more than a block
+        # One read gets rows that follow each other, at most a block of them
         begins = np.diff(index.astype(np.int64), prepend=-2) != 1
         begins[:: _rows_in_block(self.shape, self.dtype)] = True
         firsts = np.flatnonzero(begins).tolist()
@@ -176,22 +176,22 @@ class StoredRows:
         return found
 
     def blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """Read the rows whose numbers are in a (n,) array of integers; yield a block of them at a time."""
+        """Yield the rows with the given numbers, in an (n,) array of integers, a block at a time."""
         step = _rows_in_block(self.shape, self.dtype)
         return (self[rows[start : start + step]] for start in range(0, len(rows), step))
 
 
 def _identity(file: IO[bytes]) -> tuple[int, ...]:
-    """Return what changes when a file is written again, or another takes its place."""
+    """Return numbers that change when a file is written again or replaced."""
     status = os.fstat(file.fileno())
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def load_arrays(path: Path, stored: Collection[str] = ()) -> dict[str, Any]:
-    """Read an `.npz` that `save_arrays` wrote. The arrays are read-only; those named in `stored` are `StoredRows`.
+    """Read an `.npz` that `save_arrays` wrote. The arrays are read-only. Those named in `stored` are `StoredRows`.
 
-    Checks every byte against the file's checksums. Reads no pickles, and takes no more memory than the file is long: an
-    entry that is compressed, or whose shape does not fill it exactly, is refused.
+    It checks every byte against the file's checksums, and reads no pickles. It refuses a compressed entry, and an entry
+    of another length than its shape needs. So it takes no more memory than the file is long.
 
     Raises:
         UserError: the file is missing, or is not such an archive.
@@ -207,7 +207,7 @@ def load_arrays(path: Path, stored: Collection[str] = ()) -> dict[str, Any]:
                     name = entry.filename.removesuffix(".npy")
                     arrays[name] = _check_entry(archive, entry, file) if name in stored else _read_entry(archive, entry)
             if len(arrays) < len(entries):
-                raise ValueError("a name stands twice")
+                raise ValueError("two entries have the same name")
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
             reason = clip(str(error) or type(error).__name__)
             raise UserError(
@@ -229,19 +229,19 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         content = member.read()
     start, shape, dtype = _described(entry, content, len(content))
     if dtype.kind == "U":
-        content[start:].decode("utf-32-le")  # ValueError where a number is no character
+        content[start:].decode("utf-32-le")  # raises ValueError if a number is no character
     return np.ndarray(shape, dtype, content, start)
 
 
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes]) -> StoredRows:
-    """Read an entry to its end, where `zipfile` compares its checksum, and keep nothing of it."""
+    """Read an entry to its end, where `zipfile` compares its checksum, and keep only where it is."""
     with _opened_entry(archive, entry) as member:
         beginning = member.read(BLOCK)
         length = len(beginning)
         while block := member.read(BLOCK):
             length += len(block)
     start, shape, dtype = _described(entry, beginning, length)
-    np.empty((0, *shape[1:]), dtype)  # ValueError where NumPy knows no such array
+    np.empty((0, *shape[1:]), dtype)  # raises ValueError if NumPy has no such array
     file.seek(entry.header_offset + 26)
     name_length, extra_length = struct.unpack("<2H", file.read(4))
     return StoredRows(file, entry.header_offset + 30 + name_length + extra_length + start, shape, dtype)
@@ -254,7 +254,7 @@ def _opened_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]
 
 
 def _described(entry: zipfile.ZipInfo, beginning: bytes, length: int) -> tuple[int, tuple[int, ...], np.dtype]:
-    """Return where the numbers of an `.npy` file of `length` bytes start, and their shape and type."""
+    """Return where the elements of an `.npy` file of `length` bytes start, and their shape and type."""
     header = io.BytesIO(beginning)
     try:
         version = np.lib.format.read_magic(header)
@@ -264,5 +264,5 @@ def _described(entry: zipfile.ZipInfo, beginning: bytes, length: int) -> tuple[i
     if version != (1, 0) or columns_first or dtype.kind not in "biufU" or not dtype.itemsize:
         raise ValueError(f"{entry.filename} is not a plain array")
     if math.prod(shape) * dtype.itemsize != length - header.tell():
-        raise ValueError(f"{entry.filename} has another length than its shape {shape} asks for")
+        raise ValueError(f"{entry.filename} has another length than its shape {shape} needs")
     return header.tell(), shape, dtype

@@ -1,4 +1,4 @@
-"""What the stages hand to each other: prepared images, the trained network, and the images that it got wrong."""
+"""The files that pass from stage to stage: prepared images, the trained network, and the misclassified images."""
 
 import math
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ T = TypeVar("T")
 
 
 class Prepared(NamedTuple):
-    """A prepared split, its images as `StoredRows`, and how they were prepared."""
+    """A prepared split, with its images as `StoredRows`, and how they were prepared."""
 
     split: Split
     preparation: Preparation
 
 
 class Misclassified(NamedTuple):
-    """The test images that a network got wrong, the most confident mistake first.
+    """The misclassified test images, the most confident mistake first.
 
     Attributes:
-        images: (n, features) uint8.
-        actual: the index of each image's class, (n,) int64.
-        predicted: the index of the class it was taken for.
-        probability: how sure the network was, (n,) float64.
-        place: where the image stands among the test images, from 0, (n,) int64.
+        images: the images, (n, features) uint8.
+        actual: the index of each image's true class, (n,) int64.
+        predicted: the index of each image's predicted class, (n,) int64.
+        probability: the probability of the predicted class, (n,) float64.
+        place: the number of each image among the test images, from 0, (n,) int64.
         image_shape: rows and columns of an image.
         classes: the names of the classes.
     """
@@ -68,7 +68,7 @@ def save_prepared(
 
 
 def load_prepared(path: Path) -> Prepared:
-    """Read a split that the preprocess stage wrote; its images stay in the file until they are indexed.
+    """Read a split that the preprocess stage wrote. Its images stay in the file until they are indexed.
 
     Raises:
         UserError: the file is missing, damaged, or not a prepared split; or its images have too many pixels.
@@ -86,9 +86,7 @@ def load_prepared(path: Path) -> Prepared:
         _require(one_hot, "its labels are not one-hot")
         _nothing_else(arrays)
     if rows * columns > MOST_TERMS:
-        raise UserError(
-            f"{path}: expected images of at most {MOST_TERMS} pixels, whose sums are exact, found {rows} × {columns}."
-        )
+        raise UserError(f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}.")
     return Prepared(Split(images, labels), preparation)
 
 
@@ -125,7 +123,10 @@ def load_model(path: Path) -> Network:
             layer = len(weights) + 1
             W, b = _entry(arrays, f"weights_{layer}", dtype, 2), _entry(arrays, f"biases_{layer}", dtype, 1)
             _require(len(b) > 0, f"layer {layer} has no neurons")
-            _require(W.shape == (outputs, len(b)), f"layer {layer} does not take what the layer before it gives")
+            _require(
+                W.shape == (outputs, len(b)),
+                f"layer {layer} does not have {outputs} inputs",
+            )
             _require(
                 bool(np.isfinite(W).all() and np.isfinite(b).all()), f"layer {layer} has numbers that are not finite"
             )
@@ -140,13 +141,13 @@ def load_model(path: Path) -> Network:
 
 
 def save_misclassified(path: Path, mistakes: Misclassified) -> None:
-    """Write the images that a network got wrong."""
+    """Write the misclassified images."""
     image_shape, classes = np.array(mistakes.image_shape, np.int64), np.array(mistakes.classes)
     save_arrays(path, **mistakes._asdict() | {"image_shape": image_shape, "classes": classes})
 
 
 def load_misclassified(path: Path) -> Misclassified:
-    """Read the images that the evaluate stage found a network to get wrong.
+    """Read the misclassified images that the evaluate stage wrote.
 
     Raises:
         UserError: the file is missing, damaged, or not of misclassified images.
@@ -174,7 +175,7 @@ def load_misclassified(path: Path) -> Misclassified:
 
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
-    """Turn what is wrong inside the block into one sentence that names the file."""
+    """Turn a ValueError inside the block into one sentence that names the file."""
     try:
         yield
     except ValueError as error:
@@ -187,7 +188,7 @@ def _require(condition: bool, otherwise: str) -> None:
 
 
 def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray:
-    """Take the array `name` out of `arrays`; `dtype` is its NumPy code without the byte order, such as "f8"."""
+    """Remove the array `name` from `arrays` and return it. `dtype` is its NumPy code, such as "f8"."""
     _require(name in arrays, f"it has no {name}")
     array = arrays.pop(name)
     little_endian = array.dtype.str[1:] == dtype and array.dtype.str[0] in "<|"
@@ -196,7 +197,7 @@ def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray
 
 
 def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:
-    """Take a name out of `arrays`, and return what it stands for."""
+    """Remove a text from `arrays`, and return the object with this name."""
     _require(name in arrays and arrays[name].dtype.kind == "U" and arrays[name].ndim == 0, f"it has no {name}")
     value = str(arrays.pop(name))
     _require(value in known, f"its {name} is none of {', '.join(known)}")
@@ -234,4 +235,4 @@ def _classes(arrays: Arrays) -> tuple[str, ...]:
 
 
 def _nothing_else(arrays: Arrays) -> None:
-    _require(not arrays, f"it also has what does not belong there: {', '.join(sorted(arrays))}")
+    _require(not arrays, f"it also has unknown arrays: {', '.join(sorted(arrays))}")

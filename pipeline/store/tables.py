@@ -1,4 +1,4 @@
-"""The two tables that DVC plots, as CSV: how training went, and what each test image is and was taken for."""
+"""The two CSV tables that DVC plots: the history of training, and the actual and predicted class of each test image."""
 
 import csv
 import io
@@ -13,15 +13,15 @@ from pipeline.program.files import write_text
 
 
 class EpochRow(NamedTuple):
-    """How training stood after an epoch: a row of the history.
+    """The results of one epoch: a row of the history.
 
     Attributes:
-        epoch: its number, from 1.
-        iteration: number of steps taken.
-        loss: mean over the epoch's mini-batches, each before its step.
-        train_accuracy: on a sample of the training images, as many as there are validation images, always the same.
-        validation_loss: on all validation images.
-        validation_accuracy: on all validation images.
+        epoch: number of the epoch, from 1.
+        iteration: number of steps taken so far.
+        loss: mean over the epoch's mini-batches, each measured before its step.
+        train_accuracy: accuracy on a fixed sample of the training images, as many as there are validation images.
+        validation_loss: loss on all validation images.
+        validation_accuracy: accuracy on all validation images.
     """
 
     epoch: int
@@ -32,25 +32,25 @@ class EpochRow(NamedTuple):
     validation_accuracy: float
 
 
-MOST_ROWS = 500  # of a history, which stands in Git and is drawn on a page
+MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 CONFUSION_COLUMNS = ("actual", "predicted")
 
 
 def recorded(epoch: int, total: int) -> bool:
-    """Tell whether `epoch`, from 1, of `total` belongs into the history.
+    """Return whether `epoch`, from 1, of `total` epochs belongs in the history.
 
-    All do where there are at most `MOST_ROWS` of them; else every k-th does, and the last.
+    Up to `MOST_ROWS` epochs all do. Otherwise every k-th does, and the last.
     """
     return epoch % -(-total // MOST_ROWS) == 0 or epoch == total
 
 
 def write_history(path: Path, epochs: Iterable[EpochRow]) -> None:
-    """Write how training stood after each epoch, a row each; floats by `repr`."""
+    """Write the results of each epoch, one row each; floats by `repr`."""
     _write(path, EpochRow._fields, (map(repr, epoch) for epoch in epochs))
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Read the history of training into one array of finite floats a column.
+    """Read the history of training. Return one array of finite floats for each column.
 
     Raises:
         UserError: the file is missing or is not such a table.
@@ -79,7 +79,7 @@ def read_confusion(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.n
     index = {name: number for number, name in enumerate(classes)}
     rows = _read(path, CONFUSION_COLUMNS)
     if unknown := [name for row in rows for name in row if name not in index]:
-        raise _unusable(path, f"the model knows no class {clip(unknown[0])!r}")
+        raise _unusable(path, f"the model has no class {clip(unknown[0])!r}")
     actual, predicted = np.array([[index[name] for name in row] for row in rows]).T
     return actual, predicted
 
@@ -93,7 +93,7 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]]) ->
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """Read the rows below the header, which is to be `columns`; at least one."""
+    """Read the rows below the header. The header must be `columns`, and there must be a row."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file, strict=True))

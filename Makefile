@@ -1,14 +1,14 @@
-# `make` alone lists what there is. `repro` and `test` install into .venv/, and nothing outside it.
+# `make` alone lists the commands. `repro` and `test` install into .venv/ only.
 
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
 .PHONY: help repro test tour slow faults check verify verify-portable bench bench-pipeline lint requirements setup setup-bench
 
-help: ## list these commands
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-repro: setup ## run the pipeline, or what has changed of it, and show its metrics
+repro: setup ## run the pipeline, or the part that changed, and show the metrics
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro
 	@$(RUN) dvc metrics show
 
@@ -21,23 +21,23 @@ tour: setup ## write the outputs in docs/tour.md anew (a few minutes)
 slow: setup ## run the slow tests: the tour, a browser, the faults
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile
 
-faults: setup ## kill, interrupt, fill and damage whatever can be, and count (FAULTS_SCALE=10: ten times as much)
+faults: setup ## run the fault tests: kills, Ctrl-C, full disks, damaged files (FAULTS_SCALE=10: ten times as many)
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults
 
-check: setup ## hash DVC's cache and all outputs, and have what is damaged made again
+check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged files again
 	@$(RUN) tools.check
 
-verify: setup ## run all stages anew in a clone, and compare each output with dvc.lock
+verify: setup ## run all stages again in a clone, and compare each output with dvc.lock
 	@$(RUN) tools.verify
 
-verify-portable: setup ## run in short under other threads, processors, Pythons and NumPys, and compare the files' bytes
+verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
 	@$(RUN) tools.portable
 
-bench: setup setup-bench ## compare with the peers; measure growth; write benchmarks/*.md (BENCH=--quick: see that all runs)
+bench: setup setup-bench ## compare the speed with other libraries; measure growth; write benchmarks/*.md (BENCH=--quick: a trial)
 	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)
 	@$(RUN) benchmarks.growth $(BENCH)
 
-bench-pipeline: setup ## where the time of a cold `dvc repro` goes, stage by stage
+bench-pipeline: setup ## measure the time of each stage in a cold `dvc repro`
 	@$(RUN) benchmarks.pipeline
 
 lint: setup ## check the code's style and types
@@ -66,7 +66,8 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says
 		cp requirements.txt .venv/.installed; \
 	fi
 
-# The peers live apart. PyTorch's hash differs between the builds with and without CUDA: it is pinned by version alone.
+# The other libraries have an environment of their own. PyTorch's builds with and without CUDA have different hashes, so
+# PyTorch is pinned by version alone.
 setup-bench:
 	@if ! cat benchmarks/requirements.txt benchmarks/torch.txt | cmp -s - .venv-bench/.installed; then \
 		$(PYTHON) -m venv --clear .venv-bench && \

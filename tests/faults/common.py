@@ -135,15 +135,17 @@ class Pipeline:
             self._lock = (self.folder / "dvc.lock").read_bytes()
         return self._lock
 
-    def check_nothing_half(self, stage: str) -> None:
-        """Fail if an output is neither what it was nor what it should become."""
+    def check_nothing_half(self, stage: str) -> int:
+        """Fail if an output is neither what it was nor what it should become. Return how many were compared."""
         now = self.outputs(stage)
         expected = self.expected(stage)
         assert now.keys() <= expected.keys()
         for name, content in expected.items():
             assert now.get(name) in (self.old.get(name), content), f"{name} is neither old nor new"
+        return len(expected)
 
-    def check_recovery(self, stage: str) -> None:
-        """Run `stage` undisturbed; fail unless its outputs are then what they should be."""
+    def check_recovery(self, stage: str) -> int:
+        """Run `stage` undisturbed. Fail unless its outputs are then right. Return how many were compared."""
         self.run(stage)
         assert self.outputs(stage) == self.expected(stage)
+        return len(self.expected(stage))

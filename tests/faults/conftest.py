@@ -1,4 +1,4 @@
-"""Counts what the fault tests do, and prints the sums at the end."""
+"""Counts what the fault tests do, and prints the sums at the end of the run."""
 
 import collections
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ LINES = [
     ("damaged", "damaged or hostile files read"),
     ("refused", "of these refused with one sentence"),
     ("accepted", "of these read, and what was read is right"),
-    ("lost", "results lost or wrong"),
+    ("compared", "outputs compared after a fault: each is old or new as a whole"),
 ]
 
 
@@ -27,7 +27,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:
             if getattr(report, "when", None) == "teardown":
                 counted.update(dict(report.user_properties))
-    counted["lost"] = len(terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", []))
     if counted:
         terminalreporter.section("faults")
         for name, meaning in LINES:
@@ -36,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Iterator[collections.Counter]:
-    """A counter; its sums over all tests stand at the end of the run."""
+    """A counter. The sums over all tests are printed at the end of the run."""
     counter: collections.Counter[str] = collections.Counter()
     yield counter
     for name, number in counter.items():

@@ -50,10 +50,10 @@ def test_file_size_limit(pipeline, count, stage):
         limit = chance.randrange(longest)
         process = pipeline.start(stage, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))  # noqa: B023
         assert_one_sentence(process, ("File too large.",), list(pipeline.expected(stage)))
-        pipeline.check_nothing_half(stage)
+        count["compared"] += pipeline.check_nothing_half(stage)
         assert not pipeline.parts(stage)
         count["system"] += 1
-    pipeline.check_recovery(stage)
+    count["compared"] += pipeline.check_recovery(stage)
 
 
 def test_six_trainings_at_once(pipeline, tmp_path):
@@ -100,7 +100,7 @@ def test_disk_full(pipeline, count, stage):
             for name, content in pipeline.outputs(stage).items():
                 assert name.endswith("/filler") or content in (pipeline.new[name], pipeline.old.get(name))
         count["system"] += 1
-    pipeline.check_recovery(stage)
+    count["compared"] += pipeline.check_recovery(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -117,8 +117,8 @@ def test_read_only_folder(pipeline, count, stage):
         assert_one_sentence(pipeline.start(stage), ("Permission denied.",), names)
         folder.chmod(0o755)
     count["system"] += 1
-    pipeline.check_nothing_half(stage)
-    pipeline.check_recovery(stage)
+    count["compared"] += pipeline.check_nothing_half(stage)
+    count["compared"] += pipeline.check_recovery(stage)
 
 
 @pytest.mark.parametrize("stage", ["download", "preprocess", "train", "plot"])
@@ -132,7 +132,7 @@ def test_file_in_place_of_the_folder(pipeline, count, stage):
     count["system"] += 1
     folder.unlink()
     aside.rename(folder)
-    pipeline.check_nothing_half(stage)
+    count["compared"] += pipeline.check_nothing_half(stage)
 
 
 def test_repro_on_a_full_disk(tmp_path, pipeline, count):

@@ -15,7 +15,7 @@ repro: setup ## run the pipeline, or the part that changed, and show the metrics
 test: setup ## run the tests
 	@$(RUN) pytest -q -n auto
 
-tour: setup ## write the outputs in docs/tour.md anew (a few minutes)
+tour: setup ## write the outputs in docs/tour.md again (a few minutes)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) tests.test_tour
 
 slow: setup ## run the slow tests: the tour, a browser, the faults
@@ -53,10 +53,14 @@ requirements: setup ## compile requirements.in into requirements.txt: pinned, wi
 		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
 
 # .venv/.installed is a copy of the requirements that were installed last. The import fails where the virtual
-# environment's Python has gone, is too old, or has become another version under its feet.
+# environment's Python has gone, is too old, or has become another version under its feet. Without the check for Git, an
+# unpacked archive would fail only after the installation.
 setup: ## make .venv, if it is missing or is not what requirements.txt says
 	@if ! { cmp -s requirements.txt .venv/.installed && \
 		.venv/bin/python -c 'import sys, yaml; sys.exit(sys.version_info < (3, 11))'; } 2>/dev/null; then \
+		[ -e .git ] || git rev-parse --git-dir >/dev/null 2>&1 || { \
+			echo 'error: this folder is not a Git repository, which DVC needs;' \
+				'make it one: git init && git add . && git commit -m Start' >&2; exit 1; }; \
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 			echo 'error: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=python3.13' >&2; exit 1; }; \
 		echo 'Installing the requirements into .venv (a minute, once) ...' && \

@@ -2,13 +2,15 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+import yaml
 
-from tests.conftest import ROOT, Project
+from tests.conftest import ROOT, Project, changed_params
 
 FOLDERS = ["data", "models", "metrics"]
 OUTPUTS = [
@@ -157,6 +159,51 @@ def test_bad_parameter_stops_with_one_sentence(project):
     assert result.returncode != 0
     assert "did you mean mnist?" in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_list_of_params_yaml_can_be_set_and_emptied(project):
+    """DVC's `-S` keeps the comments of params.yaml. One beside a list would break the file when the list is emptied."""
+    committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (project.folder / "params.yaml").write_text(committed, encoding="utf-8")
+    for value in ([100], [], [30, 20]):
+        project.run("dvc", "exp", "run", "--set-param", f"train.hidden_sizes={value}", "download")
+        text = (project.folder / "params.yaml").read_text(encoding="utf-8")
+        assert yaml.safe_load(text) == changed_params({"train.hidden_sizes": value})
+        assert text.count("#") == committed.count("#")
+
+
+@pytest.mark.slow
+def test_shallow_clone_loses_experiments_until_it_is_unshallowed(project):
+    """The tour says so. If the first half fails, DVC has mended this and the tour need not say it."""
+    project.run("git", "-c", "user.name=You", "-c", "user.email=a@example.com", "commit", "-qm", "2", "--allow-empty")
+    clone = Project(project.folder.parent / "clone")
+    project.run("git", "clone", "--quiet", "--depth", "1", project.folder.as_uri(), str(clone.folder))
+    clone.run("dvc", "exp", "run", "--temp", "--name", "lost", "download")
+    assert clone.run("dvc", "exp", "list", "--name-only").stdout == ""
+
+    clone.run("git", "fetch", "--unshallow")
+    clone.run("dvc", "exp", "run", "--temp", "--name", "kept", "download")
+    assert clone.run("dvc", "exp", "list", "--name-only").stdout == "kept\n"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_archive_without_git_is_told_what_to_do_before_anything_is_installed(tmp_path):
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    identity = {f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+    environment = os.environ | identity | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+
+    def run(command: str) -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, shell=True, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    refused = run("make repro PYTHON='touch installed; false'")
+    assert refused.startswith("error: this folder is not a Git repository")
+    assert not (tmp_path / "installed").exists()
+
+    run(refused.splitlines()[0].partition("make it one: ")[2])
+    assert "Git" not in run("make repro PYTHON='touch installed; false'")
+    assert (tmp_path / "installed").exists()
 
 
 @pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "plot"])

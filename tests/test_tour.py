@@ -1,6 +1,6 @@
-"""The tour is true: its commands run in order on the sample of real digits, and print what it shows.
+"""The commands of docs/tour.md run in order on the sample of real digits, and print what the page shows.
 
-`python -m tests.test_tour` from the repository's root writes the outputs into docs/tour.md anew.
+`make tour` writes the outputs in docs/tour.md again.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from tests.conftest import ROOT, SAMPLE, new_project, sample_datasets
 TOUR = ROOT / "docs" / "tour.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-# What is another each time: Git's and the queue's names, and the time of day. Numbers are not among them.
+# These differ from run to run: commit hashes, task hashes and the time of day. Metrics do not.
 VARYING = [
     (re.compile(r"\b[0-9a-f]{7}(?= \[)"), "f00d5ee"),  # dvc exp show
     (re.compile(r"^[0-9a-f]{7}(?=  \S+ +\d\d:\d\d [AP]M  )", re.MULTILINE), "f00d5ee"),  # dvc queue status
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 def steps(block: str) -> list[Step]:
-    """Split what stands between the fences: `$ ` begins a command, `> ` continues it, other lines are its output."""
+    """Split a block into steps: `$ ` begins a command, `> ` continues a here-document, other lines are output."""
     found: list[Step] = []
     for line in block.splitlines():
         if line.startswith("$ "):
@@ -77,7 +77,7 @@ class Walk:
         self.prepare()
 
     def run(self, command: str) -> str:
-        """Return what the command prints, without what varies."""
+        """Return the command's output, with fixed text in place of VARYING."""
         if command.startswith("cd "):
             self.folder = (self.folder / command[3:]).resolve()
             return ""
@@ -106,13 +106,13 @@ class Walk:
         raise AssertionError(self.run("dvc queue status"))
 
     def prepare(self) -> None:
-        """Make the beginning of the tour: the pipeline has run, its results are committed, other data lie near."""
+        """Make a fresh clone with committed results, but without data and model, and put other data beside it."""
         params = (ROOT / "params.yaml").read_text(encoding="utf-8")
         for key, small in [("validation_size", "100"), ("iterations", "200"), ("learning_rate", "1.0")]:
             params = re.sub(rf"^(  {key}: )\S+", rf"\g<1>{small}", params, flags=re.MULTILINE)
         (self.folder / "params.yaml").write_text(params, encoding="utf-8")
 
-        # Both datasets are the sample; only the names of the classes tell them apart
+        # Both datasets are the sample. Only their class names differ
         shutil.copytree(SAMPLE, self.home / "sample")
         datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
         for name in ("mnist", "fashion-mnist"):
@@ -120,7 +120,7 @@ class Walk:
             datasets[name] = sample_datasets()["mnist"] | small
         (self.folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8")
 
-        # Somebody's own data: the same digits, told apart into even and odd ones
+        # The user's own data: the same digits, labelled even or odd
         (self.home / "parity").mkdir()
         for packed in SAMPLE.glob("*.gz"):
             content = gzip.decompress(packed.read_bytes())
@@ -129,7 +129,10 @@ class Walk:
             (self.home / "parity" / packed.stem.replace("t10k", "test").replace("-ubyte", "")).write_bytes(content)
 
         self.run("git branch --move main && dvc repro --quiet")
-        assert self.run("git add --all && git commit --quiet --amend --message Results && dvc status") == UP_TO_DATE
+        # Like the real history, this one begins with a commit that has no dvc.lock
+        assert self.run("git add --all && git commit --quiet --message Results && dvc status") == UP_TO_DATE
+        assert self.run("git clean -dffxq --exclude .dvc/config.local") == ""
+        assert not (self.folder / "models" / "mlp.npz").exists()
 
 
 def test_tour(project):
@@ -140,13 +143,13 @@ def test_tour(project):
 
 
 def test_tour_shows_its_commands_in_blocks_that_are_run():
-    """No command hides in a block of another kind."""
+    """A block of another kind would not be run."""
     fences = re.findall(r"^```(.*)$", TOUR.read_text(encoding="utf-8"), re.MULTILINE)
     assert fences[::2] == ["console"] * len(BLOCK.findall(TOUR.read_text(encoding="utf-8")))
 
 
 def write() -> None:
-    """Put into docs/tour.md what its commands print now."""
+    """Write the outputs in docs/tour.md again."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         walk = Walk(new_project(Path(folder).resolve()))
 

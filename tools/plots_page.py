@@ -1,8 +1,8 @@
-"""Make the page of `dvc plots show` render without a network: `python -m tools.plots_page`, once after set-up.
+"""Let `dvc plots show` work without a network: run `python -m tools.plots_page` once, after the installation.
 
-DVC's own page fetches Vega's scripts from a CDN and is blank without it. This writes a page template that holds the
-scripts, from the pinned package vl-convert-python, and names it in `.dvc/config.local`. Both stay out of Git. Without
-them DVC uses its own page.
+The page that DVC makes loads Vega's scripts from the network. It is blank without one. This program writes a page
+template with the scripts in it, and names the template in `.dvc/config.local`. The scripts come from the package
+vl-convert-python. Git ignores both files. Without them DVC makes its own page.
 """
 
 import subprocess
@@ -13,10 +13,10 @@ from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import write_text
 
-TEMPLATE = "tmp/plots_page.html"  # from .dvc/, as DVC reads it
+TEMPLATE = "tmp/plots_page.html"  # relative to .dvc/
 VEGA_LITE = "6.4"
 
-# DVC replaces the words in single braces, and would put its CDN's scripts where {scripts} stands: so it does not.
+# DVC replaces {refresh_tag} and {plot_divs}. There is no {scripts}: DVC would put its links to the network there.
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -28,6 +28,7 @@ PAGE = """\
 <style>
 body { font-family: system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
 body > div { margin: 2em 0; overflow-x: auto; }
+body > .vega-embed { display: block; }
 body > div[style] { border: 0 !important; text-align: left !important; display: flex; flex-wrap: wrap; gap: 1em; }
 body > div[style] > div { border: 0 !important; max-width: 47%; }
 body > div[style] > div:only-of-type { max-width: 100%; }
@@ -40,23 +41,15 @@ td, th { border: 1px solid #ccc; padding: 0.3em 0.6em; }
 SCRIPTS
 </script>
 <script>
-// DVC's charts, made easier to read: larger than 300 by 300, a mark where there is a single epoch (a line alone would
-// not show it), counts shown in the confusion matrix. No $schema: it is of an older Vega-Lite, and only warns.
-const side = {width: 520, height: 400};
+// Without $schema: the templates name Vega-Lite 5, and a newer Vega-Lite warns about that.
 const embed = window.vegaEmbed;
-window.vegaEmbed = (place, {$schema, ...spec}) => {
-  spec = JSON.parse(JSON.stringify(spec), (key, value) => value === 300 ? side[key] ?? value : value);
-  const epochs = new Set((spec.data?.values ?? []).map(row => row.epoch));
-  for (const param of spec.params ?? []) if (param.name === "showValues") param.value = true;
-  return embed(place, spec, {mode: "vega-lite", renderer: "svg", config: {
-    axis: {labelFontSize: 12, titleFontSize: 13},
-    header: {labelFontSize: 12, title: null},
-    legend: {labelFontSize: 12, titleFontSize: 13, symbolSize: 300},
-    line: {point: epochs.size === 1},
-    range: {heatmap: {scheme: "blues"}},
-    title: {fontSize: 15},
-  }});
-};
+window.vegaEmbed = (place, {$schema, ...spec}) => embed(place, spec, {mode: "vega-lite", renderer: "svg", config: {
+  axis: {labelFontSize: 12, titleFontSize: 13},
+  header: {labelFontSize: 13},
+  legend: {labelFontSize: 12, titleFontSize: 13},
+  text: {fontSize: 12},
+  title: {fontSize: 15, subtitleFontSize: 13, anchor: "start"},
+}});
 </script>
 </head>
 <body>
@@ -68,15 +61,15 @@ window.vegaEmbed = (place, {$schema, ...spec}) => {
 
 @command
 def main() -> None:
-    """Write the page template into .dvc/tmp and let DVC use it."""
+    """Write the page template into .dvc/tmp, and tell DVC to use it."""
     from vl_convert import javascript_bundle
 
     if not Path(".dvc").is_dir():
-        raise UserError("There is no folder .dvc here; run this at the root of the repository.")
+        raise UserError("There is no folder .dvc here; run this program in the root folder of the repository.")
     write_text(Path(".dvc", TEMPLATE), PAGE.replace("SCRIPTS", javascript_bundle(vl_version=VEGA_LITE)))
     dvc = [sys.executable, "-m", "dvc", "config", "--quiet", "--local"]
     if subprocess.run([*dvc, "plots.html_template", TEMPLATE]).returncode:
-        raise UserError("DVC does not take the page template; see what it says above.")
+        raise UserError("DVC refused the page template; see its message above.")
 
 
 if __name__ == "__main__":

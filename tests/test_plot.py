@@ -1,4 +1,3 @@
-import hashlib
 import os
 import struct
 import subprocess
@@ -8,22 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
-from pipeline.drawing.png import png_bytes, zlib_bytes
+from pipeline.drawing.figures import (
+    draw_accuracy,
+    draw_confusion,
+    draw_loss,
+    draw_misclassified,
+    draw_weights,
+    picture,
+)
 from pipeline.store.arrays import load_arrays, save_arrays
-from pipeline.store.artifacts import save_model
+from pipeline.store.artifacts import load_misclassified, load_model, save_model
+from pipeline.store.tables import read_confusion, read_history
 from stages.plot import plot as app
 
 FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "weights.png"]
 TABLES = ["classes.json", "confusion.csv", "history.csv", "test.json", "train.json", "validation.json"]
 INPUTS = ["mlp.npz", *TABLES, "misclassified.npz"]
 ARGUMENTS = ["mlp.npz", ".", ".", "figures", "metrics", "--params", "params.yaml"]
+NAMES = ("T-shirt/top", "Trouser", "Bag")
+ROWS = ("images", "actual", "predicted", "probability", "place")  # the arrays with a row for each mistake
 REPOSITORY = Path(__file__).parent.parent
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 
@@ -33,7 +40,7 @@ def inputs(tmp_path, monkeypatch):
     """A folder, the current one, with what the stage reads: three classes of 4 × 5 images, seven neurons."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    names = np.array(["T-shirt/top", "Trouser", "Bag"])
+    names = np.array(NAMES)
     Path("history.csv").write_text(
         "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy\n"
         "1,10,1.1,0.25,1.0,0.5\n2,20,0.5,0.75,0.6,0.625\n"
@@ -43,7 +50,7 @@ def inputs(tmp_path, monkeypatch):
     Path("confusion.csv").write_text("actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
     for name in ("train.json", "validation.json", "test.json", "classes.json"):
         Path(name).write_text(f"numbers of {name}\n")
-    save_network(rng.normal(size=(20, 7)), tuple(names.tolist()))
+    save_network(rng.normal(size=(20, 7)), NAMES)
     wrong = np.flatnonzero(actual != predicted)
     save_arrays(
         Path("misclassified.npz"),
@@ -103,6 +110,25 @@ def test_draws_all_figures_and_nothing_else(inputs):
     assert all(len(content) < 150_000 for content in contents().values())
 
 
+def test_figures_are_drawn_from_the_files_they_belong_to(inputs):
+    plot()
+    history, mistakes = read_history(Path("history.csv")), load_misclassified(Path("misclassified.npz"))
+    network = load_model(Path("mlp.npz"))
+    actual, predicted = read_confusion(Path("confusion.csv"), NAMES)
+    counts = np.zeros((3, 3), int)
+    np.add.at(counts, (actual, predicted), 1)
+    assert contents() == {
+        name: picture(figure, 120)
+        for name, figure in {
+            "accuracy.png": draw_accuracy(history),
+            "loss.png": draw_loss(history),
+            "confusion.png": draw_confusion(counts, NAMES),
+            "misclassified.png": draw_misclassified(mistakes, 25),
+            "weights.png": draw_weights(network.weights[0], (4, 5)),
+        }.items()
+    }
+
+
 def test_copies_for_git_have_the_same_bytes(inputs):
     plot()
     copies = {path.name: path.read_bytes() for path in Path("metrics").iterdir() if path.is_file()}
@@ -128,6 +154,17 @@ def test_misclassified_is_the_number_of_images(inputs):
     assert header(contents()["misclassified.png"]) < many
 
 
+def test_misclassified_may_be_as_many_as_100(inputs):
+    mistakes = load_arrays(Path("misclassified.npz"))
+    rows = {name: np.resize(mistakes[name], (120, *mistakes[name].shape[1:])) for name in ROWS}
+    change("misclassified.npz", **rows)
+    Path("params.yaml").write_text(PARAMS.replace("misclassified: 25", "misclassified: 100"), encoding="utf-8")
+    assert plot().exit_code == 0
+    figure = draw_misclassified(load_misclassified(Path("misclassified.npz")), 100)
+    assert len(figure.axes[0].images) == 100
+    assert contents()["misclassified.png"] == picture(figure, 120)
+
+
 def test_same_bytes_whatever_the_user_has_set(inputs):
     plot()
     before = contents()
@@ -139,7 +176,7 @@ def test_same_bytes_whatever_the_user_has_set(inputs):
 
 def test_no_mistakes_are_a_sentence(inputs):
     mistakes = load_arrays(Path("misclassified.npz"))
-    rows = {name: mistakes[name][:0] for name in ("images", "actual", "predicted", "probability", "place")}
+    rows = {name: mistakes[name][:0] for name in ROWS}
     save_arrays(Path("misclassified.npz"), **{**mistakes, **rows})
     assert plot().exit_code == 0
     assert sorted(contents()) == FIGURES
@@ -147,7 +184,7 @@ def test_no_mistakes_are_a_sentence(inputs):
 
 @pytest.mark.parametrize("neurons", [1, 10, 3000])
 def test_any_number_of_neurons(inputs, neurons):
-    save_network(np.zeros((20, neurons), np.float32), ("T-shirt/top", "Trouser", "Bag"))
+    save_network(np.zeros((20, neurons), np.float32), NAMES)
     assert plot().exit_code == 0
 
 
@@ -210,32 +247,3 @@ def test_wrong_arrays_are_a_sentence(inputs, name, arrays, sentence):
     assert result.exit_code == 1
     assert result.output.startswith(f"error: {name}: ")
     assert sentence in result.output
-
-
-@given(st.lists(st.tuples(st.binary(min_size=1, max_size=1), st.integers(1, 600)), min_size=1, max_size=40))
-def test_compression_is_undone_by_zlib(runs):
-    content = b"".join(byte * length for byte, length in runs)
-    assert zlib.decompress(zlib_bytes(content)) == content
-
-
-def test_every_length_of_a_run():
-    for length in range(1, 1100):
-        assert zlib.decompress(zlib_bytes(b"\x90" * length)) == b"\x90" * length
-
-
-def test_png_keeps_the_pixels():
-    from io import BytesIO
-
-    from PIL import Image
-
-    levels = np.array([0, 85, 170, 255], np.uint8)  # among the levels a palette has: kept exactly
-    pixels = levels[np.random.default_rng(0).integers(0, 4, (30, 40, 3))]
-    read = np.asarray(Image.open(BytesIO(png_bytes(pixels, 100))).convert("RGB"))
-    np.testing.assert_array_equal(read, pixels)
-
-
-def test_png_has_known_bytes():
-    """The same on every machine: a checksum stands for them."""
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    digest = hashlib.sha256(png_bytes(pixels, 100)).hexdigest()
-    assert digest == "f8760b0bdfab6163faf1449ec6d2fa6b854ae69de543cfee7b5cdde0064944c0"

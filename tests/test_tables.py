@@ -1,8 +1,10 @@
-"""The two tables, read back as they were written; what is refused of them, test_plot.py has."""
+"""The two tables: written and read back, and a bounded number of rows. test_plot.py tests damaged tables."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.store.tables import EpochRow, read_confusion, read_history, write_confusion, write_history
+from pipeline.store.tables import EpochRow, read_confusion, read_history, recorded, write_confusion, write_history
 
 
 def test_history_is_read_back_to_the_last_bit(tmp_path):
@@ -25,3 +27,30 @@ def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
     assert path.read_bytes().startswith(b'actual,predicted\nT-shirt/top,"a, b"\n"a, b","the ""c"""\n')
     for now, then in zip(read_confusion(path, classes), (actual, predicted), strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def recorded_epochs(total):
+    return [epoch for epoch in range(1, total + 1) if recorded(epoch, total)]
+
+
+@given(st.integers(1, 20_000))
+def test_a_history_has_at_most_501_rows_at_equal_distances_and_the_last_epoch(total):
+    epochs = recorded_epochs(total)
+    assert min(total, 250) <= len(epochs) <= 501
+    assert epochs[-1] == total
+    distances = np.diff([0, *epochs])
+    assert len(set(distances[:-1].tolist())) <= 1
+    assert distances[-1] <= distances[0]
+
+
+@given(st.integers(1, 500))
+def test_a_history_of_at_most_500_epochs_has_them_all(total):
+    assert recorded_epochs(total) == list(range(1, total + 1))
+
+
+def test_a_history_of_many_epochs_stays_small(tmp_path):
+    """300 images in batches of 100, 50,000 steps: 16,667 epochs, a table of 1 MB without the bound."""
+    third = 1 / 3  # 18 characters
+    rows = [EpochRow(epoch, 3 * epoch, third, third, third, third) for epoch in recorded_epochs(16_667)]
+    write_history(tmp_path / "history.csv", rows)
+    assert (tmp_path / "history.csv").stat().st_size < 50_000

@@ -1,4 +1,4 @@
-"""The figures for people: each drawn from data that have been read and checked, and rendered to the same bytes."""
+"""The figures for people. They are drawn from checked data, and the same data give the same bytes."""
 
 import math
 from collections.abc import Sequence
@@ -17,57 +17,59 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.drawing.png import png_bytes
 from pipeline.store.artifacts import Misclassified
 
-# Okabe and Ito's colours: told apart with every kind of colour vision, and in grey.
+# Two of Okabe and Ito's colours: people with any colour vision can tell them apart.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
-MOST_NEURONS = 50  # of weights.png, which stands in Git: more would be more than people look at
+MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
 
 
 def draw_accuracy(history: dict[str, np.ndarray]) -> Figure:
     """Draw the accuracy on a sample of the training images, and on the validation images, after each epoch."""
-    figure, axes = _chart("Accuracy after each epoch", "accuracy (share of images classified correctly)")
-    curves = {"train_accuracy": "sample of the training images", "validation_accuracy": "validation images"}
-    _draw_curves(axes, history, curves)
-    axes.set_ylim(0, 1)
-    axes.set_yticks(np.arange(11) / 10)
-    axes.legend(loc="lower right")
+    names = {"train_accuracy": "sample of training images", "validation_accuracy": "validation images"}
+    figure = _draw_curves(
+        "Accuracy after each epoch", "accuracy (share of images classified correctly)", history, names
+    )
+    lowest = min(history[column].min() for column in names)
+    figure.axes[0].set_ylim(min(math.floor(10 * lowest) / 10, 0.9), 1)
     return figure
 
 
 def draw_loss(history: dict[str, np.ndarray]) -> Figure:
-    """Draw the loss on training and validation images of each epoch."""
-    figure, axes = _chart("Loss of each epoch", "mean cross-entropy (nats per image)")
-    _draw_curves(axes, history, {"loss": "training images", "validation_loss": "validation images"})
-    axes.set_ylim(0, 1.05 * max(history["loss"].max(), history["validation_loss"].max()) or 1)
-    axes.legend(loc="upper right")
+    """Draw the loss on the training images and on the validation images, epoch by epoch."""
+    names = {"loss": "training images", "validation_loss": "validation images"}
+    figure = _draw_curves("Loss of each epoch", "mean cross-entropy (nats per image)", history, names)
+    figure.axes[0].set_ylim(0, 1.05 * max(history[column].max() for column in names) or 1)
     return figure
 
 
-def _chart(title: str, y_label: str) -> tuple[Figure, Axes]:
+def _draw_curves(title: str, y_label: str, history: dict[str, np.ndarray], names: dict[str, str]) -> Figure:
+    """Draw two columns of the history, training first; `names` has what people call them."""
     figure = _figure(7.5, 4.5)
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel="epoch", ylabel=y_label)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.grid(color="#E5E5E5")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _draw_curves(axes: Axes, history: dict[str, np.ndarray], names: dict[str, str]) -> None:
-    """Draw two columns of the history, training and validation, by their names for people."""
     epochs = history["epoch"]
     marker = "s" if len(epochs) <= 15 else ""  # a line alone would not show a single epoch
     styles = [("-", BLUE), ((0, (4, 2)), VERMILLION)]
     for (column, name), (style, colour) in zip(names.items(), styles, strict=True):
         values = history[column]
-        label = f"{name}, {values[-1]:.4f} at the end"
-        axes.plot(epochs, values, linestyle=style, color=colour, marker=marker, markersize=4, label=label)
+        label = f"{name}, {values[-1]:#.4g} at the end"
+        axes.plot(epochs, values, ls=style, color=colour, marker=marker, markersize=4, label=label, clip_on=False)
+    figure.legend(title=title, loc="outside upper center", ncols=2)  # above the plot: there it covers no curve
+    axes.set(xlabel="epoch", ylabel=y_label)
     axes.set_xlim(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10))
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.grid(color="#E5E5E5")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw how many test images of each class were taken for each class, coloured by their share of the row."""
+    """Draw the confusion matrix: the counts, and each cell coloured by its share of the row.
+
+    Args:
+        counts: (classes, classes) whole numbers; row i, column j: images of class i that were predicted as class j.
+        classes: the names of the classes.
+    """
     totals = counts.sum(axis=1, keepdims=True)
-    # By the square root of the share: one image in a hundred is to be told from none.
+    # The colour follows the square root of the share, so that 1% looks different from 0%.
     strength = np.sqrt(counts / np.maximum(totals, 1))
     colours = colormaps["Blues"].resampled(33)
     number = len(classes)
@@ -103,12 +105,12 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
-    """Draw the first `most` misclassified images, each with its predicted and its true class."""
+    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true class."""
     images = mistakes.images
     shown = min(len(images), most)
     columns = max(math.ceil(math.sqrt(shown)), 4)
     rows = max(math.ceil(shown / columns), 1)
-    # In inches, and images an inch wide: each has a place 1.3 wide and 1.5 high, its two lines of text above it.
+    # The unit is an inch. An image is 1 wide or 1 high. Its place is 1.3 wide and 1.5 high: the text needs the rest.
     figure = _figure(1.3 * columns + 0.2, 1.5 * rows + 0.6)
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -117,10 +119,11 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
         axes.text(0.5, 0.5, "Not one test image was misclassified.", ha="center", va="center")
         return figure
 
-    which = f"The {shown} most confident" if shown > 1 else "The most confident"
-    axes.set_title(
-        f"{which} of {len(images):,} mistakes\norange: predicted class and its probability; black: true class", size=10
-    )
+    if shown < len(images):
+        which = f"The {f'{shown} ' if shown > 1 else ''}most confident of {len(images):,} mistakes"
+    else:
+        which = f"All {shown} mistakes, the most confident first" if shown > 1 else "The only mistake"
+    axes.set_title(f"{which}\norange: predicted class and its probability; black: true class", size=10)
     height, width = mistakes.image_shape
     wide, high = width / max(height, width), height / max(height, width)
     name = [_shortened(name, 12) for name in mistakes.classes]
@@ -141,13 +144,18 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
 
 
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
-    """Draw the weights of each neuron of the first layer as an image, all on one scale."""
+    """Draw the first layer: an image for each neuron, one pixel for each weight, and one colour scale for all.
+
+    Args:
+        weights: (inputs, neurons).
+        image_shape: height and width of the input image, whose product is the number of inputs.
+    """
     height, width = image_shape
     neurons = weights.shape[1]
     shown = min(neurons, MOST_NEURONS)
     columns = math.ceil(math.sqrt(shown))
     rows = math.ceil(shown / columns)
-    # A few weights are far larger than the rest: one in 200 has the darkest colour, so that the rest is seen too.
+    # A few weights are far larger than the others. The largest 0.5% share the darkest colour, so the others show too.
     magnitudes = np.sort(np.abs(weights[:, :shown]), axis=None)
     limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
     colours = colormaps["RdBu_r"].resampled(33)
@@ -182,7 +190,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _draw_scale(axes: Axes, colours: Colormap, places: np.ndarray, labels: list[str], title: str) -> None:
-    """Draw the colours from 0 to 1 beside `axes`, with labels at the given places."""
+    """Draw the colour scale from 0 to 1 at the right of `axes`, with labels at the given places."""
     bar = axes.figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label=title)
     bar.set_ticks(places, labels=labels)
     bar.outline.set_visible(False)
@@ -192,24 +200,26 @@ def _shortened(name: str, most: int) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-# The same bytes on every machine, as far as it goes. The data are. Drawing keeps away from what differs between
-# machines: the own settings of a user, the fonts of a system, sines for round corners, zlib. FreeType works in whole
-# numbers; what remains is plus, minus, times and divide in Matplotlib's C++ code, which a compiler may fuse for another
-# processor. The last bit of a coordinate then differs, not a pixel: the renderer rounds coordinates to 1/256 pixel, and
-# only one that lies exactly between two such steps would show it. Not proved, as the network's arithmetic is.
+# The figures shall have the same bytes on every machine. The data have. Drawing avoids what differs between machines:
+# the user's Matplotlib settings, the system's fonts, sines for round corners, zlib. FreeType uses whole numbers.
+# Matplotlib's C++ code still uses + − × ÷, and a compiler may fuse them on another processor. Then the last bit of a
+# coordinate differs. The renderer rounds coordinates to 1/256 pixel, so a pixel differs only if a coordinate lies
+# exactly between two steps. We have never seen it, but there is no proof.
 
 
 def use_own_settings() -> None:
-    """Make Matplotlib draw as it comes, with its own fonts."""
+    """Make Matplotlib ignore the user's settings and the system's fonts."""
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(
         {
             "axes.titlesize": 11,
+            "legend.title_fontsize": 11,
             "legend.frameon": False,
             "lines.solid_capstyle": "butt",
             "lines.solid_joinstyle": "miter",
             "lines.dash_joinstyle": "miter",
             "path.simplify": False,
+            "text.parse_math": False,  # a class may be called $
         }
     )
     own_folder = Path(matplotlib.get_data_path())
@@ -218,13 +228,13 @@ def use_own_settings() -> None:
 
 
 def picture(figure: Figure, dpi: int) -> bytes:
-    """Render the figure into the bytes of a PNG file."""
+    """Render the figure at `dpi` dots per inch; return the bytes of a PNG file."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    figure.draw_without_rendering()  # here the axes find their places
+    figure.draw_without_rendering()  # the layout engine now places the axes
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        # On whole pixels, so that the last bits of the layout's arithmetic decide nothing.
+        # The axes go to whole pixels: the last bits of the layout's numbers then have no effect.
         size = figure.get_size_inches() * dpi
         corners = np.rint(axes.get_position().get_points() * size) / size
         axes.set_aspect("auto")

@@ -1,9 +1,8 @@
 """A PNG writer whose bytes depend on the pixels alone.
 
-Pillow and Matplotlib leave the compression to a zlib, and zlib's builds differ: two systems, or two
-releases, write other bytes for the same picture. Here the compression is written out: a palette, each row minus the
-row above it, runs of equal bytes, and deflate's fixed Huffman codes. Charts are mostly flat: it comes to about the
-size of an ordinary PNG.
+Pillow and Matplotlib compress with zlib. Two builds of zlib can write different bytes for the same picture. This module
+compresses without it: a palette, each row minus the row above it, runs of equal bytes, and deflate's fixed Huffman
+codes. Charts are mostly flat, so the files are about as large as ordinary PNG files.
 """
 
 import struct
@@ -13,11 +12,14 @@ import numpy as np
 
 
 def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
-    """Return `pixels`, bytes of shape (height, width, 3), as a PNG of at most 256 colours."""
+    """Return `pixels`, (height, width, 3) uint8, as a PNG file of at most 256 colours.
+
+    Each channel is first rounded to 64 levels. If more than 256 colours remain, rare ones become the nearest kept one.
+    """
     height, width, _ = pixels.shape
     palette, indices = _palette(pixels)
     rows = np.empty((height, 1 + width), np.uint8)
-    rows[:, 0] = 2  # PNG's filter "up": what follows is the difference to the row above
+    rows[:, 0] = 2  # PNG's filter "up": the row holds the differences from the row above
     rows[0, 1:] = indices[0]
     rows[1:, 1:] = indices[1:] - indices[:-1]
     per_metre = round(dpi / 0.0254)
@@ -36,7 +38,7 @@ def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
 def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return at most 256 colours, (n, 3), and each pixel's colour, (height, width).
 
-    They are the most frequent ones, of 64 levels of red, green and blue each; a rarer colour becomes the nearest.
+    Red, green and blue have 64 levels each. The most frequent colours stay; each rarer one becomes the nearest of them.
     """
     levels = (pixels.astype(np.int64) * 63 + 127) // 255
     present, indices, counts = np.unique(
@@ -50,12 +52,12 @@ def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zlib_bytes(content: bytes) -> bytes:
-    """Compress `content`, which is not empty, into a zlib stream by its runs of equal bytes (RFC 1950 and 1951)."""
+    """Compress the runs of equal bytes in `content`, at least one byte, into a zlib stream (RFC 1950 and 1951)."""
     data = np.frombuffer(content, np.uint8)
     starts = np.flatnonzero(np.diff(data, prepend=data[0] ^ 1))
     repeats = np.diff(starts, append=len(data)) - 1  # of each run's byte after its first
 
-    # A run becomes its byte, repeats of 258, and what is left: one shorter repeat, or up to two bytes as they are.
+    # A run becomes its byte, then repeats of 258, then the rest: one shorter repeat, or one or two plain bytes.
     full, left = repeats // 258, repeats % 258
     tokens_of_run = 1 + full + np.where(left >= 3, 1, left)
     run = np.repeat(np.arange(len(starts)), tokens_of_run)
@@ -78,9 +80,9 @@ def zlib_bytes(content: bytes) -> bytes:
 
 
 def _token_codes() -> list[tuple[int, int]]:
-    """Return (bits, how many) of each token: bytes 0 to 255, then at 256 + n "the byte before, n times more".
+    """Return the bits of each token and their number: bytes 0 to 255, then at 256 + n "repeat the last byte n times".
 
-    The lowest bit is written first; Huffman codes are written from their highest bit, so they are reversed here.
+    The stream takes the lowest bit first. Huffman codes go into it highest bit first, so they are reversed here.
     """
 
     def huffman(symbol: int) -> tuple[int, int]:

@@ -9,13 +9,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TEST_IMAGES = 200  # in the sample
 FIGURES = ["accuracy", "confusion", "loss", "misclassified", "weights"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
-# Goes before everything else in the page, notes what goes wrong, and in the end what is there.
+DIGITS = list("0123456789")
+CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+BLUE, VERMILLION = "#0072B2", "#D55E00"
+
+# This goes first into the page. It records errors, and writes what the page shows into an invisible element.
 PROBE = """
 <script>
 const errors = [];
@@ -23,7 +29,12 @@ const consoleError = console.error;
 console.error = (...words) => { errors.push(words.join(" ")); consoleError(...words); };
 addEventListener("unhandledrejection", event => errors.push(`${event.reason}`));
 addEventListener("error", event => errors.push(event.message ?? event.target.outerHTML.slice(0, 200)), true);
-const marks = chart => [...chart.querySelectorAll("g[class*=role-mark] > path, g[class*=role-mark] > text")];
+const all = (element, selector) => [...element.querySelectorAll(selector)];
+const texts = (element, selector) => all(element, selector).map(text => text.textContent).filter(Boolean);
+const overlap = (first, second) => {
+  const [a, b] = [first, second].map(element => element.getBoundingClientRect());
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+};
 setInterval(() => {
   document.querySelector("#probe")?.remove();
   const seen = document.body.appendChild(document.createElement("pre"));
@@ -33,9 +44,18 @@ setInterval(() => {
     errors,
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     images: [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth]),
-    charts: Object.fromEntries([...document.querySelectorAll(".vega-embed")].map(chart => [chart.id, {
-      marks: marks(chart).filter(mark => mark.getBBox().width + mark.getBBox().height > 0).length,
-      words: [...chart.querySelectorAll("svg text")].map(text => text.textContent),
+    charts: Object.fromEntries(all(document, ".vega-embed").map(chart => [chart.id, {
+      words: texts(chart, "svg text"),
+      legend: texts(chart, ".role-legend-label text"),
+      covered: all(chart, ".role-mark > *").some(mark => all(chart, ".role-legend").some(box => overlap(mark, box))),
+      lines: all(chart, ".mark-line path").map(line => [
+        line.getAttribute("stroke"), line.getAttribute("stroke-dasharray") === "4,2", line.getBBox().width]),
+      points: all(chart, ".mark-symbol.role-mark path").filter(point => point.getBBox().width > 0).length,
+      panels: all(chart, "g.cell > g").map(panel => ({
+        title: texts(panel, ".role-title-text text")[0],
+        axes: all(panel, ".role-axis-label").map(axis => texts(axis, "text")),
+        values: texts(panel, ".mark-text.role-mark text").map(Number),
+      })),
     }])),
   });
 }, 200);
@@ -49,7 +69,7 @@ def chromium(page: Path, *options: str) -> str:
     try:
         subprocess.run([*cut, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        cut = []  # not Linux, or not permitted: then only names do not resolve
+        cut = []  # not Linux, or not permitted: the option --host-resolver-rules below cuts the network
     command = [
         *cut,
         CHROMIUM,
@@ -73,48 +93,72 @@ def look(page: Path) -> dict:
 
 
 def screenshot(page: Path, name: str) -> None:
-    """Leave a picture of the page for people, in the folder that $SCREENSHOTS names, if it does."""
+    """Save a picture of the page for people, if $SCREENSHOTS names a folder."""
     if folder := os.environ.get("SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         chromium(page, "--window-size=1200,6000", f"--screenshot={Path(folder, name).absolute()}")
 
 
 def test_plots_page_needs_no_network(project):
-    """One long test: the second half compares the results of the first."""
+    """One long test: `dvc plots diff` needs the results of several runs."""
     project.run("dvc", "repro")
     page = project.folder / "dvc_plots" / "index.html"
 
-    # DVC's own page is blank: what this test is about, and a sign that the network is cut and the probe sees it
+    # DVC's own page is blank. So the network is cut, and the probe sees it.
     project.run("dvc", "plots", "show")
     seen = look(page)
     assert seen["charts"] == {}
     assert seen["errors"]
     assert any(request.startswith("https:") for request in seen["requests"])
 
+    # One revision: a colour for training, another for validation
     project.run("python", "-m", "tools.plots_page")
     project.run("dvc", "plots", "show")
-    screenshot(page, "plots-show.png")
-    check(look(page), revisions=["workspace"])
+    screenshot(page, "show.png")
+    history = check(look(page), {"workspace": DIGITS})
+    assert history["legend"] == ["training", "validation"]
+    assert [line[:2] for line in history["lines"]] == 2 * [[BLUE, False], [VERMILLION, True]]
+    assert history["points"] == 0
 
-    # Two revisions, in which not everything is the same
-    project.run("git", "add", "--all")
-    project.run("git", "-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "-q", "-m", "Results")
+    # Two revisions: a colour for each
+    project.commit("Results")
     project.set_params(project.small | {"train.learning_rate": 0.5})
     project.run("dvc", "repro")
     project.run("dvc", "plots", "diff")
-    screenshot(page, "plots-diff.png")
-    check(look(page), revisions=["HEAD", "workspace"])
+    screenshot(page, "diff.png")
+    history = check(look(page), {"workspace": DIGITS, "HEAD": DIGITS})
+    assert history["legend"] == ["workspace", "HEAD"]
+    lines = sorted(line[:2] for line in history["lines"])
+    assert lines == sorted(2 * [[BLUE, False], [BLUE, True], [VERMILLION, False], [VERMILLION, True]])
 
-    # Of a single epoch there is something to see, too
+    # Three revisions, and another dataset: each revision has its own classes
+    project.commit("Slower")
+    datasets = project.folder / "datasets.yaml"
+    content = yaml.safe_load(datasets.read_text(encoding="utf-8"))
+    content["mnist"]["classes"] = CLOTHES
+    datasets.write_text(yaml.safe_dump(content), encoding="utf-8")
+    project.run("dvc", "repro")
+    project.run("dvc", "plots", "diff", "HEAD~1", "HEAD", "workspace")
+    screenshot(page, "diff-datasets.png")
+    history = check(look(page), {"HEAD~1": DIGITS, "HEAD": DIGITS, "workspace": CLOTHES})
+    assert len({colour for colour, *_ in history["lines"]}) == 3
+
+    # A single epoch: points, as a line has no length
     project.set_params(project.small | {"train.iterations": 1})
     project.run("dvc", "repro")
     project.run("dvc", "plots", "show")
-    screenshot(page, "plots-show-one-epoch.png")
-    check(look(page), revisions=["workspace"], cells=10)  # by now the network knows one answer, and it has one column
+    screenshot(page, "show-one-epoch.png")
+    history = check(look(page), {"workspace": CLOTHES})
+    assert history["points"] == 4
 
 
-def check(seen: dict, revisions: list[str], cells: int = 100) -> None:
-    """Check that a page shows all charts and images, for each revision, and wanted nothing from the network."""
+def check(seen: dict, revisions: dict[str, list[str]]) -> dict:
+    """Check that a page shows all charts and images for each revision without the network; return the history's chart.
+
+    Args:
+        seen: what the probe saw.
+        revisions: the names of each revision's classes.
+    """
     assert seen["errors"] == []
     assert all(request.startswith(("file:", "data:")) for request in seen["requests"])
 
@@ -123,15 +167,26 @@ def check(seen: dict, revisions: list[str], cells: int = 100) -> None:
     )
     assert all(width > 0 for _, width in seen["images"])
 
-    accuracy = ["Accuracy after each epoch", "epoch", "train_accuracy", "validation_accuracy"]
-    loss = ["Loss of each epoch", "mean cross-entropy (nats per image)", "validation_loss"]
-    words = {
-        "metrics_history_csv": [*accuracy, *loss, *revisions],
-        "metrics_confusion_csv": ["predicted class", "actual class", *"0123456789", *revisions],
-        "metrics_classes_json": ["F1 by class, test images", *"0123456789", *revisions],
-    }
-    assert seen["charts"].keys() == words.keys()
-    for name, chart in seen["charts"].items():
-        assert chart["marks"] >= 2 * len(revisions), name
-        assert set(words[name]) <= set(chart["words"]), name
-    assert seen["charts"]["metrics_confusion_csv"]["marks"] >= cells * len(revisions)
+    charts = seen["charts"]
+    assert charts.keys() == {"metrics_history_csv", "metrics_confusion_csv", "metrics_classes_json"}
+    assert not any(chart["covered"] for chart in charts.values())
+
+    history = charts["metrics_history_csv"]
+    assert {"Accuracy after each epoch", "Loss of each epoch", "epoch"} <= set(history["words"])
+    assert "mean cross-entropy (nats per image)" in history["words"]
+    assert len(history["lines"]) == 4 * len(revisions)
+    assert all(width > 0 for *_, width in history["lines"]) or history["points"]
+
+    confusion, scores = charts["metrics_confusion_csv"], charts["metrics_classes_json"]
+    assert {"predicted class", "actual class"} <= set(confusion["words"])
+    assert "F1 by class, test images" in scores["words"]
+    for chart in (confusion, scores):
+        assert {panel["title"] for panel in chart["panels"]} == set(revisions)
+    for panel in confusion["panels"]:
+        assert panel["axes"] == 2 * [sorted(revisions[panel["title"]])]
+        assert sum(panel["values"]) == TEST_IMAGES
+    for panel in scores["panels"]:
+        assert revisions[panel["title"]] in panel["axes"]
+        assert len(panel["values"]) == len(revisions[panel["title"]])
+        assert all(0 <= value <= 1 for value in panel["values"])
+    return history

@@ -1,113 +1,72 @@
-"""Does the pipeline write the same bytes elsewhere? Run it in short in many surroundings, and print a hash of each.
+"""Does the pipeline write the same bytes elsewhere? Run it in short in many surroundings, and compare the files' hash.
 
-    python -m tools.portable.__main__
-
-A row that this machine cannot have (no such Python, no emulator) says so and counts for nothing; a failure ends it.
+python -m tools.portable                     # in all surroundings that this machine can have
+python -m tools.portable --write             # the same, and write their lines into docs/machines.csv
+python -m tools.portable --add "My machine"  # with this Python and NumPy only, and add a line there
 """
 
-import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
-from mlp.parallel import available_processes
+import typer
 
-FOLDER = Path(__file__).parent
-ROOT = FOLDER.parents[1]
-THIS = [sys.executable]
-UV = [sys.executable, "-m", "uv", "run", "--quiet", "--isolated", "--no-project", "--no-config"]
-PINNED = next(
-    line.split()[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("numpy==")
-)
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
+from tools.portable.surroundings import ROOT, THIS, NotHereError, Surroundings, run, surroundings
+from tools.portable.table import Row, check_same, read_table, updated, write_table
 
-
-class Surroundings(NamedTuple):
-    """Where a run takes place: its name, the command that is Python there, environment variables, and processes."""
-
-    name: str
-    python: list[str]
-    variables: dict[str, str] = {}  # noqa: RUF012 (nobody changes it)
-    processes: int = available_processes()
+TABLE = ROOT / "docs" / "machines.csv"
 
 
-def surroundings() -> Iterator[Surroundings]:
-    """Yield the rows of the table."""
-    for processes in range(1, available_processes() + 1):
-        for threads in ("1", "2"):
-            name = f"{processes} process{'es' * (processes > 1)}, {threads} thread{'s' * (threads > '1')}"
-            yield Surroundings(name, THIS, {"OPENBLAS_NUM_THREADS": threads}, processes)
-    if platform.machine() in ("x86_64", "AMD64"):
-        for kernel in ("Haswell", "Sandybridge", "Nehalem", "Prescott"):
-            yield Surroundings(f"OpenBLAS for {kernel}", THIS, {"OPENBLAS_CORETYPE": kernel})
-        # From NumPy 2.4 on the features have the names of x86-64's levels.
-        yield Surroundings("NumPy's vector code off", THIS, {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"})
-    for version, python in pythons():
-        yield Surroundings(f"Python {version}", [*UV, "--python", python, "--with", PINNED, "python"])
-    for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
-        yield Surroundings(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"])
-    if platform.machine() == "x86_64":
-        yield Surroundings("aarch64, emulated", ["bash", str(FOLDER / "aarch64.sh")])
+@command
+def main(
+    add: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Run with this Python and NumPy only, and add a line with this name."),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the lines of all surroundings. Drop lines with other exact hashes.")
+    ] = False,
+    table: Annotated[Path, typer.Option(help="The table of machines.", show_default="docs/machines.csv")] = TABLE,
+) -> None:
+    """Run the pipeline in short in many surroundings, and compare the hash of the files that it writes.
 
-
-def pythons() -> Iterator[tuple[str, str]]:
-    """Yield the oldest and the newest installed patch release of each Python: its version, and what uv finds it by.
-
-    Where none is installed, uv may fetch one.
+    The exact hash must be the same everywhere, and the same as in the table. The float32 hash must not.
     """
-    # pyenv's shims start only one of its Pythons, so uv looks into its folders instead
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != pyenv / "shims"]
-    path = os.pathsep.join([*map(str, pyenv.glob("versions/3.*/bin")), *folders])
-    command = [sys.executable, "-m", "uv", "python", "list", "--only-installed", "--output-format", "json"]
-    listed = subprocess.run(command, env=os.environ | {"PATH": path}, check=True, stdout=subprocess.PIPE)
-    installed = {
-        tuple(python["version_parts"].values()): python["path"]
-        for python in json.loads(listed.stdout)
-        if (python["implementation"], python["variant"]) == ("cpython", "default")
-    }
-    for minor in (11, 12, 13):
-        releases = sorted(release for release in installed if release[:2] == (3, minor))
-        for release in dict.fromkeys([*releases[:1], *releases[-1:]]):
-            yield ".".join(map(str, release)), installed[release]
-        if not releases:
-            yield f"3.{minor}", f"3.{minor}"
+    if write and add is not None:
+        raise UserError("use --add or --write, not both.")
+    stated = read_table(table)
+    rows = run_all(surroundings() if add is None else [Surroundings(add, THIS)])
+    if write:
+        exact = {row.exact for row in rows}
+        stated = [row for row in stated if row.exact in exact]  # the other lines come from other code
+    check_same([*stated, *rows])
+    if add is None and len({row.float32 for row in rows}) < 2:
+        raise UserError("float32 gave the same hash everywhere, so this comparison shows nothing.")
+    if write or add is not None:
+        write_table(table, updated(stated, rows))
 
 
-def run(where: Surroundings, arithmetic: str) -> str | None:
-    """Return the hash of the short runs there, or None where there is no such Python with NumPy.
+def run_all(places: Iterable[Surroundings]) -> list[Row]:
+    """Run in all surroundings that this machine can have, and print the hashes; return the rows.
 
     Raises:
-        subprocess.CalledProcessError: there is, and the runs fail.
+        UserError: a run fails.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "NPY_"))}
-    environment = inherited | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)} | where.variables
-    settings = {"cwd": ROOT, "env": environment, "text": True}
-    if subprocess.run([*where.python, "-c", "import numpy"], stderr=subprocess.DEVNULL, **settings).returncode:
-        return None
-    command = [*where.python, str(FOLDER / "short_run.py"), arithmetic, str(where.processes)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, **settings).stdout.strip()
-
-
-def main() -> int:
-    """Print a table in Markdown; return 0 if `exact` gave one hash everywhere and float32 did not, else 1."""
-    print("| surroundings | exact | float32 |\n|---|---|---|")
-    hashes: dict[str, list[str]] = {"exact": [], "float32": []}
-    for where in surroundings():
-        cells = []
-        for arithmetic, seen in hashes.items():
-            result = run(where, arithmetic)
-            seen += [result] if result else []
-            cells.append(f"`{result[:16]}`" if result else "not to be had here")
-        print(f"| {where.name} | {' | '.join(cells)} |", flush=True)
-    distinct = {arithmetic: len(set(seen)) for arithmetic, seen in hashes.items()}
-    for arithmetic, seen in hashes.items():
-        print(f"\n{arithmetic}: {len(seen)} runs, {distinct[arithmetic]} distinct")
-    return 0 if len(hashes["exact"]) > 1 and distinct["exact"] == 1 < distinct["float32"] else 1
+    rows = []
+    for where in places:
+        try:
+            row = run(where)
+        except NotHereError as reason:
+            print(f"{where.name:24} not on this machine: {reason}", flush=True)
+        else:
+            rows.append(row)
+            print(f"{row.name:24} exact {row.exact}  float32 {row.float32}  {row.blas}", flush=True)
+    for arithmetic in ("exact", "float32"):
+        print(f"{arithmetic}: {len(rows)} runs, distinct hashes: {len({getattr(row, arithmetic) for row in rows})}")
+    return rows
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,33 +1,26 @@
 #!/usr/bin/env bash
-# Python with NumPy for aarch64, run under emulation on an x86-64 Debian or Ubuntu: `aarch64.sh -m module argument ...`
+# Python with NumPy for aarch64, emulated on Debian 13 for x86-64: `aarch64.sh -m module argument ...`
 #
-# The first call fetches what it needs into a folder of its own in the user's cache (a minute, 200 MB). Debian's packages
-# are only unpacked there, none is installed; the emulator itself is, if it is missing and this is root.
+# The first call fetches the emulator and the rest into the user's cache (a minute, 270 MB). It installs nothing.
 set -euo pipefail
-numpy=$(grep -o '^numpy==[0-9.]*' "$(dirname "$0")/../requirements.txt")
-python=${PYTHON:-python3} # whose pip fetches NumPy
-home=${XDG_CACHE_HOME:-$HOME/.cache}/exact-mlp/aarch64-${numpy#numpy==}
+source "$(dirname "$0")/debian.sh"
+numpy=$(grep -o '^numpy==[0-9.]*' "$(dirname "$0")/../../requirements.txt")
+home=$cache/aarch64-${numpy#numpy==}
 
 build() {
-    command -v qemu-aarch64-static >&2 || { apt-get -q update && apt-get -q install -y qemu-user-static; } >&2
     rm -rf "$home.part"
-    mkdir -p "$home.part"/{lists/partial,archives/partial,packages,wheels,system}
-    cd "$home.part"
-    local foreign=(-q -o APT::Architecture=arm64 -o APT::Architectures=arm64
-        -o Dir::State::Lists="$PWD/lists" -o Dir::Cache="$PWD")
-    apt-get "${foreign[@]}" update >&2
-    (cd packages && apt-get "${foreign[@]}" download libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libbz2-1.0 \
-        liblzma5 libffi8 libssl3t64 libzstd1 libuuid1 python3.13-minimal libpython3.13-minimal libpython3.13-stdlib >&2)
-    for package in packages/*.deb; do dpkg -x "$package" system; done
-    ln -sfn usr/lib system/lib # where the program loader is looked for
-    "$python" -m pip download -q --no-deps --only-binary :all: --implementation cp --python-version 3.13 \
-        --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
-        -d wheels "$numpy" >&2
-    "$python" -m zipfile -e wheels/numpy-*.whl system/site
-    rm -rf lists archives packages wheels
+    mkdir -p "$home.part"/{emulator,system}
+    unpack "$home.part/emulator" "$native" qemu-user
+    unpack "$home.part/system" arm64 libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libbz2-1.0 liblzma5 libffi8 \
+        libssl3t64 libzstd1 libuuid1 python3.13-minimal libpython3.13-minimal libpython3.13-stdlib
+    ln -sfn usr/lib "$home.part/system/lib" # the program loader is looked for there
+    unpack_wheel "$home.part/system/site" "$numpy" --implementation cp --python-version 3.13 \
+        --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64
+    mv "$home.part/emulator/usr/bin/qemu-aarch64" "$home.part/qemu-aarch64"
+    rm -r "$home.part/emulator" # emulators of other processors
     mv "$home.part" "$home"
 }
 
-[ -d "$home" ] || (build)
-exec qemu-aarch64-static -L "$home/system" -E PYTHONHOME="$home/system/usr" -E PYTHONPATH="$home/system/site" \
-    "$home/system/usr/bin/python3.13" "$@"
+[ -d "$home" ] || build
+exec "$home/qemu-aarch64" -L "$home/system" -E PYTHONHOME="$home/system/usr" \
+    -E PYTHONPATH="$home/system/site:${PYTHONPATH:-}" "$home/system/usr/bin/python3.13" "$@"

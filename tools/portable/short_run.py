@@ -1,16 +1,21 @@
-"""Run the pipeline in short on the tests' sample of real digits, and print a hash of all the files that it writes.
+"""Run the pipeline in short on the tests' sample of real digits, and print a hash of all files, for each arithmetic.
 
-    PYTHONPATH=. python tools/portable/short_run.py exact [processes]
+    PYTHONPATH=. python tools/portable/short_run.py [processes]
 
-It needs NumPy and nothing else, so that it runs wherever NumPy does.
+It prints JSON, with facts about the machine. It needs NumPy and nothing else, so it runs wherever NumPy does.
 """
 
 import gzip
 import hashlib
+import json
+import platform
+import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
@@ -31,6 +36,8 @@ SAMPLE = Path(__file__).parents[2] / "tests" / "sample"
 CLASSES = tuple("0123456789")
 BATCH_SIZE = 50
 HELD_OUT = 200  # images for validation, and for testing; the other 400 are to train on
+
+BLAS = re.compile(r"/(lib(?:scipy_|flexi)?(?:openblas|blas|blis|mkl_rt)[^/\n]*)$", re.MULTILINE)
 
 
 class Run(NamedTuple):
@@ -112,6 +119,42 @@ def short_runs(arithmetic: str, processes: int) -> str:
         return hash_of(Path(folder))
 
 
+# Facts about the machine
+
+
+def describe() -> dict[str, str]:
+    """Return the facts under the names that they have in the table."""
+    return {
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": blas(),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name, or its architecture where the system tells no name."""
+    try:
+        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:  # not Linux
+        names = []
+    return (names or [platform.processor() or platform.machine()])[0]
+
+
+def blas() -> str:
+    """Return the file name of the BLAS in this process's memory: "libmkl_rt.so.3".
+
+    Several names are joined with " + ". A system that lists no memory gives the name that NumPy was built with.
+    """
+    try:
+        loaded = set(BLAS.findall(Path("/proc/self/maps").read_text()))
+    except OSError:  # not Linux
+        loaded = set()
+    return " + ".join(sorted(loaded)) or np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+
+
 if __name__ == "__main__":
-    arithmetic, *processes = sys.argv[1:]
-    print(short_runs(arithmetic, int(processes[0]) if processes else available_processes()))
+    processes = int(sys.argv[1]) if len(sys.argv) > 1 else available_processes()
+    hashes = {arithmetic: short_runs(arithmetic, processes) for arithmetic in ARITHMETICS}
+    print(json.dumps(describe() | hashes))  # after the runs, so that every library is loaded

@@ -1,4 +1,4 @@
-"""Is `dvc.lock` true? Run every stage anew from a clone of the committed state, and compare each output with the lock.
+"""Does every output have the bytes that `dvc.lock` states? Run all stages again in a clone, and compare.
 
 python -m tools.verify
 """
@@ -9,62 +9,59 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
-from rich.console import Console
-from rich.table import Table
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
+from tools.lock import locked_outputs
+
+Outputs = dict[tuple[str, str], str]  # MD5 by stage and path
 
 
-def locked_outputs(lock: Path) -> dict[tuple[str, str], str]:
-    """Return the MD5 of each output, by stage and path, that a `dvc.lock` states."""
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
-    return {(name, out["path"]): out["md5"] for name, stage in stages.items() for out in stage.get("outs", [])}
+@command
+def main() -> None:
+    """Run all stages again in a clone of the last commit, and compare every output with dvc.lock."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        clone = Path(folder, "clone")
+        _run(["git", "clone", "--quiet", "--no-local", ".", str(clone)], Path(), {})
+        stated = locked_outputs(clone / "dvc.lock")
+        reproduce(clone)
+        made = locked_outputs(clone / "dvc.lock")
+    print_comparison(stated, made)
+    for stage, path in stated | made:
+        if stated.get((stage, path)) != made.get((stage, path)):
+            raise UserError(f"the output {path} of the stage {stage} is not what dvc.lock states.")
+    print(f"All {len(stated)} outputs have the bytes that dvc.lock states.")
 
 
-def reproduce(repository: Path, folder: Path) -> Path:
-    """Clone `repository` into `folder` and run all of its stages there, with nothing cached; return the clone."""
-    clone = folder / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--no-local", str(repository), str(clone)], check=True)
-    environment = os.environ | {
+def reproduce(project: Path) -> None:
+    """Run all stages of a project, whether or not DVC has their results.
+
+    Raises:
+        UserError: a stage fails.
+    """
+    variables = {
         "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
-        "DVC_SITE_CACHE_DIR": str(folder / "site-cache"),
+        "DVC_SITE_CACHE_DIR": str(project.with_name("site-cache")),
     }
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
-    subprocess.run(command, cwd=clone, env=environment, check=True)
-    return clone
+    _run(command, project, variables)
 
 
-def main() -> int:
-    """Print the table of outputs; return 0 if all have the bytes of the lock, else 1."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        try:
-            clone = reproduce(Path.cwd(), Path(folder))
-        except subprocess.CalledProcessError as error:
-            print(f"error: `{' '.join(map(str, error.cmd))}` failed; nothing was compared.", file=sys.stderr)
-            return 1
-        made = locked_outputs(clone / "dvc.lock")
-        committed = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=clone, check=True, capture_output=True).stdout
-        lock = Path(folder) / "dvc.lock"
-        lock.write_bytes(committed)
-        claimed = locked_outputs(lock)
+def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
+    if subprocess.run(command, cwd=folder, env=os.environ | variables).returncode:
+        raise UserError(f"`{' '.join(command)}` failed, so nothing was compared.")
 
-    table = Table("stage", "output", "MD5 in dvc.lock", "made anew")
-    different = [output for output in claimed | made if claimed.get(output) != made.get(output)]
-    for stage, path in claimed | made:
-        same = (stage, path) not in different
-        table.add_row(
-            stage,
-            path,
-            claimed.get((stage, path), "nothing")[:12],
-            "same bytes" if same else f"[red]{made.get((stage, path), 'nothing')[:12]}",
-        )
-    Console().print(table)
-    if different:
-        stage, path = different[0]
-        print(f"error: {path} of stage {stage} is not what dvc.lock says.", file=sys.stderr)
-        return 1
-    print(f"All {len(claimed)} outputs have the bytes that dvc.lock states.")
-    return 0
+
+def print_comparison(stated: Outputs, made: Outputs) -> None:
+    """Print a table with a line for each output."""
+    from rich.console import Console  # here, so that `--help` is quick
+    from rich.table import Table
+
+    table = Table("stage", "output", "MD5 in dvc.lock", "made now")
+    for output in stated | made:
+        before, now = (md5s.get(output, "nothing") for md5s in (stated, made))
+        table.add_row(*output, before[:12], "same bytes" if now == before else f"[red]{now[:12]}")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -60,12 +60,13 @@ RUNS = [
 
 def write_prepared(folder: Path, scaling: str) -> None:
     """Write what the preprocess stage writes."""
-    files = [folder / "images", folder / "labels"]
-    for path, packed in zip(files, ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), strict=True):
-        path.write_bytes(gzip.decompress((SAMPLE / packed).read_bytes()))
-    images, labels = read_labelled(*files, len(CLASSES))
+    images_path, labels_path = folder / "images", folder / "labels"
+    for path, kind in (images_path, "images-idx3"), (labels_path, "labels-idx1"):
+        path.write_bytes(gzip.decompress((SAMPLE / f"train-{kind}-ubyte.gz").read_bytes()))
+    images, labels = read_labelled(images_path, labels_path, len(CLASSES))
     kept, held_out = hold_out(len(images), HELD_OUT, 2026)
-    preparation = Preparation(*scaling_of(images.blocks(kept), scaling), images.shape[1:], CLASSES)
+    _, height, width = images.shape
+    preparation = Preparation(*scaling_of(images.blocks(kept), scaling), (height, width), CLASSES)
     for name, rows in ("train", kept), ("validation", held_out):
         save_prepared(folder / f"{name}.npz", images, rows, one_hot(labels[rows], len(CLASSES)), preparation)
 

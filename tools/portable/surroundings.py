@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,15 +103,15 @@ def run(where: Surroundings) -> Row:
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "NPY_"))}
     environment = inherited | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)} | where.variables
-    settings = {"cwd": ROOT, "env": environment, "text": True}
+    start = partial(subprocess.run, cwd=ROOT, env=environment, text=True)
     try:
-        probe = subprocess.run([*where.python, "-c", "import numpy"], stderr=subprocess.PIPE, **settings)
+        probe = start([*where.python, "-c", "import numpy"], stderr=subprocess.PIPE)
     except FileNotFoundError as error:
         raise NotHereError(f"there is no {error.filename}") from None
     if probe.returncode:
         raise NotHereError((probe.stderr.strip() or "it does not start").splitlines()[-1])
     command = [*where.python, str(FOLDER / "short_run.py"), str(where.processes)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, **settings)
+    result = start(command, stdout=subprocess.PIPE)
     if result.returncode:
         raise UserError(f"the short run failed ({where.name}); see its message above.")
     found = json.loads(result.stdout)

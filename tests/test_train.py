@@ -236,7 +236,7 @@ def test_images_of_two_preparations_are_refused(train, prepared, change):
 
 def test_bad_parameter_is_named(train):
     assert "train.learning_rate is 0" in refusal(train(learning_rate=0)[0])
-    assert "train.activation is the text 'softplus'" in refusal(train(activation="softplus")[0])
+    assert 'train.activation is "softplus"' in refusal(train(activation="softplus")[0])
 
 
 def test_help_tells_of_every_file():

@@ -66,7 +66,8 @@ def main() -> None:
 
     if not Path(".dvc").is_dir():
         raise UserError("There is no folder .dvc here; run this program in the root folder of the repository.")
-    write_text(Path(".dvc", TEMPLATE), PAGE.replace("SCRIPTS", javascript_bundle(vl_version=VEGA_LITE)))
+    scripts = javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]  # the stub lacks a default
+    write_text(Path(".dvc", TEMPLATE), PAGE.replace("SCRIPTS", scripts))
     dvc = [sys.executable, "-m", "dvc", "config", "--quiet", "--local"]
     if subprocess.run([*dvc, "plots.html_template", TEMPLATE]).returncode:
         raise UserError("DVC refused the page template; see its message above.")

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.drawing.png import png_bytes
@@ -184,15 +185,13 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    return figure
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
 def _draw_scale(axes: Axes, colours: Colormap, places: np.ndarray, labels: list[str], title: str) -> None:
     """Draw the colour scale from 0 to 1 at the right of `axes`, with labels at the given places."""
     bar = axes.figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label=title)
-    bar.set_ticks(places, labels=labels)
+    bar.set_ticks(places.tolist(), labels=labels)
     bar.outline.set_visible(False)
 
 
@@ -236,8 +235,8 @@ def picture(figure: Figure, dpi: int) -> bytes:
     for axes in figure.axes:
         # The axes go to whole pixels: the last bits of the layout's numbers then have no effect.
         size = figure.get_size_inches() * dpi
-        corners = np.rint(axes.get_position().get_points() * size) / size
+        (left, bottom), (right, top) = (np.rint(axes.get_position().get_points() * size) / size).tolist()
         axes.set_aspect("auto")
-        axes.set_position([*corners[0], *(corners[1] - corners[0])])
+        axes.set_position((left, bottom, right - left, top - bottom))
     canvas.draw()
     return png_bytes(np.asarray(canvas.buffer_rgba())[..., :3], dpi)

@@ -1,1 +1,1 @@
-"""Fetching: a dataset's files from its mirrors, verified. Answers from the network are hostile."""
+"""The download of a dataset's files, and their verification. Answers from the network are hostile."""

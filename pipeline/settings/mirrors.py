@@ -1,21 +1,21 @@
-"""The address of a mirror, a folder that has a dataset's files."""
+"""The addresses of mirrors: folders that have a dataset's files."""
 
 import re
 from pathlib import Path
 from urllib.request import url2pathname
 
-# A whole version, and nothing that npm could take for an option, an address or a folder.
+# An exact version, and nothing that npm could take for an option, an address or a folder
 NPM = re.compile(r"npm:((?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*)/([^/]+(?:/[^/]+)*)/?", re.ASCII)
 WEB = re.compile(r"https?://[^/\s]+(/.*)?")
 
 
 def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> str:
-    """Return the address that `text` means: `npm:package@1.2.3/folder`, a web address, or else the path of a folder.
+    """Return `text` as an address: `npm:package@1.2.3/folder`, a web address, or the path of a folder.
 
-    A relative path in `text` starts at the folder `base`. `insecure` allows `http://`.
+    A relative path starts at the folder `base`. `insecure` allows `http://`.
 
     Raises:
-        ValueError: `text` is no address; the error says what is expected.
+        ValueError: `text` is not an address. The text of the error says what is expected.
     """
     local = re.sub("^file://(localhost)?(?=/)", "", text)
     if local != text:

@@ -1,7 +1,7 @@
 """YAML files, read as DVC reads them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ from pipeline.program.errors import UserError, clip
 
 
 def load_plain_yaml(path: Path) -> Any:
-    """Read the file into dicts whose keys are text, tuples, and scalars.
+    """Read the file into dicts, tuples and scalars.
 
     Raises:
-        UserError: the file is missing, is not UTF-8 or not YAML, or a key stands twice in a mapping.
+        UserError: the file is missing, is not UTF-8 or not YAML, or a mapping has a key twice.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
@@ -30,30 +30,34 @@ def load_plain_yaml(path: Path) -> Any:
 
 
 class _Loader(yaml.BaseLoader):
-    """Reads mappings, lists and text. PyYAML's other loaders read scalars by YAML 1.1, and DVC by YAML 1.2."""
+    """Reads mappings, lists and text. PyYAML's other loaders read scalars by YAML 1.1, but DVC uses YAML 1.2."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping: dict[Hashable, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key that is not a name", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem="a key is not a name", problem_mark=key.start_mark)
             if key.value in mapping:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is there twice", problem_mark=key.start_mark)
             mapping[key.value] = self.construct_object(value, deep)
         return mapping
 
-    def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> tuple[Any, ...]:
-        return tuple(super().construct_sequence(node, deep))
+
+def _read_list(loader: _Loader, node: yaml.SequenceNode) -> tuple[Any, ...]:
+    return tuple(loader.construct_sequence(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:seq", _read_list)
 
 
 def _add_scalar(kind: str, pattern: str, read: Callable[[str], Any]) -> None:
-    """Read unquoted text that matches `pattern` with the function `read`."""
+    """Let `read` convert unquoted text that matches `pattern`."""
     tag = f"tag:yaml.org,2002:{kind}"
     _Loader.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)
-    _Loader.add_constructor(tag, lambda loader, node: read(loader.construct_scalar(node)))
+    _Loader.add_constructor(tag, lambda loader, node: read(node.value))
 
 
-# The rules of YAML 1.2 in decimal. By those of 1.1, `1e-3` would be text, `on` true and `1:30` ninety.
+# The rules of YAML 1.2, for decimal numbers. By YAML 1.1, `1e-3` would be text, `on` true and `1:30` ninety.
 _add_scalar("null", "|~|null|Null|NULL", lambda text: None)
 _add_scalar("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true")
 _add_scalar("int", "[-+]?[0-9]{1,18}", int)  # a longer one would not be exact as a float

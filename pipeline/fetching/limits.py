@@ -1,12 +1,11 @@
-"""What all kinds of mirrors share: they give files in pieces, within limits, and fail."""
+"""The limits of all mirrors, and their failures."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 BLOCK = 1 << 16  # bytes read at once
 
-# Gives the bytes of the file of that name, of which at most so many are wanted, as they come.
-# Raises FileFailure, MirrorFailure or OSError.
+# read(name, max_bytes) yields the bytes of a file as they come. It may raise FileFailure, MirrorFailure or OSError.
 Read = Callable[[str, int], Iterator[bytes]]
 
 
@@ -20,8 +19,8 @@ class Limits(NamedTuple):
 
 
 class FileFailure(Exception):  # noqa: N818
-    """Why a mirror did not give a file."""
+    """A mirror does not give a file. The text says why."""
 
 
 class MirrorFailure(Exception):  # noqa: N818
-    """Why a mirror gives no file, or no more of them."""
+    """A mirror gives no file, or no more files. The text says why."""

@@ -1,11 +1,14 @@
 """Prediction: pictures become images like MNIST's, and the command says what is on them, or what is wrong."""
 
 import gzip
-import io
 import json
+import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, ImageDraw
-from rich.console import Console
+from PIL import Image, ImageDraw, ImageOps
 from typer.testing import CliRunner
 
 from mlp import network
@@ -24,8 +26,8 @@ from pipeline.images.idx import read_images
 from pipeline.store.artifacts import load_model, save_model
 from stages.preprocess import preprocess
 from stages.train import train
+from tests.terminal import on_terminal
 from tools.digits import prepare
-from tools.predict import Prediction, _short_table
 from tools.predict import predict as app
 
 ROOT = Path(__file__).parents[1]
@@ -125,14 +127,41 @@ def test_neither_colours_nor_size_nor_place_nor_mode_matter(other):
     assert np.array_equal(prepare(other), prepare(drawn()))
 
 
+def on_transparent_paper(picture):
+    return Image.merge("LA", [picture, ImageOps.invert(picture)]).convert("RGBA")
+
+
+@pytest.mark.parametrize(
+    "converted",
+    [
+        lambda picture: picture,
+        lambda picture: picture.convert("P"),
+        lambda picture: picture.convert("RGB"),
+        lambda picture: Image.fromarray(np.asarray(picture).astype(np.uint16) * 257),
+        on_transparent_paper,
+    ],
+    ids=["grey", "palette", "colour", "16 bits", "transparent"],
+)
+def test_a_large_picture_is_prepared_like_a_small_one(converted):
+    assert np.array_equal(prepare(converted(drawn(mode="L", scale=110))), prepare(drawn()))  # 3300 × 4400 pixels
+
+
+@pytest.mark.parametrize("at", [(5, 1203), (1203, 5)])
+def test_a_large_picture_of_any_size_keeps_its_digit(at):
+    sheet = drawn(mode="L", scale=100, at=at)  # no side is a multiple of 2 times 256
+    differences = abs(prepare(sheet).astype(int) - prepare(drawn()))
+    assert differences.max() <= 3
+
+
 @pytest.mark.parametrize(("ink", "paper"), [("#555", "#ccc"), ("#d0d0d0", "#303030"), ("firebrick", "darkgreen")])
 def test_weak_contrast_does_not_matter(ink, paper):
     assert np.array_equal(prepare(drawn(ink, paper)), prepare(drawn()))
 
 
+@pytest.mark.parametrize("opacity", ["white", "#555"])
 @pytest.mark.parametrize("ink", ["black", "white", "navy", "gold"])
-def test_transparent_paper(ink):
-    mask = drawn("white", "black", mode="L")
+def test_transparent_paper(ink, opacity):
+    mask = drawn(opacity, "black", mode="L")
     picture = Image.new("RGBA", mask.size, ink)
     picture.putalpha(mask)
     assert np.array_equal(prepare(picture), prepare(drawn()))
@@ -260,10 +289,57 @@ def test_table_and_json_agree(run, predictions, trained):
         assert sum(prediction["probabilities"].values()) == pytest.approx(1)
 
 
-def test_narrow_table_has_the_next_two():
-    console = Console(width=60, record=True, file=io.StringIO())
-    console.print(_short_table([Prediction("a.png", None, [0.7, 0.05, 0.25])], ("Bag", "Coat", "Shirt")))
-    assert re.search(r"a\.png +Bag +70\.0 % +Shirt \(25\.0 %\), Coat \(5\.0 %\)", console.export_text())
+@pytest.fixture
+def undecided(trained, tmp_path):
+    """A network that finds every class of every image equally probable."""
+    model = load_model(trained / "mlp.npz")
+    model.weights = [W * 0 for W in model.weights]
+    model.biases = [b * 0 for b in model.biases]
+    save_model(tmp_path / "undecided.npz", model)
+    return tmp_path / "undecided.npz"
+
+
+def test_equal_probabilities_keep_the_order_of_the_classes(run, predictions, undecided):
+    drawn().save("7.png")
+    (prediction,) = predictions("7.png", model=undecided)
+    assert (prediction["class"], prediction["probability"]) == ("0", prediction["probabilities"]["9"])
+    row = run("7.png", model=undecided).stdout.splitlines()[2]
+    assert row.split() == ["7.png", "0", "10.0", "%", *["10"] * 10]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_narrow_terminal_shows_the_next_two_classes(run, predictions, trained, undecided):
+    drawn().save("[b]7.png")
+    piped = [line.rstrip() for line in run("[b]7.png").stdout.splitlines()]
+    wide, narrow = (
+        on_terminal(columns, "tools.predict", "[b]7.png", "--model", trained / "mlp.npz").splitlines()
+        for columns in (len(piped[0]) + 1, len(piped[0]))
+    )
+    assert [line.rstrip() for line in wide] == piped
+    assert narrow[0].split() == ["file", "class", "probability", "next"]
+    (prediction,) = predictions("[b]7.png")
+    ranking = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])[:3]
+    first, second, third = (f"{name} {100 * probability:.1f} %" for name, probability in ranking)
+    assert re.sub(r"[(), ]+", " ", narrow[2]).strip() == f"[b]7.png {first} {second} {third}"
+    tied = on_terminal(60, "tools.predict", "[b]7.png", "--model", undecided).splitlines()[2]
+    assert tied.strip().endswith("1 (10.0 %), 2 (10.0 %)")
+
+
+def test_long_names_are_folded_on_a_narrow_terminal(trained, run):
+    name = "a-long-name" * 6 + ".png"
+    drawn().save(name)
+    lines = on_terminal(50, "tools.predict", name, "--model", trained / "mlp.npz").splitlines()
+    assert max(map(len, lines)) <= 50
+    assert "".join(line.split()[0] for line in lines[2:]) == name
+
+
+def test_name_that_is_not_utf8(run):
+    name = os.fsdecode(b"7\xff.png")
+    try:
+        drawn().save(name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert run(name).stdout.splitlines()[2].startswith(" 7?.png ")
 
 
 def refusal(result):
@@ -277,6 +353,12 @@ def refusal(result):
 
 def test_no_such_file(run):
     assert refusal(run("x.png")) == "error: x.png: no such file.\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_named_pipe(run):
+    os.mkfifo("x.png")
+    assert refusal(run("x.png")) == "error: x.png: not a regular file; expected an image or an IDX file.\n"
 
 
 def test_folder(run, tmp_path):
@@ -345,11 +427,80 @@ def test_32_bit_pixels(run):
         assert refusal(run("x.tif")) == "error: x.tif: its pixels are numbers of 32 bits; expected 8 or 16.\n"
 
 
-def test_decompression_bomb(run, monkeypatch):
-    drawn(scale=4).save("x.png")
-    for limit in (15_000, 1_000):  # Pillow itself warns above the limit, and raises an error above twice the limit
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        assert refusal(run("x.png")) == f"error: x.png: expected at most {limit} pixels, found more.\n"
+def png_header(width, height):
+    """Return a PNG file that states its size and has no pixels."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0), b"IDAT", b"IEND")
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def tiff_header(width, height, tile=(16, 16)):
+    """Return a TIFF file that states its size and that of its tiles, and has no pixels."""
+    tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile[0], 323: tile[1], 324: 8, 325: 0}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png_header(7072, 7071), "at most 50,000,000 pixels, found 7072 × 7071"),
+        (png_header(60_000, 59_999), "at most 50,000,000 pixels, found 60000 × 59999"),
+        (png_header(1, 65_536), "at most 65,535 pixels a side, found 1 × 65536"),
+        (png_header(65_536, 1), "at most 65,535 pixels a side, found 65536 × 1"),
+        (tiff_header(5917, 5916), "at most 35,000,000 pixels, found 5917 × 5916"),
+        (tiff_header(100, 90, tile=(16, 400_000)), "at most 35,000,000 pixels, found 100 × 400000"),
+        (tiff_header(100, 90, tile=(400_000, 16)), "at most 35,000,000 pixels, found 400000 × 90"),
+    ],
+)
+def test_too_many_pixels(run, content, expected):
+    Path("x").write_bytes(content)
+    assert refusal(run("x")) == f"error: x: expected {expected}.\n"
+
+
+def test_too_many_pixels_for_webp(run):
+    Image.new("L", (16, 16)).save("x.webp", lossless=True)
+    content = bytearray(Path("x.webp").read_bytes())
+    header = content.index(b"VP8L") + 9
+    (bits,) = struct.unpack_from("<I", content, header)
+    struct.pack_into("<I", content, header, bits >> 28 << 28 | 4999 << 14 | 5000)  # height - 1, width - 1
+    Path("x.webp").write_bytes(content)
+    assert refusal(run("x.webp")) == "error: x.webp: expected at most 25,000,000 pixels, found 5001 × 5000.\n"
+
+
+@pytest.mark.parametrize("header", [png_header(6250, 8000), png_header(65_535, 1), tiff_header(5000, 7000)])
+def test_no_more_than_the_most_pixels(run, header):
+    Path("x").write_bytes(header)
+    assert "x: the image is damaged (" in refusal(run("x"))  # the size is allowed, but there are no pixels
+
+
+IN_LITTLE_MEMORY = """
+import resource, sys
+import numpy, PIL, mlp.network, tools.pictures
+from tools.predict import predict
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + int(sys.argv.pop(1)) * 1024**2
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+predict()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+@pytest.mark.parametrize(
+    ("name", "size", "mode", "megabytes"),
+    [("photo.jpg", (8000, 6000), "RGB", 250), ("x.png", (6250, 8000), "LA", 450)],
+)
+def test_memory_for_the_largest_pictures(run, trained, name, size, mode, megabytes):
+    picture = drawn("#222", "#ccc", mode="L").resize(size, Image.Resampling.NEAREST)
+    if mode == "LA":
+        picture.putalpha(200)
+    picture.convert(mode).save(name, compress_level=1)
+    arguments = [str(megabytes), name, "--model", str(trained / "mlp.npz"), "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[0]["class"] == "7"
 
 
 def test_of_several_pictures_the_first(run):
@@ -386,7 +537,7 @@ def test_damaged_idx_file(run, trained):
 
 
 def test_gzip_bomb(run, trained, monkeypatch):
-    monkeypatch.setattr("tools.predict.MOST_UNPACKED", 100_000)
+    monkeypatch.setattr("tools.pictures.MOST_UNPACKED", 100_000)
     path = SAMPLE / f"{IMAGES}.gz"
     assert refusal(run(path)) == f"error: {path}: expected at most 100000 bytes when unpacked, found more.\n"
 
@@ -418,10 +569,12 @@ def test_model_beyond_all_bounds(run, trained, arithmetic):
     assert sentence == "error: huge.npz: its weights are too large to compute with; run `dvc repro` to make it again.\n"
 
 
-def test_help_is_quick_and_says_what_files():
-    result = CliRunner().invoke(app, ["--help"])
-    assert result.exit_code == 0
-    assert "IDX" in result.output
+def test_help_imports_nothing_slow(tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "tools.predict", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 0
+    assert "IDX" in result.stdout
+    assert not re.search(r"\b(numpy|PIL|mlp)\b", result.stderr)
 
 
 def test_no_file_at_all(run):

@@ -1,23 +1,36 @@
-"""`tools.compare`: runs grouped, averaged and paired. That it reads what DVC writes, the tour shows."""
+"""`tools.compare`: runs grouped, averaged and paired. The tour shows that it reads what DVC writes."""
 
 import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
-from tools.compare import METRICS, by_setting, finished_runs, paired, summary, t_quantile
+from tests.terminal import on_terminal
+from tools.compare import METRICS, by_setting, finished_runs, paired, t_quantile
+from tools.compare import compare as app
+
+ROOT = Path(__file__).parents[1]
 
 
-def experiment(name: str, activation: str, seed: int, accuracy: float, state: str | None = "success") -> dict:
-    """Return an experiment as `dvc exp show --json` gives it, as far as it is read."""
-    params = {"preprocess": {"seed": 0}, "train": {"hidden_sizes": [50], "activation": activation, "seed": seed}}
+def experiment(name, activation, seed, accuracy, state="success", hidden_sizes=(50,), metrics=None):
+    """Return an experiment as `dvc exp show --json` gives it, with the keys that are read."""
+    train = {"hidden_sizes": list(hidden_sizes), "activation": activation, "seed": seed}
+    validation_accuracy, validation_loss, test_accuracy, test_loss = metrics or (accuracy, 0.5, accuracy, 0.5)
     data = {
-        "params": {"params.yaml": {"data": params}},
+        "params": {"params.yaml": {"data": {"preprocess": {"seed": 0}, "train": train}}},
         "metrics": {
-            "metrics/validation.json": {"data": {"accuracy": accuracy, "loss": 0.5}},
-            "metrics/test.json": {"data": {"accuracy": accuracy, "loss": 0.5}},
+            "metrics/train.json": {"data": {"accuracy": 1.0, "loss": 0.0}},
+            "metrics/validation.json": {"data": {"accuracy": validation_accuracy, "loss": validation_loss}},
+            "metrics/test.json": {"data": {"accuracy": test_accuracy, "loss": test_loss}},
         },
     }
     return {"name": name, "revs": [{"data": data}], "executor": {"state": state} if state else None}
@@ -29,61 +42,203 @@ FOUR = [
     experiment("act-2", "sigmoid", 1, 0.85),
     experiment("act-1", "sigmoid", 0, 0.87),
 ]
+QUEUED = {"name": "act-6", "revs": None, "executor": {"state": "queued"}}
 
 
-def printed(table) -> str:
-    console = Console(file=io.StringIO(), width=200, markup=False)
+def five_seeds():
+    """Two settings with five seeds each, all metrics different; and the metrics, (setting, seed, metric)."""
+    values = np.random.default_rng(3).uniform(0.1, 0.9, (2, 5, 4))
+    runs = [
+        experiment(f"{activation}-{seed}", activation, seed, 0, metrics=values[setting, seed].tolist())
+        for setting, activation in enumerate(("relu", "tanh"))
+        for seed in range(5)
+    ]
+    return runs, values
+
+
+@pytest.fixture
+def dvc_shows(tmp_path, monkeypatch):
+    """A function that makes `python -m dvc exp show --json` print these experiments of two commits."""
+    monkeypatch.chdir(tmp_path)
+
+    def show(experiments):
+        commits = [{"experiments": None}, {"experiments": experiments}]
+        script = f"import sys\nassert sys.argv[1:] == ['exp', 'show', '--json']\nprint({json.dumps(commits)!r})\n"
+        Path("dvc.py").write_text(script, encoding="utf-8")
+
+    return show
+
+
+def run(*names):
+    return CliRunner().invoke(app, names)
+
+
+def refusal(result):
+    """Return the one sentence with which the command ended."""
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def rows(text):
+    """Return the cells of each line with text: two spaces or more separate them."""
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def printed(table, width=200) -> str:
+    console = Console(file=io.StringIO(), width=width, markup=False)
     console.print(table)
     return console.file.getvalue()
 
 
-def test_runs_are_grouped_by_what_is_no_seed():
+def test_both_tables(dvc_shows):
+    experiments, values = five_seeds()
+    dvc_shows(experiments)
+    result = run()
+    assert (result.exit_code, result.stderr) == (0, "")
+    title, header, _, relu, tanh, pairs_title, pairs_header, _, *pairs = rows(result.stdout)
+    assert title == ["Mean ± standard deviation over the seeds"]
+    assert header == ["setting", "seeds", "validation accuracy", "validation loss", "test accuracy", "test loss"]
+    for row, activation, of_setting in ((relu, "relu", values[0]), (tanh, "tanh", values[1])):
+        expected = zip(of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1), strict=True)
+        assert row == [f"train.activation={activation}", "5", *(f"{mean:.4f} ± {sd:.4f}" for mean, sd in expected)]
+
+    assert pairs_title == ["train.activation=tanh", "minus", "train.activation=relu, seed by seed"]
+    assert pairs_header == ["metric", "pairs", "mean ± sd", "95% confidence interval of the mean"]
+    differences = values[1] - values[0]
+    means, deviations = differences.mean(axis=0), differences.std(axis=0, ddof=1)
+    margins = 2.776445 * deviations / np.sqrt(5)  # t of 4 degrees of freedom, from a table
+    assert pairs == [
+        [metric, "5", f"{mean:+.4f} ± {sd:.4f}", f"{mean - margin:+.4f} to {mean + margin:+.4f}"]
+        for metric, mean, sd, margin in zip(header[2:], means, deviations, margins, strict=True)
+    ]
+
+
+def test_pairs_have_the_same_seed_whatever_the_order():
+    experiments, _ = five_seeds()
+    tables = [
+        printed(paired(*by_setting(finished_runs(order, ["*"])).values(), ""))
+        for order in (experiments, experiments[::-1], [*experiments[3:], *experiments[:3]])
+    ]
+    assert tables[0] == tables[1] == tables[2]
+    first, second = by_setting(finished_runs(experiments, ["*"])).values()
+    turned = dict(reversed(second.items()))
+    assert printed(paired(first, turned, "")) == tables[0]
+
+
+def test_three_settings_have_no_second_table(dvc_shows):
+    dvc_shows([*FOUR, experiment("other", "tanh", 0, 0.5)])
+    lines = rows(run().stdout)
+    assert [line[:2] for line in lines[3:]] == [
+        ["train.activation=sigmoid", "2"],
+        ["train.activation=relu", "2"],
+        ["train.activation=tanh", "1"],
+    ]
+    assert lines[-1][2:] == ["0.5000"] * 4, "one run has no spread"
+
+
+def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
+    dvc_shows(FOUR[:2])
+    assert rows(run().stdout)[-1][:3] == ["all", "2", f"0.8900 ± {0.02 / 2**0.5:.4f}"]
+
+
+def many_parameters(sizes):
+    sizes = [("relu", sizes), ("sigmoid", [50])]
+    return [experiment(f"x-{seed}{a}", a, seed, 0.9 + seed / 100, hidden_sizes=h) for a, h in sizes for seed in (0, 1)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [120, 80, 40])
+def test_nothing_is_cut_on_a_narrow_terminal(dvc_shows, columns):
+    dvc_shows(many_parameters([800, 800, 800, 800]))
+    text = on_terminal(columns, "tools.compare")
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= columns
+    cells = "".join(row[0] for row in rows(text.split("minus")[0]))
+    settings = "train.hidden_sizes=[800,800,800,800]train.activation=relu", "train.hidden_sizes=[50]train.activation"
+    assert all(setting in cells.replace(" ", "") for setting in settings)
+    if columns == 80:
+        summary_rows = rows(text)
+        assert summary_rows[1] == ["setting", "seeds", "metric", "mean ± sd"]
+        assert summary_rows[3][1:] == ["2", "validation accuracy", f"0.9050 ± {0.01 / 2**0.5:.4f}"]
+        assert [row[-2:] for row in summary_rows[3:7]] == [
+            [metric, f"{mean} ± {sd}"]
+            for metric, mean, sd in zip(METRICS, ["0.9050", "0.5000"] * 2, ["0.0071", "0.0000"] * 2, strict=True)
+        ]
+
+
+def test_a_pipe_has_no_edge(dvc_shows):
+    dvc_shows(many_parameters([800] * 40))
+    assert f"train.hidden_sizes={[800] * 40} " in run().stdout
+
+
+def test_experiments_are_sorted_by_name_and_number():
+    assert [run.name for run in finished_runs(FOUR, ["*"])] == ["act-1", "act-2", "act-9", "act-10"]
     settings = by_setting(finished_runs(FOUR, ["*"]))
-    assert list(settings) == [("train.activation=sigmoid",), ("train.activation=relu",)], "in the order of the names"
+    assert list(settings) == [("train.activation=sigmoid",), ("train.activation=relu",)]
     seeds = [("preprocess.seed=0", "train.seed=0"), ("preprocess.seed=0", "train.seed=1")]
     assert all(list(metrics) == seeds for metrics in settings.values())
-    text = printed(summary(settings))
-    assert f"{fmean([0.87, 0.85]):.4f} ± {stdev([0.87, 0.85]):.4f}" in text
-    assert "train.activation=relu" in text
 
 
-def test_two_settings_are_compared_seed_by_seed():
-    sigmoid, relu = by_setting(finished_runs(FOUR, ["*"])).values()
-    lines = printed(paired(sigmoid, relu, "relu minus sigmoid")).splitlines()
-    line = next(line for line in lines if "test accuracy" in line)
-    # differences 0.01 and 0.05: mean 0.03, sd 0.02·√2, margin 12.7062 · 0.02
-    assert line.split() == ["test", "accuracy", "2", "+0.0300", "±", "0.0283", "-0.2241", "to", "+0.2841"]
-    assert len([line for line in lines if line.strip().startswith(tuple(METRICS))]) == len(METRICS)
-
-
-def test_experiments_are_chosen_by_name_and_count_once():
-    runs = finished_runs([*FOUR, experiment("other", "tanh", 0, 0.5)], ["act-?", "act-10"])
+def test_experiments_are_chosen_by_name_and_count_once(dvc_shows):
+    experiments = [*FOUR, experiment("other", "tanh", 0, 0.5), experiment("again", "relu", 0, 0.88)]
+    runs = finished_runs(experiments, ["act-?", "act-10", "act-1"])
     assert [run.name for run in runs] == ["act-1", "act-2", "act-9", "act-10"]
-    again = by_setting(finished_runs([*FOUR, experiment("again", "relu", 0, 0.88)], ["*"]))
-    assert [len(metrics) for metrics in again.values()] == [2, 2]
+    dvc_shows(experiments)
+    chosen = run("act-*", "again")
+    assert chosen.exit_code == 0
+    assert [row[:2] for row in rows(chosen.stdout)[3:5]] == [
+        ["train.activation=sigmoid", "2"],
+        ["train.activation=relu", "2"],
+    ]
+    mean, sd = fmean([0.88, 0.90]), stdev([0.88, 0.90])
+    assert rows(chosen.stdout)[4][2] == f"{mean:.4f} ± {sd:.4f}"
 
 
-def test_what_has_not_ended_well_is_left_out(capsys):
+def test_unfinished_experiments_are_left_out(dvc_shows):
     failed = experiment("act-5", "tanh", 0, 0.1, state="failed")
-    queued = {"name": "act-6", "revs": None, "executor": {"state": "queued"}}
-    assert len(finished_runs([*FOUR, failed, queued], ["act-*"])) == 4
-    assert "Left out: 2" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"called act-5; 1 queued, running or failed"):
-        finished_runs([*FOUR, failed], ["act-5"])
+    nameless = QUEUED | {"name": None}
+    dvc_shows([*FOUR, failed, QUEUED, nameless])
+    result = run("act-*")
+    assert result.stderr == "Left out: 2 queued, running or failed.\n"
+    assert "tanh" not in result.stdout
+    assert refusal(run("act-1", "act-5")) == (
+        "error: this commit has no finished experiment called act-5; "
+        "1 queued, running or failed: see `dvc queue status`.\n"
+    )
 
 
-def test_nothing_to_compare_is_said():
-    with pytest.raises(UserError, match="no finished experiment of this commit is called relu"):
-        finished_runs(FOUR, ["relu"])
-    broken = experiment("act-7", "relu", 2, 0.9)
-    del broken["revs"][0]["data"]["metrics"]["metrics/validation.json"]["data"]
-    with pytest.raises(UserError, match="act-7 lacks metrics"):
-        finished_runs([*FOUR, broken], ["*"])
-    with pytest.raises(UserError, match="act-9 has other metrics"):
-        by_setting(finished_runs([experiment("act-8", "relu", 0, 0.1), *FOUR], ["act-8", "act-9"]))
+def test_each_name_must_match(dvc_shows):
+    dvc_shows(FOUR)
+    for names in (["tanh-*"], ["act-*", "tanh-*"], ["tanh-*", "act-*"]):
+        assert refusal(run(*names)) == "error: this commit has no finished experiment called tanh-*.\n"
+    dvc_shows([])
+    assert refusal(run()) == "error: this commit has no finished experiment.\n"
+    dvc_shows([QUEUED])
+    assert "experiment; 1 queued, running or failed" in refusal(run())
 
 
-def test_seeds_that_do_not_pair_are_said():
+def test_experiment_without_metrics_or_parameters(dvc_shows):
+    for part, key in (("metrics", "metrics/validation.json"), ("metrics", "metrics/test.json"), ("params", None)):
+        broken = experiment("act-7", "relu", 2, 0.9)
+        data = broken["revs"][0]["data"]
+        data[part] = {name: value for name, value in data[part].items() if key not in (name, None)}
+        dvc_shows([*FOUR, broken])
+        assert refusal(run()) == "error: the experiment act-7 lacks metrics or parameters; remove it or run it again.\n"
+    broken["revs"][0]["data"] = None
+    dvc_shows([broken])
+    assert "act-7 lacks metrics" in refusal(run())
+
+
+def test_same_parameters_with_other_metrics(dvc_shows):
+    dvc_shows([experiment("act-8", "relu", 0, 0.1), *FOUR])
+    assert refusal(run("act-8", "act-9")) == (
+        "error: act-9 has other metrics than an experiment with the same parameters: their code or data differ.\n"
+    )
+
+
+def test_seeds_that_do_not_pair():
     sigmoid, relu = by_setting(finished_runs(FOUR[:3], ["*"])).values()
     with pytest.raises(UserError, match=r"only one has run with preprocess\.seed=0, train\.seed=0"):
         paired(sigmoid, relu, "")
@@ -92,8 +247,40 @@ def test_seeds_that_do_not_pair_are_said():
         paired(sigmoid, relu, "")
 
 
+def test_dvc_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sentence = refusal(run())
+    assert sentence.startswith("error: `dvc exp show` failed: you are not inside of a DVC repository")
+    assert sentence.endswith(".\n")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason"),
+    [
+        (
+            "WARNING: a\nERROR: unexpected error - no space.\n\nHaving any troubles? Hit us up!",
+            "unexpected error - no space",
+        ),
+        ("Traceback\nZeroDivisionError: division", "ZeroDivisionError: division"),
+        ("", "it gave no reason"),
+    ],
+)
+def test_dvc_fails_in_other_ways(tmp_path, monkeypatch, stderr, reason):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.py").write_text(f"import sys\nprint('[]')\nsys.stderr.write({stderr!r})\nsys.exit(255)")
+    assert refusal(run()) == f"error: `dvc exp show` failed: {reason}.\n"
+
+
 @pytest.mark.parametrize(
     ("df", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)]
 )
 def test_t_is_that_of_the_tables(df, t):
     assert round(t_quantile(df), 4) == t
+
+
+def test_help_imports_nothing_slow():
+    command = [sys.executable, "-X", "importtime", "-m", "tools.compare", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 0
+    assert "* and ?" in result.stdout
+    assert not re.search(r"\b(numpy|dvc|tools\.terminal)\b", result.stderr)

@@ -1,4 +1,4 @@
-"""Tell chance from merit: the mean and spread of the metrics over several seeds, from DVC's experiments.
+"""Compare settings: the mean and spread of the metrics over several seeds, from DVC's experiments.
 
 dvc exp run --queue -n relu -S train.activation=sigmoid,relu -S train.seed=0,1,2,3,4
 dvc exp run --run-all
@@ -20,24 +20,33 @@ import typer
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 
-if TYPE_CHECKING:  # imported where it is needed, so that `--help` is quick
+if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from rich.table import Table
 
-METRICS = {  # as people read them, and where they stand
+METRICS = {  # a name for people; the file and the key
     "validation accuracy": ("metrics/validation.json", "accuracy"),
     "validation loss": ("metrics/validation.json", "loss"),
     "test accuracy": ("metrics/test.json", "accuracy"),
     "test loss": ("metrics/test.json", "loss"),
 }
 CONFIDENCE = 0.95
+SUMMARY = "Mean ± standard deviation over the seeds"
 
 Params = tuple[str, ...]  # such as ("train.activation=relu", "train.batch_size=100")
-Settings = dict[Params, dict[Params, tuple[float, ...]]]  # metrics by setting and seeds
+BySeeds = dict[Params, tuple[float, ...]]  # the metrics of each run of one setting
+Settings = dict[Params, BySeeds]
 
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment that has ended well: its setting, its seeds and its metrics, in the order of METRICS."""
+    """A finished experiment.
+
+    Attributes:
+        name: its name in DVC.
+        setting: its parameters without the seeds.
+        seeds: its seeds.
+        metrics: its metrics, in the order of METRICS.
+    """
 
     name: str
     setting: Params
@@ -53,14 +62,14 @@ def compare(
 ) -> None:
     """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
 
-    A setting is everything in params.yaml but the keys called seed. Two settings are also compared seed by seed.
+    A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed.
     """
-    from rich.console import Console
+    from tools.terminal import fits, plain_console
 
-    runs = finished_runs(_dvc_experiments(), names or ["*"])
-    settings = by_setting(runs)
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
-    console.print(summary(settings))
+    settings = by_setting(finished_runs(_dvc_experiments(), names or ["*"]))
+    console = plain_console()
+    table = summary(settings)
+    console.print(table if fits(console, table) else tall_summary(settings))
     if len(settings) == 2:
         first, second = settings
         title = f"{', '.join(second)}  minus  {', '.join(first)}, seed by seed"
@@ -68,36 +77,46 @@ def compare(
 
 
 def _dvc_experiments() -> list[dict[str, Any]]:
-    """Return what DVC knows of HEAD's experiments."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    """Return HEAD's experiments as DVC describes them."""
+    show = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
+    result = subprocess.run(show, capture_output=True, text=True, encoding="utf-8")
     if result.returncode:
-        reason = (result.stderr.strip() or "it gave no reason").splitlines()[-1].removeprefix("ERROR: ")
-        raise UserError(f"`dvc exp show` failed: {reason}")
+        lines = result.stderr.strip().splitlines() or ["it gave no reason"]
+        reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
+        raise UserError(f"`dvc exp show` failed: {reason.rstrip('.')}.")
     baselines = json.loads(result.stdout)
     return [experiment for baseline in baselines for experiment in baseline["experiments"] or []]
 
 
 def finished_runs(experiments: list[dict[str, Any]], names: list[str]) -> list[Run]:
-    """Read those experiments that have one of the names and have ended well, in the order of their names.
+    """Read the finished experiments with one of the names, sorted by name.
 
     Raises:
-        UserError: there are none, or one has no metrics.
+        UserError: a name matches no finished experiment, or an experiment has no metrics.
     """
-    chosen = [one for one in experiments if any(fnmatch.fnmatchcase(one["name"] or "", name) for name in names)]
-    # To queued and failed ones, DVC gives the metrics of the commit they began from
-    ended = [one for one in chosen if one["revs"] and (one["executor"] or {}).get("state", "success") == "success"]
-    left_out = len(chosen) - len(ended)
-    if not ended:
-        why = f"; {left_out} queued, running or failed: see `dvc queue status`" if left_out else ""
-        raise UserError(f"no finished experiment of this commit is called {' or '.join(names)}{why}.")
-    if left_out:
+    # DVC gives queued and failed experiments the metrics of their commit
+    finished = [
+        one for one in experiments if one["revs"] and (one["executor"] or {}).get("state", "success") == "success"
+    ]
+    for name in names:
+        if not _called([name], finished):
+            unfinished = len(_called([name], experiments))
+            why = f"; {unfinished} queued, running or failed: see `dvc queue status`" if unfinished else ""
+            called = "" if name == "*" else f" called {name}"
+            raise UserError(f"this commit has no finished experiment{called}{why}.")
+    chosen = _called(names, finished)
+    if left_out := len(_called(names, experiments)) - len(chosen):
         typer.echo(f"Left out: {left_out} queued, running or failed.", err=True)
-    return sorted(map(_run, ended), key=lambda run: [int(part) if part.isdigit() else part for part in _parts(run)])
+    return sorted(map(_run, chosen), key=lambda run: _with_numbers(run.name))
 
 
-def _parts(run: Run) -> list[str]:
-    return re.split(r"([0-9]+)", run.name)  # activation-10 comes after activation-9
+def _called(names: list[str], experiments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in experiments if any(fnmatch.fnmatchcase(one["name"] or "", name) for name in names)]
+
+
+def _with_numbers(name: str) -> list[str | int]:
+    """Split a name into text and numbers, to sort activation-10 after activation-9."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _run(experiment: dict[str, Any]) -> Run:
@@ -105,15 +124,15 @@ def _run(experiment: dict[str, Any]) -> Run:
     try:
         sections = data["params"]["params.yaml"]["data"]
         metrics = tuple(float(data["metrics"][file]["data"][metric]) for file, metric in METRICS.values())
-    except (KeyError, TypeError):
-        raise UserError(f"the experiment {name} lacks metrics; remove it or run it again.") from None
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"the experiment {name} lacks metrics or parameters; remove it or run it again.") from None
     params = [(f"{section}.{key}", value) for section, keys in sections.items() for key, value in keys.items()]
     setting = tuple(f"{key}={value}" for key, value in params if not key.endswith(".seed"))
     return Run(name, setting, tuple(f"{key}={value}" for key, value in params if key.endswith(".seed")), metrics)
 
 
 def by_setting(runs: list[Run]) -> Settings:
-    """Return the metrics by setting and seeds; of the settings, only the parameters in which they differ.
+    """Return the metrics by setting and seeds. A setting keeps only the parameters that differ between the runs.
 
     Raises:
         UserError: two runs have the same parameters and different metrics.
@@ -125,25 +144,34 @@ def by_setting(runs: list[Run]) -> Settings:
         metrics = settings.setdefault(differing, {})
         if metrics.setdefault(run.seeds, run.metrics) != run.metrics:
             raise UserError(
-                f"{run.name} has other metrics than another with its parameters: their code or data differ."
+                f"{run.name} has other metrics than an experiment with the same parameters: their code or data differ."
             )
     return settings
 
 
 def summary(settings: Settings) -> "Table":
-    """Return a table with a line for each setting."""
-    table = _table("Mean ± standard deviation over the seeds", "setting", "seeds", *METRICS)
-    for setting, metrics in settings.items():
-        columns = zip(*metrics.values(), strict=True)
-        table.add_row("\n".join(setting) or "all", str(len(metrics)), *(_mean_and_spread(column) for column in columns))
+    """Return a table with a row for each setting and a column for each metric."""
+    table = _table(SUMMARY, "setting", "seeds", *METRICS)
+    for setting, runs in settings.items():
+        columns = zip(*runs.values(), strict=True)
+        table.add_row(_name(setting), str(len(runs)), *map(_mean_and_spread, columns))
     return table
 
 
-def paired(first: dict[Params, tuple[float, ...]], second: dict[Params, tuple[float, ...]], title: str) -> "Table":
-    """Return a table with a line for each metric: how the second setting differs from the first with the same seeds.
+def tall_summary(settings: Settings) -> "Table":
+    """Return the same table for narrow terminals, with a line for each metric instead of a column."""
+    table = _table(SUMMARY, "setting", "seeds", "metric", "mean ± sd")
+    for setting, runs in settings.items():
+        values = "\n".join(map(_mean_and_spread, zip(*runs.values(), strict=True)))
+        table.add_row(_name(setting), str(len(runs)), "\n".join(METRICS), values, end_section=True)
+    return table
+
+
+def paired(first: BySeeds, second: BySeeds, title: str) -> "Table":
+    """Return a table with a row for each metric: the second setting minus the first, with the same seeds.
 
     Raises:
-        UserError: they did not run with the same seeds, or with one only.
+        UserError: the settings did not run with the same seeds, or ran with only one.
     """
     if first.keys() != second.keys():
         alone = "; ".join(", ".join(seeds) for seeds in sorted(first.keys() ^ second.keys()))
@@ -155,16 +183,16 @@ def paired(first: dict[Params, tuple[float, ...]], second: dict[Params, tuple[fl
         differences = [second[seeds][place] - first[seeds][place] for seeds in first]
         mean, sd = fmean(differences), stdev(differences)
         margin = t_quantile(len(differences) - 1) * sd / math.sqrt(len(differences))
-        interval = f"{_signed(mean - margin)} to {_signed(mean + margin)}"
-        table.add_row(name, str(len(differences)), f"{_signed(mean)} ± {sd:.4f}", interval)
+        bounds = f"{mean - margin:+.4f} to {mean + margin:+.4f}"
+        table.add_row(name, str(len(differences)), f"{mean:+.4f} ± {sd:.4f}", bounds)
     return table
 
 
 def t_quantile(df: int, confidence: float = CONFIDENCE) -> float:
-    """Return the t that Student's distribution with `df` degrees of freedom stays within, ± t, with this probability.
+    """Return t: Student's distribution with `df` degrees of freedom lies within ± t with probability `confidence`.
 
-    With t = √df · tan θ the probability is a finite sum of powers of cos θ (Abramowitz and Stegun, 26.7.3 and 26.7.4);
-    the angle is found by bisection.
+    With t = √df · tan θ the probability is a finite sum of powers of cos θ (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    Bisection finds the angle θ.
     """
 
     def within(theta: float) -> float:
@@ -183,21 +211,22 @@ def t_quantile(df: int, confidence: float = CONFIDENCE) -> float:
 
 
 def _table(title: str, *columns: str) -> "Table":
+    """Return an empty table with these columns; a narrow terminal folds their text and never cuts it."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("setting", "metric") else "right", overflow="fold")
     return table
+
+
+def _name(setting: Params) -> str:
+    return "\n".join(setting) or "all"
 
 
 def _mean_and_spread(values: tuple[float, ...]) -> str:
     return f"{fmean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pipeline.store.artifacts import load_model, save_model
 from stages.preprocess import preprocess
 from stages.train import train
 from tests.terminal import on_terminal
-from tools.digits import prepare
+from tools.digits import prepare, reduction
 from tools.predict import predict as app
 
 ROOT = Path(__file__).parents[1]
@@ -146,16 +146,38 @@ def test_a_large_picture_is_prepared_like_a_small_one(converted):
     assert np.array_equal(prepare(converted(drawn(mode="L", scale=110))), prepare(drawn()))  # 3300 × 4400 pixels
 
 
-@pytest.mark.parametrize("at", [(5, 1203), (1203, 5)])
-def test_a_large_picture_of_any_size_keeps_its_digit(at):
-    sheet = drawn(mode="L", scale=100, at=at)  # no side is a multiple of 2 times 256
-    differences = abs(prepare(sheet).astype(int) - prepare(drawn()))
-    assert differences.max() <= 3
+@pytest.mark.parametrize("size", [(5003, 4201), (4201, 5003)])
+def test_a_large_picture_is_reduced_without_gaps(size):
+    sheet = Image.new("L", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for place in range(511, max(size), 512):  # one pixel wide, so that each line counts
+        draw.line([(place, 0), (place, size[1])], "black")
+        draw.line([(0, place), (size[0], place)], "black")
+    assert np.array_equal(prepare(sheet), prepare(sheet.reduce(2)))
+
+
+def test_no_side_stays_longer_than_4096_pixels():
+    assert [reduction(Image.new("1", size)) for size in ((4096, 4096), (4097, 1), (1, 8193))] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("ink", "paper"), [("#555", "#ccc"), ("#d0d0d0", "#303030"), ("firebrick", "darkgreen")])
 def test_weak_contrast_does_not_matter(ink, paper):
     assert np.array_equal(prepare(drawn(ink, paper)), prepare(drawn()))
+
+
+def test_least_contrast():
+    assert np.array_equal(prepare(drawn("#808080", "#8d8d8d")), prepare(drawn()))
+    with pytest.raises(ValueError, match="nothing"):
+        prepare(drawn("#808080", "#8c8c8c"))
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_ink_may_touch_the_border(turn):
+    one = np.full((100, 20), 255, np.uint8)
+    one[:, :3] = 0  # 44 % of the border
+    image = np.rot90(prepare(np.rot90(one, turn)), -turn)
+    assert np.flatnonzero(image.any(axis=1)).size == 20
+    assert np.flatnonzero(image.any(axis=0)).size == 1
 
 
 @pytest.mark.parametrize("opacity", ["white", "#555"])
@@ -207,6 +229,16 @@ def test_any_blob_is_centred_in_its_box(blob, shape):
     for centre, side, ink in zip(centre_of_mass(image), shape, (rows, columns), strict=True):
         at_the_edge = ink[0] == 0 or ink[-1] == side - 1  # a very lopsided blob goes as far as it fits
         assert abs(centre - side // 2) <= 0.5 or at_the_edge
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_lopsided_picture_goes_as_far_as_it_fits(turn):
+    picture = np.full((140, 140), 255, np.uint8)
+    picture[20:100, 69:71] = 0
+    picture[100:120, 20:120] = 0  # nearly all of the ink
+    image = np.rot90(prepare(np.rot90(picture, turn)), -turn)
+    rows = np.flatnonzero(image.any(axis=1))
+    assert (rows[0], rows[-1]) == (0, 19)
 
 
 def test_mnist_digits_stay_what_they_are(trained):
@@ -378,6 +410,22 @@ def test_no_image(run, content):
         assert sentence == f"error: x.png: not an image; expected one in {formats} format, or an IDX file.\n"
 
 
+def test_a_format_that_is_not_named(run):
+    drawn().save("x.pcx")  # Pillow could read it
+    assert "x.pcx: not an image; expected one in PNG, " in refusal(run("x.pcx"))
+
+
+def test_odd_metadata_does_not_matter(run):
+    drawn(scale=4).save("x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # five entries, and none follows
+    result = run("x.jpg")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_flat_photo(run):
+    Image.new("L", (65_000, 3)).save("x.jpg")
+    assert refusal(run("x.jpg")) == "error: x.jpg: there is nothing on it to be seen.\n"
+
+
 def test_truncated_image(run):
     for name in ["x.png", "x.jpg", "x.gif", "x.tif", "x.bmp"]:
         drawn(scale=9).save(name)
@@ -422,7 +470,7 @@ def test_blank_image(run, picture):
 
 
 def test_32_bit_pixels(run):
-    for pixels in np.eye(30, dtype=np.float32), np.eye(30, dtype=np.int32) * 70_000:
+    for pixels in np.eye(30, dtype=np.float32), np.eye(30, dtype=np.int32) * 70_000, np.eye(30, dtype=np.int32) * -1:
         Image.fromarray(pixels).save("x.tif")
         assert refusal(run("x.tif")) == "error: x.tif: its pixels are numbers of 32 bits; expected 8 or 16.\n"
 
@@ -485,6 +533,12 @@ predict()
 """
 
 
+def predict_in_little_memory(megabytes, *arguments):
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(megabytes), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
 @pytest.mark.parametrize(
     ("name", "size", "mode", "megabytes"),
@@ -495,12 +549,18 @@ def test_memory_for_the_largest_pictures(run, trained, name, size, mode, megabyt
     if mode == "LA":
         picture.putalpha(200)
     picture.convert(mode).save(name, compress_level=1)
-    arguments = [str(megabytes), name, "--model", str(trained / "mlp.npz"), "--json"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", IN_LITTLE_MEMORY, *arguments]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    result = predict_in_little_memory(megabytes, name, "--model", trained / "mlp.npz", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)[0]["class"] == "7"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+def test_too_little_memory(run, trained):
+    Image.new("L", (6000, 6000)).save("x.png")
+    result = predict_in_little_memory(20, "x.png", "--model", trained / "mlp.npz")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: there is not enough memory")
+    assert result.stderr.count("\n") == 1
 
 
 def test_of_several_pictures_the_first(run):
@@ -532,8 +592,10 @@ def test_damaged_idx_file(run, trained):
     )
     Path("x.gz").write_bytes(gzip.compress(content[:-1]))
     assert refusal(run("x.gz")).startswith(f"error: x.gz: expected {len(content)} bytes for 200 × 28 × 28")
-    Path("x.gz").write_bytes(gzip.compress(content)[:-100])
-    assert refusal(run("x.gz")).startswith("error: x.gz: the gzip file is damaged (")
+    packed = gzip.compress(content)
+    for damaged in (packed[:-100], packed[:10] + b"\xff" + packed[11:], packed[:-8] + bytes(8)):
+        Path("x.gz").write_bytes(damaged)
+        assert refusal(run("x.gz")).startswith("error: x.gz: the gzip file is damaged (")
 
 
 def test_gzip_bomb(run, trained, monkeypatch):

@@ -42,7 +42,7 @@ FOUR = [
     experiment("act-2", "sigmoid", 1, 0.85),
     experiment("act-1", "sigmoid", 0, 0.87),
 ]
-QUEUED = {"name": "act-6", "revs": None, "executor": {"state": "queued"}}
+QUEUED = experiment("act-6", "tanh", 0, 0.1, state="queued")  # DVC gives it the metrics of its commit
 
 
 def five_seeds():
@@ -128,13 +128,16 @@ def test_pairs_have_the_same_seed_whatever_the_order():
 
 
 def test_three_settings_have_no_second_table(dvc_shows):
-    dvc_shows([*FOUR, experiment("other", "tanh", 0, 0.5)])
-    lines = rows(run().stdout)
+    dvc_shows([*FOUR, experiment("other", "[b]:smile:", 0, 0.5)])
+    result = run()
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = rows(result.stdout)
     assert [line[:2] for line in lines[3:]] == [
         ["train.activation=sigmoid", "2"],
         ["train.activation=relu", "2"],
-        ["train.activation=tanh", "1"],
+        ["train.activation=[b]:smile:", "1"],  # printed as it is
     ]
+    assert result.stdout.count("\n train.activation=") == 3, "aligned at the left"
     assert lines[-1][2:] == ["0.5000"] * 4, "one run has no spread"
 
 
@@ -159,6 +162,7 @@ def test_nothing_is_cut_on_a_narrow_terminal(dvc_shows, columns):
     settings = "train.hidden_sizes=[800,800,800,800]train.activation=relu", "train.hidden_sizes=[50]train.activation"
     assert all(setting in cells.replace(" ", "") for setting in settings)
     if columns == 80:
+        assert re.search(r"test loss [^\n]*\n +\n train\.hidden_sizes=\[50\] ", text), "a blank line between settings"
         summary_rows = rows(text)
         assert summary_rows[1] == ["setting", "seeds", "metric", "mean ± sd"]
         assert summary_rows[3][1:] == ["2", "validation accuracy", f"0.9050 ± {0.01 / 2**0.5:.4f}"]
@@ -199,9 +203,10 @@ def test_experiments_are_chosen_by_name_and_count_once(dvc_shows):
 def test_unfinished_experiments_are_left_out(dvc_shows):
     failed = experiment("act-5", "tanh", 0, 0.1, state="failed")
     nameless = QUEUED | {"name": None}
-    dvc_shows([*FOUR, failed, QUEUED, nameless])
+    without_result = {"name": "act-4", "revs": None, "executor": None}
+    dvc_shows([*FOUR, failed, QUEUED, nameless, without_result])
     result = run("act-*")
-    assert result.stderr == "Left out: 2 queued, running or failed.\n"
+    assert result.stderr == "Left out: 3 queued, running or failed.\n"
     assert "tanh" not in result.stdout
     assert refusal(run("act-1", "act-5")) == (
         "error: this commit has no finished experiment called act-5; "
@@ -219,16 +224,26 @@ def test_each_name_must_match(dvc_shows):
     assert "experiment; 1 queued, running or failed" in refusal(run())
 
 
-def test_experiment_without_metrics_or_parameters(dvc_shows):
-    for part, key in (("metrics", "metrics/validation.json"), ("metrics", "metrics/test.json"), ("params", None)):
-        broken = experiment("act-7", "relu", 2, 0.9)
-        data = broken["revs"][0]["data"]
-        data[part] = {name: value for name, value in data[part].items() if key not in (name, None)}
-        dvc_shows([*FOUR, broken])
-        assert refusal(run()) == "error: the experiment act-7 lacks metrics or parameters; remove it or run it again.\n"
-    broken["revs"][0]["data"] = None
-    dvc_shows([broken])
-    assert "act-7 lacks metrics" in refusal(run())
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": None},
+        {"metrics": {}},
+        {"metrics": {"metrics/validation.json": {"data": {"accuracy": 1, "loss": 1}}}},
+        {"params": {}},
+        {"params": {"params.yaml": {"data": {"train": 5}}}},
+    ],
+)
+def test_experiment_without_metrics_or_parameters(dvc_shows, change):
+    broken = experiment("act-7", "relu", 2, 0.9)
+    broken["revs"][0]["data"] |= change
+    dvc_shows([*FOUR, broken])
+    assert refusal(run()) == "error: the experiment act-7 lacks metrics or parameters; remove it or run it again.\n"
+
+
+def test_experiment_without_data(dvc_shows):
+    dvc_shows([*FOUR, {"name": "act-7", "revs": [{"data": None}], "executor": None}])
+    assert "the experiment act-7 lacks metrics or parameters" in refusal(run())
 
 
 def test_same_parameters_with_other_metrics(dvc_shows):
@@ -240,7 +255,7 @@ def test_same_parameters_with_other_metrics(dvc_shows):
 
 def test_seeds_that_do_not_pair():
     sigmoid, relu = by_setting(finished_runs(FOUR[:3], ["*"])).values()
-    with pytest.raises(UserError, match=r"only one has run with preprocess\.seed=0, train\.seed=0"):
+    with pytest.raises(UserError, match=r"only one has run with preprocess\.seed=0, train\.seed=0\.$"):
         paired(sigmoid, relu, "")
     sigmoid, relu = by_setting(finished_runs(FOUR[1:2] + FOUR[3:], ["*"])).values()
     with pytest.raises(UserError, match="run several"):

@@ -123,10 +123,10 @@ def _run(experiment: dict[str, Any]) -> Run:
     name, data = experiment["name"], experiment["revs"][0]["data"] or {}
     try:
         sections = data["params"]["params.yaml"]["data"]
+        params = [(f"{section}.{key}", value) for section, keys in sections.items() for key, value in keys.items()]
         metrics = tuple(float(data["metrics"][file]["data"][metric]) for file, metric in METRICS.values())
     except (AttributeError, KeyError, TypeError):
         raise UserError(f"the experiment {name} lacks metrics or parameters; remove it or run it again.") from None
-    params = [(f"{section}.{key}", value) for section, keys in sections.items() for key, value in keys.items()]
     setting = tuple(f"{key}={value}" for key, value in params if not key.endswith(".seed"))
     return Run(name, setting, tuple(f"{key}={value}" for key, value in params if key.endswith(".seed")), metrics)
 

@@ -143,7 +143,7 @@ def init_network(
     with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
         # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one kind of zero.
         weights: list[np.ndarray] = [
-            (std * normal_like(source, shape) + 0.0).astype(A.dtype) for shape in pairwise(sizes)
+            (std * normal_like(source, shape)).astype(A.dtype) + 0.0 for shape in pairwise(sizes)
         ]
     return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], activation, A, preparation)
 

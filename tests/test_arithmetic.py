@@ -105,6 +105,12 @@ def test_numbers_beyond_all_bounds_are_refused_wherever_they_stand(bad, place):
         exact.grid(x, 21)
     with pytest.raises(FloatingPointError):
         exact.sum(x)
+    with pytest.raises(FloatingPointError):
+        exact.grid_rows(x.reshape(2, 3), 21)
+    with pytest.raises(FloatingPointError):
+        exact.dot(x.reshape(2, 3), np.ones((3, 1)))
+    with pytest.raises(FloatingPointError):
+        exact.dot(np.ones((1, 2)), x.reshape(2, 3))
 
 
 def test_products_of_the_largest_numbers_and_of_the_smallest_units_are_exact():
@@ -337,12 +343,6 @@ def test_exp_stops_at_its_ends_instead_of_overflowing():
     np.testing.assert_array_equal(beyond, np.tile(ends, 4))
     assert np.isfinite(ends).all()
     assert (ends > 0).all()
-
-
-def test_exp_and_log_do_not_fall_where_their_argument_rises():
-    for x, function in [(exp_points(), exact.exp), (log_points(), exact.log)]:
-        y = function(np.sort(x))
-        assert (y[1:] >= y[:-1] - 2 * np.spacing(np.abs(y[:-1]))).all()
 
 
 def test_exp_and_log_leave_their_argument_alone_whatever_its_shape_and_layout():

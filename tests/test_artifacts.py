@@ -276,18 +276,31 @@ def test_each_is_refused_for_the_other(tmp_path):
     refuse(load_misclassified, path, MODEL, "it has no")
 
 
-def test_images_whose_sums_would_not_be_exact_are_refused(tmp_path):
-    images = np.zeros((1, 2**21 + 1), np.uint8)
-    save_arrays(
-        tmp_path / "train.npz",
-        **(
-            PREPARED
-            | {"images": images, "labels": PREPARED["labels"][:1]}
-            | {"image_shape": np.array([1, 2**21 + 1], np.int64)}
-        ),
-    )
-    with pytest.raises(UserError, match="at most 2097152 pixels, found 1 × 2097153"):
-        load_prepared(tmp_path / "train.npz")
+ENDS = {
+    "shift 0": ({"shift": np.float64(0.0)}, load_prepared),
+    "shift 255": ({"shift": np.float64(255.0)}, load_prepared),
+    "probabilities 0 and 1": ({"probability": np.array([0.0, 1.0])}, load_misclassified),
+    "first and last class": ({"actual": np.array([0, 2]), "predicted": np.array([2, 0])}, load_misclassified),
+}
+
+
+@pytest.mark.parametrize(("change", "load"), ENDS.values(), ids=list(ENDS))
+def test_both_ends_of_a_range_are_in_it(tmp_path, change, load):
+    arrays = PREPARED if load is load_prepared else MISCLASSIFIED
+    save_arrays(tmp_path / "some.npz", **(arrays | change))
+    load(tmp_path / "some.npz")
+
+
+@pytest.mark.parametrize(("pixels", "accepted"), [(2**21, True), (2**21 + 1, False)])
+def test_images_whose_sums_would_not_be_exact_are_refused(tmp_path, pixels, accepted):
+    path = tmp_path / "train.npz"
+    shape = {"image_shape": np.array([1, pixels], np.int64)}
+    save_arrays(path, **(PREPARED | shape | {"images": np.zeros((4, pixels), np.uint8)}))
+    if accepted:
+        assert load_prepared(path).preparation.image_shape == (1, pixels)
+    else:
+        with pytest.raises(UserError, match="at most 2097152 pixels, found 1 × 2097153"):
+            load_prepared(path)
 
 
 @pytest.mark.parametrize("load", [load_model, load_prepared, load_misclassified])

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation
+from mlp.network import Network, Preparation, Split
+from pipeline.evaluation.evaluation import evaluate as measured
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, save_model
 from stages.evaluate import evaluate as app
@@ -99,11 +100,24 @@ def test_misclassified_images_stand_most_confident_first(evaluated):
     assert tuple(mistakes["classes"].tolist()) == CLASSES
 
 
-def test_files_have_the_same_bytes_twice_and_line_ends_of_unix(folder):
-    first, second = (contents(evaluate(folder, out)[1]) for out in ("one", "two"))
-    assert sorted(first) == sorted(OUTPUTS)
-    assert first == second
-    assert b"\r" not in first["confusion.csv"] + first["test.json"] + first["classes.json"]
+def test_mistakes_of_equal_probability_stand_in_the_order_of_the_images():
+    # Every dark image has the same probabilities, and so has every bright one
+    bytes_of, labels = np.arange(3000) % 2 * 255, np.eye(3, dtype=np.uint8)[np.arange(3000) % 3]
+    W, b = np.array([[0.0, 1.0, 0.0]]), np.array([4.0, -100.0, 0.0])  # dark: class 0, rather sure; bright: 1, sure
+    preparation = Preparation(0.0, 1.0, (1, 1), ("a", "b", "c"))
+    network = Network([W], [b], ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation)
+    mistakes = measured(network, Split(bytes_of.astype(np.uint8)[:, np.newaxis], labels)).mistakes
+    wrong = np.flatnonzero(np.arange(3000) % 2 != np.arange(3000) % 3)
+    assert len(set(mistakes.probability.tolist())) == 2
+    assert mistakes.index.tolist() == [*wrong[wrong % 2 == 1].tolist(), *wrong[wrong % 2 == 0].tolist()]
+
+
+def test_tables_have_line_ends_of_unix(evaluated):
+    written = contents(evaluated[1])
+    assert sorted(written) == sorted(OUTPUTS)
+    for name in ("confusion.csv", "test.json", "classes.json"):
+        assert b"\r" not in written[name]
+        assert written[name].endswith(b"\n")
 
 
 def test_network_that_errs_in_nothing(tmp_path):

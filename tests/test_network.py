@@ -52,7 +52,7 @@ def test_no_initial_weight_is_minus_zero(arithmetic, std):
 
 
 @both
-@pytest.mark.parametrize("shift", [0.0, 33.31640625, 255.0])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 33.31640625, 255.0])
 def test_widened_bytes_are_not_rounded(arithmetic, shift):
     X = np.arange(256, dtype=np.uint8).reshape(1, 256)
     network = new_network(arithmetic, preparation=Preparation(shift, 1.0, (16, 16), ("a", "b")))

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from mlp import parallel
 from mlp.arithmetic import ARITHMETICS
 from mlp.network import Preparation, Split, step
 from mlp.optimizers import GradientDescent
-from mlp.parallel import DividedStep, Team, available_processes, cut_evenly
+from mlp.parallel import DividedStep, Team, available_processes, cut_evenly, ends
 from mlp.training import DivergedError, State, measure, train
 from tests.conftest import ROOT
 from tests.networks import MINMAX, ZSCORE, bits, copy_of, new_network, run, some_digits
@@ -27,6 +29,7 @@ from tests.networks import MINMAX, ZSCORE, bits, copy_of, new_network, run, some
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
 WATCHED = [some_digits(500, 600)]
+MOST_WAITING = parallel.MOST_WAITING  # as it is before the fixture changes it
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +148,13 @@ def test_accuracy_is_measured_by_two_as_by_one():
     assert measure(network, *WATCHED, processes=2) == measure(network, *WATCHED)
 
 
+def test_there_is_one_process_unless_two_are_asked_for(monkeypatch):
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a second process"), raising=False)
+    network = new_network()
+    list(train(State(network, GradientDescent(0.5)), some_digits(0, 100), 2, 50, 0))
+    measure(network, *WATCHED)
+
+
 @forks
 def test_one_pixel_and_one_image_are_enough_for_two():
     split = Split(np.array([[200]], np.uint8), np.array([[0, 1]], np.uint8))
@@ -206,6 +216,10 @@ def test_where_nobody_waits_for_children():
         epochs.close()
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_shared_memory_of_nothing():
+    assert parallel.shared(np.zeros((0, 3))).shape == (0, 3)
 
 
 def test_memory_that_there_is_not():
@@ -291,25 +305,94 @@ def test_ctrl_z_and_going_on_later_changes_nothing(monkeypatch):
     pause.join()
 
 
-@forks
-def test_ctrl_c_is_for_the_leader():
-    epochs = start(new_network(), iterations=60)
-    first = next(epochs)
-    children()[0].send_signal(signal.SIGINT)
-    assert [first.epoch, *(epoch.epoch for epoch in epochs)] == [1, 2, 3, 4, 5, 6]
+CTRL_C = """
+import signal, sys
+from tests.test_parallel import new_network, start
+signal.signal(signal.SIGINT, signal.default_int_handler)
+epochs = start(new_network(), iterations=60)
+print(next(epochs).epoch, flush=True)
+sys.stdin.readline()
+print(*(epoch.epoch for epoch in epochs))
+"""
+
+
+@pytest.fixture
+def leader():
+    """A process of its own, in a session of its own, that trains with a worker and waits for a line after an epoch."""
+    leader = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert leader.stdout.readline() == "1\n"
+    yield leader
+    leader.kill()
+    leader.communicate()
 
 
 @forks
-def test_error_in_the_worker_is_shown(monkeypatch):
-    def fail(self, part, exponent):
-        if part == 1:
-            raise RuntimeError("something unforeseen")
-        multiply(self, part, exponent)
+def test_ctrl_c_does_not_disturb_the_worker(leader):
+    (worker,) = psutil.Process(leader.pid).children()
+    worker.send_signal(signal.SIGINT)
+    assert leader.communicate("\n", timeout=60) == ("2 3 4 5 6\n", "")
 
-    multiply = DividedStep.multiply
-    monkeypatch.setattr(DividedStep, "multiply", fail)
-    with pytest.raises(ChildProcessError, match="RuntimeError: something unforeseen"):
-        list(start(new_network()))
+
+@forks
+def test_ctrl_c_at_a_terminal_ends_both_with_one_traceback(leader):
+    (worker,) = psutil.Process(leader.pid).children()
+    os.killpg(leader.pid, signal.SIGINT)
+    _, traceback = leader.communicate(timeout=60)
+    assert traceback.count("Traceback (most recent call last):") == 1
+    assert traceback.endswith("\nKeyboardInterrupt\n")
+    assert not worker.is_running()
+
+
+@forks
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("something unforeseen", "something unforeseen"),
+        ("a very long story " * 1000, "a very long story " * 50),
+        ("the file \udcff", r"the file \?"),  # a name that is not UTF-8
+    ],
+    ids=["short", "long", "not UTF-8"],
+)
+def test_error_in_the_worker_is_shown(text, shown):
+    def task():
+        if 1 in team.parts:
+            raise RuntimeError(text)
+
+    team = Team(2)
+    with team.start(task), pytest.raises(ChildProcessError, match=rf"failed \(RuntimeError: {shown}"):
+        team.run(0)
+
+
+@forks
+def test_worker_can_be_terminated_whatever_the_leader_does_then():
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        epochs = start(new_network(), iterations=10**6)
+        next(epochs)
+        children()[0].terminate()
+        with pytest.raises(ChildProcessError, match="ended early"):
+            list(epochs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_nothing_of_a_task_is_kept_after_the_end():
+    def task():
+        pass
+
+    team, kept = Team(1), weakref.ref(task)
+    with team.start(task):
+        team.run(0)
+    del task
+    assert kept() is None
 
 
 @forks
@@ -333,12 +416,24 @@ def test_leader_sees_the_workers_error_where_the_worker_met_it():
 
 @forks
 def test_worker_killed_at_its_start_is_no_reason_to_go_on_alone(monkeypatch):
-    monkeypatch.setattr(Team, "_work", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+    begin_with(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(ChildProcessError), Team(2).start(print):
         pass
 
 
 # Where a second process cannot be had, or had better not
+
+
+def begin_with(monkeypatch, what):
+    """Have every new process do something before anything else."""
+
+    def fork():
+        if (number := real_fork()) == 0:
+            what()
+        return number
+
+    real_fork = os.fork
+    monkeypatch.setattr(os, "fork", fork)
 
 
 def refuse(*_):
@@ -374,12 +469,8 @@ def test_leader_does_all_where_no_more_files_can_be_opened():
 
 @forks
 def test_worker_without_a_sign_of_life_is_ended_and_the_leader_does_all(monkeypatch):
-    def hang(self):
-        while True:
-            time.sleep(60)
-
     monkeypatch.setattr(parallel, "LONGEST_START", 2)  # naps
-    monkeypatch.setattr(Team, "_work", hang)
+    begin_with(monkeypatch, lambda: time.sleep(600))
     network, expected = new_network(), new_network()
     assert run(network, 20, processes=2) == run(expected, 20)
     assert bits(network) == bits(expected)
@@ -440,13 +531,13 @@ def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monk
         together[name] += len(team.parts) == 1
         time.sleep(leaders if os.getpid() == leader else workers)
 
-    monkeypatch.setattr(parallel, "MOST_WAITING", 0.5)
+    monkeypatch.setattr(parallel, "MOST_WAITING", MOST_WAITING)
     team = Team(2)
     with team.start(lambda: task("slow", 0, 0.03), lambda: task("even", 0.03, 0)):
         for _ in range(12):
             team.run(0)
             team.run(1)
-    assert 2 <= together["slow"] <= 6  # alone for 1, then 2, 4, 8 times: 4 where nothing disturbs them
+    assert 2 <= together["slow"] <= 5  # alone for 1, then 2, 4, 8 times: 4 where nothing disturbs them
     assert together["even"] >= 8  # in which the worker is quick
 
 
@@ -458,6 +549,21 @@ def test_as_many_processes_as_processors(monkeypatch):
     assert available_processes() == 2
     monkeypatch.setattr(sys, "platform", "darwin")
     assert available_processes() == 1
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.integers(0, 2)))
+def test_ends_are_behind_the_last_lit_pixels(images):
+    lit = [[place + 1 for place, byte in enumerate(image) if byte] for image in images.tolist()]
+    # An image that is black is said to be lit everywhere: it is rare, and nothing is lost but time
+    assert ends(images).tolist() == [max(places, default=images.shape[1]) for places in lit]
+
+
+def test_ends_of_many_images_and_of_none():
+    images = np.zeros((2500, 5), np.uint8)
+    images[np.arange(2500), np.arange(2500) % 5] = 1
+    assert ends(images).tolist() == (np.arange(2500) % 5 + 1).tolist()
+    assert ends(np.zeros((0, 5), np.uint8)).tolist() == []
+    assert ends(np.zeros((3, 0), np.uint8)).tolist() == [0, 0, 0]
 
 
 @given(st.integers(0, 100), st.integers(1, 9))

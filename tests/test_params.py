@@ -63,6 +63,12 @@ def test_repository_params_are_read(load):
     assert params.plot.dpi == 120
 
 
+def test_parameters_stay_as_they_were_read(load):
+    params = load(GOOD)
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.seed = 1
+
+
 def test_every_key_of_the_file_is_known_and_every_known_key_is_required(load):
     for section, model in SECTIONS.items():
         for name, field in model.model_fields.items():
@@ -99,6 +105,39 @@ def test_values_are_read_as_dvc_reads_them(load, tmp_path, key, text, value):
     assert type(read) is type(value)
     seen_by_dvc = load_yaml(str(tmp_path / "params.yaml"))[section][name]
     assert (tuple(seen_by_dvc) if isinstance(seen_by_dvc, list) else seen_by_dvc) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "most"),
+    [
+        ("download.dataset", "a", "a" * 100),
+        ("preprocess.validation_size", 1, 10**9),
+        ("preprocess.seed", 0, 2**32 - 1),
+        ("train.hidden_sizes", (1,), (65536,) * 16),
+        ("train.iterations", 1, 10**9),
+        ("train.batch_size", 1, 10**6),
+        ("train.learning_rate", 5e-324, 1.7976931348623157e308),
+        ("train.weight_init_std", 5e-324, 1.7976931348623157e308),
+        ("train.seed", 0, 2**32 - 1),
+        ("plot.misclassified", 1, 100),
+        ("plot.dpi", 50, 300),
+    ],
+)
+def test_both_ends_of_a_range_are_in_it_and_nothing_beyond(load, key, least, most):
+    section, name = key.split(".")
+    for value in (least, most):
+        text = repr(list(value) if isinstance(value, tuple) else value)
+        assert getattr(getattr(load(with_value(key, text)), section), name) == value
+    for beyond in BEYOND[type(least)](least, most):
+        assert f": {key} is " in refusal(load, with_value(key, beyond))
+
+
+BEYOND = {
+    int: lambda least, most: [least - 1, most + 1],
+    float: lambda least, most: ["0.0", "-5e-324", ".inf"],
+    str: lambda least, most: ["''", most + "a"],
+    tuple: lambda least, most: ["[0]", "[65537]", [1] * 17],
+}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +179,13 @@ def test_wrong_value_names_key_and_what_is_expected(load, key, texts):
 )  # fmt: skip
 def test_unknown_key_suggests_the_nearest(load, text, suggestion):
     assert refusal(load, text).endswith(suggestion)
+
+
+def test_a_long_list_is_cut_short_visibly(load):
+    sentence = refusal(load, with_value("train.hidden_sizes", [1] * 100))
+    assert "train.hidden_sizes is [1, 1, " in sentence
+    assert "...; expected" in sentence
+    assert "...; expected" not in refusal(load, with_value("train.hidden_sizes", [1] * 21))  # it is shown whole
 
 
 def test_key_that_stands_twice_is_refused(load):

@@ -1,9 +1,11 @@
 """The two tables: written and read back, and a bounded number of rows. test_plot.py tests damaged tables."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.program.errors import UserError
 from pipeline.store.tables import EpochRow, read_confusion, read_history, recorded, write_confusion, write_history
 
 
@@ -21,7 +23,7 @@ def test_history_is_read_back_to_the_last_bit(tmp_path):
 
 
 def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
-    path, classes = tmp_path / "confusion.csv", ("T-shirt/top", "a, b", 'the "c"', "two\nlines", "", "é")
+    path, classes = tmp_path / "confusion.csv", ("T-shirt/top", "a, b", 'the "c"', "two\r\nlines", "", "é")
     actual, predicted = np.array([0, 1, 2, 3, 4, 5, 0]), np.array([1, 2, 3, 4, 5, 0, 0])
     write_confusion(path, classes, actual, predicted)
     assert path.read_bytes().startswith(b'actual,predicted\nT-shirt/top,"a, b"\n"a, b","the ""c"""\n')
@@ -54,3 +56,17 @@ def test_a_history_of_many_epochs_stays_small(tmp_path):
     rows = [EpochRow(epoch, 3 * epoch, third, third, third, third) for epoch in recorded_epochs(16_667)]
     write_history(tmp_path / "history.csv", rows)
     assert (tmp_path / "history.csv").stat().st_size < 50_000
+
+
+def test_the_first_unknown_class_is_named(tmp_path):
+    path = tmp_path / "confusion.csv"
+    write_confusion(path, ("a", "b", "c", "d"), np.array([0, 1, 3]), np.array([0, 2, 1]))
+    with pytest.raises(UserError, match="has no class 'c'; run `dvc repro`"):
+        read_confusion(path, ("a", "b"))
+
+
+def test_the_wrong_line_is_named(tmp_path):
+    path = tmp_path / "confusion.csv"
+    path.write_text("actual,predicted\na,b\na,b,a\n")
+    with pytest.raises(UserError, match="line 3 has 3 values, not 2"):
+        read_confusion(path, ("a", "b"))

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -109,10 +110,20 @@ def test_what_is_written(train, prepared, arithmetic):
 
 
 def test_files_have_the_same_bytes_twice_and_line_ends_of_unix(train):
+    """Two processes share the work, and neither which of them is quicker nor anything else of a run decides a byte."""
     first, second = contents(train("one")[1]), contents(train("two")[1])
     assert first == second
     assert b"\r" not in first["train.json"] + first["history.csv"]
     assert first["history.csv"].endswith(b"\n")
+
+
+def test_history_of_many_epochs_is_thinned_and_ends_with_the_last(train):
+    result, out = train(hidden_sizes=[], batch_size=250, iterations=1003)  # two steps an epoch, and one more
+    assert result.exit_code == 0, result.output
+    with (out / "history.csv").open(newline="") as file:
+        _, *rows = csv.reader(file)
+    assert [int(epoch) for epoch, *_ in rows] == list(range(2, 503, 2))
+    assert [int(iteration) for _, iteration, *_ in rows] == [*range(4, 1001, 4), 1003]
 
 
 @pytest.mark.parametrize(
@@ -265,14 +276,17 @@ def test_second_process_killed_is_one_sentence_and_writes_nothing(prepared, writ
     two = "import os, runpy\n"
     two += "os.sched_getaffinity = lambda _: {0, 1}; runpy.run_module('stages.train', run_name='__main__')"
     command[1:3] = ["-c", two]
-    stage = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    stage = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     while stage.poll() is None and not (second := psutil.Process(stage.pid).children()):
-        time.sleep(0.01)
+        time.sleep(0.1)
+    threads = psutil.Process(stage.pid).num_threads()
     second[0].kill()
     try:
         sentence = stage.communicate(timeout=30)[1]
     finally:
         stage.kill()
+    assert threads == 1  # of the BLAS; more would wait for each other
     assert stage.returncode == 1
     assert sentence.startswith("error: training's second process ended early")
     assert sentence.count("\n") == 1

@@ -82,7 +82,7 @@ def load_prepared(path: Path) -> Prepared:
         _require(images.shape[1] == rows * columns, "its images are not of the shape it states")
         expected = (len(images), len(preparation.classes))
         _require(labels.shape == expected, "it has not one label of every class for each image")
-        one_hot = labels.max(initial=0) <= 1 and (np.count_nonzero(labels, axis=1) == 1).all()
+        one_hot = labels.max() <= 1 and (np.count_nonzero(labels, axis=1) == 1).all()
         _require(one_hot, "its labels are not one-hot")
         _nothing_else(arrays)
     if rows * columns > MOST_TERMS:

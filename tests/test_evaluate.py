@@ -109,7 +109,7 @@ def test_mistakes_of_equal_probability_stand_in_the_order_of_the_images():
     mistakes = measured(network, Split(bytes_of.astype(np.uint8)[:, np.newaxis], labels)).mistakes
     wrong = np.flatnonzero(np.arange(3000) % 2 != np.arange(3000) % 3)
     assert len(set(mistakes.probability.tolist())) == 2
-    assert mistakes.index.tolist() == [*wrong[wrong % 2 == 1].tolist(), *wrong[wrong % 2 == 0].tolist()]
+    assert mistakes.place.tolist() == [*wrong[wrong % 2 == 1].tolist(), *wrong[wrong % 2 == 0].tolist()]
 
 
 def test_tables_have_line_ends_of_unix(evaluated):

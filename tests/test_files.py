@@ -301,6 +301,21 @@ def test_entry_longer_than_the_file_is_refused_before_memory_is_taken(tmp_path):
     assert peak < 1_000_000
 
 
+def test_entry_that_begins_where_the_file_ends_is_refused(tmp_path):
+    path = tmp_path / "some.npz"
+    packed(path, npy())
+    content = path.read_bytes()
+    header = content[: 30 + len("a.npy")]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = header  # the last bytes of the file
+    content = bytearray(path.read_bytes())
+    offset = content.index(b"PK\x01\x02") + 42
+    content[offset : offset + 4] = (len(content) - len(header)).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"not an array file of this pipeline \(\w"):  # Pythons differ in the reason
+        load_arrays(path)
+
+
 @relaxed
 @given(any_array.filter(lambda array: array.ndim > 0), st.data())
 def test_stored_rows_are_those_of_the_array(tmp_path, array, data):

@@ -113,6 +113,12 @@ def test_softmax_of_any_logits_is_a_distribution_with_finite_logarithms(name, lo
     assert (y[largest] >= 1 / logits.shape[1] * (1 - 1e-6)).all()
 
 
+def test_exp_in_float32_stops_before_it_overflows():
+    found = ARITHMETICS["float32"].exp(np.array([87.0, 88.0, 88.5, 100.0, np.inf], np.float32))
+    np.testing.assert_array_equal(found, np.exp(np.array([87, 88, 88, 88, 88], np.float32)), strict=True)
+    assert np.isfinite(found).all()
+
+
 @both
 def test_softmax_of_hopeless_logits(arithmetic):
     y, log_y = log_softmax(arithmetic, np.array([[1e4, -1e4], [-1e4, -1e4]], arithmetic.dtype))

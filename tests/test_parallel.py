@@ -81,7 +81,7 @@ def check_division(network, X, t, cut, parts, steps=3):
 def test_any_division_gives_the_bits_of_the_undivided_step(data):
     hidden = data.draw(st.lists(st.integers(1, 40), max_size=3), label="hidden")
     activation = data.draw(st.sampled_from(["sigmoid", "tanh", "relu"]))
-    preparation = data.draw(st.sampled_from([MINMAX, ZSCORE]))
+    preparation = data.draw(st.sampled_from([MINMAX, ZSCORE, MINMAX._replace(shift=1.0)]))
     batch_size = data.draw(st.integers(1, 100), label="batch size")
     parts = data.draw(st.integers(1, 7), label="parts")
     std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
@@ -358,8 +358,9 @@ def test_ctrl_c_at_a_terminal_ends_both_with_one_traceback(leader):
         ("something unforeseen", "something unforeseen"),
         ("a very long story " * 1000, "a very long story " * 50),
         ("the file \udcff", r"the file \?"),  # a name that is not UTF-8
+        ("€" * 5000, "€€€"),  # cut within a character
     ],
-    ids=["short", "long", "not UTF-8"],
+    ids=["short", "long", "not UTF-8", "long and not ASCII"],
 )
 def test_error_in_the_worker_is_shown(text, shown):
     def task():
@@ -542,10 +543,10 @@ def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monk
 
 
 def test_as_many_processes_as_processors(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5} if process == 0 else {0, 5, 6}, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     assert available_processes() == 1
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 6})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 6} if process == 0 else {5})
     assert available_processes() == 2
     monkeypatch.setattr(sys, "platform", "darwin")
     assert available_processes() == 1

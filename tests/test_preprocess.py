@@ -123,6 +123,11 @@ def test_zscore_agrees_with_numpy(pixels):
     assert math.isclose(scale * images.std(dtype=np.float64), 1, rel_tol=1e-12)
 
 
+def test_zscore_of_blocks_is_that_of_all_images_together():
+    blocks = [np.full((3, 2, 2), 7, np.uint8), np.full((1, 2, 2), 255, np.uint8), np.zeros((2, 2, 2), np.uint8)]
+    assert scaling_of(blocks, "zscore") == scaling_of([np.concatenate(blocks)], "zscore")
+
+
 def test_zscore_of_equal_pixels_is_refused():
     with pytest.raises(UserError, match=r"all pixels of the training images are equal"):
         scaling_of(np.full((2, 3, 3), 7, np.uint8), "zscore")

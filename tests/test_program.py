@@ -1,0 +1,100 @@
+"""What every command shares: how it ends after a mistake, how it cuts texts short, and its progress bar."""
+
+import errno
+import io
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.program.command import command
+from pipeline.program.errors import UserError, clip
+from pipeline.program.progress import progress
+from tests.conftest import ROOT
+
+
+def run(error: BaseException | None):
+    """Run a command that raises an error, if one is given."""
+
+    @command
+    def work() -> None:
+        if error is not None:
+            raise error
+        print("done")
+
+    return CliRunner().invoke(work, [])
+
+
+def test_command_without_a_mistake():
+    result = run(None)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError("it is too long."), "it is too long."),
+        (OSError(errno.ENOSPC, "No space left on device", "mlp.npz"), "mlp.npz: No space left on device."),
+        (OSError(errno.ENOSPC, "No space left on device"), "a file: No space left on device."),
+        (MemoryError(), "there is not enough memory."),
+        (MemoryError("5 bytes"), "there is not enough memory (5 bytes)."),
+    ],
+    ids=repr,
+)
+def test_mistake_ends_a_command_with_a_sentence(error, sentence):
+    result = run(error)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
+
+
+@pytest.mark.parametrize("error", [OSError("of no system"), ValueError("unforeseen")], ids=repr)
+def test_unforeseen_errors_are_not_swallowed(error):
+    assert run(error).exception is error
+
+
+def test_unforeseen_errors_have_pythons_own_traceback():
+    code = "from pipeline.program.command import command\n@command\ndef work() -> None:\n    1 / 0\nwork()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert done.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_help_offers_no_shell_completion():
+    result = CliRunner().invoke(command(lambda: None), ["--help"])
+    assert result.exit_code == 0
+    assert "completion" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "clipped"),
+    [("a" * 80, "a" * 80), ("a" * 81, "a" * 77 + "..."), ("", ""), ("a\nb\x1b[31m é", "a b [31m é")],
+    ids=["80", "81", "none", "not printable"],
+)
+def test_clip(text, clipped):
+    assert clip(text) == clipped
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["closed", "no terminal"])
+def test_progress_is_silent_where_there_is_no_terminal(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(progress(iter("abc"), "Working", 3)) == ["a", "b", "c"]
+    assert stream is None or stream.getvalue() == ""
+
+
+def test_progress_is_shown_at_a_terminal_and_goes_away(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "20"}.items():
+        monkeypatch.setenv(name, value)
+    assert list(progress(iter("abc"), "Working", 3)) == ["a", "b", "c"]
+    written = terminal.getvalue()
+    assert "Working" in written
+    assert "100%" in written
+    assert written.rstrip().endswith("\x1b[2K")  # the line is erased
+    assert capsys.readouterr().out == ""

@@ -52,9 +52,13 @@ _Loader.add_constructor("tag:yaml.org,2002:seq", _read_list)
 
 def _add_scalar(kind: str, pattern: str, read: Callable[[str], Any]) -> None:
     """Let `read` convert unquoted text that matches `pattern`."""
+
+    def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
+        return read(loader.construct_scalar(node))  # an error if the file has this tag at something else
+
     tag = f"tag:yaml.org,2002:{kind}"
     _Loader.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)
-    _Loader.add_constructor(tag, lambda loader, node: read(node.value))
+    _Loader.add_constructor(tag, construct)
 
 
 # The rules of YAML 1.2, for decimal numbers. By YAML 1.1, `1e-3` would be text, `on` true and `1:30` ninety.

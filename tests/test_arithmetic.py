@@ -69,7 +69,7 @@ def test_grid_has_multiples_of_its_unit_no_further_than_half_a_unit(x, bits):
 
 @unhurried
 @given(matrices, st.integers(1, 51))
-def test_grid_leaves_alone_what_is_on_it(x, bits):
+def test_numbers_on_the_grid_do_not_change(x, bits):
     once = exact.grid(x, bits)
     if unit_of(once, bits) == unit_of(x, bits):
         np.testing.assert_array_equal(exact.grid(once, bits), once)
@@ -80,7 +80,7 @@ def test_grid_leaves_alone_what_is_on_it(x, bits):
 
 @unhurried
 @given(matrices)
-def test_grid_leaves_its_argument_alone_unless_it_is_out(x):
+def test_grid_does_not_change_its_argument_unless_it_is_out(x):
     before = x.copy()
     rounded = exact.grid(x, 21)
     assert same_bits(x, before)
@@ -98,7 +98,7 @@ def test_grid_of_nothing_or_next_to_nothing_is_zero(x):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, LARGEST, -LARGEST, 1e300])
 @pytest.mark.parametrize("place", [0, 3, 5])
-def test_numbers_beyond_all_bounds_are_refused_wherever_they_stand(bad, place):
+def test_numbers_that_are_too_large_are_refused_in_any_place(bad, place):
     x = np.arange(6.0)
     x[place] = bad
     with pytest.raises(FloatingPointError):
@@ -129,7 +129,7 @@ def test_exponent_is_that_of_the_power_of_two_above_the_largest():
     assert found == [0, 1, 41, -500, -500]
 
 
-def test_rows_without_numbers_stay_without():
+def test_rows_without_numbers():
     assert exact.grid_rows(np.empty((3, 0)), 21).shape == (3, 0)
     np.testing.assert_array_equal(exact.dot(np.empty((3, 0)), np.empty((0, 2))), np.zeros((3, 2)))
 
@@ -176,7 +176,7 @@ def test_sums_of_the_largest_products_fit_53_bits(terms):
     assert bits >= 16, "a byte less a shift has 16 bits, and is not rounded"
 
 
-def test_more_terms_than_a_byte_has_bits_for_are_refused():
+def test_too_many_terms_are_refused():
     with pytest.raises(ValueError, match="2²¹"):
         operand_bits(2**21 + 1)
 
@@ -245,7 +245,7 @@ def test_product_has_the_same_bits_in_any_memory_layout(seed, m, k, n):
 
 
 @pytest.mark.parametrize(("m", "k"), [(3000, 100), (100, 3000), (1000, 1000)])
-def test_large_product_goes_where_it_is_told(m, k):
+def test_large_product_is_written_to_out(m, k):
     a, b = operands(0, m, k, 60)
     out = np.full((m, 60), math.nan)
     assert exact.matmul(a, b, out=out) is out
@@ -368,7 +368,7 @@ def test_exp_stops_at_its_ends_instead_of_overflowing():
     assert (ends > 0).all()
 
 
-def test_exp_and_log_leave_their_argument_alone_whatever_its_shape_and_layout():
+def test_exp_and_log_do_not_change_their_argument():
     for shape in [(0,), (1,), (3, 5), (7, 100)]:
         x = np.linspace(0.5, 30, math.prod(shape)).reshape(shape)
         before = x.copy()

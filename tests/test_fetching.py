@@ -160,7 +160,7 @@ def test_own_names_at_the_mirror_become_the_standard_ones(tmp_path, raw):
     assert holds(raw) == CONTENT
 
 
-def test_what_is_there_and_right_is_not_fetched_again(server, files, raw):
+def test_verified_files_are_not_downloaded_again(server, files, raw):
     mirror = server.serve(zipped_files())
     fetch(files, [mirror], raw, QUICK)
     server.asked.clear()
@@ -234,7 +234,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_answer_is_that_mirrors_failure(server, files, raw, good, kind):
+def test_bad_answer_is_a_failure_of_its_mirror(server, files, raw, good, kind):
     content, reason, requests = BAD[kind]
     bad = server.serve(zipped_files() | {f"{TRAIN_IMAGES}.gz": content})
     limits = QUICK._replace(total=10)
@@ -277,7 +277,7 @@ def test_never_from_https_to_http(secure_server, server, files, raw):
     assert server.asked == []
 
 
-def test_a_certificate_that_nobody_signed(secure_server, files, raw, monkeypatch):
+def test_unsigned_certificate(secure_server, files, raw, monkeypatch):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     assert "SSLError" in failure(files, secure_server.serve(raw_files()), raw)
 
@@ -462,7 +462,7 @@ def test_an_unverified_file_does_not_outlive_a_failure(tmp_path, files, raw):
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_the_users_own_files_are_not_taken_for_old_data(tmp_path, files, good, linked):
+def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good, linked):
     (Path(good) / TRAIN_IMAGES).write_bytes(ALTERED)
     (tmp_path / "link").symlink_to(good)
     with pytest.raises(UserError, match="both the mirror and the output"):

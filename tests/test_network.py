@@ -133,7 +133,7 @@ def test_gradients_of_exact_and_of_plain_arithmetic_agree(activation, hidden, sh
 
 
 @both
-def test_gradients_leave_the_network_alone(arithmetic):
+def test_gradients_do_not_change_the_network(arithmetic):
     network, (X, t) = new_network(arithmetic), digits("train")
     before = copy_of(network)
     gradients(network, X[:50], t[:50])
@@ -176,7 +176,7 @@ def test_prediction_of_no_image():
 
 
 @both
-def test_score_is_the_share_of_right_ones_and_the_mean_loss(arithmetic):
+def test_score_is_the_accuracy_and_the_mean_loss(arithmetic):
     A, one_hot = ARITHMETICS[arithmetic], np.eye(3, dtype=np.uint8)
     preparation = Preparation(0.0, 1.0, (1, 3), ("a", "b", "c"))
     network = Network([3 * np.eye(3, dtype=A.dtype)], [np.zeros(3, A.dtype)], ACTIVATIONS["tanh"], A, preparation)

@@ -133,7 +133,7 @@ def test_two_processes_train_the_same_network(arithmetic, activation, hidden, ba
 
 
 @forks
-def test_float32_gives_the_same_bits_again_whoever_does_the_parts(monkeypatch):
+def test_float32_gives_the_same_bits_whichever_process_runs_a_part(monkeypatch):
     together, alone = new_network("float32"), new_network("float32")
     run(together, 40, processes=2)
     monkeypatch.setattr(os, "fork", refuse)
@@ -172,7 +172,7 @@ def test_one_pixel_and_one_image_are_enough_for_two():
 @pytest.mark.filterwarnings("error")
 @both
 @pytest.mark.parametrize(("layer", "pixel"), [(1, 100), (1, 701), (2, 3)], ids=["leader's", "worker's", "of both"])
-def test_divergence_is_named_whoever_sees_it(arithmetic, layer, pixel):
+def test_divergence_is_named_by_either_process(arithmetic, layer, pixel):
     network = new_network(arithmetic, activation="relu", preparation=ZSCORE)
     network.weights[layer - 1][pixel, 0] = np.nan  # the worker has every second pixel
     with pytest.raises(DivergedError) as caught:
@@ -189,7 +189,7 @@ def start(network, iterations=40, batch_size=50):
 
 
 @forks
-def test_training_that_nobody_waits_for_ends():
+def test_worker_of_an_abandoned_training_ends():
     epochs = start(new_network(), iterations=10**6)
     next(epochs)
     assert len(children()) == 1
@@ -207,7 +207,7 @@ def test_two_trainings_by_turns():
 
 
 @forks
-def test_where_nobody_waits_for_children():
+def test_system_that_removes_ended_children_itself():
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         assert len(list(start(new_network(), iterations=20))) == 2
@@ -222,7 +222,7 @@ def test_shared_memory_of_nothing():
     assert parallel.shared(np.zeros((0, 3))).shape == (0, 3)
 
 
-def test_memory_that_there_is_not():
+def test_memory_that_the_system_refuses():
     with pytest.raises(MemoryError):
         parallel.shared(np.broadcast_to(np.uint8(0), (2**62,)))
 
@@ -244,7 +244,7 @@ def test_leader_notices_that_the_worker_was_killed(moment):
 
 
 @forks
-def test_leader_does_not_wait_for_ever_for_a_worker_that_stands_still(monkeypatch):
+def test_leader_stops_waiting_for_a_worker_that_hangs(monkeypatch):
     monkeypatch.setattr(parallel, "LONGEST_WAIT", 5)  # naps
     epochs = start(new_network(), iterations=10**6)
     next(epochs)
@@ -293,7 +293,7 @@ def test_worker_ends_with_its_leader(number):
 
 
 @forks
-def test_ctrl_z_and_going_on_later_changes_nothing(monkeypatch):
+def test_ctrl_z_and_fg_change_nothing(monkeypatch):
     monkeypatch.setattr(parallel, "LONGEST_WAIT", 10)
     epochs = start(new_network(), iterations=60)
     first = next(epochs)
@@ -416,7 +416,7 @@ def test_leader_sees_the_workers_error_where_the_worker_met_it():
 
 
 @forks
-def test_worker_killed_at_its_start_is_no_reason_to_go_on_alone(monkeypatch):
+def test_worker_killed_at_its_start_is_an_error(monkeypatch):
     begin_with(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(ChildProcessError), Team(2).start(print):
         pass
@@ -443,7 +443,7 @@ def refuse(*_):
 
 @forks
 @pytest.mark.parametrize("what", ["processes", "semaphores"])
-def test_leader_does_all_where_the_system_refuses(monkeypatch, what):
+def test_leader_runs_all_parts_if_the_system_refuses_a_process(monkeypatch, what):
     one, refused = new_network(), new_network()
     epochs = run(one, 40, watched=WATCHED)
     if what == "processes":
@@ -457,7 +457,7 @@ def test_leader_does_all_where_the_system_refuses(monkeypatch, what):
 
 
 @forks
-def test_leader_does_all_where_no_more_files_can_be_opened():
+def test_leader_runs_all_parts_if_no_more_files_can_be_opened():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     run(new_network(), 10, processes=2)  # so that all is imported
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
@@ -469,7 +469,7 @@ def test_leader_does_all_where_no_more_files_can_be_opened():
 
 
 @forks
-def test_worker_without_a_sign_of_life_is_ended_and_the_leader_does_all(monkeypatch):
+def test_worker_without_a_signal_is_killed_and_the_leader_runs_all_parts(monkeypatch):
     monkeypatch.setattr(parallel, "LONGEST_START", 2)  # naps
     begin_with(monkeypatch, lambda: time.sleep(600))
     network, expected = new_network(), new_network()

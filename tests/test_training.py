@@ -87,7 +87,7 @@ def test_training_agrees_with_the_reference_step_by_step(arithmetic, activation,
 @both
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize("hidden", [(), (50,), (50, 30)], ids=str)
-def test_it_learns_real_digits(arithmetic, activation, hidden):
+def test_network_learns_real_digits(arithmetic, activation, hidden):
     if activation == "sigmoid" and len(hidden) > 1:
         pytest.skip("two layers of sigmoids take longer than a test may to leave their start")
     network = new_network(arithmetic, hidden, activation, 0.05)
@@ -168,7 +168,7 @@ def test_evaluation_can_be_left_out_and_changes_nothing():
     ("iterations", "batch_size", "ends"),
     [(1, 50, [1]), (10, 50, [10]), (11, 50, [10, 11]), (20, 50, [10, 20]), (3, 500, [1, 2, 3]), (2, 300, [1, 2])],
 )
-def test_iterations_are_done_to_the_last(iterations, batch_size, ends):
+def test_every_iteration_is_done(iterations, batch_size, ends):
     assert [epoch.iteration for epoch in run(new_network(), iterations, batch_size)] == ends
 
 
@@ -179,7 +179,7 @@ def test_batch_of_all_images_is_plain_gradient_descent():
     assert bits(network) == bits(other)  # another order of the images, but exact sums
 
 
-def test_images_are_left_alone():
+def test_images_do_not_change():
     training = some_digits(0, 500)
     before = Split(*(array.copy() for array in training))
     run(new_network(), 20, training=training)

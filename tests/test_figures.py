@@ -1,12 +1,16 @@
 """The figures show the data: curves, counts, images and weights are at the right places, with the right names."""
 
 import io
+import json
 import math
+import platform
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -26,7 +30,10 @@ from pipeline.drawing.figures import (
     use_own_settings,
 )
 from pipeline.drawing.png import png_bytes, zlib_bytes
+from pipeline.evaluation.report import confusion_matrix
 from pipeline.store.artifacts import Misclassified
+from pipeline.store.tables import read_confusion, read_history
+from tests.conftest import ROOT
 
 # One drawing takes a tenth of a second.
 few_examples = settings(max_examples=15)
@@ -411,3 +418,26 @@ def test_png_of_many_colours_keeps_the_frequent_ones_and_replaces_a_rare_one_by_
     for pixel, drawn in zip(many.reshape(-1, 3), read[:, 30:].reshape(-1, 3), strict=True):
         nearest = np.sqrt(((palette - pixel) ** 2).sum(axis=1).min())
         assert np.sqrt(((drawn - pixel) ** 2).sum()) <= nearest + 8  # both were rounded
+
+
+# The committed figures
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="another compiler may round coordinates differently",
+)
+def test_committed_figures_are_those_of_the_committed_tables():
+    """Every line, colour and place on them: they change only together with what they show."""
+    metrics = ROOT / "metrics"
+    dpi = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["plot"]["dpi"]
+    history = read_history(metrics / "history.csv")
+    classes = [entry["class"] for entry in json.loads((metrics / "classes.json").read_text(encoding="utf-8"))]
+    counts = confusion_matrix(*read_confusion(metrics / "confusion.csv", classes), len(classes))
+    drawn = {
+        "accuracy": draw_accuracy(history),
+        "loss": draw_loss(history),
+        "confusion": draw_confusion(counts, classes),
+    }
+    for name, figure in drawn.items():
+        assert picture(figure, dpi) == (metrics / "figures" / f"{name}.png").read_bytes(), name

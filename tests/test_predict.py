@@ -167,7 +167,7 @@ def test_weak_contrast_does_not_matter(ink, paper):
 
 def test_least_contrast():
     assert np.array_equal(prepare(drawn("#808080", "#8d8d8d")), prepare(drawn()))
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="blank"):
         prepare(drawn("#808080", "#8c8c8c"))
 
 
@@ -423,7 +423,7 @@ def test_odd_metadata_does_not_matter(run):
 
 def test_flat_photo(run):
     Image.new("L", (65_000, 3)).save("x.jpg")
-    assert refusal(run("x.jpg")) == "error: x.jpg: there is nothing on it to be seen.\n"
+    assert refusal(run("x.jpg")) == "error: x.jpg: the picture is blank.\n"
 
 
 def test_truncated_image(run):
@@ -466,7 +466,7 @@ def test_damage_never_ends_in_a_traceback(data, tmp_path_factory, trained):
 )
 def test_blank_image(run, picture):
     picture.save("x.png")
-    assert refusal(run("x.png")) == "error: x.png: there is nothing on it to be seen.\n"
+    assert refusal(run("x.png")) == "error: x.png: the picture is blank.\n"
 
 
 def test_32_bit_pixels(run):

@@ -103,7 +103,7 @@ def _ink(picture: Image.Image) -> np.ndarray:
         background = np.sort(border)[len(border) // 2]  # the median
         np.maximum(contrast, np.maximum(values, background) - np.minimum(values, background), out=contrast)
     if contrast.max() < LEAST_CONTRAST:
-        raise ValueError("there is nothing on it to be seen")
+        raise ValueError("the picture is blank")
     # The edge of an anti-aliased stroke is paler than ink. So is noise, but noise lies elsewhere
     strokes = Image.fromarray((contrast > contrast.max() // INK).view(np.uint8))
     near_strokes = np.asarray(strokes.filter(ImageFilter.MaxFilter(3)))

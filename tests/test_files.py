@@ -20,6 +20,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pipeline.program.errors import UserError
 from pipeline.program.files import write_json, write_text, written_whole
 from pipeline.store.arrays import Blocks, load_arrays, save_arrays, write_arrays
+from tests.refusals import refused
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -181,10 +182,8 @@ def test_one_damage_is_refused_or_changes_nothing(tmp_path, stored, data):
     )
     try:
         read = load_arrays(path, stored)
-    except UserError as error:
-        sentence = str(error)
-        assert sentence.startswith(f"{path}: not an array file of this pipeline (")
-        assert "dvc repro" in sentence
+    except UserError:
+        assert "`dvc repro`" in str(refused(load_arrays, path, stored))
     else:
         for name in read.keys() & GOOD.keys():
             found = read[name][:] if name in stored else read[name]
@@ -196,8 +195,7 @@ def test_one_damage_is_refused_or_changes_nothing(tmp_path, stored, data):
 def test_any_bytes_are_refused(tmp_path, content):
     path = tmp_path / "some.npz"
     path.write_bytes(content)
-    with pytest.raises(UserError):
-        load_arrays(path)
+    assert refused(load_arrays, path).about == ""
 
 
 def npy(descr: str = "'|u1'", order: str = "False", shape: str = "(2,)", content: bytes = b"ab") -> bytes:
@@ -253,25 +251,21 @@ def test_the_header_made_here_is_readable(tmp_path):
 def test_entries_that_are_no_plain_arrays_are_refused(tmp_path, entry):
     path = tmp_path / "some.npz"
     packed(path, entry)
-    with pytest.raises(UserError, match="not an array file"):
-        load_arrays(path)
+    assert refused(load_arrays, path).about == "a"
     if b"<U" not in entry:  # only text can have wrong elements, and they are looked at when all is read
-        with pytest.raises(UserError, match="not an array file"):
-            load_arrays(path, stored=["a"])
+        assert refused(load_arrays, path, ["a"]).about == "a"
 
 
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "some.npz"
-    np.savez(path, a=np.array([{}], object))
-    with pytest.raises(UserError, match="not a plain array"):
-        load_arrays(path)
+    np.savez(path, good=np.zeros(3), a=np.array([{}], object))
+    assert refused(load_arrays, path).about == "a"
 
 
 def test_name_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "some.npz"
     packed(path, npy(), npy())
-    with pytest.raises(UserError, match="two entries have the same name"):
-        load_arrays(path)
+    assert refused(load_arrays, path).about == "a"
 
 
 def test_compressed_entry_is_refused_before_it_is_unfolded(tmp_path):
@@ -279,8 +273,7 @@ def test_compressed_entry_is_refused_before_it_is_unfolded(tmp_path):
     packed(path, npy(shape="(100000000,)", content=bytes(100_000_000)), compression=zipfile.ZIP_DEFLATED)
     tracemalloc.start()
     for stored in [(), ("a",)]:
-        with pytest.raises(UserError, match="is compressed"):
-            load_arrays(path, stored)
+        assert refused(load_arrays, path, stored).about == "a"
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
@@ -294,8 +287,7 @@ def test_entry_longer_than_the_file_is_refused_before_memory_is_taken(tmp_path):
     content[directory + 20 : directory + 28] = (2_000_000_000).to_bytes(4, "little") * 2  # both sizes
     path.write_bytes(content)
     tracemalloc.start()
-    with pytest.raises(UserError, match="longer than the file"):
-        load_arrays(path)
+    assert refused(load_arrays, path).about == ""
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
@@ -312,8 +304,7 @@ def test_entry_that_begins_where_the_file_ends_is_refused(tmp_path):
     offset = content.index(b"PK\x01\x02") + 42
     content[offset : offset + 4] = (len(content) - len(header)).to_bytes(4, "little")
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"not an array file of this pipeline \(\w"):  # Pythons differ in the reason
-        load_arrays(path)
+    refused(load_arrays, path)
 
 
 @relaxed
@@ -388,8 +379,7 @@ def test_file_that_changed_while_it_was_in_use_is_not_read(tmp_path, change):
         path.write_bytes(path.read_bytes()[:100])
     else:
         path.unlink()
-    with pytest.raises(UserError, match=r"some.npz: "):
-        images[:]
+    refused(lambda path: images[:], path)
 
 
 def test_stored_rows_take_memory_for_what_is_asked_for(tmp_path):
@@ -404,8 +394,7 @@ def test_stored_rows_take_memory_for_what_is_asked_for(tmp_path):
 
 
 def test_missing_file_says_what_makes_it(tmp_path):
-    with pytest.raises(UserError, match=r"absent.npz: no such file; run `dvc repro`"):
-        load_arrays(tmp_path / "absent.npz")
+    assert "`dvc repro`" in str(refused(load_arrays, tmp_path / "absent.npz"))
 
 
 class Unwritable:

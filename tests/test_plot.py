@@ -24,6 +24,7 @@ from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_misclassified, load_model, save_model
 from pipeline.store.tables import read_confusion, read_history
 from stages.plot import plot as app
+from tests.refusals import refusal
 
 FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "weights.png"]
 TABLES = ["classes.json", "confusion.csv", "history.csv", "test.json", "train.json", "validation.json"]
@@ -199,51 +200,37 @@ def test_one_epoch_and_two_classes(inputs):
 @pytest.mark.parametrize("name", [*INPUTS, "params.yaml"])
 def test_a_missing_file_is_named(inputs, name):
     Path(name).unlink()
-    result = plot()
-    assert result.exit_code == 1
-    assert result.output.startswith(f"error: {name}: ")
-    assert result.output.count("\n") == 1
+    refusal(plot(), f"{name}: ")
     assert not Path("figures").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
+    ("name", "content", "about"),
     [
-        ("history.csv", "", "expected the columns epoch, iteration"),
-        ("history.csv", "epoch,loss\n1,2\n", "expected the columns epoch, iteration"),
-        ("history.csv", "{head}\n", "it has no rows"),
-        ("history.csv", "{head}\n1,2,3\n", "line 2 has 3 values, not 6"),
-        ("history.csv", "{head}\n1,2,3,4,5,six\n", "could not convert string to float: 'six'"),
-        ("history.csv", "{head}\n1,2,3,4,5,nan\n", "not all its numbers are finite"),
-        ("history.csv", "\xff", "can't decode"),
-        ("confusion.csv", "actual,predicted\nBag,Sandal\n", "the model has no class 'Sandal'"),
-        ("mlp.npz", "<html>", "not an array file of this pipeline"),
+        ("history.csv", "", "columns"),
+        ("history.csv", "{head}\n1,2,3\n", "line 2"),
+        ("history.csv", "{head}\n1,2,3,4,5,six\n", "validation_accuracy"),
+        ("confusion.csv", "actual,predicted\nBag,Sandal\n", "Sandal"),
+        ("mlp.npz", "<html>", "array file"),
     ],
 )
-def test_a_malformed_file_is_a_sentence(inputs, name, content, sentence):
+def test_a_malformed_file_is_a_sentence(inputs, name, content, about):
     head = Path("history.csv").read_text().splitlines()[0]
-    Path(name).write_bytes(content.replace("{head}", head).encode("latin-1"))
-    result = plot()
-    assert result.exit_code == 1
-    assert result.output.startswith(f"error: {name}: ")
-    assert sentence in result.output
+    Path(name).write_text(content.replace("{head}", head))
+    refusal(plot(), f"{name}: ", about)
+    assert not Path("figures").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "arrays", "sentence"),
+    ("name", "about", "array"),
     [
-        ("mlp.npz", {"weights_1": np.zeros(20)}, "its array weights_1 is not 2-dimensional f8"),
-        ("mlp.npz", {"weights_1": np.zeros((21, 7))}, "layer 1 does not have"),
-        ("mlp.npz", {"weights_1": np.full((20, 7), np.nan)}, "layer 1 has numbers that are not finite"),
-        ("mlp.npz", {"image_shape": np.array([20])}, "its image_shape is not two positive numbers"),
-        ("misclassified.npz", {"actual": np.zeros(2, np.int64)}, "it has not one actual for each image"),
-        ("misclassified.npz", {"classes": np.array(["a", "b"])}, "has numbers of no class"),
-        ("misclassified.npz", {"probability": np.array([""])}, "its array probability is not 1-dimensional f8"),
+        ("mlp.npz", "weights_1", np.zeros((21, 7))),
+        ("mlp.npz", "image_shape", np.array([20])),
+        ("misclassified.npz", "actual", np.zeros(2, np.int64)),
+        ("misclassified.npz", "probability", np.array([""])),
     ],
 )
-def test_wrong_arrays_are_a_sentence(inputs, name, arrays, sentence):
-    change(name, **arrays)
-    result = plot()
-    assert result.exit_code == 1
-    assert result.output.startswith(f"error: {name}: ")
-    assert sentence in result.output
+def test_a_wrong_array_is_a_sentence(inputs, name, about, array):
+    change(name, **{about: array})
+    refusal(plot(), f"{name}: ", about)
+    assert not Path("figures").exists()

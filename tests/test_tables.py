@@ -1,12 +1,12 @@
-"""The two tables: written and read back, and a bounded number of rows. test_plot.py tests damaged tables."""
+"""The two tables: written and read back, a bounded number of rows, and damage."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.program.errors import UserError
 from pipeline.store.tables import EpochRow, read_confusion, read_history, recorded, write_confusion, write_history
+from tests.refusals import numbers, refused
 
 
 def test_history_is_read_back_to_the_last_bit(tmp_path):
@@ -61,12 +61,40 @@ def test_a_history_of_many_epochs_stays_small(tmp_path):
 def test_the_first_unknown_class_is_named(tmp_path):
     path = tmp_path / "confusion.csv"
     write_confusion(path, ("a", "b", "c", "d"), np.array([0, 1, 3]), np.array([0, 2, 1]))
-    with pytest.raises(UserError, match="has no class 'c'; run `dvc repro`"):
-        read_confusion(path, ("a", "b"))
+    error = refused(read_confusion, path, ("a", "b"))
+    assert error.about == "predicted"
+    assert "'c'" in str(error)
+    assert refused(read_confusion, path, ("a", "c")).about == "actual"
 
 
 def test_the_wrong_line_is_named(tmp_path):
     path = tmp_path / "confusion.csv"
     path.write_text("actual,predicted\na,b\na,b,a\n")
-    with pytest.raises(UserError, match="line 3 has 3 values, not 2"):
-        read_confusion(path, ("a", "b"))
+    error = refused(read_confusion, path, ("a", "b"))
+    assert (error.about, numbers(error)) == ("line 3", [3, 3, 2])
+
+
+HEAD = ",".join(EpochRow._fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "about"),
+    [
+        (b"", "header"),
+        (b"epoch,loss\n1,2\n", "header"),
+        (HEAD + b"\n", "length"),
+        (HEAD + b"\n1,2,3\n", "line 2"),
+        (HEAD + b"\n1,2,3,4,5,six\n", "validation_accuracy"),
+        (HEAD + b"\n1,2,3,4,5,6\n1,2,nan,4,5,6\n", "loss"),
+        (HEAD + b"\n1,2,inf,4,five,6\n", "loss"),
+        (b"\xff", ""),
+        (None, ""),
+    ],
+)
+def test_damaged_history_is_refused(tmp_path, content, about):
+    path = tmp_path / "history.csv"
+    if content is not None:
+        path.write_bytes(content)
+    error = refused(read_history, path)
+    assert error.about == about
+    assert "`dvc repro`" in str(error)

@@ -37,7 +37,11 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     labels = _read(path, dimensions=1)[:]
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
-        raise UserError(f"{path}: expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}.")
+        raise UserError(
+            f"{path}: expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}.",
+            path=path,
+            about="labels",
+        )
     return labels
 
 
@@ -50,7 +54,9 @@ def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[S
     images, labels = read_images(images_path), read_labels(labels_path, classes)
     if len(images) != len(labels):
         raise UserError(
-            f"{labels_path}: expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}."
+            f"{labels_path}: expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}.",
+            path=labels_path,
+            about="length",
         )
     return images, labels
 
@@ -65,19 +71,24 @@ def _read(path: Path, dimensions: int) -> StoredRows:
             if header[:4] != magic:
                 raise UserError(
                     f"{path}: expected the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D, "
-                    f"found {header[:4].hex(' ') or 'none'}."
+                    f"found {header[:4].hex(' ') or 'none'}.",
+                    path=path,
+                    about="header",
                 )
             if len(header) < header_length:
-                raise UserError(f"{path}: expected a header of {header_length} bytes, found {len(header)}.")
+                sentence = f"{path}: expected a header of {header_length} bytes, found {len(header)}."
+                raise UserError(sentence, path=path, about="header")
             shape = struct.unpack(f">{dimensions}I", header[4:])
             if 0 in shape:
-                raise UserError(f"{path}: expected lengths of 1 or more, found {_times(shape)}.")
+                sentence = f"{path}: expected lengths of 1 or more, found {_times(shape)}."
+                raise UserError(sentence, path=path, about="header")
             expected = header_length + math.prod(shape)
             if length != expected:  # so that a wrong header cannot make us reserve memory
-                raise UserError(f"{path}: expected {expected} bytes for {_times(shape)}, found {length}.")
+                sentence = f"{path}: expected {expected} bytes for {_times(shape)}, found {length}."
+                raise UserError(sentence, path=path, about="length")
             return StoredRows(file, header_length, shape, np.dtype(np.uint8))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.") from None
+        raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path) from None
 
 
 def _times(shape: tuple[int, ...]) -> str:

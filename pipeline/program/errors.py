@@ -1,8 +1,20 @@
 """The error that a user can mend."""
 
+from pathlib import Path
+
 
 class UserError(Exception):
-    """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do."""
+    """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do.
+
+    Attributes:
+        path: the file that is wrong, if it is one file.
+        about: the name of the wrong part: a key ("train.seed"), an array ("weights_1"), a column ("loss"), a line
+            ("line 3"), the "header" or the "length"; empty if it is the file as a whole.
+    """
+
+    def __init__(self, sentence: str, *, path: Path | None = None, about: str = ""):
+        super().__init__(sentence)
+        self.path, self.about = path, about
 
 
 def clip(text: str) -> str:

@@ -36,18 +36,19 @@ def check(path: Path, model: type[Model], values: Any, place: Key = ()) -> Model
     except ValidationError as error:
         # A misspelt key is both unknown and missing. The first says more.
         problem = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-    raise UserError(f"{path}: {_sentence(problem, model, values, place)}")
+    about, sentence = _described(problem, model, values, place)
+    raise UserError(f"{path}: {sentence}", path=path, about=about)
 
 
-def _sentence(problem: Any, model: type[Section], values: Any, place: Key) -> str:
-    """Return a sentence about a problem that Pydantic has found."""
+def _described(problem: Any, model: type[Section], values: Any, place: Key) -> tuple[str, str]:
+    """Return the dotted key of a problem that Pydantic has found, and a sentence about it."""
     key: Key = ()
     expected = None
     for name in problem["loc"]:
         if name not in model.model_fields:
-            near = nearest(name, model.model_fields)
+            unknown, near = _dotted(place + key + (name,)), nearest(name, model.model_fields)
             hint = f"did you mean {_dotted(place + key + (near,))}?" if near else f"expected {_keys(model)}."
-            return f"unknown key {clip(_dotted(place + key + (name,)))}; {hint}"
+            return unknown, f"unknown key {clip(unknown)}; {hint}"
         field = model.model_fields[name]
         key += (name,)
         if expected := field.description:
@@ -55,12 +56,12 @@ def _sentence(problem: Any, model: type[Section], values: Any, place: Key) -> st
         model = cast("type[Section]", field.annotation)
     if problem["type"] == "value_error":
         key, expected = problem["loc"], str(problem["ctx"]["error"])
-    expected = expected or _keys(model)
+    expected, about = expected or _keys(model), _dotted(place + key)
     if problem["type"] == "missing":
-        return f"the key {_dotted(place + key)} is missing; expected {expected}."
+        return about, f"the key {about} is missing; expected {expected}."
     for name in key:
         values = values[name]
-    return f"{_dotted(place + key) or 'the file'} is {show(values)}; expected {expected}."
+    return about, f"{about or 'the file'} is {show(values)}; expected {expected}."
 
 
 def _keys(model: type[Section]) -> str:

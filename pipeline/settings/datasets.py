@@ -86,9 +86,9 @@ def load_dataset(path: Path, name: str) -> Dataset:
     """
     entries = load_plain_yaml(path)
     if not isinstance(entries, dict):
-        raise UserError(f"{path}: found {show(entries)}; expected datasets by name.")
+        raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)
     if name not in entries:
         near = nearest(name, entries)
         hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(entries))}."
-        raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}")
+        raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", path=path, about=name)
     return check(path, Dataset, entries[name], (name,))

@@ -19,14 +19,16 @@ def load_plain_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}.") from None
+        raise UserError(f"{path}: {error.strerror}.", path=path) from None
     except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}: not YAML{line}: {clip(error.problem or 'unreadable')}.") from None
+        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        place = f" in {line}" if line else ""
+        sentence = f"{path}: not YAML{place}: {clip(error.problem or 'unreadable')}."
+        raise UserError(sentence, path=path, about=line) from None
     except RecursionError:
-        raise UserError(f"{path}: nested too deeply.") from None
+        raise UserError(f"{path}: nested too deeply.", path=path) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # not UTF-8; odd escapes
-        raise UserError(f"{path}: not YAML: {clip(str(error))}.") from None
+        raise UserError(f"{path}: not YAML: {clip(str(error))}.", path=path) from None
 
 
 class _Loader(yaml.BaseLoader):

@@ -170,9 +170,10 @@ class StoredRows:
                     count += file.readinto(found[first:last].data)
                 unchanged = _identity(file) == self._file
         except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror}.") from None
+            raise UserError(f"{self.path}: {error.strerror}.", path=self.path) from None
         if count != found.nbytes or not unchanged:
-            raise UserError(f"{self.path}: the file changed while it was in use; run the command again.")
+            sentence = f"{self.path}: the file changed while it was in use; run the command again."
+            raise UserError(sentence, path=self.path)
         return found
 
     def blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -196,6 +197,7 @@ def load_arrays(path: Path, stored: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, or is not such an archive.
     """
+    name = ""
     with _opened(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -205,14 +207,16 @@ def load_arrays(path: Path, stored: Collection[str] = ()) -> dict[str, Any]:
                 arrays = {}
                 for entry in entries:
                     name = entry.filename.removesuffix(".npy")
+                    if name in arrays:
+                        raise ValueError(f"two entries have the name {entry.filename}")
                     arrays[name] = _check_entry(archive, entry, file) if name in stored else _read_entry(archive, entry)
-            if len(arrays) < len(entries):
-                raise ValueError("two entries have the same name")
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
             reason = clip(str(error) or type(error).__name__)
             raise UserError(
                 f"{path}: not an array file of this pipeline ({reason}); "
-                "run `make check`, then `dvc repro`, to make it again."
+                "run `make check`, then `dvc repro`, to make it again.",
+                path=path,
+                about=name,
             ) from None
     return arrays
 
@@ -221,7 +225,7 @@ def _opened(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro` to make it.") from None
+        raise UserError(f"{path}: no such file; run `dvc repro` to make it.", path=path) from None
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
@@ -264,5 +268,5 @@ def _described(entry: zipfile.ZipInfo, beginning: bytes, length: int) -> tuple[i
     if version != (1, 0) or columns_first or dtype.kind not in "biufU" or not dtype.itemsize:
         raise ValueError(f"{entry.filename} is not a plain array")
     if math.prod(shape) * dtype.itemsize != length - header.tell():
-        raise ValueError(f"{entry.filename} has another length than its shape {shape} needs")
+        raise ValueError(f"{entry.filename} does not have the length that its shape {shape} needs")
     return header.tell(), shape, dtype

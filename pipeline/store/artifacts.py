@@ -11,7 +11,7 @@ import numpy as np
 from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split
-from pipeline.program.errors import UserError
+from pipeline.program.errors import UserError, clip
 from pipeline.store.arrays import Blocks, StoredRows, load_arrays, save_arrays
 
 Arrays = dict[str, np.ndarray]
@@ -74,19 +74,19 @@ def load_prepared(path: Path) -> Prepared:
         UserError: the file is missing, damaged, or not a prepared split; or its images have too many pixels.
     """
     arrays = load_arrays(path, stored=("images",))
-    with _about(path):
+    with _naming(path):
         preparation = _preparation(arrays)
         images, labels = _entry(arrays, "images", "u1", 2), _entry(arrays, "labels", "u1", 2)
-        _require(len(images) > 0, "it has no images")
+        _require(len(images) > 0, "images", "it has no images")
         rows, columns = preparation.image_shape
-        _require(images.shape[1] == rows * columns, "its images are not of the shape it states")
-        expected = (len(images), len(preparation.classes))
-        _require(labels.shape == expected, "it has not one label of every class for each image")
+        _require_shape("images", images, (len(images), rows * columns))
+        _require_shape("labels", labels, (len(images), len(preparation.classes)))
         one_hot = labels.max() <= 1 and (np.count_nonzero(labels, axis=1) == 1).all()
-        _require(one_hot, "its labels are not one-hot")
+        _require(one_hot, "labels", "its labels are not one-hot")
         _nothing_else(arrays)
     if rows * columns > MOST_TERMS:
-        raise UserError(f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}.")
+        sentence = f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
+        raise UserError(sentence, path=path, about="image_shape")
     return Prepared(Split(images, labels), preparation)
 
 
@@ -111,7 +111,7 @@ def load_model(path: Path) -> Network:
         UserError: the file is missing, damaged, or not a network.
     """
     arrays = load_arrays(path)
-    with _about(path):
+    with _naming(path):
         preparation = _preparation(arrays)
         activation, arithmetic = _named(arrays, "activation", ACTIVATIONS), _named(arrays, "arithmetic", ARITHMETICS)
         dtype = np.dtype(arithmetic.dtype).str[1:]
@@ -119,23 +119,18 @@ def load_model(path: Path) -> Network:
         biases: list[np.ndarray] = []
         rows, columns = preparation.image_shape
         outputs = rows * columns
-        while f"weights_{len(weights) + 1}" in arrays:
-            layer = len(weights) + 1
-            W, b = _entry(arrays, f"weights_{layer}", dtype, 2), _entry(arrays, f"biases_{layer}", dtype, 1)
-            _require(len(b) > 0, f"layer {layer} has no neurons")
-            _require(
-                W.shape == (outputs, len(b)),
-                f"layer {layer} does not have {outputs} inputs",
-            )
-            _require(
-                bool(np.isfinite(W).all() and np.isfinite(b).all()), f"layer {layer} has numbers that are not finite"
-            )
+        while not weights or f"weights_{len(weights) + 1}" in arrays:
+            weights_name, biases_name = f"weights_{len(weights) + 1}", f"biases_{len(weights) + 1}"
+            W, b = _entry(arrays, weights_name, dtype, 2), _entry(arrays, biases_name, dtype, 1)
+            _require(len(b) > 0, biases_name, f"its array {biases_name} is empty")
+            _require_shape(weights_name, W, (outputs, len(b)))
+            for name, array in ((weights_name, W), (biases_name, b)):
+                _require(bool(np.isfinite(array).all()), name, f"its array {name} has a number that is not finite")
             weights.append(W)
             biases.append(b)
             outputs = len(b)
-        _require(
-            bool(weights) and outputs == len(preparation.classes), "its last layer has not one output for each class"
-        )
+        one_each = outputs == len(preparation.classes)
+        _require(one_each, weights_name, f"its last layer, {weights_name}, does not have one output per class")
         _nothing_else(arrays)
     return Network(weights, biases, activation, arithmetic, preparation)
 
@@ -153,54 +148,62 @@ def load_misclassified(path: Path) -> Misclassified:
         UserError: the file is missing, damaged, or not of misclassified images.
     """
     arrays = load_arrays(path)
-    with _about(path):
+    with _naming(path):
         image_shape, classes = _image_shape(arrays), _classes(arrays)
         images = _entry(arrays, "images", "u1", 2)
-        _require(images.shape[1] == image_shape[0] * image_shape[1], "its images are not of the shape it states")
+        _require_shape("images", images, (len(images), image_shape[0] * image_shape[1]))
         columns = {}
         for name, dtype in (("actual", "i8"), ("predicted", "i8"), ("probability", "f8"), ("place", "i8")):
             columns[name] = column = _entry(arrays, name, dtype, 1)
-            _require(len(column) == len(images), f"it has not one {name} for each image")
+            _require_shape(name, column, (len(images),))
         for name in ("actual", "predicted"):
             known = (columns[name] >= 0) & (columns[name] < len(classes))
-            _require(bool(known.all()), f"its array {name} has numbers of no class")
+            _require(bool(known.all()), name, f"its array {name} has a number that belongs to no class")
         probability = columns["probability"]
         _require(
             bool(((probability >= 0) & (probability <= 1)).all()),
-            "its array probability has numbers that are not from 0 to 1",
+            "probability",
+            "its array probability has a number that is not from 0 to 1",
         )
         _nothing_else(arrays)
     return Misclassified(images, **columns, image_shape=image_shape, classes=classes)
 
 
 @contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Turn a ValueError inside the block into one sentence that names the file."""
+def _naming(path: Path) -> Iterator[None]:
+    """Let the errors of `_require` inside the block name the file."""
     try:
         yield
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; run `dvc repro` to make it again.") from None
+    except UserError as error:
+        sentence = f"{path}: {error}; run `dvc repro` to make it again."
+        raise UserError(sentence, path=path, about=error.about) from None
 
 
-def _require(condition: bool, otherwise: str) -> None:
+def _require(condition: bool, about: str, otherwise: str) -> None:
     if not condition:
-        raise ValueError(otherwise)
+        raise UserError(otherwise, about=about)
+
+
+def _require_shape(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    _require(array.shape == shape, name, f"its array {name} has the shape {array.shape}, not {shape}")
 
 
 def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray:
     """Remove the array `name` from `arrays` and return it. `dtype` is its NumPy code, such as "f8"."""
-    _require(name in arrays, f"it has no {name}")
+    _require(name in arrays, name, f"it has no array {name}")
     array = arrays.pop(name)
     little_endian = array.dtype.str[1:] == dtype and array.dtype.str[0] in "<|"
-    _require(little_endian and array.ndim == dimensions, f"its array {name} is not {dimensions}-dimensional {dtype}")
+    plain = little_endian and array.ndim == dimensions
+    _require(plain, name, f"its array {name} is not {dimensions}-dimensional {dtype}")
     return array
 
 
 def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:
     """Remove a text from `arrays`, and return the object with this name."""
-    _require(name in arrays and arrays[name].dtype.kind == "U" and arrays[name].ndim == 0, f"it has no {name}")
+    given = name in arrays and arrays[name].dtype.kind == "U" and arrays[name].ndim == 0
+    _require(given, name, f"it does not name its {name}")
     value = str(arrays.pop(name))
-    _require(value in known, f"its {name} is none of {', '.join(known)}")
+    _require(value in known, name, f"its {name} is none of {', '.join(known)}")
     return known[value]
 
 
@@ -216,23 +219,27 @@ def _preparation_arrays(preparation: Preparation) -> Arrays:
 def _preparation(arrays: Arrays) -> Preparation:
     image_shape, classes = _image_shape(arrays), _classes(arrays)
     shift, scale = float(_entry(arrays, "shift", "f8", 0)), float(_entry(arrays, "scale", "f8", 0))
-    _require(0.0 <= shift <= 255.0 and (shift * 256.0).is_integer(), "its shift is not a multiple of 1/256 up to 255")
-    _require(0.0 < scale < np.inf, "its scale is not a positive number")
+    on_grid = 0.0 <= shift <= 255.0 and (shift * 256.0).is_integer()
+    _require(on_grid, "shift", "its shift is not a multiple of 1/256 from 0 to 255")
+    _require(0.0 < scale < np.inf, "scale", "its scale is not a positive number")
     return Preparation(shift, scale, image_shape, classes)
 
 
 def _image_shape(arrays: Arrays) -> tuple[int, int]:
     sizes = _entry(arrays, "image_shape", "i8", 1)
-    _require(len(sizes) == 2 and bool((sizes > 0).all()), "its image_shape is not two positive numbers")
+    positive = len(sizes) == 2 and bool((sizes > 0).all())
+    _require(positive, "image_shape", "its image_shape is not two positive numbers")
     rows, columns = sizes.tolist()
     return rows, columns
 
 
 def _classes(arrays: Arrays) -> tuple[str, ...]:
     classes = arrays.pop("classes", np.empty(0))
-    _require(classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1, "it names no classes")
+    named = classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1
+    _require(named, "classes", "it does not name two or more classes")
     return tuple(classes.tolist())
 
 
 def _nothing_else(arrays: Arrays) -> None:
-    _require(not arrays, f"it also has unknown arrays: {', '.join(sorted(arrays))}")
+    unknown = ", ".join(sorted(arrays))
+    _require(not arrays, unknown, f"it also has unknown arrays: {clip(unknown)}")

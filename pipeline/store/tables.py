@@ -55,13 +55,16 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is missing or is not such a table.
     """
-    columns = zip(*_read(path, EpochRow._fields), strict=True)
-    try:
-        history = {name: np.array(column, float) for name, column in zip(EpochRow._fields, columns, strict=True)}
-    except ValueError as error:
-        raise _unusable(path, clip(str(error))) from None
-    if not all(np.isfinite(column).all() for column in history.values()):
-        raise _unusable(path, "not all its numbers are finite")
+    history = {}
+    for name, *column in zip(EpochRow._fields, *_read(path, EpochRow._fields), strict=True):
+        try:
+            history[name] = np.array(column, float)
+        except ValueError as error:
+            raise _unusable(
+                path, name, f"its column {name} has a value that is not a number ({clip(str(error))})"
+            ) from None
+        if not np.isfinite(history[name]).all():
+            raise _unusable(path, name, f"its column {name} has a number that is not finite")
     return history
 
 
@@ -78,8 +81,10 @@ def read_confusion(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.n
     """
     index = {name: number for number, name in enumerate(classes)}
     rows = _read(path, CONFUSION_COLUMNS)
-    if unknown := [name for row in rows for name in row if name not in index]:
-        raise _unusable(path, f"the model has no class {clip(unknown[0])!r}")
+    for row in rows:
+        for column, name in zip(CONFUSION_COLUMNS, row, strict=True):
+            if name not in index:
+                raise _unusable(path, column, f"the model has no class {clip(name)!r}")
     actual, predicted = np.array([[index[name] for name in row] for row in rows]).T
     return actual, predicted
 
@@ -98,19 +103,19 @@ def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file, strict=True))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro` to make it.") from None
+        raise UserError(f"{path}: no such file; run `dvc repro` to make it.", path=path) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _unusable(path, clip(str(error))) from None
+        raise _unusable(path, "", clip(str(error))) from None
     if lines[:1] != [list(columns)]:
-        raise _unusable(path, f"expected the columns {', '.join(columns)}")
+        raise _unusable(path, "header", f"expected the columns {', '.join(columns)}")
     rows = lines[1:]
     if not rows:
-        raise _unusable(path, "it has no rows")
+        raise _unusable(path, "length", "it has no rows")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(columns):
-            raise _unusable(path, f"line {number} has {len(row)} values, not {len(columns)}")
+            raise _unusable(path, f"line {number}", f"line {number} has {len(row)} values, not {len(columns)}")
     return rows
 
 
-def _unusable(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: {reason}; run `dvc repro` to make it again.")
+def _unusable(path: Path, about: str, reason: str) -> UserError:
+    return UserError(f"{path}: {reason}; run `dvc repro` to make it again.", path=path, about=about)

@@ -193,8 +193,8 @@ def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray
     _require(name in arrays, name, f"it has no array {name}")
     array = arrays.pop(name)
     little_endian = array.dtype.str[1:] == dtype and array.dtype.str[0] in "<|"
-    plain = little_endian and array.ndim == dimensions
-    _require(plain, name, f"its array {name} is not {dimensions}-dimensional {dtype}")
+    found, expected = f"{array.ndim}-dimensional {array.dtype}", f"{dimensions}-dimensional {np.dtype(dtype)}"
+    _require(little_endian and array.ndim == dimensions, name, f"its array {name} is {found}, not {expected}")
     return array
 
 

@@ -56,7 +56,7 @@ def _add_scalar(kind: str, pattern: str, read: Callable[[str], Any]) -> None:
     """Let `read` convert unquoted text that matches `pattern`."""
 
     def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
-        return read(loader.construct_scalar(node))  # an error if the file has this tag at something else
+        return read(loader.construct_scalar(node))  # refuses `!!int [1]`, a list with the tag of a number
 
     tag = f"tag:yaml.org,2002:{kind}"
     _Loader.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)

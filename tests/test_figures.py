@@ -291,6 +291,30 @@ def test_gallery_without_mistakes_is_a_sentence():
     assert len(axes.images) == 0
 
 
+def test_gallery_has_images_an_inch_wide_in_pale_boxes():
+    for number, most in (1, 25), (26, 25), (100, 100):
+        figure = draw_misclassified(mistakes_of(number, 28, 28), most)
+        picture(figure, 100)
+        (axes,) = figure.axes
+        for image, box in zip(axes.images, axes.lines, strict=True):
+            assert image.get_window_extent().size == pytest.approx([100, 100], abs=10)
+            assert (box.get_color(), box.get_linewidth()) == ("#CCCCCC", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Ankle boots!", "is Ankle boots!"),
+        ("Ankle boots!!", "is Ankle boots…"),
+        ("twice as long a name", "is twice as lo…"),
+    ],
+)
+def test_long_names_are_cut_to_twelve_characters(name, shown):
+    mistakes = mistakes_of(1, 2, 2)._replace(classes=(name,) * len(CLASSES))
+    (axes,) = draw_misclassified(mistakes, 25).axes
+    assert axes.texts[1].get_text() == shown
+
+
 # The weights
 
 
@@ -418,6 +442,38 @@ def test_png_of_many_colours_keeps_the_frequent_ones_and_replaces_a_rare_one_by_
     for pixel, drawn in zip(many.reshape(-1, 3), read[:, 30:].reshape(-1, 3), strict=True):
         nearest = np.sqrt(((palette - pixel) ** 2).sum(axis=1).min())
         assert np.sqrt(((drawn - pixel) ** 2).sum()) <= nearest + 8  # both were rounded
+
+
+@pytest.mark.parametrize(
+    ("neurons", "height", "width"), [(1, 28, 28), (10, 28, 28), (50, 28, 28), (50, 28, 14), (50, 14, 28)]
+)
+def test_weights_have_square_pixels(neurons, height, width):
+    figure = draw_weights(np.ones((height * width, neurons)), (height, width))
+    picture(figure, 100)
+    axes = figure.axes[0]
+    (image,) = axes.images
+    rows, columns, _ = image.get_array().shape
+    wide, high = image.get_window_extent().size
+    assert (high / rows) / (wide / columns) == pytest.approx(1, abs=0.25)
+
+
+def test_weights_that_are_all_zero_have_a_scale():
+    bar = draw_weights(np.zeros((20, 3)), (4, 5)).axes[1]
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["≤ −1", "−0.5", "0", "0.5", "≥ 1"]
+
+
+# Places and pixels
+
+
+@pytest.mark.parametrize("dpi", [50, 73, 120, 300])
+def test_axes_of_the_data_are_on_whole_pixels(dpi):
+    """So the last bits of the layout's arithmetic do not move a pixel."""
+    figures = [draw_weights(np.ones((20, 3)), (4, 5)), draw_misclassified(mistakes_of(3, 4, 5), 25)]
+    figures.append(draw_confusion(np.eye(3, dtype=int), "abc"))
+    for figure in figures:
+        picture(figure, dpi)
+        corners = figure.axes[0].get_position().get_points() * figure.get_size_inches() * dpi
+        np.testing.assert_allclose(corners, np.rint(corners), atol=1e-6)
 
 
 # The committed figures

@@ -457,12 +457,27 @@ def test_weights_have_square_pixels(neurons, height, width):
     assert (high / rows) / (wide / columns) == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.parametrize(("neurons", "height", "width"), [(1, 28, 28), (2, 28, 28), (50, 28, 28)])
+def test_weights_fill_most_of_the_figure(neurons, height, width):
+    figure = draw_weights(np.ones((height * width, neurons)), (height, width))
+    picture(figure, 100)
+    assert (figure.axes[0].images[0].get_window_extent().size > 0.7 * figure.bbox.size).all()
+
+
 def test_weights_that_are_all_zero_have_a_scale():
     bar = draw_weights(np.zeros((20, 3)), (4, 5)).axes[1]
     assert [label.get_text() for label in bar.get_yticklabels()] == ["≤ −1", "−0.5", "0", "0.5", "≥ 1"]
 
 
 # Places and pixels
+
+
+def test_few_epochs_and_few_classes_fill_most_of_the_figure():
+    curves = draw_loss(history_of([(1.0, 0.5, 1.0, 0.5)]))
+    assert curves.axes[0].get_xlim() == (0, 1.2)
+    matrix = draw_confusion(np.eye(2, dtype=int), "ab")
+    picture(matrix, 100)
+    assert matrix.axes[0].get_window_extent().size == pytest.approx([350, 350], abs=50)
 
 
 @pytest.mark.parametrize("dpi", [50, 73, 120, 300])

@@ -472,6 +472,17 @@ def test_weights_that_are_all_zero_have_a_scale():
 # Places and pixels
 
 
+def test_epochs_are_whole_numbers_on_the_axis():
+    axes = draw_loss(history_of([(1.0, 0.5, 1.0, 0.5)] * 3)).axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+@pytest.mark.parametrize(("classes", "size"), [(12, 9), (13, 6), (25, 6), (26, 5)])
+def test_many_classes_have_smaller_counts(classes, size):
+    (text, *_) = draw_confusion(np.eye(classes, dtype=int), ["a"] * classes).axes[0].texts
+    assert text.get_fontsize() == size
+
+
 def test_few_epochs_and_few_classes_fill_most_of_the_figure():
     curves = draw_loss(history_of([(1.0, 0.5, 1.0, 0.5)]))
     assert curves.axes[0].get_xlim() == (0, 1.2)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.foreign_digits [models/mlp.npz] [--pictures FOLDER]
 
-draws digits, prepares them as `predict.py` does, and prints a table in Markdown: docs/prediction.md has it. Drawn are
+draws digits, prepares them as `tools.predict` does, and prints a table in Markdown, as in docs/prediction.md. It draws
 
-- fonts: those that Matplotlib brings along, by Pillow's ImageDraw, in several sizes, colours and rotations;
+- fonts: those of Matplotlib, by Pillow's ImageDraw, in several sizes, colours and rotations;
 - strokes: lines drawn with a round pen through a few points that a hand might aim at, and misses, by a seeded
   generator;
 - the same in uneven light, with noise, and after a JPEG file of low quality.
@@ -15,6 +15,7 @@ With `--pictures`, FOLDER gets a drawing from each source, and sheets with the p
 import io
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
@@ -178,6 +179,8 @@ def main(
     from pipeline.store.artifacts import load_model
     from tools.digits import prepare
 
+    if pictures and pictures.exists() and not pictures.is_dir():
+        sys.exit(f"error: {pictures} is not a folder; name another one.")
     network = load_model(model)
     drawings = [*fonts(), *strokes()]
     images = np.stack([prepare(drawing.picture, network.preparation.image_shape) for drawing in drawings])

@@ -24,8 +24,10 @@ def evaluate(
 ) -> None:
     """Measure a trained network on the test images. No other stage reads them."""
     from pipeline.evaluation import evaluation as results  # here, so that --help answers at once
+    from pipeline.program.files import check_distinct
     from pipeline.store.artifacts import load_model, load_prepared
 
+    check_distinct(model, test, evaluation)
     network = load_model(model)
     prepared = load_prepared(test)
     if prepared.preparation != network.preparation:

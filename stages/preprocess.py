@@ -32,10 +32,12 @@ def preprocess(
     from pipeline.images.idx import read_labelled
     from pipeline.images.one_hot import one_hot
     from pipeline.images.scaling import scaling_of
+    from pipeline.program.files import check_distinct
     from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import save_prepared
 
+    check_distinct(raw, train, validation, test, params, datasets)
     settings = load_params(params)
     classes = load_dataset(datasets, settings.download.dataset).classes
     knobs = settings.preprocess

@@ -45,12 +45,13 @@ def train(
     from mlp.random import SAMPLE, permutation, stream
     from mlp.training import DivergedError, State, measure
     from mlp.training import train as epochs_of
-    from pipeline.program.files import write_json
+    from pipeline.program.files import check_distinct, write_json
     from pipeline.program.progress import progress
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_prepared, save_model
     from pipeline.store.tables import EpochRow, recorded, write_history
 
+    check_distinct(train, validation, model, training, params)
     knobs = load_params(params).train
     (images, labels), preparation = load_prepared(train)
     held_out = load_prepared(validation)

@@ -27,8 +27,8 @@ relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], 
 @st.composite
 def models(draw) -> Network:
     image_shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-    classes = tuple(draw(st.lists(names, min_size=2, max_size=4)))
+    names = st.text(min_size=1, max_size=8).filter(lambda name: name.isprintable() and name.strip())
+    classes = tuple(draw(st.lists(names, min_size=2, max_size=4, unique=True)))
     sizes = [image_shape[0] * image_shape[1], *draw(st.lists(st.integers(1, 5), max_size=3)), len(classes)]
     arithmetic = draw(st.sampled_from(list(ARITHMETICS.values())))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -138,6 +138,10 @@ DESCRIPTION = {
     "no scale": ("scale", None),
     "no image shape": ("image_shape", None),
     "no classes": ("classes", None),
+    "a class twice": ("classes", np.array(["a", "a", "b"])),
+    "a class without a name": ("classes", np.array(["a", " ", "b"])),
+    "a class of two lines": ("classes", np.array(["a", "b\x1b[31m", "c"])),
+    "a class with an endless name": ("classes", np.array(["a", "b" * 101, "c"])),
     "one class": ("classes", np.array(["a"])),
     "numbered classes": ("classes", np.arange(3)),
     "shift of a type of its own": ("shift", np.float32(33.5)),

@@ -439,9 +439,9 @@ def test_all_failures_are_listed_once(server, tmp_path, files, raw, monkeypatch)
     for reason, parts in zip(
         reasons,
         [
-            (server.url, "web page", "HTTP 404"),
+            (server.url, "web page"),
             ("gone", "no such folder"),
-            (str(tmp_path), "No such file"),
+            (str(tmp_path), "no such file"),
             (TINY, "npm is not installed"),
         ],
         strict=True,

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from pipeline.images.idx import read_images
 from pipeline.program.errors import UserError
 from pipeline.program.files import write_json, write_text, written_whole
 from pipeline.store.arrays import Blocks, load_arrays, save_arrays, write_arrays
@@ -491,3 +492,10 @@ def test_np_load_of_bytes_in_memory_agrees(tmp_path):
     save_arrays(tmp_path / "some.npz", **GOOD)
     with np.load(io.BytesIO((tmp_path / "some.npz").read_bytes())) as archive:
         assert list(archive) == list(GOOD)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "regular file" in str(refused(load_arrays, tmp_path / "pipe"))
+    assert "regular file" in str(refused(read_images, tmp_path / "pipe"))

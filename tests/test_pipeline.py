@@ -191,7 +191,10 @@ def test_archive_without_git_is_told_what_to_do_before_anything_is_installed(tmp
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)
     identity = {f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    environment = os.environ | identity | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }  # of `make test`
+    environment = outside | identity | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
 
     def run(command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=environment, shell=True, capture_output=True, text=True)

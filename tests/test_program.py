@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,11 @@ from typer.testing import CliRunner
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError, clip
+from pipeline.program.files import check_distinct
 from pipeline.program.progress import progress
+from stages.evaluate import evaluate
+from stages.preprocess import preprocess
+from stages.train import train
 from tests.conftest import ROOT
 
 
@@ -36,7 +41,7 @@ def test_command_without_a_mistake():
     [
         (UserError("it is too long."), "it is too long."),
         (OSError(errno.ENOSPC, "No space left on device", "mlp.npz"), "mlp.npz: No space left on device."),
-        (OSError(errno.ENOSPC, "No space left on device"), "a file: No space left on device."),
+        (OSError(errno.ENOSPC, "No space left on device"), "the output: No space left on device."),
         (MemoryError(), "there is not enough memory."),
         (MemoryError("5 bytes"), "there is not enough memory (5 bytes)."),
     ],
@@ -98,3 +103,37 @@ def test_progress_is_shown_at_a_terminal_and_goes_away(monkeypatch, capsys):
     assert "100%" in written
     assert written.rstrip().endswith("\x1b[2K")  # the line is erased
     assert capsys.readouterr().out == ""
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal():
+    assert run(UserError("\x1b[31m.png: no such file.")).stderr == "error: ?[31m.png: no such file.\n"
+
+
+def test_terminal_without_a_character_gets_a_question_mark():
+    code = "from pipeline.program.command import command\n@command\ndef work() -> None:\n    print('1 ± 2')\nwork()"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 ? 2\n", "")
+
+
+@pytest.mark.parametrize(
+    ("stage", "paths"),
+    [
+        (preprocess, ["raw", "a.npz", "b.npz", "./a.npz"]),
+        (train, ["a.npz", "b.npz", "a.npz", "folder"]),
+        (train, ["a.npz", "b.npz", "c.npz", "c.npz"]),
+        (evaluate, ["a.npz", "b.npz", "b.npz"]),
+    ],
+)
+def test_stage_refuses_one_path_for_two_files(stage, paths, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(stage, paths)
+    assert result.exit_code == 1
+    assert "given twice" in result.stderr
+
+
+def test_one_path_for_two_files_is_refused(tmp_path):
+    check_distinct(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(UserError) as caught:
+        check_distinct(tmp_path / "a", tmp_path / "b", tmp_path / "b" / ".." / "a")
+    assert caught.value.path == tmp_path / "b" / ".." / "a"

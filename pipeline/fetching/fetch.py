@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pipeline.fetching.limits import BLOCK, FileFailure, Limits, MirrorFailure, Read
 from pipeline.fetching.npm import opened_package
-from pipeline.program.errors import UserError, clip
+from pipeline.program.errors import UserError
 from pipeline.program.files import written_whole
 from pipeline.program.progress import progress
 from pipeline.settings.datasets import File
 from pipeline.settings.mirrors import NPM, WEB
 
+MISSING = ("no such file", "HTTP 404 Not Found")
 MAX_BYTES = 1 << 30  # the most bytes of a file, if datasets.yaml does not give its length
 
 
@@ -68,7 +69,7 @@ def fetch(
                     try:
                         _fetch_file(read, file, folder / name)
                     except FileFailure as error:
-                        failures.setdefault(f"{shown}: {clip(str(error))}", []).append(name)
+                        failures.setdefault(f"{shown}: {error}", []).append(name)
                     else:
                         del missing[name]
                         report(f"{name}: from {shown}")
@@ -113,6 +114,8 @@ def _opened(mirror: str, limits: Limits) -> AbstractContextManager[Read]:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
+    if not path.is_file():
+        raise FileFailure("no such file")
     with path.open("rb") as content:
         while block := content.read(BLOCK):
             yield block
@@ -120,13 +123,15 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 def _fetch_file(read: Read, file: File, path: Path) -> None:
     """Download `file` from one mirror, gzipped or not."""
-    reasons = []
+    reasons = {}
     for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
         try:
             return _save(read, name, file, path)
         except FileFailure as error:
-            reasons.append(str(error))
-    raise FileFailure(" and ".join(dict.fromkeys(reasons)))
+            reasons[str(error)] = name
+    if len(reasons) > 1:  # one of the names is missing: the other failure says more
+        reasons = {reason: name for reason, name in reasons.items() if reason not in MISSING} or reasons
+    raise FileFailure(" and ".join(reasons))
 
 
 def _save(read: Read, name: str, file: File, path: Path) -> None:

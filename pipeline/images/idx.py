@@ -64,6 +64,8 @@ def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[S
 def _read(path: Path, dimensions: int) -> StoredRows:
     header_length = 4 + 4 * dimensions
     magic = bytes([0, 0, UNSIGNED_BYTES, dimensions])
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a regular file; run `dvc repro download` to get it.", path=path)
     try:
         with path.open("rb") as file:
             header = file.read(header_length)

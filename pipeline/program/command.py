@@ -1,6 +1,8 @@
 """A function as a command: its arguments from the command line, its errors as one sentence."""
 
 import functools
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +24,9 @@ def command(function: Callable[..., None]) -> typer.Typer:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # not if it is closed
+                stream.reconfigure(errors="replace")  # a terminal may lack some characters
         try:
             return function(*args, **kwargs)
         except UserError as error:
@@ -29,10 +34,11 @@ def command(function: Callable[..., None]) -> typer.Typer:
         except OSError as error:
             if error.strerror is None:
                 raise
-            sentence = f"{error.filename or 'a file'}: {error.strerror}."
+            sentence = f"{error.filename or 'the output'}: {error.strerror}."
         except MemoryError as error:
             sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
-        typer.echo(f"error: {sentence}", err=True)
+        # A file's name may have control characters
+        typer.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in f"error: {sentence}"), err=True)
         raise typer.Exit(1)
 
     app.command()(wrapped)

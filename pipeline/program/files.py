@@ -7,6 +7,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.program.errors import UserError
+
+
+def check_distinct(*paths: Path) -> None:
+    """Raise a UserError if two of the paths are the same: a result would replace an input, or another result."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UserError(f"{path}: given twice; give each input and each output a path of its own.", path=path)
+        seen.add(path.resolve())
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:

@@ -25,8 +25,8 @@ SAVED_AS = {
 
 
 def _one_line(text: str) -> str:
-    if not text.strip() or not text.isprintable():
-        raise ValueError("text on one line")
+    if not text.strip() or not text.isprintable() or len(text) > 100:
+        raise ValueError("text on one line, of at most 100 characters")
     return text
 
 

@@ -36,6 +36,8 @@ class _Loader(yaml.BaseLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         mapping: dict[Hashable, Any] = {}
+        if node.tag != "tag:yaml.org,2002:map":
+            raise yaml.MarkedYAMLError(problem="a mapping has a tag", problem_mark=node.start_mark)
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(problem="a key is not a name", problem_mark=key.start_mark)
@@ -56,7 +58,10 @@ def _add_scalar(kind: str, pattern: str, read: Callable[[str], Any]) -> None:
     """Let `read` convert unquoted text that matches `pattern`."""
 
     def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
-        return read(loader.construct_scalar(node))  # refuses `!!int [1]`, a list with the tag of a number
+        try:
+            return read(loader.construct_scalar(node))  # refuses `!!int [1]`, a list with the tag of a number
+        except ValueError:  # `!!int 0x10`: DVC reads it
+            raise yaml.MarkedYAMLError(problem=f"not a plain {kind}", problem_mark=node.start_mark) from None
 
     tag = f"tag:yaml.org,2002:{kind}"
     _Loader.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)

@@ -222,6 +222,8 @@ def load_arrays(path: Path, stored: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _opened(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a regular file; expected an array file.", path=path)
     try:
         return path.open("rb")
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from mlp.network import Network, Preparation, Split
 from pipeline.program.errors import UserError, clip
 from pipeline.store.arrays import Blocks, StoredRows, load_arrays, save_arrays
 
+LONGEST_NAME = 100  # characters; a model from somebody else may have any names
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
 
@@ -237,7 +238,10 @@ def _classes(arrays: Arrays) -> tuple[str, ...]:
     classes = arrays.pop("classes", np.empty(0))
     named = classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1
     _require(named, "classes", "it does not name two or more classes")
-    return tuple(classes.tolist())
+    names = tuple(classes.tolist())
+    plain = all(name.strip() and name.isprintable() and len(name) <= LONGEST_NAME for name in names)
+    _require(plain and len(set(names)) == len(names), "classes", "its classes are not short, distinct texts")
+    return names
 
 
 def _nothing_else(arrays: Arrays) -> None:

@@ -5,6 +5,7 @@ python -m tools.portable --write             # the same, and write their lines i
 python -m tools.portable --add "My machine"  # with this Python and NumPy only, and add a line there
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,8 @@ def main(
     """
     if write and add is not None:
         raise UserError("use --add or --write, not both.")
+    if add is not None and not re.fullmatch(r"\w[^\n\r]*", add):
+        raise UserError("the name must begin with a letter or digit, on one line.")
     stated = read_table(table)
     rows = run_all(surroundings() if add is None else [Surroundings(add, THIS)])
     if write:

@@ -123,15 +123,14 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 def _fetch_file(read: Read, file: File, path: Path) -> None:
     """Download `file` from one mirror, gzipped or not."""
-    reasons = {}
+    reasons = []
     for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
         try:
             return _save(read, name, file, path)
         except FileFailure as error:
-            reasons[str(error)] = name
-    if len(reasons) > 1:  # one of the names is missing: the other failure says more
-        reasons = {reason: name for reason, name in reasons.items() if reason not in MISSING} or reasons
-    raise FileFailure(" and ".join(reasons))
+            reasons.append(str(error))
+    telling = [reason for reason in reasons if reason not in MISSING] or reasons[:1]
+    raise FileFailure(" and ".join(dict.fromkeys(telling)))
 
 
 def _save(read: Read, name: str, file: File, path: Path) -> None:

@@ -244,6 +244,21 @@ def test_hostile_files_are_one_sentence(refusal, text):
     refusal(text)
 
 
+def test_what_cannot_be_read_is_named(refusal):
+    assert "utf-8" in str(refusal(b"\xff\xfe"))
+    hexadecimal = refusal(with_value("train.seed", "!!int 0x10"))
+    assert hexadecimal.about.startswith("line ")
+    assert "not a plain int" in str(hexadecimal)
+    assert "a mapping has a tag" in str(refusal(GOOD.replace("train:", "train: !x")))
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "null", "Null", "NULL"])
+def test_key_without_a_value_is_null(refusal, nothing):
+    error = refusal(with_value("train.seed", nothing))
+    assert error.about == "train.seed"
+    assert "is null" in str(error)
+
+
 def test_missing_file_and_folder(tmp_path):
     for path in [tmp_path / "absent.yaml", tmp_path]:
         assert refused(load_params, path).about == ""

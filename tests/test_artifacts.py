@@ -281,6 +281,7 @@ ENDS = {
     "shift 0": ({"shift": np.float64(0.0)}, load_prepared),
     "shift 255": ({"shift": np.float64(255.0)}, load_prepared),
     "probabilities 0 and 1": ({"probability": np.array([0.0, 1.0])}, load_misclassified),
+    "name of 100 characters": ({"classes": np.array(["a" * 100, "b", "c"])}, load_prepared),
     "first and last class": ({"actual": np.array([0, 2]), "predicted": np.array([2, 0])}, load_misclassified),
 }
 

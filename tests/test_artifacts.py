@@ -201,6 +201,7 @@ PREPARED_DAMAGE = DESCRIPTION | {
     "a class too few": ("labels", np.eye(4, dtype=np.uint8)),
     "class indices": ("labels", np.array([0, 1, 2, 1], np.uint8)),
     "a label of no class": ("labels", np.zeros((4, 3), np.uint8)),
+    "two labels of two classes": ("labels", PREPARED["labels"] | np.eye(4, 3, 1, np.uint8)),
     "a label of two classes": ("labels", np.ones((4, 3), np.uint8)),
     "a label of 2": ("labels", 2 * PREPARED["labels"]),
 }

@@ -358,7 +358,7 @@ def test_rows_larger_than_a_block(tmp_path):
 def test_other_indices_are_refused(tmp_path, rows, error):
     save_arrays(tmp_path / "some.npz", **GOOD)
     images = load_arrays(tmp_path / "some.npz", stored=["images"])["images"]
-    with pytest.raises(error, match="^expected "):
+    with pytest.raises(error, match=r"^expected "):
         images[rows]
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from tools.portable.__main__ import TABLE, main
-from tools.portable.short_run import hash_of, short_runs
+from tools.portable.short_run import blas, hash_of, short_runs
 from tools.portable.surroundings import Surroundings, pythons
 from tools.portable.table import Row, read_table, write_table
 
@@ -207,3 +207,8 @@ def test_add_refuses_another_exact_hash_and_prints_both(portable, table, exact):
 
 def test_add_and_write_exclude_each_other(portable):
     assert portable([], "--add", "Mine", "--write").exit_code == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's memory")
+def test_blas_is_the_file_that_is_loaded():
+    assert ".so" in blas()

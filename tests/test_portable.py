@@ -1,5 +1,6 @@
 """`tools.portable`: it compares the bytes of files in many surroundings, and keeps a table of machines."""
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from tools.portable.__main__ import TABLE, main
 from tools.portable.short_run import blas, hash_of, short_runs
-from tools.portable.surroundings import Surroundings, pythons
+from tools.portable.surroundings import Surroundings, pythons, surroundings
 from tools.portable.table import Row, read_table, write_table
 
 
@@ -212,3 +213,15 @@ def test_add_and_write_exclude_each_other(portable):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's memory")
 def test_blas_is_the_file_that_is_loaded():
     assert ".so" in blas()
+
+
+@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="elsewhere there are fewer")
+def test_surroundings_are_many():
+    names = [where.name for where in surroundings()]
+    assert names[:2] == ["1 process, 1 thread", "1 process, 2 threads"]
+    kernels = [f"OpenBLAS for {kernel}" for kernel in ("Haswell", "Sandybridge", "Nehalem", "Prescott")]
+    assert {*kernels, "NumPy's vector code off", "reference BLAS", "BLIS", "Intel MKL", "aarch64, emulated"} <= set(
+        names
+    )
+    for version in ("3.11", "3.12", "3.13"):
+        assert any(name.startswith(f"Python {version}") for name in names)

@@ -44,8 +44,8 @@ class Server:
 
     Attributes:
         url: its address.
-        answers: by file name: the bytes to send; a list of them, of which the last is repeated; or a function that
-            yields the bytes one after the other. "*" stands for every other name; without it they are not found.
+        answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or a function that
+            yields the bytes one after the other. "*" means every other name; without it they are not found.
         asked: the names that were asked for.
         requests: the requests as they came.
     """

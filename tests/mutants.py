@@ -31,8 +31,8 @@ from tests.mutations import ROOT, Mutant, mutants_of
 FOLDERS = ("mlp", "pipeline", "stages", "tools")
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 WORKERS = 2
-LONGEST_TEST = 120  # seconds, of which a quick test needs at most 20 on an idle machine
-LONGEST_RUN = 1800  # seconds, of all tests for one mutant
+LONGEST_TEST = 120  # seconds for one test; a fast test needs at most 20 on an idle machine
+LONGEST_RUN = 1800  # seconds for all tests of one mutant
 
 
 def modules(only: str = "") -> list[str]:

@@ -620,7 +620,7 @@ def test_npm_says_why(npm, files, raw):
     assert "npm pack failed (code E404; 404 Not Found)" in npm_failure(files, raw)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="shell scripts stand in for npm")
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script takes the place of npm")
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -717,7 +717,7 @@ def test_stage_with_standard_error_closed(tmp_path, raw, good, mirror):
 
 
 def test_the_loopback_server_is_what_it_claims(server):
-    """The tests above prove nothing if it answers nobody."""
+    """Without its answers the tests above prove nothing."""
     server.serve({"x": answer(b"hello")})
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"GET /x HTTP/1.1\r\n\r\n")

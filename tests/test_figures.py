@@ -319,7 +319,7 @@ def test_long_names_are_cut_to_twelve_characters(name, shown):
 
 
 def tile(figure, neuron, neurons, height, width):
-    """Return the colours of one neuron's image, which stand in lines of as many neurons as there are lines."""
+    """Return the colours of one neuron's image, from a square grid of neurons."""
     (image,) = figure.axes[0].images
     canvas = image.get_array().astype(int)
     columns = math.ceil(math.sqrt(neurons))

@@ -14,9 +14,10 @@ def check_distinct(*paths: Path) -> None:
     """Raise a UserError if two of the paths are the same: a result would replace an input, or another result."""
     seen: set[Path] = set()
     for path in paths:
-        if path.resolve() in seen:
+        resolved = path.resolve()
+        if resolved in seen:
             raise UserError(f"{path}: given twice; give each input and each output a path of its own.", path=path)
-        seen.add(path.resolve())
+        seen.add(resolved)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from pipeline.program.errors import UserError, clip
+from pipeline.program.names import LONGEST, is_name
 from pipeline.settings.checked import Section, check, nearest, show
 from pipeline.settings.mirrors import mirror_address
 from pipeline.settings.plain_yaml import load_plain_yaml
@@ -25,8 +26,8 @@ SAVED_AS = {
 
 
 def _one_line(text: str) -> str:
-    if not text.strip() or not text.isprintable() or len(text) > 100:
-        raise ValueError("text on one line, of at most 100 characters")
+    if not is_name(text):
+        raise ValueError(f"text on one line, of at most {LONGEST} characters")
     return text
 
 

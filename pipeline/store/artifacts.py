@@ -12,9 +12,9 @@ from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split
 from pipeline.program.errors import UserError, clip
+from pipeline.program.names import is_name
 from pipeline.store.arrays import Blocks, StoredRows, load_arrays, save_arrays
 
-LONGEST_NAME = 100  # characters; a model from somebody else may have any names
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
 
@@ -239,8 +239,8 @@ def _classes(arrays: Arrays) -> tuple[str, ...]:
     named = classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1
     _require(named, "classes", "it does not name two or more classes")
     names = tuple(classes.tolist())
-    plain = all(name.strip() and name.isprintable() and len(name) <= LONGEST_NAME for name in names)
-    _require(plain and len(set(names)) == len(names), "classes", "its classes are not short, distinct texts")
+    distinct = len(set(names)) == len(names)
+    _require(distinct and all(map(is_name, names)), "classes", "its classes are not short, distinct texts")
     return names
 
 

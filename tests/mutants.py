@@ -12,6 +12,7 @@ import math
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 WORKERS = 2
 LONGEST_TEST = 120  # seconds for one test; a fast test needs at most 20 on an idle machine
 LONGEST_RUN = 1800  # seconds for all tests of one mutant
+MOST_MEMORY = 8_000_000_000  # bytes for one process: a mutant that needs more is killed, not the machine
 
 
 def modules(only: str = "") -> list[str]:
@@ -156,6 +158,7 @@ def main(
     only: Annotated[str, typer.Option(help="Change only this folder or file.")] = "",
 ) -> None:
     """Change the code in one place at a time, run the tests, and list the changes that no test notices."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))  # for the tests too, which inherit it
     mutants, tests_of, harmless = chosen(modules(only), number, seed), covering(), equivalents()
     to_run = [mutant for mutant in mutants if (mutant.path, mutant.before, mutant.after) not in harmless]
     sources = {mutant: mutant.change() for mutant in to_run}

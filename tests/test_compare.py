@@ -138,6 +138,9 @@ def test_three_settings_have_no_second_table(dvc_shows):
         ["train.activation=[b]:smile:", "1"],  # printed as it is
     ]
     assert result.stdout.count("\n train.activation=") == 3, "aligned at the left"
+    _, head, *body = (line for line in result.stdout.splitlines() if "seeds" in line or "activation=" in line)
+    units = head.index("seeds") + len("seeds") - 1
+    assert [line[units - 1 : units + 1] for line in body] == [" 2", " 2", " 1"], "aligned at the right"
     assert lines[-1][2:] == ["0.5000"] * 4, "one run has no spread"
 
 

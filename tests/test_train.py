@@ -253,6 +253,19 @@ def test_standard_error_closed_changes_nothing(prepared, write_params):
     assert sorted(contents(prepared / "out")) == OUTPUTS
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process trains, with all threads")
+def test_the_blas_has_one_thread(prepared, write_params):
+    """Each of the two processes has a processor. More threads would wait for each other."""
+    params = write_params({"train.iterations": 5})
+    arguments = [*(str(prepared / file) for file in ("train.npz", "validation.npz", "out/mlp.npz", "out"))]
+    code = "import os; from stages.train import train as app\n"
+    code += f"app({[*arguments, '--params', str(params)]}, standalone_mode=False)\n"
+    code += "print(*(value for name, value in os.environ.items() if name.endswith('_NUM_THREADS')))"
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("1 1 1 1\n", 0), done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
 def test_second_process_killed_is_one_sentence_and_writes_nothing(prepared, write_params):
     params = write_params({"train.iterations": 10**8})

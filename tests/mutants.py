@@ -12,7 +12,6 @@ import math
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -158,6 +157,8 @@ def main(
     only: Annotated[str, typer.Option(help="Change only this folder or file.")] = "",
 ) -> None:
     """Change the code in one place at a time, run the tests, and list the changes that no test notices."""
+    import resource  # here, because Windows has none, and tests import this module there
+
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))  # for the tests too, which inherit it
     mutants, tests_of, harmless = chosen(modules(only), number, seed), covering(), equivalents()
     to_run = [mutant for mutant in mutants if (mutant.path, mutant.before, mutant.after) not in harmless]

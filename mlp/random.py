@@ -7,13 +7,13 @@ NumPy promises that a bit generator's raw stream never changes. It does not prom
 import numpy as np
 
 # The purposes of random numbers. Each has its own stream, so no purpose changes the numbers of another.
-WEIGHTS, ORDER, SAMPLE = 1, 2, 3
+WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION = 1, 2, 3, 4, 5
 
 
 def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
     """Return the random stream for a purpose. It depends only on the arguments, so there is no state to save.
 
-    `seed` is from 0 to 2³² − 1. `number` is the epoch, for purposes that need a new stream in each epoch.
+    `seed` is from 0 to 2³² − 1. `number` is the epoch or the iteration, for purposes that need a new stream in each.
     """
     return np.random.PCG64(np.random.SeedSequence([seed, purpose, number]))
 
@@ -30,12 +30,21 @@ def permutation(source: np.random.PCG64, n: int) -> np.ndarray:
     return (words & low).astype(np.int64)
 
 
+def uniform_integers(source: np.random.PCG64, n: int) -> np.ndarray:
+    """Return n random whole numbers from 0 to 65535, shape `(n,)`, dtype uint16.
+
+    Each 64-bit word gives four numbers, low bits first. ⌈n / 4⌉ words are taken from `source`.
+    """
+    words = source.random_raw(-(-n // 4)).astype("<u8", copy=False)  # on every machine the low bits are first
+    return words.view("<u2").astype(np.uint16, copy=False)[:n]
+
+
 def normal_like(source: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
     """Return random numbers with mean 0 and standard deviation 1, almost normally distributed, float64.
 
     Each is the sum of twelve uniform numbers minus its mean (the Irwin-Hall distribution), so it is between −6 and 6.
     The sum of twelve uniform 16-bit integers has the variance 2³² − 1. Division by 2¹⁶ makes it 1 − 2⁻³² and is exact.
     """
-    words = source.random_raw(3 * int(np.prod(shape))).astype("<u8").view("<u2").reshape(-1, 12)
-    sums = words.sum(axis=1, dtype=np.int64)  # integers: exact
+    numbers = uniform_integers(source, 12 * int(np.prod(shape))).reshape(-1, 12)
+    sums = numbers.sum(axis=1, dtype=np.int64)  # integers: exact
     return ((sums - 6 * 0xFFFF) / 0x10000).reshape(shape)

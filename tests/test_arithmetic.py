@@ -1,7 +1,7 @@
 """Exact arithmetic: its sums and products against rational numbers, its functions against 60 digits."""
 
 import math
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp.arithmetic import LARGEST, OPERAND_BITS, SMALLEST_UNIT, Exact, operand_bits
-from mlp.network import predict, step
-from mlp.optimizers import GradientDescent
-from tests.networks import MINMAX, digits, new_network
+from mlp.arithmetic import LARGEST, OPERAND_BITS, SMALLEST_UNIT, Exact, operand_bits, tan
+from mlp.network import predict
+from tests.networks import MINMAX, digits, new_network, take_step
 
 exact = Exact()
 unhurried = settings(deadline=None, max_examples=60)
@@ -380,6 +379,34 @@ def test_exp_and_log_do_not_change_their_argument():
             np.testing.assert_array_equal(function(x[..., ::2]), y[..., ::2])
 
 
+# tan
+
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
+
+
+def tangent(degrees: float) -> Decimal:
+    """Return the quotient of the power series of the sine and the cosine."""
+    with localcontext(SIXTY_DIGITS):
+        x = Decimal(degrees) * PI / 180
+        terms = [Decimal(1)]
+        for k in range(1, 50):
+            terms.append(terms[-1] * x / k)  # xᵏ / k!
+        return (sum(terms[1::4]) - sum(terms[3::4])) / (sum(terms[0::4]) - sum(terms[2::4]))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.floats(1e-300, 45))
+def test_tan_is_within_three_units_in_the_last_place(degrees):
+    assert ulps(np.array([tan(degrees)]), [tangent(degrees)]) <= 3
+    assert tan(-degrees) == -tan(degrees)
+
+
+def test_tan_where_the_result_is_known():
+    assert tan(0.0) == 0.0
+    for degrees, expected in [(45, 1.0), (30, math.sqrt(1 / 3)), (22.5, math.sqrt(2) - 1), (15, 2 - math.sqrt(3))]:
+        assert tan(degrees) == pytest.approx(expected, rel=1e-15, abs=0)
+
+
 # The products of a training step
 
 
@@ -437,7 +464,7 @@ def test_every_product_of_training_and_prediction_is_exact(activation, hidden, s
     steps, layers = 5, len(hidden) + 1
     for batch in range(steps):
         rows = slice(40 * batch, 40 * (batch + 1))
-        step(network, X[rows], t[rows], GradientDescent(0.1))
+        take_step(network, X[rows], t[rows], 0.1)
     assert watched.products >= steps * (3 * layers - 1)
     watched.products = 0
     predict(network, X[:100])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mlp.random import ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream
+from mlp.random import DISTORTION, DROPOUT, ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream, uniform_integers
 
 
 class Words:
@@ -53,7 +53,8 @@ def test_permutation_sorts_by_pcg64s_own_words():
 
 
 def test_streams_differ_by_seed_by_purpose_and_by_epoch():
-    places = [(seed, purpose, epoch) for seed in (0, 1) for purpose in (WEIGHTS, ORDER, SAMPLE) for epoch in (0, 1, 2)]
+    purposes = (WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION)
+    places = [(seed, purpose, epoch) for seed in (0, 1) for purpose in purposes for epoch in (0, 1, 2)]
     assert len({permutation(stream(*place), 1000).tobytes() for place in places}) == len(places)
 
 
@@ -76,6 +77,30 @@ def test_every_place_of_a_permutation_is_equally_likely():
     for _ in range(6000):
         counts[np.arange(6), permutation(source, 6)] += 1
     assert abs(counts - 1000).max() < 5 * math.sqrt(1000 * 5 / 6)
+
+
+# Whole numbers
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 1000])
+def test_uniform_integers_are_the_quarters_of_words_from_the_low_bits_up(n):
+    words = math.ceil(n / 4)
+    quarters = [word >> shift & 0xFFFF for word in words_of(3, words) for shift in (0, 16, 32, 48)]
+    source = np.random.PCG64(3)
+    found = uniform_integers(source, n)
+    assert found.dtype == np.uint16
+    assert found.dtype.isnative
+    assert found.tolist() == quarters[:n]
+    assert source.random_raw() == words_of(3, words + 1)[-1], "no other word was taken"
+
+
+def test_uniform_integers_are_uniform():
+    n = 2**18
+    x = uniform_integers(np.random.PCG64(0), n)
+    for shift in (0, 8):  # of the low byte, and of the high byte
+        counts = np.bincount(x >> shift & 0xFF, minlength=256)
+        assert abs(counts - n / 256).max() < 5 * math.sqrt(n / 256)
+    assert (x.min(), x.max()) == (0, 0xFFFF)
 
 
 # Almost normal numbers

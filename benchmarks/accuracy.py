@@ -10,36 +10,31 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the train stage does, before NumP
 import statistics
 from pathlib import Path
 
-import numpy as np
-
-from mlp.arithmetic import ARITHMETICS, Arithmetic, Float32
+from benchmarks.float64 import Float64
+from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.layers import ACTIVATIONS
 from mlp.network import init_network
-from mlp.optimizers import GradientDescent
 from mlp.parallel import available_processes
-from mlp.training import State, measure, train
+from mlp.training import kept, measure, new_state, train
 from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_prepared
+from pipeline.training.method import method_of
 
 SEEDS = range(5)
 
 
-class Float64(Float32):
-    """Plain float64, for comparison."""
-
-    dtype = np.float64
-
-
 def test_accuracy(A: Arithmetic, seed: int) -> float:
     """Train as the train stage does, but for the seed and the arithmetic; return the accuracy on the test images."""
-    knobs = load_params(Path("params.yaml")).train
+    params = load_params(Path("params.yaml"))
+    knobs = params.train
     training, test = (load_prepared(Path("data/prepared", f"{name}.npz")) for name in ("train", "test"))
     activation, processes = ACTIVATIONS[knobs.activation], available_processes()
     network = init_network(knobs.hidden_sizes, activation, knobs.weight_init_std, A, training.preparation, seed)
-    state = State(network, GradientDescent(knobs.learning_rate))
-    for _ in train(state, training.split, knobs.iterations, knobs.batch_size, seed, processes=processes):
+    method = method_of(params, training.preparation.image_shape)._replace(seed=seed)
+    state = new_state(network, method)
+    for _ in train(state, training.split, method, processes=processes):
         pass
-    return measure(network, test.split, processes).accuracy
+    return measure(kept(state, method), test.split, processes).accuracy
 
 
 def main() -> None:

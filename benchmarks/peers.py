@@ -6,15 +6,14 @@ the training set on the way, each step's loss computed. How it forms a batch, an
 A peer is a function that takes the `Task` and returns `run`, which trains one epoch and returns the loss of each step,
 or their mean alone where that is all the peer tells.
 
-`python -m benchmarks.peers NAME HIDDEN DATA LIMIT` is a worker: it answers every line on standard input with one line
-of JSON, and sleeps in between.
+`python -m benchmarks.peers NAME HIDDEN DATA LIMIT` is a worker (`work`).
 """
 
 import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ PROCESSES = available_processes()
 BATCH = 100
 LEARNING_RATE = 0.1
 WEIGHT_INIT_STD = 0.01
+ENDLESS = {"iterations": 10**9, "batch_size": BATCH, "seed": 0}
 
 
 class Task(NamedTuple):
@@ -202,25 +202,28 @@ def jax_scan(task: Task) -> Run:
     return run
 
 
-def this_project(task: Task, arithmetic: str) -> Run:
-    """`mlp.training.train` itself. It watches no images, since no other peer takes accuracies after each epoch."""
+def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **knobs) -> Run:
+    """`mlp.training.train` itself. It watches no images, since no other peer takes accuracies after each epoch.
+
+    `knobs` are fields of `Method`; without them it is plain gradient descent.
+    """
     from mlp.arithmetic import ARITHMETICS
     from mlp.layers import ACTIVATIONS
     from mlp.network import Network, Preparation, Split
-    from mlp.optimizers import GradientDescent
-    from mlp.training import State, train
+    from mlp.optimizers import Optimizer, Schedule
+    from mlp.training import Method, new_state, train
 
     A = ARITHMETICS[arithmetic]
     classes = tuple("0123456789")
     network = Network(
         weights=[W.astype(A.dtype) for W in (task.W1, task.W2)],
         biases=[np.zeros(W.shape[1], A.dtype) for W in (task.W1, task.W2)],
-        activation=ACTIVATIONS["sigmoid"],
+        activation=ACTIVATIONS[activation],
         arithmetic=A,
         preparation=Preparation(0.0, task.scale, (28, 28), classes),
     )
-    state = State(network, GradientDescent(LEARNING_RATE))
-    epochs = train(state, Split(task.images, task.labels), 10**9, BATCH, seed=0, processes=PROCESSES)
+    method = Method(**{"optimizer": Optimizer(Schedule(LEARNING_RATE))} | knobs, **ENDLESS)
+    epochs = train(new_state(network, method), Split(task.images, task.labels), method, processes=PROCESSES)
 
     def run():
         return [next(epochs).loss]
@@ -271,14 +274,14 @@ class Peer(NamedTuple):
         library: whose version is reported.
         start: makes it.
         threads: it is measured with each of these numbers of threads; the fastest counts.
-        floor: the name of the bare products of its number type.
+        floor: the name of the bare products of its number type, if it is compared with them.
     """
 
     label: str
     library: str
     start: Callable[[Task], Run]
     threads: tuple[int, ...]
-    floor: str
+    floor: str = ""
 
 
 PEERS = {
@@ -308,8 +311,10 @@ def load_task(data: Path, hidden: int, limit: int | None) -> Task:
     return Task(images, labels, 1 / 255, W1, W2)
 
 
-def work(name: str, hidden: str, data: str, limit: str) -> None:
-    peer = PEERS[name]
+def work(peers: Mapping[str, Peer], name: str, hidden: str, data: str, limit: str) -> None:
+    """Answer every line on standard input, a number of epochs, with one line of JSON, and sleep in between."""
+    np.random.seed(0)
+    peer = peers[name]
     task = load_task(Path(data), int(hidden), int(limit) if limit else None)
     run = peer.start(task)
     print(json.dumps({"version": sys.modules[peer.library].__version__, "batches": task.batches}), flush=True)
@@ -323,5 +328,4 @@ def work(name: str, hidden: str, data: str, limit: str) -> None:
 
 
 if __name__ == "__main__":
-    np.random.seed(0)
-    work(*sys.argv[1:])
+    work(PEERS, *sys.argv[1:])

@@ -15,9 +15,9 @@ from mlp import network, parallel, training
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import init_network
-from mlp.optimizers import GradientDescent
+from mlp.optimizers import Optimizer, Schedule
 from mlp.parallel import DividedStep, Team, available_processes
-from mlp.training import State, train
+from mlp.training import Method, new_state, train
 from pipeline.store.artifacts import load_prepared
 
 BATCH = 100
@@ -30,7 +30,7 @@ PLAIN = {
     WHOLE: (training, "step"),
     "`gradients`": (network, "gradients"),
     "– `forward`": (network, "forward"),
-    "`GradientDescent.update`": (GradientDescent, "update"),
+    "`Optimizer.update`": (Optimizer, "update"),
 }
 DIVIDED = {
     WHOLE: (DividedStep, "__call__"),
@@ -70,11 +70,9 @@ def profile(arithmetic: str, processes: int) -> dict[str, float]:
     parallel.MOST_WAITING = 1.0  # the leader never goes on alone
 
     split, preparation = load_prepared(Path("data/prepared/train.npz"))
-    state = State(
-        init_network((HIDDEN,), ACTIVATIONS["sigmoid"], 0.01, A, preparation, seed=0),
-        GradientDescent(learning_rate=0.1),
-    )
-    for _ in train(state, split, EPOCHS * (len(split.images) // BATCH), BATCH, seed=0, processes=processes):
+    network = init_network((HIDDEN,), ACTIVATIONS["sigmoid"], 0.01, A, preparation, seed=0)
+    method = Method(EPOCHS * (len(split.images) // BATCH), BATCH, 0, Optimizer(Schedule(0.1)))
+    for _ in train(new_state(network, method), split, method, processes=processes):
         pass
     return {label: median(seconds) * 1e6 for label, seconds in times.items()}
 

@@ -2,10 +2,12 @@
 
 The symbols are those of docs/mathematics.md. An affine layer computes a = h W + b. A hidden layer's activation turns a
 into the next layer's h. After the last layer a is the logits z. dx means ∂L/∂x; L is the mean loss of the batch. At
-first, read `A.dot(a, b)` and `A.matmul(a, b)` as a @ b. `A.grid` rounds an operand, so that sums are exact.
+first, read `A.dot(a, b)` and `A.matmul(a, b)` as a @ b, and leave out the masks: without dropout they change nothing.
+`A.grid` rounds an operand, so that sums are exact.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,8 +16,9 @@ import numpy as np
 
 from mlp.arithmetic import Arithmetic, operand_bits
 from mlp.layers import Activation, loss_terms, softmax
-from mlp.optimizers import GradientDescent
+from mlp.optimizers import Memory, Optimizer
 from mlp.random import WEIGHTS, normal_like, stream
+from mlp.regularization import KEEP_ALL, Mask, limit_norms
 
 CHUNK = 500  # images in a forward pass outside training: their activations fit into the processor's cache
 
@@ -50,71 +53,92 @@ class Network:
     preparation: Preparation  # of the images
 
 
-def forward(network: Network, X: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def forward(network: Network, X: np.ndarray, masks: Sequence[Mask] = ()) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the logits z, (batch, classes), and the input h of each layer, (batch, in). The first h is byte − shift.
 
     Args:
         network: the network to apply.
         X: images, (batch, features) uint8.
+        masks: what dropout keeps of the inputs of each layer; all, if not given.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
     """
     A, f, scale = network.arithmetic, network.activation, network.preparation.scale
+    first, *later = masks or [KEEP_ALL] * len(network.weights)
     W, b = network.weights[0], network.biases[0]
-    h = widen(network, X)
+    h = first.apply(widen(network, X))
     inputs = [h]
-    a = scale * A.matmul(h, A.grid(W, operand_bits(len(W)))) + b  # (scale X) W = scale (X W); bytes need no rounding
-    for W, b in zip(network.weights[1:], network.biases[1:], strict=True):
-        h = f.function(A, a)
+    # (scale X) W = scale (X W); bytes need no rounding
+    a = scale * first.gain * A.matmul(h, A.grid(W, operand_bits(len(W)))) + b
+    for W, b, mask in zip(network.weights[1:], network.biases[1:], later, strict=True):
+        h = mask.apply(f.function(A, a))
         inputs.append(h)
-        a = A.dot(h, W, f.exponent) + b
+        a = mask.gain * A.dot(h, W, f.exponent) + b
     return a, inputs
 
 
-def gradients(network: Network, X: np.ndarray, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+def gradients(
+    network: Network, X: np.ndarray, t: np.ndarray, masks: Sequence[Mask] = ()
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """Return dW and db of each layer, the gradients of the mean loss L, and the terms of L for `cross_entropy`.
 
     Args:
         network: the network to differentiate.
         X: images, (batch, features) uint8.
         t: their labels, one-hot, (batch, classes) uint8.
+        masks: what dropout keeps of the inputs of each layer; all, if not given.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
     """
     A, f, scale = network.arithmetic, network.activation, network.preparation.scale
-    z, inputs = forward(network, X)
+    masks = masks or [KEEP_ALL] * len(network.weights)
+    z, inputs = forward(network, X, masks)
     y, shifted, total = softmax(A, z)
     da = (y - t) / len(t)  # ∂L/∂z: softmax and cross-entropy together
     exponent: int | None = math.frexp(1 / len(t))[1]  # bounds da: y and t are from 0 to 1
     dWs: list[np.ndarray] = []
     dbs: list[np.ndarray] = []
-    for h, W in zip(inputs[:0:-1], network.weights[:0:-1], strict=True):  # from the last layer to the second
-        dWs.insert(0, A.dot(h.T, da, f.exponent))
+    # From the last layer to the second
+    for h, W, mask in zip(inputs[:0:-1], network.weights[:0:-1], masks[:0:-1], strict=True):
+        dWs.insert(0, mask.gain * A.dot(h.T, da, f.exponent))
         dbs.insert(0, A.column_sums(da))
-        dh = A.dot(da, W.T, exponent)
+        dh = mask.gain * mask.apply(A.dot(da, W.T, exponent))
         da, exponent = dh * f.gradient(h), None
-    dWs.insert(0, scale * A.matmul(inputs[0].T, A.grid(da, operand_bits(len(t)))))
+    dWs.insert(0, scale * masks[0].gain * A.matmul(inputs[0].T, A.grid(da, operand_bits(len(t)))))
     dbs.insert(0, A.column_sums(da))
     return dWs, dbs, loss_terms(shifted, total, t)
 
 
-def step(network: Network, X: np.ndarray, t: np.ndarray, optimizer: GradientDescent) -> np.ndarray:
-    """Take one training step: change the parameters of `network` in place. Return the terms of the loss before it.
+def step(
+    network: Network,
+    X: np.ndarray,
+    t: np.ndarray,
+    optimizer: Optimizer,
+    memory: Memory,
+    iteration: int,
+    masks: Sequence[Mask] = (),
+) -> np.ndarray:
+    """Take one training step: change the parameters and the memory in place. Return the terms of the loss before it.
 
     Args:
         network: the network to train.
         X: images, (batch, features) uint8.
         t: their labels, one-hot, (batch, classes) uint8.
         optimizer: the rule by which a gradient changes a parameter.
+        memory: what the optimizer remembers of the weights, then of the biases.
+        iteration: the number of steps before this one.
+        masks: what dropout keeps of the inputs of each layer; all, if not given.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
     """
-    dWs, dbs, loss = gradients(network, X, t)
-    for parameter, gradient in zip(network.weights + network.biases, dWs + dbs, strict=True):
-        optimizer.update(parameter, gradient)
+    dWs, dbs, loss = gradients(network, X, t, masks)
+    for parameter, gradient, arrays in zip(network.weights + network.biases, dWs + dbs, memory, strict=True):
+        optimizer.update(parameter, gradient, arrays, iteration)
+    for W in network.weights:
+        limit_norms(network.arithmetic, W, optimizer.max_norm)
     return loss
 
 
@@ -130,21 +154,42 @@ def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.
     return out
 
 
-def init_network(
-    hidden: tuple[int, ...], activation: Activation, std: float, A: Arithmetic, preparation: Preparation, seed: int
-) -> Network:
-    """Return a network with zero biases and random, almost normal weights of standard deviation `std`.
+def initial_std(name: str, inputs: int, outputs: int) -> float:
+    """Return the standard deviation of a layer's initial weights by its name in params.yaml: glorot or he.
 
-    `hidden` has the number of neurons of each hidden layer, input side first. `seed` is from 0 to 2³² − 1.
+    By Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), and He,
+    Zhang, Ren and Sun, "Delving deep into rectifiers" (2015).
+    """
+    return math.sqrt(2.0 / (inputs + outputs if name == "glorot" else inputs))
+
+
+def init_network(
+    hidden: tuple[int, ...],
+    activation: Activation,
+    std: float | str,
+    A: Arithmetic,
+    preparation: Preparation,
+    seed: int,
+) -> Network:
+    """Return a network with zero biases and random, almost normal weights.
+
+    Args:
+        hidden: the number of neurons of each hidden layer, input side first.
+        activation: the activation of the hidden layers.
+        std: the standard deviation of the weights: a number, or a name for `initial_std`.
+        A: the arithmetic to compute in.
+        preparation: the preparation of the images.
+        seed: the seed of the weights, from 0 to 2³² − 1.
     """
     rows, columns = preparation.image_shape
     sizes = [rows * columns, *hidden, len(preparation.classes)]
     source = stream(seed, WEIGHTS)
-    with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
-        # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one kind of zero.
-        weights: list[np.ndarray] = [
-            (std * normal_like(source, shape)).astype(A.dtype) + 0.0 for shape in pairwise(sizes)
-        ]
+    weights: list[np.ndarray] = []
+    for shape in pairwise(sizes):
+        size = initial_std(std, *shape) if isinstance(std, str) else std
+        with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
+            # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one kind of zero.
+            weights.append((size * normal_like(source, shape)).astype(A.dtype) + 0.0)
     return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], activation, A, preparation)
 
 

@@ -1,19 +1,155 @@
-"""How a gradient changes a parameter."""
+"""How a gradient changes a parameter: the rule, the learning rate over time, and the decay of weights.
 
+w is a parameter, g = ∂L/∂w its gradient, η the learning rate. Everything here is elementwise, so it may also be applied
+to parts of a parameter, in any order.
+"""
+
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from mlp.arithmetic import power, tan
 
-class GradientDescent(NamedTuple):
-    """Gradient descent: w ← w − η ∂L/∂w."""
+Memory = list[list[np.ndarray]]  # what a rule remembers: some arrays for each parameter, of its shape
 
-    learning_rate: float  # η
+BLOCK = 2**16  # numbers changed at once: the arrays of a block fit into the processor's cache
+TIDY = 8  # steps between two removals of numbers that are too small to act
 
-    def update(self, parameter: np.ndarray, gradient: np.ndarray) -> None:
-        """Change `parameter`, an array of any shape, in place. Overwrite `gradient`, which has the same shape.
+# Numbers that shrink from step to step end among the denormal ones, with which processors are many times slower.
+# Adding and subtracting this number rounds far smaller ones to 0. They are too small to change a weight.
+FAR_ABOVE = {np.dtype(np.float64): math.ldexp(1.0, -700), np.dtype(np.float32): math.ldexp(1.0, -90)}
 
-        The change is elementwise, so the arrays may also be parts of a parameter and its gradient.
+
+class SGD(NamedTuple):
+    """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov's form: w ← w − η (g + μ v).
+
+    With μ = 0 it is plain gradient descent, w ← w − η g. The source is Sutskever, Martens, Dahl and Hinton, "On the
+    importance of initialization and momentum in deep learning" (2013). There v contains η. Here it does not, as in
+    PyTorch, so a schedule acts at once.
+    """
+
+    momentum: float = 0.0  # μ, from 0 to below 1
+    nesterov: bool = False
+
+    @property
+    def arrays(self) -> int:
+        """The number of arrays that it remembers for each parameter: v, if there is momentum."""
+        return int(self.momentum > 0.0)
+
+    def change(self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float) -> None:
+        """Overwrite `g` with what is to be subtracted from w. `memory` is [v]. `iteration` is from 0."""
+        if self.momentum == 0.0:
+            g *= rate
+            return
+        (v,) = memory
+        v *= self.momentum
+        v += g
+        if self.nesterov:
+            g += self.momentum * v
+            g *= rate
+        else:
+            np.multiply(v, rate, out=g)
+
+
+class Adam(NamedTuple):
+    """Adam, by Kingma and Ba, "Adam: a method for stochastic optimization" (2015).
+
+    m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − η m̂ / (√v̂ + ε), at step t, from 1, with
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
+
+    We keep M = m / (1 − β₁) and V = v / (1 − β₂): then M ← β₁ M + g and V ← β₂ V + g² need fewer operations.
+    """
+
+    beta1: float = 0.9  # from 0 to below 1
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    @property
+    def arrays(self) -> int:
+        """The number of arrays that it remembers for each parameter: M and V."""
+        return 2
+
+    def change(self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float) -> None:
+        """Overwrite `g` with what is to be subtracted from w. `memory` is [M, V]. `iteration` is from 0."""
+        M, V = memory
+        M *= self.beta1
+        M += g
+        V *= self.beta2
+        g *= g
+        V += g
+        # m̂ = mean M and √v̂ = root √V
+        mean = (1.0 - self.beta1) / (1.0 - power(self.beta1, iteration + 1))
+        root = math.sqrt((1.0 - self.beta2) / (1.0 - power(self.beta2, iteration + 1)))
+        np.sqrt(V, out=g)
+        g += self.epsilon / root
+        np.divide(M, g, out=g)
+        g *= rate * mean / root
+
+
+def half_cosine(x: float) -> float:
+    """Return (1 + cos π x) / 2 for x from 0 to 1. It is cos² of half the angle, and cos² = 1 / (1 + tan²)."""
+    t = tan(90.0 * min(x, 1.0 - x))
+    y = 1.0 / (1.0 + t * t)
+    return y if x <= 0.5 else 1.0 - y
+
+
+class Schedule(NamedTuple):
+    """The learning rate at each step.
+
+    It grows linearly over the warm-up. Then it is constant, or falls to 0 over the other steps: linearly, or as half a
+    cosine (Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts).
+    """
+
+    rate: float  # the highest
+    shape: str = "constant"  # or linear, cosine
+    warmup: int = 0  # steps
+    steps: int = 1  # of the whole training
+
+    def at(self, iteration: int) -> float:
+        """Return the rate of the step after `iteration` steps."""
+        if iteration < self.warmup:
+            return self.rate * ((iteration + 1) / self.warmup)
+        done = (iteration - self.warmup) / max(self.steps - self.warmup, 1)
+        if self.shape == "linear":
+            return self.rate * (1.0 - done)
+        return self.rate * half_cosine(done) if self.shape == "cosine" else self.rate
+
+
+class Optimizer(NamedTuple):
+    """How training changes the parameters.
+
+    Weight decay λ is decoupled from the rule: w ← w − η λ w beside the rule's change, for weights and not for biases
+    (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; PyTorch's AdamW).
+    """
+
+    schedule: Schedule  # η
+    rule: SGD | Adam = SGD()
+    weight_decay: float = 0.0  # λ
+    max_norm: float = 0.0  # bound on the norm of a neuron's incoming weights, for `limit_norms`; 0 for none
+
+    def new_memory(self, parameters: Sequence[np.ndarray]) -> Memory:
+        """Return what the rule remembers before the first step: zeros."""
+        return [[np.zeros_like(parameter) for _ in range(self.rule.arrays)] for parameter in parameters]
+
+    def update(self, parameter: np.ndarray, gradient: np.ndarray, memory: Sequence[np.ndarray], iteration: int) -> None:
+        """Change `parameter`, an array of any shape, and its `memory` in place. Overwrite `gradient`.
+
+        All arrays have one shape and no gaps. A matrix holds weights, a vector biases. `iteration` is the number of
+        steps before this one.
         """
-        gradient *= self.learning_rate
-        parameter -= gradient
+        rate = self.schedule.at(iteration)
+        decay = rate * self.weight_decay if parameter.ndim == 2 else 0.0
+        arrays = [array.reshape(-1) for array in (parameter, gradient, *memory)]
+        for start in range(0, parameter.size, BLOCK):
+            w, g, *remembered = [array[start : start + BLOCK] for array in arrays]
+            if remembered and iteration % TIDY == 0:
+                for array in remembered:
+                    far_above = FAR_ABOVE[array.dtype]
+                    array += far_above
+                    array -= far_above
+            self.rule.change(g, remembered, iteration, rate)
+            if decay:
+                g += decay * w
+            w -= g

@@ -21,7 +21,8 @@ import numpy as np
 from mlp.arithmetic import operand_bits
 from mlp.layers import loss_terms, softmax
 from mlp.network import Network, widen
-from mlp.optimizers import GradientDescent
+from mlp.optimizers import Memory, Optimizer
+from mlp.regularization import KEEP_ALL, Mask, limit_norms
 
 POLLS = 5000  # polls of a semaphore, about 0.1 µs each, before a process sleeps: waking up takes longer
 NAP = 0.2  # seconds that a process sleeps before it checks that the other one is alive
@@ -56,14 +57,6 @@ def shared(values: np.ndarray) -> np.ndarray:
 def cut_evenly(n: int, parts: int) -> list[slice]:
     """Divide n things into parts, in order. Return the slice of each part. Their sizes differ by at most one."""
     return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
-
-
-def ends(images: np.ndarray) -> np.ndarray:
-    """Return how many pixels each of the images, (n, pixels) uint8, has up to its last lit one: (n,)."""
-    found = np.full(len(images), images.shape[1])
-    for start in range(0, len(images) if images.size else 0, ROWS):
-        found[start : start + ROWS] -= (images[start : start + ROWS, ::-1] != 0).argmax(axis=1)
-    return found
 
 
 class Team:
@@ -238,13 +231,15 @@ class DividedStep:
     """`mlp.network.step` for mini-batches of a fixed size, in parts that two processes can run at the same time.
 
     In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and the gradients a part
-    is some of the images. For the update of a later W a part is some of its rows.
+    is some of the images. For the update of a later W a part is some of its rows; for `limit_norms`, some columns.
 
     Args:
         network: the network to train. Its parameters are in shared memory.
-        images: one array for each part: its pixels of all training images, (n, pixels) uint8.
+        images: one array for each part: its pixels of the images, (n, pixels) uint8. They may change between steps.
+        ends: one array for each part: how many of its pixels each image needs, (n,). Its others are black.
         batch_size: number of images in a mini-batch.
         optimizer: the rule by which a gradient changes a parameter.
+        memory: what the optimizer remembers, in shared memory.
         team: the team. It says which parts this process runs.
         cut: a function that divides n things into parts, cut(n, parts).
     """
@@ -253,17 +248,21 @@ class DividedStep:
         self,
         network: Network,
         images: list[np.ndarray],
+        ends: list[np.ndarray],
         batch_size: int,
-        optimizer: GradientDescent,
+        optimizer: Optimizer,
+        memory: Memory,
         team: Team,
         cut: Callable[[int, int], list[slice]] = cut_evenly,
     ):
-        self.network, self.images, self.optimizer, self.team = network, images, optimizer, team
+        self.network, self.images, self.ends, self.team = network, images, ends, team
+        self.optimizer, self.memory = optimizer, memory
         dtype = network.arithmetic.dtype
         stops = accumulate(part.shape[1] for part in images)
         first, *later = network.weights
         self.rows_of_W = [[slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)]]
         self.rows_of_W += [cut(len(W), len(images)) for W in later]
+        self.columns_of_W = [cut(W.shape[1], len(images)) for W in network.weights]
         self.rows = cut(batch_size, len(images))
         self.batch_size = batch_size
         self.bits = operand_bits(batch_size)
@@ -279,29 +278,34 @@ class DividedStep:
         # The large arrays of each part, allocated once
         self.bytes = [np.empty((batch_size, part.shape[1]), np.uint8) for part in images]
         self.X: list[np.ndarray] = [np.empty(part.shape, dtype) for part in self.bytes]
-        black = network.preparation.shift == 0.0  # then black pixels add nothing
-        self.ends = [ends(part) if black else np.full(len(part), part.shape[1]) for part in images]
         self.used = [0] * len(images)  # how many of a part's pixels this batch needs: the others are black in it
         # Each buffer holds first W₁ on its grid, then the gradient of W₁
         self.buffers: list[np.ndarray] = [np.empty((part.shape[1], first.shape[1]), dtype) for part in images]
 
-    def __call__(self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
+    def __call__(
+        self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray, iteration: int, masks: Sequence[Mask] = ()
+    ) -> None:
         """Take one step.
 
         Args:
             batch: the numbers of the images, (batch,) integers.
             t: their labels, one-hot, (batch, classes) uint8.
             terms: the array for the terms of the loss, (2, batch).
+            iteration: the number of steps before this one.
+            masks: what dropout keeps of the inputs of each layer; all, if not given.
 
         Raises:
             FloatingPointError: a number is not finite, or too large.
             ChildProcessError: the worker ended, or hangs.
         """
         team = self.team
+        self.masks = masks or [KEEP_ALL] * len(self.network.weights)
         for part in team.parts:
             # mode="clip" lets NumPy write straight into `out`; no index is out of range
             np.take(self.images[part], batch, axis=0, out=self.bytes[part], mode="clip")
-            widen(self.network, self.bytes[part], self.X[part])
+            X = widen(self.network, self.bytes[part], self.X[part])
+            if (kept := self.masks[0].kept) is not None:
+                X *= kept[:, self.rows_of_W[0][part]]
             self.used[part] = int(np.maximum.reduce(self.ends[part][batch]))
         while True:
             exponent = int(self.exponent[0])
@@ -317,7 +321,13 @@ class DividedStep:
             rows = self.rows[part]
             self.forward_backward(rows, t[rows], terms[:, rows])
         team.meet()
-        self.update()
+        self.update(iteration)
+        if self.optimizer.max_norm:
+            team.meet()
+            for part in team.parts:
+                for W, columns in zip(self.network.weights, self.columns_of_W, strict=True):
+                    limit_norms(self.network.arithmetic, W[:, columns[part]], self.optimizer.max_norm)
+            team.meet()
 
     def multiply(self, part: int, exponent: int) -> None:
         """Compute X W₁ over a part's pixels, with W₁ on the grid of `exponent`. Store the exponent that W₁ needs."""
@@ -338,10 +348,14 @@ class DividedStep:
         product = self.products[0][rows]
         for other in self.products[1:]:
             product = product + other[rows]
-        a = network.preparation.scale * product + network.biases[0]
-        for h, W, b in zip(self.h, weights, network.biases[1:], strict=True):
-            h[rows] = own = f.function(A, a)
-            a = A.matmul(A.grid_rows(own, operand_bits(len(W)), f.exponent), W) + b
+        first, *later = self.masks
+        a = network.preparation.scale * first.gain * product + network.biases[0]
+        for h, W, b, mask in zip(self.h, weights, network.biases[1:], later, strict=True):
+            own = f.function(A, a)
+            if mask.kept is not None:
+                own *= mask.kept[rows]
+            h[rows] = own
+            a = mask.gain * A.matmul(A.grid_rows(own, operand_bits(len(W)), f.exponent), W) + b
         y, shifted, total = softmax(A, a)
         terms[...] = loss_terms(shifted, total, t)
 
@@ -352,10 +366,13 @@ class DividedStep:
             if bits != operand_bits(len(W)):
                 W = A.grid(network.weights[layer + 1], bits)
             dh = A.matmul(A.grid_rows(da, bits, exponent), W.T)
+            if (kept := later[layer].kept) is not None:
+                dh *= kept[rows]
+                dh *= later[layer].gain
             da = self.da[layer][rows] = dh * f.gradient(self.h[layer][rows])
             exponent = None
 
-    def update(self) -> None:
+    def update(self, iteration: int) -> None:
         """Update the rows of every W that belong to this process's parts. Each b belongs to one part."""
         network, parts, optimizer = self.network, self.team.parts, self.optimizer
         A, f = network.arithmetic, network.activation
@@ -367,10 +384,12 @@ class DividedStep:
                 if layer == 0:
                     dW, n = self.buffers[part], self.used[part]
                     A.matmul(self.X[part][:, :n].T, da, out=dW[:n])
-                    dW[:n] *= network.preparation.scale
+                    dW[:n] *= network.preparation.scale * self.masks[0].gain
                     dW[n:] = 0.0
                 else:
                     dW = A.matmul(A.grid_rows(self.h[layer - 1][:, rows].T, self.bits, f.exponent), da)
-                optimizer.update(W[rows], dW)
+                    dW *= self.masks[layer].gain
+                optimizer.update(W[rows], dW, [array[rows] for array in self.memory[layer]], iteration)
             if layer % len(self.images) in parts:
-                optimizer.update(network.biases[layer], A.matmul(self.ones, da)[0])
+                b, db = network.biases[layer], A.matmul(self.ones, da)[0]
+                optimizer.update(b, db, self.memory[len(self.da) + layer], iteration)

@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp.arithmetic import ARITHMETICS
+from mlp.batches import Batches
+from mlp.distortions import Distortion
 from mlp.layers import cross_entropy, loss_terms, softmax
 from mlp.network import CHUNK, Network, Split, forward, step
-from mlp.optimizers import GradientDescent
-from mlp.parallel import ROWS, DividedStep, Team, cut_evenly, shared
-from mlp.random import ORDER, permutation, stream
+from mlp.optimizers import Memory, Optimizer
+from mlp.parallel import DividedStep, Team, cut_evenly, shared
+from mlp.regularization import Dropout, Mask
 
 
 def quiet() -> np.errstate:
@@ -24,6 +27,16 @@ class Score(NamedTuple):
     loss: float
     accuracy: float
 
+    def is_like_guessing(self, classes: int) -> bool:
+        """Return whether a network that knows only the number of classes would be about as good.
+
+        Its accuracy is 1 / classes, and its loss ln(classes). About as good is below twice that accuracy, or halfway
+        from it to 1 if that is less; or above that loss.
+        """
+        chance = 1.0 / classes
+        uniform = float(ARITHMETICS["exact"].log(np.array([float(classes)]))[0])
+        return self.accuracy < min(2.0 * chance, (1.0 + chance) / 2.0) or self.loss > uniform
+
 
 class Epoch(NamedTuple):
     """The results of one epoch."""
@@ -34,13 +47,46 @@ class Epoch(NamedTuple):
     scores: tuple[Score, ...]  # scores of the watched splits, after the epoch
 
 
+class Method(NamedTuple):
+    """How to train."""
+
+    iterations: int  # total number of steps
+    batch_size: int  # number of images in a mini-batch, at most the number of training images
+    seed: int  # the seed for the order of the images, dropout and the distortions
+    optimizer: Optimizer  # the rule by which a gradient changes a parameter
+    dropout: Dropout = Dropout()
+    distortion: Distortion | None = None  # of the training images, drawn in each epoch
+    patience: int = 0  # epochs without a better one after which training stops; 0: it does not stop early
+    keep_best: bool = False  # whether to keep the network after the best epoch, not after the last
+
+
+class Best(NamedTuple):
+    """The best epoch so far: the first one with the highest accuracy on the last of the watched splits.
+
+    Of epochs with the same accuracy the one with the lower loss is better.
+    """
+
+    epoch: int  # number of the epoch, from 1; 0 if there is none
+    score: Score
+    parameters: list[np.ndarray]  # its weights and biases, if they may be kept
+
+
+NO_EPOCH = Best(0, Score(float("inf"), 0.0), [])
+
+
 @dataclass
 class State:
     """Everything that training changes. With it and the arguments of `train`, a stopped training can continue."""
 
     network: Network  # the network, with its parameters after the last finished epoch
-    optimizer: GradientDescent  # the rule by which a gradient changes a parameter
+    memory: Memory  # what the optimizer remembers of the weights, then of the biases
     iteration: int = 0  # number of steps taken
+    best: Best = NO_EPOCH
+
+
+def new_state(network: Network, method: Method) -> State:
+    """Return the state before the first step."""
+    return State(network, method.optimizer.new_memory(network.weights + network.biases))
 
 
 class DivergedError(FloatingPointError):
@@ -52,15 +98,9 @@ class DivergedError(FloatingPointError):
 
 
 def train(
-    state: State,
-    training: Split,
-    iterations: int,
-    batch_size: int,
-    seed: int,
-    watched: Sequence[Split] = (),
-    processes: int = 1,
+    state: State, training: Split, method: Method, watched: Sequence[Split] = (), processes: int = 1
 ) -> Iterator[Epoch]:
-    """Train until `iterations` steps are taken. Yield the results of each epoch.
+    """Train until all steps are taken, or until no epoch has been better for a while. Yield the results of each epoch.
 
     An epoch passes once over the training images, in a new random order, without a remainder smaller than a batch. The
     last epoch may be shorter. The caller may stop after any epoch, and continue later with the same `state`.
@@ -68,10 +108,8 @@ def train(
     Args:
         state: the state to change. Its parameters become arrays in shared memory. Do not use it after an error.
         training: the images to learn from.
-        iterations: total number of steps, including those of `state`.
-        batch_size: number of images in a mini-batch, at most the number of training images.
-        seed: the seed for the order of the images.
-        watched: the splits to measure after each epoch.
+        method: how to train.
+        watched: the splits to measure after each epoch. The last one decides which epoch is better.
         processes: 1 or 2. Two share the work, and need a BLAS of one thread. Exact arithmetic gives the same bits.
 
     Raises:
@@ -79,13 +117,21 @@ def train(
         ChildProcessError: the second process ended early, or hangs.
     """
     team = Team(processes)
-    loop = _Loop(state, training, batch_size, seed, watched, team)
+    loop = _Loop(state, training, method, watched, team)
     with team.start(loop.take_steps, loop.evaluate):
-        while state.iteration < iterations:
+        while not loop.is_finished():
             try:
-                yield loop.epoch(iterations)
+                yield loop.epoch()
             except FloatingPointError:
                 raise DivergedError(loop.iteration, loop.failing_layer()) from None
+
+
+def kept(state: State, method: Method) -> Network:
+    """Return the network that a finished training keeps."""
+    if not (method.keep_best and state.best.parameters):
+        return state.network
+    layers = len(state.network.weights)
+    return replace(state.network, weights=state.best.parameters[:layers], biases=state.best.parameters[layers:])
 
 
 @quiet()
@@ -131,60 +177,83 @@ class _Watch:
 class _Loop:
     """A training in progress. The team runs its tasks `take_steps` and `evaluate`."""
 
-    def __init__(self, state: State, training: Split, batch_size: int, seed: int, watched: Sequence[Split], team: Team):
-        self.state, self.seed, self.batch_size, self.team = state, seed, batch_size, team
-        self.labels, self.batches = training.labels, len(training.images) // batch_size
-        network = state.network
+    def __init__(self, state: State, training: Split, method: Method, watched: Sequence[Split], team: Team):
+        self.state, self.method, self.team = state, method, team
+        network, optimizer = state.network, method.optimizer
         network.weights[:], network.biases[:] = map(shared, network.weights), map(shared, network.biases)
+        state.memory[:] = [[shared(array) for array in arrays] for arrays in state.memory]
 
-        # A pixel that is black in all images adds nothing to X W₁, and its gradient is 0. We train without it.
-        first, *later = network.weights
-        all_pixels = network.preparation.shift != 0.0
-        lit = np.arange(len(first)) if all_pixels else lit_pixels(training.images)
-        pixels = [lit[part :: len(team.parts)] for part in team.parts]
-        self.lit = np.concatenate(pixels)
-        self.trained = replace(network, weights=[shared(first[self.lit]), *later])
-        self.images = columns(training.images, pixels)
+        # A pixel that is black in all images adds nothing to X W₁, and its gradient is 0. We train without it, unless
+        # its weights change all the same.
+        black_adds_nothing = network.preparation.shift == 0.0
+        all_pixels = bool(not black_adds_nothing or optimizer.weight_decay or optimizer.max_norm)
+        self.batches = Batches(
+            training, method.batch_size, method.seed, method.distortion, all_pixels, black_adds_nothing, team
+        )
+        pixels = self.batches.pixels
+        self.trained = replace(network, weights=[shared(network.weights[0][pixels]), *network.weights[1:]])
+        self.memory = [[shared(array[pixels]) for array in state.memory[0]], *state.memory[1:]]
         self.divided = None
-        if len(pixels) > 1:
-            self.divided = DividedStep(self.trained, self.images, batch_size, state.optimizer, team)
+        if len(team.parts) > 1:
+            images, ends = self.batches.images, self.batches.ends
+            self.divided = DividedStep(self.trained, images, ends, method.batch_size, optimizer, self.memory, team)
 
         self.span = shared(np.zeros(2, np.int64))  # iterations before and after the steps to take
-        self.terms = shared(np.zeros((2, self.batches, batch_size), network.arithmetic.dtype))  # terms of the loss
+        # The terms of the loss
+        self.terms = shared(np.zeros((2, self.batches.count, method.batch_size), network.arithmetic.dtype))
         self.watches = [_Watch(network, split, team) for split in watched]
 
+    def is_finished(self) -> bool:
+        """Return whether all steps are taken, or no epoch has been better for so long that training stops."""
+        state, patience = self.state, self.method.patience
+        waited = -(-state.iteration // self.batches.count) - state.best.epoch
+        return state.iteration >= self.method.iterations or (0 < patience <= waited and state.best.epoch > 0)
+
     @quiet()
-    def epoch(self, iterations: int) -> Epoch:
+    def epoch(self) -> Epoch:
         """Take the remaining steps of an epoch and return its results. Errors are those of `Team.run`."""
         state, network = self.state, self.state.network
         before = state.iteration
-        number = before // self.batches
-        after = min((number + 1) * self.batches, iterations)
+        number = before // self.batches.count
+        after = min((number + 1) * self.batches.count, self.method.iterations)
         self.span[:] = before, after
         self.team.run(0)
-        network.weights[0][self.lit] = self.trained.weights[0]
+        network.weights[0][self.batches.pixels] = self.trained.weights[0]
+        for whole, trained in zip(state.memory[0], self.memory[0], strict=True):
+            whole[self.batches.pixels] = trained
         if self.watches:
             self.team.run(1)
         terms = self.terms[:, : after - before].reshape(2, -1)
         scores = tuple(watch.score() for watch in self.watches)
+        loss = cross_entropy(network.arithmetic, terms)
         state.iteration = after
-        return Epoch(number + 1, after, cross_entropy(network.arithmetic, terms), scores)
+        if scores and (scores[-1].accuracy, -scores[-1].loss) > (state.best.score.accuracy, -state.best.score.loss):
+            keep = network.weights + network.biases if self.method.keep_best else []
+            state.best = Best(number + 1, scores[-1], [array.copy() for array in keep])
+        return Epoch(number + 1, after, loss, scores)
 
     @quiet()
     def take_steps(self) -> None:
         before, after = self.span.tolist()
-        epoch = before // self.batches
-        self.order = permutation(stream(self.seed, ORDER, epoch), len(self.labels))
-        labels = self.labels.T[:, self.order].T  # column by column in memory, as the logits in `softmax`
+        epoch = before // self.batches.count
+        self.batches.start(epoch)
         for iteration in range(before, after):
             self.iteration = iteration + 1
-            start = (iteration - epoch * self.batches) * self.batch_size
-            rows = slice(start, start + self.batch_size)
-            (self.divided or self.plain_step)(self.order[rows], labels[rows], self.terms[:, iteration - before])
+            self.batch, t = self.batches.batch(iteration - epoch * self.batches.count)
+            masks, terms = self.masks(iteration), self.terms[:, iteration - before]
+            if self.divided:
+                self.divided(self.batch, t, terms, iteration, masks)
+            else:
+                X = self.batches.images[0][self.batch]
+                terms[...] = step(self.trained, X, t, self.method.optimizer, self.memory, iteration, masks)
 
-    def plain_step(self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
-        """Take one step by `mlp.network.step`. `DividedStep` has the same arguments."""
-        terms[...] = step(self.trained, self.images[0][batch], t, self.state.optimizer)
+    def masks(self, iteration: int) -> list[Mask]:
+        """Return the masks of a step, the first one for the pixels that are trained."""
+        sizes = [len(W) for W in self.state.network.weights]
+        first, *later = self.method.dropout.masks(sizes, self.method.batch_size, self.method.seed, iteration)
+        if first.kept is not None:
+            first = first._replace(kept=np.take(first.kept, self.batches.pixels, axis=1, mode="clip"))
+        return [first, *later]
 
     @quiet()
     def evaluate(self) -> None:
@@ -194,9 +263,7 @@ class _Loop:
     @quiet()
     def failing_layer(self) -> int:
         """Return the first layer, from 1, with weights or outputs for the batch that are not finite; else the last."""
-        start = (self.iteration - 1) % self.batches * self.batch_size
-        batch = self.order[start : start + self.batch_size]
-        X = np.concatenate([part[batch] for part in self.images], axis=1)
+        X = np.concatenate([part[self.batch] for part in self.batches.images], axis=1)
         weights, biases = self.trained.weights, self.trained.biases
         for layer in range(1, len(weights)):
             try:
@@ -206,21 +273,3 @@ class _Loop:
             if not np.isfinite(a).all():
                 return layer
         return len(weights)
-
-
-def lit_pixels(images: np.ndarray) -> np.ndarray:
-    """Return the pixels that are lit in some of the images, (n, features) uint8, the most often lit ones first."""
-    counts = np.zeros(images.shape[1], np.int64)
-    for start in range(0, len(images), ROWS):
-        counts += np.count_nonzero(images[start : start + ROWS], axis=0)
-    return np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-
-
-def columns(images: np.ndarray, parts: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the pixels of each part, from images, (n, features) uint8: one array, (n, pixels), for each part."""
-    found = [np.empty((len(images), len(pixels)), np.uint8) for pixels in parts]
-    for start in range(0, len(images), ROWS):
-        rows = images[start : start + ROWS]
-        for some, pixels in zip(found, parts, strict=True):
-            np.take(rows, pixels, axis=1, out=some[start : start + ROWS], mode="clip")
-    return found

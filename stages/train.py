@@ -40,19 +40,25 @@ def train(
     from mlp.arithmetic import ARITHMETICS
     from mlp.layers import ACTIVATIONS
     from mlp.network import Split, init_network
-    from mlp.optimizers import GradientDescent
     from mlp.parallel import available_processes
     from mlp.random import SAMPLE, permutation, stream
-    from mlp.training import DivergedError, State, measure
+    from mlp.training import DivergedError, Epoch, Score, kept, measure, new_state
     from mlp.training import train as epochs_of
     from pipeline.program.files import check_distinct, write_json
     from pipeline.program.progress import progress
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_prepared, save_model
     from pipeline.store.tables import EpochRow, recorded, write_history
+    from pipeline.training.method import method_of
+
+    def described(epoch: Epoch) -> str:
+        """Return what the progress bar says after an epoch."""
+        accuracy = epoch.scores[-1].accuracy
+        return f"epoch {epoch.epoch} of {total}, loss {epoch.loss:.4f}, validation accuracy {accuracy:.4f}"
 
     check_distinct(train, validation, model, training, params)
-    knobs = load_params(params).train
+    settings = load_params(params)
+    knobs = settings.train
     (images, labels), preparation = load_prepared(train)
     held_out = load_prepared(validation)
     if held_out.preparation != preparation:
@@ -61,6 +67,17 @@ def train(
         raise UserError(
             f"{params}: train.batch_size is {knobs.batch_size}, more than the {len(images)} training images; "
             f"expected {len(images)} or less."
+        )
+
+    if knobs.nesterov and (knobs.optimizer == "adam" or knobs.momentum == 0.0):
+        raise UserError(
+            f"{params}: train.nesterov is true, which is a form of sgd's momentum; expected train.optimizer sgd and "
+            f"train.momentum above 0 with it, found {knobs.optimizer} and {knobs.momentum}."
+        )
+    if knobs.warmup > knobs.iterations:
+        raise UserError(
+            f"{params}: train.warmup is {knobs.warmup}, more than all {knobs.iterations} iterations; expected "
+            f"{knobs.iterations} or less."
         )
 
     network = init_network(
@@ -73,28 +90,26 @@ def train(
     )
     # After each epoch, accuracy is measured on as many training images as there are validation images
     sample = np.sort(permutation(stream(knobs.seed, SAMPLE), len(images))[: len(held_out.split.images)])
+    watched = [Split(images[sample], labels[sample]), held_out.split]
+    method = method_of(settings, preparation.image_shape)
+    state = new_state(network, method)
     processes = available_processes()
-    epochs = epochs_of(
-        State(network, GradientDescent(knobs.learning_rate)),
-        Split(images, labels),
-        knobs.iterations,
-        knobs.batch_size,
-        knobs.seed,
-        watched=[Split(images[sample], labels[sample]), held_out.split],
-        processes=processes,
-    )
+    rows: list[EpochRow] = []
     total = -(-knobs.iterations // (len(images) // knobs.batch_size))
-    rows = []
+    epochs = epochs_of(state, Split(images, labels), method, watched, processes)
     try:
-        for epoch, iteration, loss, (seen, unseen) in progress(epochs, "Training, in epochs", total):
-            if recorded(epoch, total):
-                rows.append(EpochRow(epoch, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy))
+        for result in progress(epochs, "Training", total, len(rows), described):
+            epoch, iteration, loss, (seen, unseen) = result
+            rows.append(EpochRow(epoch, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy))
+        network = kept(state, method)
         whole = measure(network, Split(images, labels), processes)
     except DivergedError as error:
+        decay = f" or train.weight_decay (now {knobs.weight_decay})" if knobs.weight_decay else ""
         raise UserError(
             f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite. "
             f"The steps are probably too long, or the first weights too large: lower train.learning_rate "
-            f"(now {knobs.learning_rate}) or train.weight_init_std (now {knobs.weight_init_std}) in {params}. "
+            f"(now {knobs.learning_rate}){decay}, or choose a smaller train.weight_init_std (now "
+            f"{knobs.weight_init_std}), in {params}. "
             "No model was written."
         ) from None
     except FloatingPointError:
@@ -105,10 +120,26 @@ def train(
     except ChildProcessError as error:
         raise UserError(f"training's second process {error}. No model was written; run it again.") from None
 
+    final = rows[state.best.epoch - 1 if method.keep_best else -1]
+    unseen = Score(final.validation_loss, final.validation_accuracy)
     save_model(model, network)
     write_json(training / "train.json", whole._asdict())
     write_json(training / "validation.json", unseen._asdict())
-    write_history(training / "history.csv", rows)
+    write_history(training / "history.csv", recorded(rows, final.epoch))
+    if state.iteration < knobs.iterations:
+        typer.echo(
+            f"Training stopped after epoch {len(rows)}: {knobs.patience} epochs without a better one. The network of "
+            f"epoch {final.epoch} is kept.",
+            err=True,
+        )
+    if unseen.is_like_guessing(len(preparation.classes)):
+        typer.echo(
+            f"note: the network is hardly better than guessing (validation accuracy {unseen.accuracy:.3f}, loss "
+            f"{unseen.loss:.3f}); try another train.learning_rate (now {knobs.learning_rate}) or "
+            f"train.weight_init_std (now {knobs.weight_init_std}; glorot suits most networks), or more "
+            f"train.iterations (now {knobs.iterations}).",
+            err=True,
+        )
 
 
 if __name__ == "__main__":

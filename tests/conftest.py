@@ -85,6 +85,7 @@ class Project:
             "DVC_SYSTEM_CONFIG_DIR": str(folder.parent / "config"),
             "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
         }
+        self.environment.pop("DATA_MIRROR", None)  # the sample is at its own mirror
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; with `check`, fail with its output if it does."""

@@ -9,8 +9,8 @@ import numpy as np
 from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.layers import ACTIVATIONS, cross_entropy
 from mlp.network import Network, Preparation, Split, init_network, step
-from mlp.optimizers import GradientDescent
-from mlp.training import State, measure, train
+from mlp.optimizers import Optimizer, Schedule
+from mlp.training import Method, measure, new_state, train
 from pipeline.images.one_hot import one_hot
 from tests.conftest import SAMPLE
 
@@ -48,16 +48,27 @@ def new_network(
     return init_network(tuple(hidden), ACTIVATIONS[activation], std, arithmetic, preparation, seed)
 
 
-def run(network, iterations, batch_size=50, learning_rate=1.0, seed=0, training=None, watched=(), processes=1):
+def descent(learning_rate: float, **others) -> Optimizer:
+    """Return plain gradient descent at one rate, unless `others` say more."""
+    return Optimizer(Schedule(learning_rate), **others)
+
+
+def method(iterations, batch_size=50, learning_rate=1.0, seed=0, **others) -> Method:
+    """Return plain gradient descent as a method, unless `others` say more."""
+    return Method(iterations, batch_size, seed, others.pop("optimizer", descent(learning_rate)), **others)
+
+
+def run(network, iterations, batch_size=50, learning_rate=1.0, seed=0, training=None, watched=(), processes=1, **more):
     """Train, on 500 real digits unless told otherwise; return the epochs."""
-    state = State(network, GradientDescent(learning_rate))
-    training = training or some_digits(0, 500)
-    return list(train(state, training, iterations, batch_size, seed, watched, processes))
+    how = method(iterations, batch_size, learning_rate, seed, **more)
+    return list(train(new_state(network, how), training or some_digits(0, 500), how, watched, processes))
 
 
 def take_step(network: Network, X: np.ndarray, t: np.ndarray, learning_rate: float) -> float:
     """Take one plain step; return the loss before it."""
-    return cross_entropy(network.arithmetic, step(network, X, t, GradientDescent(learning_rate)))
+    optimizer = descent(learning_rate)
+    memory = optimizer.new_memory(network.weights + network.biases)
+    return cross_entropy(network.arithmetic, step(network, X, t, optimizer, memory, 0))
 
 
 def loss(network: Network, X: np.ndarray, t: np.ndarray) -> float:

@@ -13,7 +13,7 @@ import yaml
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TEST_IMAGES = 200  # in the sample
-FIGURES = ["accuracy", "confusion", "loss", "misclassified", "weights"]
+FIGURES = ["accuracy", "confusion", "loss", "misclassified", "training_images", "weights"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 

@@ -25,6 +25,7 @@ from pipeline.drawing.figures import (
     draw_confusion,
     draw_loss,
     draw_misclassified,
+    draw_training_images,
     draw_weights,
     picture,
     use_own_settings,
@@ -60,10 +61,11 @@ loss = st.floats(0, 1e9)
 epochs = st.lists(st.tuples(loss, share, loss, share), min_size=1, max_size=40)
 
 
-def history_of(rows, step=1):
+def history_of(rows, step=1, kept=None):
     numbers = np.arange(1, len(rows) + 1) * step
     columns = ("loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    return {"epoch": numbers.astype(float), **dict(zip(columns, np.array(rows).T, strict=True))}
+    history = {"epoch": numbers.astype(float), **dict(zip(columns, np.array(rows).T, strict=True))}
+    return history | {"kept": np.eye(len(rows))[len(rows) - 1 if kept is None else kept]}
 
 
 CURVES = {
@@ -124,6 +126,19 @@ def test_single_epoch_is_marked_and_many_are_not():
     row = (0.5, 0.5, 0.5, 0.5)
     assert {line.get_marker() for line in draw_loss(history_of([row])).axes[0].lines} == {"s"}
     assert {line.get_marker() for line in draw_loss(history_of([row] * 91)).axes[0].lines} == {""}
+
+
+@pytest.mark.parametrize("draw", CURVES)
+def test_epoch_whose_network_is_kept_is_marked_unless_it_is_the_last(draw):
+    rows = [(0.5 - i / 20, 0.5 + i / 20, 0.6 - i / 20, 0.4 + i / 20) for i in range(8)]
+    last, third = draw(history_of(rows)), draw(history_of(rows, kept=2))
+    assert len(last.axes[0].lines) == 2
+    line = third.axes[0].lines[2]
+    assert set(line.get_xdata()) == {3}
+    texts = [text.get_text() for text in third.legends[0].get_texts()]
+    for (column, name), text in zip(CURVES[draw][2].items(), texts, strict=False):
+        assert text == f"{name}, {history_of(rows)[column][2]:#.4g} in epoch 3"
+    assert texts[2:] == ["the network after this epoch is kept"]
 
 
 def test_curves_have_their_colours_in_the_png():
@@ -316,6 +331,26 @@ def test_long_names_are_cut_to_twelve_characters(name, shown):
 
 
 # The weights
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 6])
+@pytest.mark.parametrize(("n", "height", "width"), [(10, 28, 28), (1, 1, 1), (3, 5, 40)])
+def test_training_images_are_shown_in_a_row_with_their_distortions_below(epochs, n, height, width):
+    rng = np.random.default_rng(n)
+    rows = rng.integers(0, 200, (epochs + 1, n, height, width), dtype=np.uint8)
+    figure = draw_training_images(rows[0], list(rows[1:]))
+    assert str(epochs or "does not distort") in figure.axes[0].get_title()
+    canvas = figure.axes[0].images[0].get_array()
+    assert (canvas == canvas[..., :1]).all()
+    shown = 255 - canvas[..., 0]
+    gap = max(1, height // 14)
+    for row in range(epochs + 1):
+        top = row * (height + gap) + (2 * gap if row else 0)
+        for column in range(n):
+            left = column * (width + gap)
+            np.testing.assert_array_equal(shown[top : top + height, left : left + width], rows[row, column])
+            shown[top : top + height, left : left + width] = 0
+    assert not shown.any()  # white between them
 
 
 def tile(figure, neuron, neurons, height, width):

@@ -19,16 +19,19 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from mlp import parallel
 from mlp.arithmetic import ARITHMETICS
+from mlp.batches import ends
 from mlp.network import Preparation, Split, step
-from mlp.optimizers import GradientDescent
-from mlp.parallel import DividedStep, Team, available_processes, cut_evenly, ends
-from mlp.training import DivergedError, State, measure, train
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.parallel import DividedStep, Team, available_processes, cut_evenly
+from mlp.regularization import Dropout
+from mlp.training import DivergedError, measure, new_state, train
 from tests.conftest import ROOT
-from tests.networks import MINMAX, ZSCORE, bits, copy_of, new_network, run, some_digits
+from tests.networks import MINMAX, ZSCORE, bits, copy_of, descent, method, new_network, run, some_digits
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
 WATCHED = [some_digits(500, 600)]
+PLAIN, NO_DROPOUT = descent(0.5), Dropout()
 MOST_WAITING = parallel.MOST_WAITING  # as it is before the fixture changes it
 
 
@@ -61,19 +64,35 @@ def divisions(draw, features: int, parts: int):
     return cut
 
 
-def check_division(network, X, t, cut, parts, steps=3):
-    """Take some steps undivided and divided; compare the bits of the loss and of all parameters."""
+def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=NO_DROPOUT):
+    """Take some steps undivided and divided; compare the bits of the loss, of all parameters and of the memory."""
     plain, divided = network, copy_of(network)
-    optimizer, batch_size = GradientDescent(0.5), len(X) // steps
+    batch_size = len(X) // steps
+    memories = [optimizer.new_memory(plain.weights + plain.biases) for _ in range(2)]
     pieces = [np.ascontiguousarray(X[:, pixels]) for pixels in cut(X.shape[1], parts)]
-    take = DividedStep(divided, pieces, batch_size, optimizer, Team(parts), cut)
+    needed = [ends(piece) if plain.preparation.shift == 0.0 else np.full(len(X), piece.shape[1]) for piece in pieces]
+    take = DividedStep(divided, pieces, needed, batch_size, optimizer, memories[1], Team(parts), cut)
     for number in range(steps):
         rows = np.arange(number * batch_size, (number + 1) * batch_size)
-        expected = step(plain, X[rows], t[rows], optimizer)
+        masks = dropout.masks([len(W) for W in plain.weights], batch_size, 5, number)
+        expected = step(plain, X[rows], t[rows], optimizer, memories[0], number, masks)
         found = np.zeros((2, batch_size))
-        take(rows, t[rows], found)
+        take(rows, t[rows], found, number, masks)
         assert found.tobytes() == expected.tobytes()
         assert bits(divided) == bits(plain)
+        for ours, theirs in zip(*memories, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                assert (one == other).all()
+
+
+@st.composite
+def optimizers(draw) -> Optimizer:
+    """Draw any rule, schedule, decay and bound."""
+    rate = draw(st.sampled_from([0.01, 0.5]))
+    schedule = Schedule(rate, draw(st.sampled_from(["constant", "linear", "cosine"])), draw(st.integers(0, 2)), 3)
+    momentum, nesterov = draw(st.sampled_from([0.0, 0.5, 0.9])), draw(st.booleans())
+    rule = draw(st.sampled_from([SGD(momentum, nesterov), Adam(momentum)]))
+    return Optimizer(schedule, rule, draw(st.sampled_from([0.0, 0.01])), draw(st.sampled_from([0.0, 0.1, 2.0])))
 
 
 @settings(deadline=None, max_examples=60)
@@ -86,8 +105,10 @@ def test_any_division_gives_the_bits_of_the_undivided_step(data):
     parts = data.draw(st.integers(1, 7), label="parts")
     std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
     cut = data.draw(divisions(784, parts))
+    optimizer = data.draw(st.just(PLAIN) | optimizers(), label="optimizer")
+    dropout = Dropout(*data.draw(st.sampled_from([(0.0, 0.0), (0.2, 0.5), (0.0, 0.5), (0.9, 0.0)])))
     network = new_network("exact", hidden, activation, std, preparation, seed=data.draw(st.integers(0, 9)))
-    check_division(network, *some_digits(0, 3 * batch_size), cut, parts)
+    check_division(network, *some_digits(0, 3 * batch_size), cut, parts, 3, optimizer, dropout)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
@@ -151,7 +172,7 @@ def test_accuracy_is_measured_by_two_as_by_one():
 def test_there_is_one_process_unless_two_are_asked_for(monkeypatch):
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("a second process"), raising=False)
     network = new_network()
-    list(train(State(network, GradientDescent(0.5)), some_digits(0, 100), 2, 50, 0))
+    run(network, 2, training=some_digits(0, 100))
     measure(network, *WATCHED)
 
 
@@ -185,7 +206,8 @@ def test_divergence_is_named_by_either_process(arithmetic, layer, pixel):
 
 def start(network, iterations=40, batch_size=50):
     """Return training by two processes, ready to begin."""
-    return train(State(network, GradientDescent(0.5)), some_digits(0, 500), iterations, batch_size, 0, WATCHED, 2)
+    how = method(iterations, batch_size, 0.5)
+    return train(new_state(network, how), some_digits(0, 500), how, WATCHED, 2)
 
 
 @forks

@@ -20,8 +20,9 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 KEYS = [f"{section}.{name}" for section, names in PARAMS.items() for name in names]
 
-# What the keys are otherwise; the rest as in params.yaml. Small figures are drawn faster.
-BASE = Project.small | {"plot.dpi": 50}
+# What the keys are otherwise; the rest as in params.yaml. Some keys act only if another one does. Small figures are
+# drawn faster.
+BASE = Project.small | {"train.momentum": 0.5, "distort.elastic": 1.0, "plot.dpi": 50}
 
 # What each key is turned to.
 OTHER_VALUES = {
@@ -34,9 +35,26 @@ OTHER_VALUES = {
     "train.iterations": 100,
     "train.batch_size": 50,
     "train.learning_rate": 0.5,
-    "train.weight_init_std": 0.1,
+    "train.weight_init_std": "glorot",
     "train.arithmetic": "float32",
     "train.seed": 1,
+    "train.optimizer": "adam",
+    "train.schedule": "cosine",
+    "train.warmup": 20,
+    "train.momentum": 0.8,
+    "train.nesterov": True,
+    "train.weight_decay": 0.01,
+    "train.max_norm": 1.5,
+    "train.input_dropout": 0.2,
+    "train.hidden_dropout": 0.5,
+    "train.patience": 1,
+    "train.keep": "best",
+    "distort.rotation": 15,
+    "distort.shear": 15,
+    "distort.scaling": 15,
+    "distort.shift": 2,
+    "distort.elastic": 2,
+    "distort.smoothness": 4,
     "plot.misclassified": 4,
     "plot.dpi": 60,
 }

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlp.arithmetic import ARITHMETICS
+from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
 from pipeline.drawing.figures import (
@@ -17,6 +18,7 @@ from pipeline.drawing.figures import (
     draw_confusion,
     draw_loss,
     draw_misclassified,
+    draw_training_images,
     draw_weights,
     picture,
 )
@@ -26,13 +28,14 @@ from pipeline.store.tables import read_confusion, read_history
 from stages.plot import plot as app
 from tests.refusals import refusal
 
-FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "weights.png"]
+FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "training_images.png", "weights.png"]
 TABLES = ["classes.json", "confusion.csv", "history.csv", "test.json", "train.json", "validation.json"]
-INPUTS = ["mlp.npz", *TABLES, "misclassified.npz"]
-ARGUMENTS = ["mlp.npz", ".", ".", "figures", "metrics", "--params", "params.yaml"]
+INPUTS = ["mlp.npz", "train.npz", *TABLES, "misclassified.npz"]
+ARGUMENTS = ["mlp.npz", "train.npz", ".", ".", "figures", "metrics", "--params", "params.yaml"]
 NAMES = ("T-shirt/top", "Trouser", "Bag")
 ROWS = ("images", "actual", "predicted", "probability", "place")  # the arrays with a row for each mistake
 REPOSITORY = Path(__file__).parent.parent
+IMAGES = np.random.default_rng(1).integers(0, 256, (12, 20), dtype=np.uint8)
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -43,8 +46,8 @@ def inputs(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     names = np.array(NAMES)
     Path("history.csv").write_text(
-        "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy\n"
-        "1,10,1.1,0.25,1.0,0.5\n2,20,0.5,0.75,0.6,0.625\n"
+        "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy,kept\n"
+        "1,10,1.1,0.25,1.0,0.5,0\n2,20,0.5,0.75,0.6,0.625,1\n"
     )
     actual, predicted = rng.integers(0, 3, (2, 60))
     pairs = zip(names[actual], names[predicted], strict=True)
@@ -52,6 +55,7 @@ def inputs(tmp_path, monkeypatch):
     for name in ("train.json", "validation.json", "test.json", "classes.json"):
         Path(name).write_text(f"numbers of {name}\n")
     save_network(rng.normal(size=(20, 7)), NAMES)
+    save_training_images(NAMES)
     wrong = np.flatnonzero(actual != predicted)
     save_arrays(
         Path("misclassified.npz"),
@@ -75,6 +79,19 @@ def save_network(weights, classes):
     arithmetic = ARITHMETICS[{8: "exact", 4: "float32"}[weights.itemsize]]
     preparation = Preparation(0.0, 1 / 255, (4, 5), classes)
     save_model(Path("mlp.npz"), Network([weights, *rest], biases, ACTIVATIONS["sigmoid"], arithmetic, preparation))
+
+
+def save_training_images(classes):
+    """Write twelve images to train on."""
+    save_arrays(
+        Path("train.npz"),
+        images=IMAGES,
+        labels=np.eye(len(classes), dtype=np.uint8)[np.arange(12) % len(classes)],
+        shift=np.float64(0),
+        scale=np.float64(1 / 255),
+        image_shape=np.array([4, 5]),
+        classes=np.array(classes),
+    )
 
 
 def plot():
@@ -125,6 +142,7 @@ def test_figures_are_drawn_from_the_files_they_belong_to(inputs):
             "loss.png": draw_loss(history),
             "confusion.png": draw_confusion(counts, NAMES),
             "misclassified.png": draw_misclassified(mistakes, 25),
+            "training_images.png": draw_training_images(IMAGES[:10].reshape(-1, 4, 5), []),
             "weights.png": draw_weights(network.weights[0], (4, 5)),
         }.items()
     }
@@ -183,6 +201,21 @@ def test_no_mistakes_are_a_sentence(inputs):
     assert sorted(contents()) == FIGURES
 
 
+def test_training_images_are_shown_as_six_epochs_distort_them(inputs):
+    Path("params.yaml").write_text(PARAMS.replace("shift: 0 ", "shift: 2 "), encoding="utf-8")
+    assert plot().exit_code == 0
+    distortion = Distortion((4, 5), Strength(0.0, 0.0, 0.0, 2.0, 0.0, 6.0))
+    epochs = [distortion.distort(IMAGES[:10], 0, epoch, 0).reshape(-1, 4, 5) for epoch in range(6)]
+    figure = draw_training_images(IMAGES[:10].reshape(-1, 4, 5), epochs)
+    assert contents()["training_images.png"] == picture(figure, 120)
+
+
+def test_training_images_of_another_preparation_are_refused(inputs):
+    change("train.npz", image_shape=np.array([5, 4]))
+    refusal(plot(), "mlp.npz: ", "train.npz", "`dvc repro`")
+    assert not Path("figures").exists()
+
+
 @pytest.mark.parametrize("neurons", [1, 10, 3000])
 def test_any_number_of_neurons(inputs, neurons):
     save_network(np.zeros((20, neurons), np.float32), NAMES)
@@ -193,6 +226,7 @@ def test_one_epoch_and_two_classes(inputs):
     lines = Path("history.csv").read_text().splitlines()
     Path("history.csv").write_text("\n".join(lines[:2]) + "\n")
     save_network(np.ones((20, 7)), ("no", "yes"))
+    save_training_images(("no", "yes"))
     Path("confusion.csv").write_text("actual,predicted\nno,yes\n")
     assert plot().exit_code == 0
 
@@ -209,7 +243,7 @@ def test_a_missing_file_is_named(inputs, name):
     [
         ("history.csv", "", "columns"),
         ("history.csv", "{head}\n1,2,3\n", "line 2"),
-        ("history.csv", "{head}\n1,2,3,4,5,six\n", "validation_accuracy"),
+        ("history.csv", "{head}\n1,2,3,4,5,six,1\n", "validation_accuracy"),
         ("confusion.csv", "actual,predicted\nBag,Sandal\n", "Sandal"),
         ("mlp.npz", "<html>", "array file"),
     ],

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -103,6 +104,22 @@ def test_progress_is_shown_at_a_terminal_and_goes_away(monkeypatch, capsys):
     assert "100%" in written
     assert written.rstrip().endswith("\x1b[2K")  # the line is erased
     assert capsys.readouterr().out == ""
+
+
+def test_progress_shows_a_note_and_what_was_done_before(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "20"}.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    for _ in progress(iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"):
+        time.sleep(0.3)  # until the bar is drawn
+        seen.append(terminal.getvalue())
+    assert "60%" in seen[0]
+    assert "epoch 6, loss 0.17" in seen[0]
+    assert "epoch 7" not in seen[0]
+    assert "70%" in seen[1]
+    assert "epoch 7, loss 0.14" in seen[1]
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal():

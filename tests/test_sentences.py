@@ -148,7 +148,7 @@ SENTENCES = {
         "some.npz: its array actual has a number that belongs to no class; run `dvc repro` to make it again.",
     ),
     "number in a table": (
-        lambda: told(read_history, with_text("history.csv", ",".join(EpochRow._fields) + "\n1,2,3,4,5,six\n")),
+        lambda: told(read_history, with_text("history.csv", ",".join(EpochRow._fields) + "\n1,2,3,4,5,six,1\n")),
         "history.csv: its column validation_accuracy has a value that is not a number (could not convert string to "
         "float: 'six'); run `dvc repro` to make it again.",
     ),
@@ -159,8 +159,8 @@ SENTENCES = {
     "training that diverges": (
         diverged,
         "error: training diverged: at step 1 the numbers of layer 1 are no longer finite. The steps are probably too "
-        "long, or the first weights too large: lower train.learning_rate (now 0.1) or train.weight_init_std (now "
-        "1e+200) in params.yaml. No model was written.\n",
+        "long, or the first weights too large: lower train.learning_rate (now 0.1), or choose a smaller "
+        "train.weight_init_std (now 1e+200), in params.yaml. No model was written.\n",
     ),
     "blank picture": (
         lambda: told(read_digit, blank_picture(), (28, 28)),

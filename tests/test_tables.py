@@ -10,12 +10,15 @@ from tests.refusals import numbers, refused
 
 
 def test_history_is_read_back_to_the_last_bit(tmp_path):
-    epochs = [EpochRow(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0), EpochRow(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)]
+    epochs = [
+        EpochRow(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0, 0),
+        EpochRow(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3, 1),
+    ]
     write_history(tmp_path / "history.csv", epochs)
     lines = (tmp_path / "history.csv").read_bytes().decode().split("\n")
     assert lines[:2] == [
-        "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy",
-        "1,550,0.30000000000000004,0.3333333333333333,1e-320,1.0",
+        "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy,kept",
+        "1,550,0.30000000000000004,0.3333333333333333,1e-320,1.0,0",
     ]
     history = read_history(tmp_path / "history.csv")
     assert list(history) == list(EpochRow._fields)
@@ -31,30 +34,32 @@ def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
         np.testing.assert_array_equal(now, then)
 
 
-def recorded_epochs(total):
-    return [epoch for epoch in range(1, total + 1) if recorded(epoch, total)]
+def rows_of(total, kept):
+    """Return what the history has of so many epochs."""
+    third = 1 / 3  # 18 characters
+    return recorded([EpochRow(epoch, 3 * epoch, third, third, third, third) for epoch in range(1, total + 1)], kept)
 
 
-@given(st.integers(1, 20_000))
-def test_a_history_has_at_most_501_rows_at_equal_distances_and_the_last_epoch(total):
-    epochs = recorded_epochs(total)
-    assert min(total, 250) <= len(epochs) <= 501
-    assert epochs[-1] == total
-    distances = np.diff([0, *epochs])
-    assert len(set(distances[:-1].tolist())) <= 1
-    assert distances[-1] <= distances[0]
+@given(st.data())
+def test_a_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(data):
+    total = data.draw(st.integers(1, 20_000))
+    kept = data.draw(st.integers(1, total))
+    rows = rows_of(total, kept)
+    assert [row.epoch for row in rows if row.kept] == [kept]
+    assert min(total, 250) <= len(rows) <= 502
+    assert rows[-1].epoch == total
+    every = -(-total // 500)
+    assert {row.epoch for row in rows} == {*range(every, total, every), kept, total}
 
 
 @given(st.integers(1, 500))
 def test_a_history_of_at_most_500_epochs_has_them_all(total):
-    assert recorded_epochs(total) == list(range(1, total + 1))
+    assert [row.epoch for row in rows_of(total, total)] == list(range(1, total + 1))
 
 
 def test_a_history_of_many_epochs_stays_small(tmp_path):
     """300 images in batches of 100, 50,000 steps: 16,667 epochs, a table of 1 MB without the bound."""
-    third = 1 / 3  # 18 characters
-    rows = [EpochRow(epoch, 3 * epoch, third, third, third, third) for epoch in recorded_epochs(16_667)]
-    write_history(tmp_path / "history.csv", rows)
+    write_history(tmp_path / "history.csv", rows_of(16_667, 16_667))
     assert (tmp_path / "history.csv").stat().st_size < 50_000
 
 
@@ -84,9 +89,9 @@ HEAD = ",".join(EpochRow._fields).encode()
         (b"epoch,loss\n1,2\n", "header"),
         (HEAD + b"\n", "length"),
         (HEAD + b"\n1,2,3\n", "line 2"),
-        (HEAD + b"\n1,2,3,4,5,six\n", "validation_accuracy"),
-        (HEAD + b"\n1,2,3,4,5,6\n1,2,nan,4,5,6\n", "loss"),
-        (HEAD + b"\n1,2,inf,4,five,6\n", "loss"),
+        (HEAD + b"\n1,2,3,4,5,six,0\n", "validation_accuracy"),
+        (HEAD + b"\n1,2,3,4,5,6,0\n1,2,nan,4,5,6,0\n", "loss"),
+        (HEAD + b"\n1,2,inf,4,five,6,0\n", "loss"),
         (b"\xff", ""),
         (None, ""),
     ],

@@ -24,7 +24,7 @@ from tests.networks import digits
 from tests.refusals import refusal
 
 OUTPUTS = ["history.csv", "mlp.npz", "train.json", "validation.json"]
-COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept"]
 
 
 def save_prepared(path, images, labels, **changes):
@@ -70,7 +70,7 @@ def contents(folder) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("arithmetic", ["exact", "float32"])
 def test_what_is_written(train, prepared, arithmetic):
-    result, out = train(arithmetic=arithmetic, hidden_sizes=[20, 15], activation="tanh")
+    result, out = train(arithmetic=arithmetic, hidden_sizes=[20, 15], activation="tanh", weight_init_std=0.1)
     assert result.exit_code == 0, result.output
     assert result.output == ""
     assert sorted(contents(out)) == OUTPUTS
@@ -117,6 +117,40 @@ def test_history_of_many_epochs_is_thinned_and_ends_with_the_last(train):
     assert [int(iteration) for _, iteration, *_ in rows] == [*range(4, 1001, 4), 1003]
 
 
+def test_network_that_is_no_better_than_guessing_says_so_and_is_written(train):
+    result, out = train(learning_rate=0.001)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr.startswith("note: the network is hardly better than guessing (validation accuracy 0.")
+    assert "train.learning_rate (now 0.001)" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert sorted(contents(out)) == OUTPUTS
+    assert train(learning_rate=0.5, activation="relu", weight_init_std="he", iterations=50)[0].output == ""
+
+
+def test_best_network_is_kept_and_marked_and_training_stops_early(train, prepared):
+    knobs = {"activation": "relu", "weight_init_std": "he", "iterations": 500, "patience": 3}
+    result, out = train(keep="best", **knobs)
+    assert result.exit_code == 0, result.output
+    with (out / "history.csv").open(newline="") as file:
+        rows = [row | {"epoch": int(row["epoch"])} for row in csv.DictReader(file)]
+    accuracies = [(float(row["validation_accuracy"]), -float(row["validation_loss"])) for row in rows]
+    best = max(range(len(rows)), key=accuracies.__getitem__)
+    assert [row["epoch"] for row in rows if row["kept"] == "1"] == [best + 1]
+    assert rows[-1]["epoch"] == best + 4 < 100  # of at most 100 epochs
+    stopped = f"Training stopped after epoch {best + 4}: 3 epochs without a better one. The network of epoch"
+    assert result.output == f"{stopped} {best + 1} is kept.\n"
+    score = measure(load_model(out / "mlp.npz"), load_prepared(prepared / "validation.npz").split)
+    assert json.loads((out / "validation.json").read_text()) == score._asdict()
+    assert score.accuracy == accuracies[best][0]
+
+    result, last = train("last", keep="last", **knobs)
+    assert result.output == f"{stopped} {best + 4} is kept.\n"
+    assert (last / "mlp.npz").read_bytes() != (out / "mlp.npz").read_bytes()
+    score = measure(load_model(last / "mlp.npz"), load_prepared(prepared / "validation.npz").split)
+    assert (score.accuracy, -score.loss) == accuracies[-1]
+
+
 @pytest.mark.parametrize(
     "knob",
     [
@@ -130,6 +164,17 @@ def test_history_of_many_epochs_is_thinned_and_ends_with_the_last(train):
         {"weight_init_std": 0.02},
         {"arithmetic": "float32"},
         {"seed": 1},
+        {"weight_init_std": "glorot"},
+        {"weight_init_std": "he"},
+        {"optimizer": "adam"},
+        {"schedule": "linear"},
+        {"schedule": "cosine"},
+        {"warmup": 5},
+        {"momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"max_norm": 0.1},
+        {"input_dropout": 0.2},
+        {"hidden_dropout": 0.2},
     ],
     ids=str,
 )
@@ -143,6 +188,37 @@ def test_batch_of_all_images_is_taken_and_of_one_more_refused(train):
     assert train(batch_size=500, iterations=2)[0].exit_code == 0
     result, out = train("other", batch_size=501)
     refusal(result, "params.yaml", "train.batch_size", "501", "500")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("knobs", [{"momentum": 0}, {"momentum": 0.9, "optimizer": "adam"}])
+def test_nesterov_without_momentum_of_sgd_is_refused(train, knobs):
+    result, out = train(nesterov=True, **knobs)
+    refusal(result, "params.yaml", "train.nesterov", "sgd", "train.momentum")
+    assert not out.exists()
+
+
+def test_warmup_longer_than_the_training_is_refused(train):
+    assert train(warmup=25)[0].exit_code == 0
+    result, out = train("other", warmup=26)
+    refusal(result, "params.yaml", "train.warmup", "26", "25")
+    assert not out.exists()
+
+
+def test_divergence_names_the_weight_decay_too(train):
+    refusal(train(weight_decay=1e200)[0], "train.learning_rate", "train.weight_decay (now 1e+200)")
+    assert "weight_decay" not in train(learning_rate=1e200)[0].stderr
+
+
+def test_images_too_large_for_distortions_are_refused(train, prepared, write_params):
+    for name in ("train", "validation"):
+        labels = np.eye(10, dtype=np.uint8)
+        shape = np.array([1, 12_000], np.int64)
+        save_prepared(prepared / f"{name}.npz", np.zeros((10, 12_000), np.uint8), labels, image_shape=shape)
+    params = write_params({"distort.shift": 1, "train.batch_size": 5, "train.iterations": 2})
+    out = prepared / "out"
+    files = [prepared / "train.npz", prepared / "validation.npz", out / "mlp.npz", out]
+    refusal(CliRunner().invoke(app, [*map(str, files), "--params", str(params)]), "1 × 12000 pixels", "distort")
     assert not out.exists()
 
 

@@ -10,14 +10,29 @@ import numpy as np
 import pytest
 
 from mlp.arithmetic import ARITHMETICS
+from mlp.batches import pixels_by_use
+from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split, logits
-from mlp.optimizers import GradientDescent
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import ORDER, permutation, stream
-from mlp.training import DivergedError, State, lit_pixels, measure, train
+from mlp.regularization import Dropout
+from mlp.training import DivergedError, Score, kept, measure, new_state, train
 from tests import reference
 from tests.conftest import ROOT
-from tests.networks import MINMAX, ZSCORE, bits, copy_of, loss, new_network, run, some_digits, take_step
+from tests.networks import (
+    MINMAX,
+    ZSCORE,
+    bits,
+    copy_of,
+    descent,
+    loss,
+    method,
+    new_network,
+    run,
+    some_digits,
+    take_step,
+)
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 WATCHED = [some_digits(500, 600)]
@@ -130,7 +145,7 @@ def test_pixels_that_are_black_in_all_images_keep_their_weights():
     training = some_digits(0, 23)
     black = ~training.images.any(axis=0)
     assert 300 < black.sum() < 784
-    lit = lit_pixels(training.images)
+    lit = pixels_by_use(training.images)
     np.testing.assert_array_equal(np.sort(lit), np.flatnonzero(~black))
     often = np.count_nonzero(training.images[:, lit], axis=0)
     assert (often[1:] <= often[:-1]).all()
@@ -144,8 +159,8 @@ def test_pixels_that_are_black_in_all_images_keep_their_weights():
 @pytest.mark.parametrize("iterations", [1, 4, 5, 8, 9])
 def test_stopped_training_goes_on_as_if_nothing_had_happened(arithmetic, iterations):
     training = some_digits(0, 23)  # four batches an epoch
-    state = State(new_network(arithmetic), GradientDescent(0.5))
-    parts = [list(train(state, training, end, 5, 3, WATCHED)) for end in (iterations, 10)]
+    state = new_state(new_network(arithmetic), method(10, 5, 0.5, 3))
+    parts = [list(train(state, training, method(end, 5, 0.5, 3), WATCHED)) for end in (iterations, 10)]
     undisturbed = new_network(arithmetic)
     epochs = run(undisturbed, 10, 5, 0.5, seed=3, training=training, watched=WATCHED)
     assert state.iteration == 10
@@ -210,6 +225,163 @@ def test_images_may_be_given_by_rows_alone():
     assert measure(other, Split(Rows(images), labels)) == measure(network, Split(images, labels))
 
 
+# Every feature
+
+EVERYTHING = {
+    "optimizer": Optimizer(Schedule(0.05, "cosine", 3, 30), SGD(0.9, nesterov=True), 0.01, 1.5),
+    "dropout": Dropout(0.2, 0.5),
+    "distortion": Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, 1.0, 5.0)),
+    "keep_best": True,
+    "patience": 100,
+}
+ADAM = EVERYTHING | {"optimizer": Optimizer(Schedule(0.002, "linear", 0, 30), Adam(0.9), 0.1, 1.5)}
+everything = pytest.mark.parametrize("features", [EVERYTHING, ADAM], ids=["Nesterov", "Adam"])
+
+
+def memory_bits(state) -> list[bytes]:
+    return [array.tobytes() for arrays in state.memory for array in arrays]
+
+
+@everything
+@pytest.mark.parametrize("preparation", [MINMAX, ZSCORE], ids=["minmax", "zscore"])
+@pytest.mark.parametrize("batch_size", [40, 99])
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
+def test_two_processes_give_the_bits_of_one_with_every_feature(features, preparation, batch_size):
+    found = []
+    for processes in (1, 2):
+        how = method(30, batch_size, **features)
+        state = new_state(new_network("exact", (30, 20), "relu", 0.1, preparation), how)
+        epochs = list(train(state, some_digits(0, 400), how, WATCHED, processes))
+        best = [array.tobytes() for array in state.best.parameters]
+        found.append((bits(state.network), memory_bits(state), epochs, state.best[:2], best))
+    assert found[0] == found[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
+def test_two_processes_give_the_bits_of_one_in_large_batches():
+    images, labels = (np.tile(array, (5, 1)) for array in some_digits(0, 500))
+    found = []
+    for processes in (1, 2):
+        network = new_network("exact", (10,), "relu", 0.1)
+        epochs = run(network, 4, 1200, training=Split(images, labels), processes=processes, **EVERYTHING)
+        found.append((bits(network), epochs))
+    assert found[0] == found[1]
+
+
+@everything
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("iterations", [1, 9, 10, 25])
+def test_stopped_training_with_every_feature_goes_on_as_if_nothing_had_happened(features, processes, iterations):
+    def train_to(state, end):
+        return list(train(state, some_digits(0, 400), method(end, 40, **features), WATCHED, processes))
+
+    states = [new_state(new_network("exact", (30,), "relu", 0.1), method(30, 40, **features)) for _ in range(2)]
+    train_to(states[0], 30)
+    train_to(states[1], iterations)
+    train_to(states[1], 30)
+    assert bits(states[0].network) == bits(states[1].network)
+    assert memory_bits(states[0]) == memory_bits(states[1])
+
+
+def test_distorted_images_are_those_of_the_epoch_and_its_order():
+    how = method(8, 5, seed=7, **{"distortion": EVERYTHING["distortion"]})
+    training = some_digits(0, 23)  # four batches an epoch
+    network = new_network()
+    by_hand = copy_of(network)
+    epochs = list(train(new_state(network, how), training, how))
+    for epoch, record in enumerate(epochs):
+        order = permutation(stream(7, ORDER, epoch), 23)[:20]
+        images = how.distortion.distort(training.images[order], 7, epoch, 0)
+        batches = np.split(np.arange(20), 4)
+        losses = [take_step(by_hand, images[rows], training.labels[order][rows], 1.0) for rows in batches]
+        assert math.isclose(record.loss, math.fsum(losses) / 4, rel_tol=1e-6)
+    assert bits(network) == bits(by_hand)
+
+
+def test_weights_of_pixels_that_are_black_in_all_images_decay_and_count_in_norms():
+    training = some_digits(0, 23)
+    black = ~training.images.any(axis=0)
+    start = new_network(std=0.1)
+    decayed, limited = copy_of(start), copy_of(start)
+    run(decayed, 4, 5, training=training, optimizer=descent(0.5, weight_decay=0.1))
+    np.testing.assert_allclose(decayed.weights[0][black], start.weights[0][black] * 0.95**4, rtol=1e-12)
+    run(limited, 4, 5, training=training, optimizer=descent(1e-9, max_norm=1.0))
+    shrunk = limited.weights[0][black] / start.weights[0][black]
+    np.testing.assert_allclose(shrunk, np.broadcast_to(shrunk[0], shrunk.shape), rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(limited.weights[0], axis=0), 1.0, rtol=1e-6)
+
+
+def accuracies(epochs):
+    return [(epoch.scores[-1].accuracy, -epoch.scores[-1].loss) for epoch in epochs]
+
+
+@both
+def test_training_stops_after_so_many_epochs_without_a_better_one(arithmetic):
+    unseen = [some_digits(0, 100), *WATCHED]  # the last one decides
+    start = new_network(arithmetic, (30,), "relu", 0.1)
+    whole = accuracies(run(copy_of(start), 400, 100, 0.5, watched=unseen))
+    for patience in (1, 3, 6):
+        stopped = accuracies(run(copy_of(start), 400, 100, 0.5, watched=unseen, patience=patience))
+        assert stopped == whole[: len(stopped)]
+        best = [max(range(i + 1), key=whole.__getitem__) for i in range(len(whole))]
+        waited = [i - best[i] for i in range(len(whole))]
+        assert len(stopped) - 1 == waited.index(patience)
+    assert len(run(copy_of(start), 40, 100, 0.5, patience=1)) == 8  # nothing is watched
+
+
+def test_stopped_training_stays_stopped():
+    how = method(400, 100, 0.5, patience=2)
+    state = new_state(new_network("exact", (30,), "relu", 0.1), how)
+    epochs = list(train(state, some_digits(0, 500), how, WATCHED))
+    assert 2 < len(epochs) < 80
+    assert list(train(state, some_digits(0, 500), how, WATCHED)) == []
+
+
+@both
+def test_best_network_is_that_of_a_training_which_ends_there(arithmetic):
+    how = method(60, 100, 0.5, keep_best=True)
+    start = new_network(arithmetic, (30,), "relu", 0.1)
+    state = new_state(copy_of(start), how)
+    found = accuracies(train(state, some_digits(0, 500), how, WATCHED))
+    best = max(range(len(found)), key=found.__getitem__)
+    assert best < len(found) - 1
+    assert state.best.epoch == best + 1
+    assert (state.best.score.accuracy, -state.best.score.loss) == found[best]
+    there = copy_of(start)
+    run(there, 5 * (best + 1), 100, 0.5, watched=WATCHED)
+    assert bits(kept(state, how)) == bits(there)
+    assert bits(kept(state, how._replace(keep_best=False))) == bits(state.network) != bits(there)
+
+
+def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better():
+    nothing = Split(np.zeros((1, 784), np.uint8), np.eye(10, dtype=np.uint8)[[3]])  # right or wrong, nothing between
+    how = method(40, 100, 0.5, keep_best=True)
+    state = new_state(new_network("exact", (30,), "relu", 0.1), how)
+    epochs = list(train(state, some_digits(0, 500), how, [nothing]))
+    highest = max(epoch.scores[0].accuracy for epoch in epochs)
+    alike = [epoch for epoch in epochs if epoch.scores[0].accuracy == highest]
+    assert len(alike) > 1
+    assert state.best.epoch == min(alike, key=lambda epoch: epoch.scores[0].loss).epoch
+
+
+@pytest.mark.parametrize(
+    ("classes", "accuracy", "loss", "guessing"),
+    [
+        (10, 0.19, 2.0, True),
+        (10, 0.20, 2.0, False),
+        (10, 0.9, 2.31, True),
+        (10, 0.9, 2.30, False),
+        (2, 0.74, 0.6, True),
+        (2, 0.75, 0.6, False),
+        (2, 0.99, 0.70, True),
+        (3, 0.66, 1.0, True),
+        (3, 0.67, 1.0, False),
+    ],
+)
+def test_what_counts_as_guessing(classes, accuracy, loss, guessing):
+    assert Score(loss, accuracy).is_like_guessing(classes) == guessing
+
+
 # Divergence
 
 
@@ -247,9 +419,11 @@ def test_divergence_is_looked_for_in_no_other_batch():
 def test_divergence_names_the_step_and_the_layer(arithmetic, layer, bad, kind):
     network = new_network(arithmetic, (20, 20), "relu")
     getattr(network, kind)[layer - 1][..., -1] = bad
-    state = State(network, GradientDescent(0.1), iteration=10)
+    how = method(100, 50, 0.1)
+    state = new_state(network, how)
+    state.iteration = 10
     with pytest.raises(DivergedError) as caught:
-        list(train(state, some_digits(0, 500), 100, 50, 0, WATCHED))
+        list(train(state, some_digits(0, 500), how, WATCHED))
     assert (caught.value.iteration, caught.value.layer) == (11, layer)
 
 

@@ -12,7 +12,7 @@ import typer
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy, softmax
 from mlp.network import Network, Preparation, Split, forward, gradients, step
-from mlp.optimizers import GradientDescent
+from mlp.optimizers import Optimizer, Schedule
 from pipeline.program.command import command
 
 LEARNING_RATE = 0.5
@@ -53,7 +53,8 @@ def worked_step(network: Network, batch: Split, learning_rate: float) -> list[Ro
     dz = (y - t) / n
     dh = A.dot(dz, W2.T)
     da = dh * f.gradient(h)
-    step(network, batch.images, t, GradientDescent(learning_rate))
+    optimizer = Optimizer(Schedule(learning_rate))
+    step(network, batch.images, t, optimizer, optimizer.new_memory(network.weights + network.biases), 0)
 
     exponentials = [f"e^{term(logit)}" for logit in z[-1]]
     changes = {

@@ -47,12 +47,16 @@ def _draw_curves(title: str, y_label: str, history: dict[str, np.ndarray], names
     figure = _figure(7.5, 4.5)
     axes = figure.add_subplot()
     epochs = history["epoch"]
+    kept = int(history["kept"].argmax())
+    when = "at the end" if kept == len(epochs) - 1 else f"in epoch {epochs[kept]:.0f}"
     marker = "s" if len(epochs) <= 15 else ""  # a line alone would not show a single epoch
     styles = [("-", BLUE), ((0, (4, 2)), VERMILLION)]
     for (column, name), (style, colour) in zip(names.items(), styles, strict=True):
         values = history[column]
-        label = f"{name}, {values[-1]:#.4g} at the end"
+        label = f"{name}, {values[kept]:#.4g} {when}"
         axes.plot(epochs, values, ls=style, color=colour, marker=marker, markersize=4, label=label, clip_on=False)
+    if kept < len(epochs) - 1:
+        axes.axvline(epochs[kept], color="#888888", lw=0.8, label="the network after this epoch is kept")
     figure.legend(title=title, loc="outside upper center", ncols=2)  # above the plot: there it covers no curve
     axes.set(xlabel="epoch", ylabel=y_label)
     axes.set_xlim(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10))
@@ -141,6 +145,31 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
         axes.text(middle, top - 0.05, f"is {actual}", color="black", size=9, ha="center")
     axes.set_xlim(-0.15, 1.3 * columns - 0.15)
     axes.set_ylim(1.5 * rows - 0.45, -0.4)
+    return figure
+
+
+def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray]) -> Figure:
+    """Draw some training images in a row, and below each what training makes of it.
+
+    Args:
+        images: the images, (n, H, W) uint8.
+        distorted: arrays like `images`, one for each row below; none, if training does not distort.
+    """
+    n, height, width = images.shape
+    gap = max(1, height // 14)
+    below = len(distorted) * (height + gap) + 2 * gap if distorted else 0
+    canvas = np.full((height + below, n * (width + gap) - gap), 255, np.uint8)
+    for row, some in enumerate([images, *distorted]):
+        top = row * (height + gap) + 2 * gap * (row > 0)  # the images as they are stand apart
+        for column, image in enumerate(some):
+            left = column * (width + gap)
+            canvas[top : top + height, left : left + width] = 255 - image
+    figure = _figure(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    what = f"below, distorted as in {len(distorted)} epochs" if distorted else "training does not distort them"
+    axes.set_title(f"The first {n} training images; {what}")
+    axes.imshow(np.repeat(canvas[..., np.newaxis], 3, axis=2), interpolation="nearest")
     return figure
 
 

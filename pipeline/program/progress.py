@@ -1,21 +1,33 @@
 """A progress bar for people at a terminal."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items`. Show a progress bar on standard error if that is a terminal.
+def progress(
+    items: Iterable[T], description: str, total: int | None, done: int = 0, note: Callable[[T], str] | None = None
+) -> Iterator[T]:
+    """Yield `items`. Show a progress bar with the time left on standard error if that is a terminal.
 
-    `total` is the number of items, if `len(items)` does not give it.
+    Args:
+        items: the items.
+        description: what is going on.
+        total: the number of items, with those that were done before; None if it is unknown.
+        done: the number of items that were done before.
+        note: a function that returns what to show beside the bar after an item.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
         yield from items
         return
     from rich.console import Console  # here, so that a quiet run does not spend start-up time on it
-    from rich.progress import track
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    yield from track(items, description, total, console=Console(stderr=True), transient=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total, completed=done, note="")
+        for item in items:
+            bar.update(task, advance=1, note=note(item) if note else "")
+            yield item

@@ -19,6 +19,18 @@ def _above_zero() -> Any:
     return Field(gt=0, allow_inf_nan=False, description="a finite number above 0")
 
 
+def _at_least_zero() -> Any:
+    return Field(ge=0, allow_inf_nan=False, description="a finite number, 0 or more")
+
+
+def _number(low: float, high: float) -> Any:
+    return Field(ge=low, le=high, description=f"a number from {low} to {high}")
+
+
+def _share() -> Any:
+    return Field(ge=0, lt=1, description="a number, at least 0 and below 1")
+
+
 class Download(Section):
     """What the download stage reads."""
 
@@ -40,12 +52,36 @@ class Train(Section):
         max_length=16, description="a list of at most 16 whole numbers from 1 to 65536, such as [50] or []"
     )
     activation: Literal["sigmoid", "tanh", "relu"] = Field(description="sigmoid, tanh or relu")
-    iterations: int = _whole(1, 10**9)
-    batch_size: int = _whole(1, 10**6)
-    learning_rate: float = _above_zero()
-    weight_init_std: float = _above_zero()
+    weight_init_std: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["glorot", "he"] = Field(
+        description="glorot, he, or a finite number above 0"
+    )
     arithmetic: Literal["exact", "float32"] = Field(description="exact or float32")
     seed: int = _whole(0, 2**32 - 1)
+    iterations: int = _whole(1, 10**9)
+    batch_size: int = _whole(1, 10**6)
+    optimizer: Literal["sgd", "adam"] = Field(description="sgd or adam")
+    learning_rate: float = _above_zero()
+    schedule: Literal["constant", "linear", "cosine"] = Field(description="constant, linear or cosine")
+    warmup: int = _whole(0, 10**9)
+    momentum: float = _share()
+    nesterov: bool = Field(description="true or false")
+    weight_decay: float = _at_least_zero()
+    max_norm: float = _at_least_zero()
+    input_dropout: float = _share()
+    hidden_dropout: float = _share()
+    patience: int = _whole(0, 10**9)
+    keep: Literal["last", "best"] = Field(description="last or best")
+
+
+class Distort(Section):
+    """What the train stage does to its images, and the plot stage shows."""
+
+    rotation: float = _number(0, 45)
+    shear: float = _number(0, 45)
+    scaling: float = _number(0, 50)
+    shift: float = _number(0, 100)
+    elastic: float = _number(0, 20)
+    smoothness: float = _number(1, 20)
 
 
 class Plot(Section):
@@ -61,6 +97,7 @@ class Params(Section):
     download: Download
     preprocess: Preprocess
     train: Train
+    distort: Distort
     plot: Plot
 
 

@@ -22,6 +22,7 @@ class EpochRow(NamedTuple):
         train_accuracy: accuracy on a fixed sample of the training images, as many as there are validation images.
         validation_loss: loss on all validation images.
         validation_accuracy: accuracy on all validation images.
+        kept: 1 for the epoch whose network is kept, 0 for the others.
     """
 
     epoch: int
@@ -30,18 +31,24 @@ class EpochRow(NamedTuple):
     train_accuracy: float
     validation_loss: float
     validation_accuracy: float
+    kept: int = 0
 
 
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 CONFUSION_COLUMNS = ("actual", "predicted")
 
 
-def recorded(epoch: int, total: int) -> bool:
-    """Return whether `epoch`, from 1, of `total` epochs belongs in the history.
+def recorded(epochs: Sequence[EpochRow], kept: int) -> list[EpochRow]:
+    """Return the epochs that belong in the history, with the epoch number `kept` marked.
 
-    Up to `MOST_ROWS` epochs all do. Otherwise every k-th does, and the last.
+    Up to `MOST_ROWS` epochs all do. Otherwise every k-th does, and the last, and the one that is kept.
     """
-    return epoch % -(-total // MOST_ROWS) == 0 or epoch == total
+    every = -(-len(epochs) // MOST_ROWS)
+    return [
+        row._replace(kept=int(row.epoch == kept))
+        for row in epochs
+        if row.epoch % every == 0 or row.epoch in (kept, epochs[-1].epoch)
+    ]
 
 
 def write_history(path: Path, epochs: Iterable[EpochRow]) -> None:

@@ -18,11 +18,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.arithmetic import ARITHMETICS
+from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
 from mlp.network import Preparation, init_network
-from mlp.optimizers import GradientDescent
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.parallel import available_processes
-from mlp.training import State, measure, train
+from mlp.regularization import Dropout
+from mlp.training import Method, kept, measure, new_state, train
 from pipeline.evaluation.evaluation import evaluate, save_evaluation
 from pipeline.images.hold_out import hold_out
 from pipeline.images.idx import read_labelled
@@ -46,15 +48,36 @@ class Run(NamedTuple):
     activation: str
     hidden_sizes: tuple[int, ...]
     scaling: str
-    learning_rate: float
-    steps: int
+    std: float | str
+    method: Method
 
+
+def method(steps: int, schedule: Schedule, rule: SGD | Adam, decay: float = 0.0, bound: float = 0.0) -> Method:
+    """Return a method for the batches of all runs."""
+    return Method(steps, BATCH_SIZE, 2026, Optimizer(schedule._replace(steps=steps), rule, decay, bound))
+
+
+PLAIN = method(60, Schedule(0.5), SGD())
+DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, elastic=1.0, smoothness=5.0))
 
 # Together they use every function of the network
 RUNS = [
-    Run("sigmoid", (50,), "minmax", 0.5, 60),
-    Run("tanh", (40, 30), "zscore", 0.1, 30),
-    Run("relu", (2100,), "minmax", 0.01, 6),  # sums of more than 2,048 terms
+    Run("sigmoid", (50,), "minmax", 0.05, PLAIN),
+    Run("sigmoid", (50,), "minmax", 0.05, PLAIN._replace(distortion=DISTORTION)),
+    Run(
+        "tanh",
+        (40, 30),
+        "zscore",
+        "glorot",
+        method(60, Schedule(0.01, "cosine", warmup=5), Adam(), decay=0.1)._replace(patience=1, keep_best=True),
+    ),
+    Run(  # with sums of more than 2,048 terms
+        "relu",
+        (2100,),
+        "minmax",
+        "he",
+        method(6, Schedule(0.01, "linear"), SGD(0.9, nesterov=True), bound=1.5)._replace(dropout=Dropout(0.2, 0.5)),
+    ),
 ]
 
 
@@ -75,15 +98,14 @@ def write_trained(folder: Path, run: Run, arithmetic: str, processes: int) -> No
     """Write what the train stage writes."""
     training, validation = (load_prepared(folder / f"{name}.npz") for name in ("train", "validation"))
     activation, A = ACTIVATIONS[run.activation], ARITHMETICS[arithmetic]
-    network = init_network(run.hidden_sizes, activation, 0.05, A, training.preparation, 2026)
-    state = State(network, GradientDescent(run.learning_rate))
+    network = init_network(run.hidden_sizes, activation, run.std, A, training.preparation, 2026)
+    state = new_state(network, run.method)
     watched = [training.split, validation.split]
     rows = [
         EpochRow(epoch, iteration, loss, seen.accuracy, *unseen)
-        for epoch, iteration, loss, (seen, unseen) in train(
-            state, training.split, run.steps, BATCH_SIZE, 2026, watched, processes
-        )
+        for epoch, iteration, loss, (seen, unseen) in train(state, training.split, run.method, watched, processes)
     ]
+    network = kept(state, run.method)
     save_model(folder / "mlp.npz", network)
     write_history(folder / "history.csv", rows)
     write_json(folder / "train.json", measure(network, training.split, processes)._asdict())

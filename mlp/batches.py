@@ -1,0 +1,123 @@
+"""The mini-batches of each epoch: which images, in which order, and distorted or not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlp.distortions import Distortion
+from mlp.network import Split
+from mlp.parallel import ROWS, Team, cut_evenly, shared
+from mlp.random import ORDER, permutation, stream
+
+
+class Batches:
+    """The training images in mini-batches. Each epoch has a new order, and leaves out a remainder below a batch.
+
+    Distorted images are made a block of batches ahead, by all processes together.
+
+    Attributes:
+        pixels: the pixels that are trained, those of one part after those of another.
+        images: one array for each part: its pixels of the images of `rows`, (n, pixels) uint8.
+        ends: one array for each part: how many of its pixels each image needs, (n,). Its others are black.
+        count: batches in an epoch.
+
+    Args:
+        training: the images and their labels.
+        batch_size: number of images in a mini-batch.
+        seed: the seed for the order and the distortions.
+        distortion: how the images are distorted, if they are.
+        all_pixels: whether to train the pixels too that are black in all images.
+        black_adds_nothing: whether a black pixel's input is 0.
+        team: the team. Each of its parts has some of the pixels.
+    """
+
+    def __init__(
+        self,
+        training: Split,
+        batch_size: int,
+        seed: int,
+        distortion: Distortion | None,
+        all_pixels: bool,
+        black_adds_nothing: bool,
+        team: Team,
+    ):
+        self._training, self._batch_size, self._seed = training, batch_size, seed
+        self._distortion, self._team, self._black_adds_nothing = distortion, team, black_adds_nothing
+        self.count = len(training.images) // batch_size
+        by_use = pixels_by_use(training.images, all_pixels or distortion is not None)
+        parts = [by_use[part :: len(team.parts)] for part in team.parts]
+        self.pixels = np.concatenate(parts)
+        self._parts = parts
+        if distortion is None:
+            self.images = columns(training.images, parts)
+        else:
+            self._block = max(ROWS // batch_size, 1)  # batches
+            (self._originals,) = columns(training.images, [np.arange(training.images.shape[1])])
+            self.images = [shared(np.zeros((self._block * batch_size, len(pixels)), np.uint8)) for pixels in parts]
+        self.ends = [self._ends(part) for part in self.images]
+
+    def start(self, epoch: int) -> None:
+        """Start an epoch, from 0."""
+        self._epoch = epoch
+        self._order = permutation(stream(self._seed, ORDER, epoch), len(self._training.labels))
+        self._labels = self._training.labels.T[
+            :, self._order
+        ].T  # column by column in memory, as the logits in `softmax`
+        self._made = -1  # the block in `images`
+
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of `images` that batch `number` of the epoch, from 0, has, and their labels."""
+        first = number * self._batch_size
+        labels = self._labels[first : first + self._batch_size]
+        if self._distortion is None:
+            return self._order[first : first + self._batch_size], labels
+        block, place = divmod(number, self._block)
+        if block != self._made:
+            self._distort(self._distortion, block)
+            self._made = block
+        return np.arange(place * self._batch_size, (place + 1) * self._batch_size), labels
+
+    def _distort(self, distortion: Distortion, block: int) -> None:
+        """Put the distorted images of a block into `images`. Each process makes some of them, all of their pixels."""
+        start = block * len(self.images[0])
+        order = self._order[start : min(start + len(self.images[0]), self.count * self._batch_size)]
+        for part in self._team.parts:
+            rows = cut_evenly(len(order), len(self.images))[part]
+            made = distortion.distort(self._originals[order[rows]], self._seed, self._epoch, start + rows.start)
+            for images, pixels in zip(self.images, self._parts, strict=True):
+                np.take(made, pixels, axis=1, out=images[rows], mode="clip")
+        self._team.meet()
+        for part in self._team.parts:
+            self.ends[part][: len(order)] = self._ends(self.images[part][: len(order)])
+
+    def _ends(self, images: np.ndarray) -> np.ndarray:
+        return ends(images) if self._black_adds_nothing else np.full(len(images), images.shape[1])
+
+
+def pixels_by_use(images: np.ndarray, black_too: bool = False) -> np.ndarray:
+    """Return the pixels that are lit in some of the images, (n, features) uint8, the most often lit ones first.
+
+    If `black_too`, those that are black in all images follow.
+    """
+    counts = np.zeros(images.shape[1], np.int64)
+    for start in range(0, len(images), ROWS):
+        counts += np.count_nonzero(images[start : start + ROWS], axis=0)
+    return np.argsort(-counts, kind="stable")[: len(counts) if black_too else np.count_nonzero(counts)]
+
+
+def columns(images: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the pixels of each part, from images, (n, features) uint8: one array, (n, pixels), for each part."""
+    found = [np.empty((len(images), len(pixels)), np.uint8) for pixels in parts]
+    for start in range(0, len(images), ROWS):
+        rows = images[start : start + ROWS]
+        for some, pixels in zip(found, parts, strict=True):
+            np.take(rows, pixels, axis=1, out=some[start : start + ROWS], mode="clip")
+    return found
+
+
+def ends(images: np.ndarray) -> np.ndarray:
+    """Return how many pixels each of the images, (n, pixels) uint8, has up to its last lit one: (n,)."""
+    found = np.full(len(images), images.shape[1])
+    for start in range(0, len(images) if images.size else 0, ROWS):
+        found[start : start + ROWS] -= (images[start : start + ROWS, ::-1] != 0).argmax(axis=1)
+    return found

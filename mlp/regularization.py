@@ -1,0 +1,81 @@
+"""What keeps a network from learning its training images by heart: dropout, and a bound on the norms of weights.
+
+Both are from Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+networks from overfitting" (2014). Weight decay is in mlp.optimizers.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp.arithmetic import Arithmetic
+from mlp.random import DROPOUT, stream, uniform_integers
+
+
+class Mask(NamedTuple):
+    """The inputs of a layer that a step keeps. The others are 0 in this step.
+
+    The kept ones should be multiplied by `gain`, so that a sum over them has the mean that it has without dropout. A
+    layer multiplies its product instead: gain · ((h ⊙ kept) W). Then the operands of the product need no rounding.
+    """
+
+    kept: np.ndarray | None  # (batch, in) bool; None: all
+    gain: float  # 1 / (share that is kept)
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Return `x`, (batch, in), with 0 in place of what is not kept."""
+        return x if self.kept is None else x * self.kept
+
+
+KEEP_ALL = Mask(None, 1.0)
+
+
+class Dropout(NamedTuple):
+    """The probability with which a step leaves out an input, or a neuron of a hidden layer: from 0 to below 1."""
+
+    inputs: float = 0.0
+    hidden: float = 0.0
+
+    def masks(self, sizes: Sequence[int], batch_size: int, seed: int, iteration: int) -> list[Mask]:
+        """Return a mask for the inputs of each layer in step `iteration`.
+
+        A number is left out if a random 16-bit integer is below 2¹⁶ times the probability, rounded. The integers
+        depend only on the arguments, image by image, layer by layer.
+
+        Args:
+            sizes: the number of inputs of each layer.
+            batch_size: the number of images.
+            seed: from 0 to 2³² − 1.
+            iteration: the number of steps before this one.
+        """
+        if not (self.inputs or self.hidden):
+            return [KEEP_ALL] * len(sizes)
+        source = stream(seed, DROPOUT, iteration)
+        masks = []
+        for layer, size in enumerate(sizes):
+            left_out = min(round((self.hidden if layer else self.inputs) * 65536), 65535)
+            if left_out:
+                integers = uniform_integers(source, batch_size * size).reshape(batch_size, size)
+                masks.append(Mask(integers >= left_out, 65536 / (65536 - left_out)))
+            else:
+                source.advance(-(-batch_size * size // 4))  # so that each layer always has the same integers
+                masks.append(KEEP_ALL)
+        return masks
+
+
+def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:
+    """Scale each column of `W`, (in, out), whose norm is above `bound` to that norm. Do nothing if `bound` is 0.
+
+    A column has the incoming weights of one neuron. It is changed by itself, so `W` may be some columns of a matrix.
+
+    Raises:
+        FloatingPointError: a weight is not finite, or too large.
+    """
+    if not bound:
+        return
+    norms = A.norms(W)
+    (above,) = np.nonzero(norms > bound)
+    if len(above):
+        # A product that underflows can be −0. Adding 0.0 makes it +0.
+        W[:, above] = W[:, above] * (bound / norms[above]).astype(W.dtype, copy=False) + 0.0

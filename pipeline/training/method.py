@@ -1,0 +1,40 @@
+"""How to train, from the settings."""
+
+from mlp.distortions import Distortion, Strength
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.regularization import Dropout
+from mlp.training import Method
+from pipeline.program.errors import UserError
+from pipeline.settings.params import Params
+
+
+def method_of(params: Params, image_shape: tuple[int, int]) -> Method:
+    """Return the method of training for images of a shape, (rows, columns). Errors are those of `distortion_of`."""
+    knobs = params.train
+    schedule = Schedule(knobs.learning_rate, knobs.schedule, knobs.warmup, knobs.iterations)
+    rule = Adam(knobs.momentum) if knobs.optimizer == "adam" else SGD(knobs.momentum, knobs.nesterov)
+    return Method(
+        knobs.iterations,
+        knobs.batch_size,
+        knobs.seed,
+        Optimizer(schedule, rule, knobs.weight_decay, knobs.max_norm),
+        Dropout(knobs.input_dropout, knobs.hidden_dropout),
+        distortion_of(params, image_shape),
+        knobs.patience,
+        knobs.keep == "best",
+    )
+
+
+def distortion_of(params: Params, image_shape: tuple[int, int]) -> Distortion | None:
+    """Return the distortion of images of a shape, (rows, columns), if they shall be distorted.
+
+    Raises:
+        UserError: the images are too large.
+    """
+    strength = Strength(**params.distort.model_dump())
+    if not strength.distorts:
+        return None
+    try:
+        return Distortion(image_shape, strength)
+    except ValueError as error:
+        raise UserError(f"{error}; in the parameter file, set all values of distort to 0 but smoothness.") from None

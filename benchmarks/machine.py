@@ -15,7 +15,11 @@ def available_cores() -> int:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this environment without what changes how a BLAS works, such as its kernel and threads; and settings."""
+    """Return this environment without what changes how a BLAS works, such as its kernel and threads; and settings.
+
+    A training in it begins at its beginning, even if an earlier one was killed.
+    """
+    settings = {"TRAIN_CHECKPOINTS": ""} | settings
     prefixes = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "GOTO_")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | settings
 

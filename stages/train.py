@@ -28,8 +28,13 @@ def train(
         ),
     ] = Path("models/training"),
     params: ParamsFile = Path("params.yaml"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
-    """Train a multi-layer perceptron on prepared images."""
+    """Train a multi-layer perceptron on prepared images.
+
+    A killed training continues from its last checkpoint. Checkpoints are in
+    .dvc/tmp/checkpoints of the DVC project, or in the folder that TRAIN_CHECKPOINTS names.
+    """
     # NumPy's BLAS reads these once, when NumPy is imported. On Linux two processes train, each on its own core. More
     # threads would wait for each other, many times as long as they compute.
     if sys.platform == "linux":
@@ -49,6 +54,7 @@ def train(
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_prepared, save_model
     from pipeline.store.tables import EpochRow, recorded, write_history
+    from pipeline.training.checkpoint import Checkpoint
     from pipeline.training.method import method_of
 
     def described(epoch: Epoch) -> str:
@@ -94,13 +100,17 @@ def train(
     method = method_of(settings, preparation.image_shape)
     state = new_state(network, method)
     processes = available_processes()
-    rows: list[EpochRow] = []
+    checkpoint = Checkpoint(settings, [train, validation], processes)
+    rows = [] if fresh else checkpoint.load(state)
+    if rows:
+        typer.echo(f"Training continues after epoch {len(rows)}.", err=True)
     total = -(-knobs.iterations // (len(images) // knobs.batch_size))
     epochs = epochs_of(state, Split(images, labels), method, watched, processes)
     try:
         for result in progress(epochs, "Training", total, len(rows), described):
             epoch, iteration, loss, (seen, unseen) = result
             rows.append(EpochRow(epoch, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy))
+            checkpoint.save(state, rows)
         network = kept(state, method)
         whole = measure(network, Split(images, labels), processes)
     except DivergedError as error:
@@ -126,6 +136,7 @@ def train(
     write_json(training / "train.json", whole._asdict())
     write_json(training / "validation.json", unseen._asdict())
     write_history(training / "history.csv", recorded(rows, final.epoch))
+    checkpoint.remove()
     if state.iteration < knobs.iterations:
         typer.echo(
             f"Training stopped after epoch {len(rows)}: {knobs.patience} epochs without a better one. The network of "

@@ -18,6 +18,9 @@ import yaml
 # Two test processes with two threads each on two cores wait for each other most of the time; the bits are the same.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# A test that wants checkpoints says where.
+os.environ["TRAIN_CHECKPOINTS"] = ""
+
 # A shell starts background jobs with Ctrl-C ignored, and every process below inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

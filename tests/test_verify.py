@@ -93,6 +93,18 @@ def test_verify_names_the_first_output_that_differs(small, wrong, first):
     assert "All" not in result.stdout
 
 
+def test_verify_uses_no_checkpoints(small):
+    """Otherwise a training could be verified of which only the end was done again."""
+    command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
+    stages = STAGES | {"double": STAGES["double"] | {"cmd": command}}
+    (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    small.environment["TRAIN_CHECKPOINTS"] = ""
+    small.run("dvc", "repro", "-q")
+    small.commit("Write the folder of the checkpoints")
+    small.environment["TRAIN_CHECKPOINTS"] = "checkpoints"
+    assert tool("verify", small).returncode == 0
+
+
 def test_verify_compares_nothing_after_a_stage_that_fails(small):
     (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"fail": {"cmd": "exit 3"}}}))
     small.commit("Fail")

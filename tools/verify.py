@@ -41,6 +41,7 @@ def reproduce(project: Path) -> None:
     variables = {
         "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
         "DVC_SITE_CACHE_DIR": str(project.with_name("site-cache")),
+        "TRAIN_CHECKPOINTS": "",  # from the beginning to the end
     }
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
     _run(command, project, variables)

@@ -16,6 +16,9 @@ LINES = [
     ("damaged", "damaged or hostile files read"),
     ("refused", "of these refused with one sentence"),
     ("accepted", "of these read, and what was read is right"),
+    ("continued", "killed trainings that went on after their last checkpoint"),
+    ("reached", "epochs that these had finished before the kill"),
+    ("kept", "of these not done again"),
     ("compared", "outputs compared after a fault: each is old or new as a whole"),
 ]
 

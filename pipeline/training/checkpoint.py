@@ -1,0 +1,150 @@
+"""A file with the state of a training after its last epochs, so that a training that was killed can continue.
+
+The file belongs to one code, one data, one set of parameters, one NumPy, and for float32 one machine. A training with
+anything else begins at its beginning. So the result has the bytes of a training that nothing disturbed.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from mlp.training import Best, Score, State
+from pipeline.program.errors import UserError
+from pipeline.settings.params import Params
+from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.tables import EpochRow
+
+FOLDER = "TRAIN_CHECKPOINTS"  # the environment variable that names the folder; if it is empty, there are no checkpoints
+INTERVAL = 3.0  # seconds between two checkpoints, at least
+LONGEST_LIFE = 30 * 24 * 3600  # seconds after which an unused file is removed
+NAME = re.compile(r"\.?([0-9a-f]{32})\.npz(?:\.\d+\.part)?")  # of a checkpoint, or of one that is being written
+CODE = ("mlp", "pipeline", "stages")  # the folders whose code decides the result
+
+ROOT = Path(__file__).parents[2]
+
+
+class Checkpoint:
+    """The checkpoint of one training.
+
+    Args:
+        params: the parameters.
+        data: the files with the training and the validation images.
+        processes: the number of processes that train: with float32 the bits depend on it.
+    """
+
+    def __init__(self, params: Params, data: Sequence[Path], processes: int):
+        self._identity = identity(params, data, processes)
+        folder = checkpoint_folder()
+        self.path = folder / f"{self._identity[:32]}.npz" if folder else None
+        self._saved = time.monotonic()
+        self._refused = False
+
+    def load(self, state: State) -> list[EpochRow]:
+        """Put `state` where the checkpoint is, and return the epochs until then. None, if there is no checkpoint.
+
+        A file that is damaged, or that belongs to another training, is no checkpoint.
+        """
+        if self.path is None:
+            return []
+        try:
+            arrays = load_arrays(self.path)
+        except (UserError, OSError, MemoryError):
+            return []
+        if str(arrays.pop("seal", "")) != self._seal(arrays):
+            return []
+        for name, array in _arrays_of(state).items():
+            array[...] = arrays[name]
+        best_epoch, state.iteration = arrays["counts"].tolist()
+        parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
+        state.best = Best(best_epoch, Score(*arrays["best"].tolist()), parameters)
+        columns = (arrays[f"epochs_{field}"].tolist() for field in EpochRow._fields)
+        return [EpochRow(*row) for row in zip(*columns, strict=True)]
+
+    def save(self, state: State, rows: Sequence[EpochRow]) -> None:
+        """Write the file whole, unless it was written a moment ago.
+
+        A checkpoint that the system refuses, for instance because the disk is full, must not end the training. A note
+        says so once.
+        """
+        if self.path is None or time.monotonic() - self._saved < INTERVAL:
+            return
+        columns = zip(*rows, strict=True)
+        try:
+            arrays = {
+                "counts": np.array([state.best.epoch, state.iteration], np.int64),
+                "best": np.array(state.best.score, np.float64),
+                **{
+                    f"epochs_{field}": np.array(column) for field, column in zip(EpochRow._fields, columns, strict=True)
+                },
+                **{f"best_{i}": array for i, array in enumerate(state.best.parameters)},
+                **_arrays_of(state),
+            }
+            save_arrays(self.path, **arrays, seal=np.array(self._seal(arrays)))
+        except (OSError, MemoryError) as error:
+            if not self._refused:
+                reason = getattr(error, "strerror", None) or "not enough memory"
+                typer.echo(f"note: this training has no checkpoints: {self.path.parent}: {reason}.", err=True)
+            self._refused = True
+        self._saved = time.monotonic()  # a slow disk delays training no more than the interval says
+
+    def remove(self) -> None:
+        """Remove the file and what kills left of it, and those of other trainings that nothing has used for long."""
+        if self.path is None:
+            return
+        with suppress(OSError):
+            for path in self.path.parent.iterdir():
+                with suppress(OSError):
+                    if (name := NAME.fullmatch(path.name)) and (
+                        name[1] == self.path.stem or time.time() - path.stat().st_mtime > LONGEST_LIFE
+                    ):
+                        path.unlink()
+
+    def _seal(self, arrays: Mapping[str, np.ndarray]) -> str:
+        """Return the SHA-256 of the identity and of all arrays, in hexadecimal."""
+        digest = hashlib.sha256(self._identity.encode())
+        for name in sorted(arrays):
+            array = np.asarray(arrays[name])
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def checkpoint_folder() -> Path | None:
+    """Return the folder for checkpoints, if there shall be some: `TRAIN_CHECKPOINTS`, or one in the DVC project.
+
+    DVC names the project in `DVC_ROOT`. For an experiment in a temporary folder it is the project that started it.
+    """
+    if FOLDER in os.environ:
+        return Path(os.environ[FOLDER]) if os.environ[FOLDER] else None
+    project = Path(os.environ.get("DVC_ROOT", "."), ".dvc")
+    return project / "tmp" / "checkpoints" if project.is_dir() else None
+
+
+def identity(params: Params, data: Sequence[Path], processes: int) -> str:
+    """Return the SHA-256 of all that decides the result of a training, in hexadecimal."""
+    digest = hashlib.sha256()
+    code = {path.relative_to(ROOT).as_posix(): path for folder in CODE for path in (ROOT / folder).rglob("*.py")}
+    for name, path in [*sorted(code.items()), *(("", path) for path in data)]:
+        with path.open("rb") as file:
+            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    decides = params.model_dump(include={"train", "distort"}) | {"numpy": np.__version__}
+    if params.train.arithmetic == "float32":
+        decides |= {"machine": platform.uname(), "processes": processes}
+    digest.update(json.dumps(decides, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _arrays_of(state: State) -> dict[str, np.ndarray]:
+    """Return the parameters and the memory of the optimizer by name."""
+    remembered = [array for arrays in state.memory for array in arrays]
+    arrays = [*state.network.weights, *state.network.biases, *remembered]
+    return {f"state_{number}": array for number, array in enumerate(arrays)}

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test tour slow faults check verify verify-portable bench bench-pipeline lint requirements setup setup-bench
+.PHONY: help repro test tour slow faults check verify verify-portable agreement bench bench-pipeline lint requirements setup setup-bench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ verify: setup ## run all stages again in a clone, and compare each output with d
 
 verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
 	@$(RUN) tools.portable
+
+agreement: setup setup-bench ## compare the optimizers and regularization with PyTorch's; write benchmarks/agreement.md
+	@.venv-bench/bin/python -m benchmarks.agreement
 
 bench: setup setup-bench ## compare the speed with other libraries; measure growth; write benchmarks/*.md (BENCH=--quick: a trial)
 	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)

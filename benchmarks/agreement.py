@@ -1,0 +1,238 @@
+"""Check that the optimizers and regularization do what PyTorch's do. Writes agreement.md.
+
+python -m benchmarks.agreement
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.float64 import Float64
+from benchmarks.machine import describe_machine, table
+from mlp.arithmetic import ARITHMETICS, Arithmetic
+from mlp.layers import ACTIVATIONS
+from mlp.network import Network, Split, init_network, step
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.regularization import Dropout, Mask
+from pipeline.store.artifacts import load_prepared
+
+STEPS = 200
+BATCH = 100
+HIDDEN = 50
+DATA = Path("data/prepared/train.npz")
+OUTPUT = Path("benchmarks/agreement.md")
+DTYPES = {np.float64: torch.float64, np.float32: torch.float32}
+
+# Columns of the table, and the largest difference of each
+RULE64, RULE32 = "rule alone, float64", "rule alone, float32"
+TRAIN64, TRAIN32, EXACT = "training, float64", "training, float32", "training, exact"
+BOUNDS = {RULE64: 1e-9, RULE32: 1e-5, TRAIN64: 1e-9, TRAIN32: 1e-4, EXACT: 1e-3}
+
+
+class Setting(NamedTuple):
+    """A way to train."""
+
+    name: str
+    rate: float = 0.1
+    rule: SGD | Adam = SGD()
+    shape: str = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    max_norm: float = 0.0
+    dropout: Dropout = Dropout()
+
+    @property
+    def optimizer(self) -> Optimizer:
+        schedule = Schedule(self.rate, self.shape, self.warmup, STEPS)
+        return Optimizer(schedule, self.rule, self.weight_decay, self.max_norm)
+
+
+SETTINGS = [
+    Setting("`sgd`"),
+    Setting("momentum 0.9", rule=SGD(0.9)),
+    Setting("Nesterov 0.9", rule=SGD(0.9, nesterov=True)),
+    Setting("`adam`", 0.001, Adam()),
+    Setting("`adam`, β₁ = 0.5", 0.001, Adam(0.5)),
+    Setting("linear", rule=SGD(0.9), shape="linear"),
+    Setting("cosine", rule=SGD(0.9), shape="cosine"),
+    Setting("warm-up 20, linear", rule=SGD(0.9), shape="linear", warmup=20),
+    Setting("warm-up 20, cosine", rule=SGD(0.9), shape="cosine", warmup=20),
+    Setting("weight decay 0.01", rule=SGD(0.9), weight_decay=0.01),
+    Setting("`adam`, weight decay 0.1", 0.001, Adam(), weight_decay=0.1),
+    Setting("max-norm 1", max_norm=1.0),
+    Setting("dropout 0.2, 0.5", dropout=Dropout(0.2, 0.5)),
+    Setting("all, Nesterov", 0.1, SGD(0.9, nesterov=True), "cosine", 20, 0.01, 1.0, Dropout(0.2, 0.5)),
+    Setting("all, `adam`", 0.001, Adam(), "cosine", 20, 0.1, 1.0, Dropout(0.2, 0.5)),
+]
+
+
+class Torch:
+    """The same optimizer, made of PyTorch's own."""
+
+    def __init__(self, setting: Setting, parameters: list[np.ndarray]):
+        self.setting = setting
+        self.parameters = [torch.tensor(parameter, requires_grad=True) for parameter in parameters]
+        matrices = [parameter for parameter in self.parameters if parameter.ndim == 2]
+        vectors = [parameter for parameter in self.parameters if parameter.ndim == 1]
+        groups = [
+            {"params": matrices, "weight_decay": setting.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        rule = setting.rule
+        self.optimizer: torch.optim.Optimizer
+        if isinstance(rule, Adam):
+            betas = (rule.beta1, rule.beta2)
+            self.optimizer = torch.optim.AdamW(groups, lr=setting.rate, betas=betas, eps=rule.epsilon)
+        else:  # its own weight decay is another one; `step` has ours
+            self.optimizer = torch.optim.SGD(
+                self.parameters, lr=setting.rate, momentum=rule.momentum, nesterov=rule.nesterov
+            )
+        self.matrices, self.scheduler = matrices, self._scheduler()
+
+    def _scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
+        schedulers, warmup = torch.optim.lr_scheduler, self.setting.warmup
+        after: torch.optim.lr_scheduler.LRScheduler
+        if self.setting.shape == "linear":
+            after = schedulers.LinearLR(self.optimizer, 1.0, 0.0, STEPS - warmup)
+        elif self.setting.shape == "cosine":
+            after = schedulers.CosineAnnealingLR(self.optimizer, STEPS - warmup)
+        else:
+            after = schedulers.ConstantLR(self.optimizer, 1.0)
+        if not warmup:
+            return after
+        before = schedulers.LinearLR(self.optimizer, 1 / warmup, 1.0, warmup - 1)
+        return schedulers.SequentialLR(self.optimizer, [before, after], [warmup])
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients."""
+        setting = self.setting
+        if isinstance(setting.rule, SGD) and setting.weight_decay:
+            for W in self.matrices:
+                W *= 1.0 - self.scheduler.get_last_lr()[0] * setting.weight_decay
+        self.optimizer.step()
+        self.scheduler.step()
+        if setting.max_norm:
+            for W in self.matrices:
+                W *= (setting.max_norm / torch.linalg.vector_norm(W, dim=0)).clamp(max=1.0)
+
+    def train(self, X: torch.Tensor, classes: torch.Tensor, masks: list[Mask]) -> None:
+        """Take a training step, with autograd. Dropout multiplies the inputs of a layer."""
+        weights, biases = self.parameters[: len(masks)], self.parameters[len(masks) :]
+        h = X
+        for W, b, mask in zip(weights, biases, masks, strict=True):
+            if W is not weights[0]:
+                h = torch.tanh(h)
+            if mask.kept is not None:
+                h = h * torch.tensor(mask.kept * mask.gain, dtype=h.dtype)
+            h = h @ W + b
+        self.optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(h, classes).backward()
+        self.step()
+
+
+def difference(ours: list[np.ndarray], theirs: list[torch.Tensor]) -> float:
+    """Return the largest difference of two parameters, relative to the largest number of their array."""
+    pairs = zip(ours, (parameter.detach().numpy() for parameter in theirs), strict=True)
+    return max(float(abs(one - other).max() / abs(other).max()) for one, other in pairs)
+
+
+def rule_alone(setting: Setting, dtype: type) -> float:
+    """Give both optimizers the same random parameters and gradients. Return how much they differ after all steps."""
+    generator = np.random.default_rng(0)
+    parameters = [generator.normal(0.0, 0.1, shape).astype(dtype) for shape in ((30, 20), (20,))]
+    optimizer = setting.optimizer._replace(max_norm=0.0)  # a step of training applies it
+    memory, theirs = optimizer.new_memory(parameters), Torch(setting._replace(max_norm=0.0), parameters)
+    for iteration in range(STEPS):
+        for mine, its, arrays in zip(parameters, theirs.parameters, memory, strict=True):
+            gradient = generator.normal(0.0, 0.01, mine.shape).astype(dtype)
+            its.grad = torch.tensor(gradient)
+            optimizer.update(mine, gradient, arrays, iteration)
+        theirs.step()
+    return difference(parameters, theirs.parameters)
+
+
+def training(setting: Setting, A: Arithmetic, split: Split, network: Network, dtype: type) -> float:
+    """Train the same network on the same batches, by `step` in `A` and by PyTorch. Return how much they differ."""
+    ours = Network(
+        [W.astype(A.dtype) for W in network.weights],
+        [b.astype(A.dtype) for b in network.biases],
+        network.activation,
+        A,
+        network.preparation,
+    )
+    parameters = ours.weights + ours.biases
+    optimizer = setting.optimizer
+    memory = optimizer.new_memory(parameters)
+    theirs = Torch(setting, [parameter.astype(dtype) for parameter in parameters])
+    for iteration in range(STEPS):
+        rows = slice(iteration * BATCH, (iteration + 1) * BATCH)
+        X, t = split.images[rows], split.labels[rows]
+        masks = setting.dropout.masks([len(W) for W in ours.weights], BATCH, seed=0, iteration=iteration)
+        inputs = torch.tensor(X, dtype=DTYPES[dtype]) * network.preparation.scale
+        theirs.train(inputs, torch.tensor(t.argmax(axis=1)), masks)
+        step(ours, X, t, optimizer, memory, iteration, masks)
+    return difference(parameters, theirs.parameters)
+
+
+def measure(setting: Setting, split: Split, network: Network) -> dict[str, float]:
+    """Return the difference of each column."""
+
+    def trained(A: Arithmetic, dtype: type) -> float:
+        return training(setting, A, split, network, dtype)
+
+    columns: dict[str, Callable[[], float]] = {
+        RULE64: lambda: rule_alone(setting, np.float64),
+        RULE32: lambda: rule_alone(setting, np.float32),
+        TRAIN64: lambda: trained(Float64(), np.float64),
+        TRAIN32: lambda: trained(ARITHMETICS["float32"], np.float32),
+        EXACT: lambda: trained(ARITHMETICS["exact"], np.float64),
+    }
+    return {column: compute() for column, compute in columns.items()}
+
+
+def report(found: dict[str, dict[str, float]]) -> str:
+    rows = [[name, *(f"{value:.1e}" for value in differences.values())] for name, differences in found.items()]
+    rows.append(["**at most**", *(f"{bound:.0e}" for bound in BOUNDS.values())])
+    return "\n".join(
+        [
+            "# Agreement with PyTorch\n",
+            f"`make agreement` writes this file. After {STEPS} steps it compares the parameters with those of PyTorch",
+            f"{torch.__version__.split('+')[0]}: the largest difference, relative to the array's largest number.\n",
+            "* *Rule alone*: both get the same random gradients. Max-norm and dropout are no part of it.",
+            f"* *Training*: 784-{HIDDEN}-10, tanh, batches of {BATCH} real digits, the same order and dropout masks.",
+            "  PyTorch takes the gradients by autograd, with the same number type; with float64 for *exact*.\n",
+            "Exact arithmetic rounds the operands of a product to 21 bits. Adam makes such differences larger, because",
+            "it divides small gradients by their own size.\n",
+            table(["", *BOUNDS], rows),
+            *(f"- {key}: {value}" for key, value in describe_machine().items()),
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, write the table, and fail if a difference is too large."""
+    if not DATA.exists():
+        sys.exit(f"error: {DATA}: no such file; run `dvc repro preprocess` to make it.")
+    split, preparation = load_prepared(DATA)
+    network = init_network((HIDDEN,), ACTIVATIONS["tanh"], "glorot", Float64(), preparation, seed=0)
+    found = {setting.name: measure(setting, split, network) for setting in SETTINGS}
+    text = report(found) + "\n"
+    print(text)
+    wrong = [
+        f"error: {name}, {column}: the difference is {value:.1e}, more than {BOUNDS[column]:.0e}"
+        for name, differences in found.items()
+        for column, value in differences.items()
+        if not value <= BOUNDS[column]
+    ]
+    if wrong:
+        sys.exit("\n".join(wrong))
+    OUTPUT.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

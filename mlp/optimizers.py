@@ -14,7 +14,7 @@ from mlp.arithmetic import power, tan
 
 Memory = list[list[np.ndarray]]  # what a rule remembers: some arrays for each parameter, of its shape
 
-BLOCK = 2**16  # numbers changed at once: the arrays of a block fit into the processor's cache
+BLOCK = 2**18  # numbers changed at once: few enough that the arrays of a block stay in the processor's cache
 TIDY = 8  # steps between two removals of numbers that are too small to act
 
 # Numbers that shrink from step to step end among the denormal ones, with which processors are many times slower.

@@ -38,6 +38,7 @@ agreement: setup setup-bench ## compare the optimizers and regularization with P
 
 bench: setup setup-bench ## compare the speed with other libraries; measure growth; write benchmarks/*.md (BENCH=--quick: a trial)
 	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)
+	@.venv-bench/bin/python -m benchmarks.knobs $(BENCH)
 	@$(RUN) benchmarks.growth $(BENCH)
 
 bench-pipeline: setup ## measure the time of each stage in a cold `dvc repro`

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, NamedTuple
@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from benchmarks.machine import ROOT, describe_machine, environment, table
-from benchmarks.peers import PEERS, PROCESSES
+from benchmarks.peers import PEERS, PROCESSES, Peer
 
 CORES = 2
 HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs to a turn
@@ -35,6 +35,7 @@ class Measurement(NamedTuple):
     peer: str
     threads: int
     version: str
+    batches: int  # steps in an epoch
     times: list[float]
     losses: list[float]
 
@@ -42,8 +43,17 @@ class Measurement(NamedTuple):
 class Worker:
     """A peer in a process of its own, which sleeps while another has its turn. `root` has the code that it runs."""
 
-    def __init__(self, peer: str, threads: int, hidden: int, data: Path, limit: int | None, root: Path = ROOT):
-        command = [sys.executable, "-m", "benchmarks.peers", peer, str(hidden), str(data.resolve()), str(limit or "")]
+    def __init__(
+        self,
+        peer: str,
+        threads: int,
+        hidden: int,
+        data: Path,
+        limit: int | None,
+        root: Path = ROOT,
+        module: str = "benchmarks.peers",
+    ):
+        command = [sys.executable, "-m", module, peer, str(hidden), str(data.resolve()), str(limit or "")]
         settings = environment(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
         self.process = subprocess.Popen(
             command, env=settings, cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -63,7 +73,7 @@ class Worker:
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"error: {PEERS[self.peer].label}: its process ended with code {self.process.wait()}, see above.")
+            sys.exit(f"error: {self.peer}: its process ended with code {self.process.wait()}, see above.")
         return json.loads(line)
 
     def close(self) -> None:
@@ -71,14 +81,25 @@ class Worker:
         self.process.wait()
 
 
-def measure(hidden: int, rounds: int, epochs: int, data: Path, limit: int | None) -> list[Measurement]:
+def measure(
+    hidden: int,
+    rounds: int,
+    epochs: int,
+    data: Path,
+    limit: int | None,
+    peers: Mapping[str, Peer] = PEERS,
+    module: str = "benchmarks.peers",
+) -> list[Measurement]:
     """Let every peer have one turn in each round."""
     workers = []
-    for name, peer in PEERS.items():
+    for name, peer in peers.items():
         for threads in peer.threads:
             print(f"784-{hidden}-10: starting {name}, {threads} threads", file=sys.stderr)
-            workers.append(Worker(name, threads, hidden, data, limit))
-    measured = [Measurement(worker.peer, worker.threads, worker.version, [], worker.losses) for worker in workers]
+            workers.append(Worker(name, threads, hidden, data, limit, module=module))
+    measured = [
+        Measurement(worker.peer, worker.threads, worker.version, worker.batches, [], worker.losses)
+        for worker in workers
+    ]
     for turn in range(rounds):
         print(f"784-{hidden}-10: round {turn + 1} of {rounds}", file=sys.stderr)
         pairs = list(zip(workers, measured, strict=True))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,9 @@ HIDDEN = [50, 100, 200, 400, 800, 1600, 3200]  # neurons
 BATCHES = [10, 100, 1000, 10_000]  # images
 STEPS = 1000
 AT_MOST = 1.3, 100  # memory: times the bytes of the images, and MB more
+DISTORTED = {"hidden_sizes": [800], "activation": "relu", "weight_init_std": "he", "momentum": 0.9}
+STRENGTH = {"rotation": 15, "shear": 15, "scaling": 15, "elastic": 1}
+DISTORTED_AT_MOST = 200  # MB more, in place of 100
 
 
 def stage(name: str, arguments: list[Path], params: Path) -> list[str]:
@@ -45,10 +49,14 @@ def megabytes(command: list[str]) -> float:
     return peak / 1e6
 
 
-def write_params(folder: Path, source: Path = ROOT / "params.yaml", **train: Any) -> Path:
-    """Write `params.yaml` with other values for training into a folder."""
+def write_params(
+    folder: Path, source: Path = ROOT / "params.yaml", distort: Mapping[str, float] | None = None, **train: Any
+) -> Path:
+    """Write `params.yaml` with other values for training, and for distortions if given, into a folder."""
     params = yaml.safe_load(source.read_text())
     params["train"] |= {"iterations": STEPS} | train
+    if distort:
+        params["distort"] |= distort
     folder.mkdir(exist_ok=True)
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(params))
@@ -115,6 +123,21 @@ def training_table(what: str, values: list[int], prepared: Path) -> str:
     return table([title, "exact: ms a step", "peak MB", "float32: ms a step", "peak MB"], rows)
 
 
+def distorted_table(prepared: Path, images: float) -> str:
+    """Return the table of the memory that training with distortions needs. `images` is the MB of the images."""
+    factor, _ = AT_MOST
+    bound = factor * images + DISTORTED_AT_MOST
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        arguments = [prepared / "train.npz", prepared / "validation.npz", folder / "mlp.npz", folder / "training"]
+        for arithmetic in ("exact", "float32"):
+            params = write_params(folder, distort=STRENGTH, arithmetic=arithmetic, **DISTORTED)
+            peak = megabytes(stage("train", arguments, params))
+            rows.append([arithmetic, f"{peak:.0f}", f"{bound:.0f}", "met" if peak <= bound else "missed"])
+    return table(["784-800-10, momentum, distortions", "train, peak MB", "at most", ""], rows)
+
+
 def main(
     quick: Annotated[bool, typer.Option(help="The smallest of each, to see that all run; no file.")] = False,
 ) -> None:
@@ -129,6 +152,7 @@ def main(
         "Memory is that of both processes; what they share counts once. A step's time has its share of the evaluation",
         "after each epoch, and is without the stage's beginning and end.\n",
         images_table(sizes[0], raw),
+        distorted_table(prepared, (raw / "train-images-idx3-ubyte").stat().st_size / 1e6),
         training_table("hidden_sizes", sizes[1], prepared),
         training_table("batch_size", sizes[2], prepared),
         *(f"- {key}: {value}" for key, value in describe_machine().items()),

@@ -156,7 +156,10 @@ BEYOND = {
 @pytest.mark.parametrize(
     ("key", "texts"),
     [
-        ("train.learning_rate", "abc true 0 -1 0.0 .nan .inf -.inf 1e999 '0.1' [0.1] {a:1} null 2001-01-01 0x10 1e"),
+        (
+            "train.learning_rate",
+            "abc 99999999999999999999 true 0 -1 0.0 .nan .inf -.inf 1e999 '0.1' [0.1] {a:1} null 2001-01-01 0x10 1e",
+        ),
         ("train.iterations", "0 -1 1e4 50000.0 true '5' 1000000001 1_000 99999999999999999999 [1] null 1:30"),
         ("train.batch_size", "0 1000001"),
         ("train.hidden_sizes", "50 [0] [1.5] [true] [x] [[1]] [65537] null {50:1} [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]"),
@@ -183,7 +186,7 @@ BEYOND = {
         ("distort.smoothness", "0 0.9 20.1 .nan null"),
         ("preprocess.scaling", "max no null"),
         ("preprocess.validation_size", "0 -5 0.1"),
-        ("download.dataset", "5 true null '' [mnist]"),
+        ("download.dataset", "5 true null '' [mnist] 99999999999999999999 -1234567890123456789"),
         ("plot.misclassified", "0 101"),
         ("plot.dpi", "49 301"),
     ],

@@ -79,4 +79,4 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def show(value: Any) -> str:
     """Return a value as JSON, for a sentence. A long text is cut."""
-    return clip(json.dumps(value, ensure_ascii=False))
+    return clip(json.dumps(value, ensure_ascii=False, default=str))

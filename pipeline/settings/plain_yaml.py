@@ -31,6 +31,16 @@ def load_plain_yaml(path: Path) -> Any:
         raise UserError(f"{path}: not YAML: {clip(str(error))}.", path=path) from None
 
 
+class LongNumber:
+    """A whole number so long that it would not be exact as a float. It is no text either, so nothing accepts it."""
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
 class _Loader(yaml.BaseLoader):
     """Reads mappings, lists and text. PyYAML's other loaders read scalars by YAML 1.1, but DVC uses YAML 1.2."""
 
@@ -71,6 +81,6 @@ def _add_scalar(kind: str, pattern: str, read: Callable[[str], Any]) -> None:
 # The rules of YAML 1.2, for decimal numbers. By YAML 1.1, `1e-3` would be text, `on` true and `1:30` ninety.
 _add_scalar("null", "|~|null|Null|NULL", lambda text: None)
 _add_scalar("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true")
-_add_scalar("int", "[-+]?[0-9]{1,18}", int)  # a longer one would not be exact as a float
+_add_scalar("int", "[-+]?[0-9]+", lambda text: int(text) if len(text) <= 18 else LongNumber(text))
 _add_scalar("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", float)
 _add_scalar("infinity", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", "")))

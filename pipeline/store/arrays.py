@@ -151,7 +151,7 @@ class StoredRows:
             TypeError: `rows` is something else.
             UserError: the file has changed, or cannot be read.
         """
-        index = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
+        index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise TypeError("expected a slice of rows, or a one-dimensional array of integers")
         if len(index) and not 0 <= index.min() <= index.max() < len(self):

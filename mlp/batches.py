@@ -60,9 +60,8 @@ class Batches:
         """Start an epoch, from 0."""
         self._epoch = epoch
         self._order = permutation(stream(self._seed, ORDER, epoch), len(self._training.labels))
-        self._labels = self._training.labels.T[
-            :, self._order
-        ].T  # column by column in memory, as the logits in `softmax`
+        # Column by column in memory, as the logits in `softmax`
+        self._labels = self._training.labels.T[:, self._order].T
         self._made = -1  # the block in `images`
 
     def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:

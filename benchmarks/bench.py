@@ -206,6 +206,14 @@ def report(machine: dict[str, str], results: dict[int, list[Measurement]], found
     return "\n".join(parts) + "\n"
 
 
+def prepare(data: Path) -> None:
+    """Check that there are prepared images, and use two cores: the workers inherit that."""
+    if not data.exists():
+        sys.exit(f"error: {data}: no such file; run `dvc repro preprocess` to make it.")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+
+
 def main(
     data: Annotated[Path, typer.Option(help="The prepared training images.")] = Path("data/prepared/train.npz"),
     output: Annotated[Path, typer.Option(help="The folder for results.md and results.json.")] = Path("benchmarks"),
@@ -213,10 +221,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="A few steps of each, to see that all run; no file.")] = False,
 ) -> None:
     """Measure this project against its peers and print the table."""
-    if not data.exists():
-        sys.exit(f"error: {data}: no such file; run `dvc repro preprocess` to make it.")
-    if hasattr(os, "sched_setaffinity"):  # the workers inherit it
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    prepare(data)
     limit, rounds = (5_000, 1) if quick else (None, rounds)
     results, wrong = {}, []
     for hidden, epochs in HIDDEN.items():

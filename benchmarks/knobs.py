@@ -3,7 +3,6 @@
 python -m benchmarks.knobs
 """
 
-import os
 import sys
 from pathlib import Path
 from statistics import median
@@ -11,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.bench import CORES, Measurement, doubts, fastest, least_ratio, measure, ratio
+from benchmarks.bench import Measurement, doubts, fastest, least_ratio, measure, prepare, ratio
 from benchmarks.machine import describe_machine, table
 from benchmarks.peers import PROCESSES
 from benchmarks.recipes import EPOCHS, KNOBS, ON_DISTORTED, PLAIN, RECIPE, STEPS
@@ -65,10 +64,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="A few steps of each, to see that all run; no file.")] = False,
 ) -> None:
     """Measure and print the tables."""
-    if not data.exists():
-        sys.exit(f"error: {data}: no such file; run `dvc repro preprocess` to make it.")
-    if hasattr(os, "sched_setaffinity"):  # the workers inherit it
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    prepare(data)
     limit, turns = (5_000, 1) if quick else (None, (EPOCHS - 1) // TURN)
     trained = measure(HIDDEN, turns, TURN, data, limit, RECIPE, MODULE)
     stepped = measure(HIDDEN, 1 if quick else rounds, 1, data, limit, STEPS, MODULE)
@@ -76,8 +72,9 @@ def main(
         [
             "# The parameters of training\n",
             f"`make bench` writes this file. A whole training: {EPOCHS - 1} epochs of all images in batches of 100,",
-            "ReLU, momentum 0.9, a rate that falls linearly, images distorted anew in each epoch (rotation, shear,",
-            "scaling, elastic; PyTorch's with `grid_sample`). Each peer has its own process, and takes two epochs in",
+            "ReLU, momentum 0.9, a rate that falls linearly, images with other distortions in each epoch",
+            "(rotation, shear, scaling, elastic; PyTorch's with `grid_sample`).",
+            "Each peer has its own process, and takes two epochs in",
             "every round. Seconds are the sum, ratios the median of the rounds; in brackets, the ratio of the two",
             "fastest rounds. This project trains with",
             f"{PROCESSES} process{'es' * (PROCESSES > 1)}, of one thread each.\n",

@@ -130,17 +130,26 @@ def scikit_learn(task: Task) -> Run:
     return run
 
 
+def pytorch_network(task: Task, activation):
+    """Return the task's network in PyTorch, with this module between its two layers."""
+    import torch
+    from torch import nn
+
+    (features, hidden), classes = task.W1.shape, task.W2.shape[1]
+    network = nn.Sequential(nn.Linear(features, hidden), activation, nn.Linear(hidden, classes))
+    with torch.no_grad():
+        for layer, W in ((network[0], task.W1), (network[2], task.W2)):
+            layer.weight.copy_(torch.from_numpy(W.T))
+            layer.bias.zero_()
+    return network
+
+
 def pytorch(task: Task, compiled: bool = False) -> Run:
     import torch
     from torch import nn
 
     images, labels = torch.from_numpy(task.scaled_images(np.float32)), torch.from_numpy(task.classes())
-    (features, hidden), classes = task.W1.shape, task.W2.shape[1]
-    network = nn.Sequential(nn.Linear(features, hidden), nn.Sigmoid(), nn.Linear(hidden, classes))
-    with torch.no_grad():
-        for layer, W in ((network[0], task.W1), (network[2], task.W2)):
-            layer.weight.copy_(torch.from_numpy(W.T))
-            layer.bias.zero_()
+    network = pytorch_network(task, nn.Sigmoid())
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
 
     def loss_of(X, y):

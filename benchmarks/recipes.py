@@ -1,6 +1,6 @@
 """Training as docs/training.md recommends, done by each peer, and this project's step with each parameter alone.
 
-The recipe: ReLU, momentum, a rate that falls to 0 linearly, and images that are distorted anew in each epoch.
+The recipe: ReLU, momentum, a rate that falls to 0 linearly, and images with other distortions in each epoch.
 
 `python -m benchmarks.recipes NAME HIDDEN DATA LIMIT` is a worker (`benchmarks.peers.work`).
 """
@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.peers import BATCH, LEARNING_RATE, WEIGHT_INIT_STD, Peer, Run, Task, this_project, work
+from benchmarks.peers import BATCH, LEARNING_RATE, WEIGHT_INIT_STD, Peer, Run, Task, pytorch_network, this_project, work
 from mlp.distortions import Distortion, Strength
 from mlp.network import initial_std
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
@@ -44,12 +44,7 @@ def pytorch_recipe(task: Task) -> Run:
     task = he(task)
     images = torch.from_numpy(task.scaled_images(np.float32)).reshape(-1, 1, *SHAPE)
     labels = torch.from_numpy(task.classes())
-    (features, hidden), classes = task.W1.shape, task.W2.shape[1]
-    network = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))
-    with torch.no_grad():
-        for layer, W in ((network[0], task.W1), (network[2], task.W2)):
-            layer.weight.copy_(torch.from_numpy(W.T))
-            layer.bias.zero_()
+    network = pytorch_network(task, nn.ReLU())
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, EPOCHS * task.batches)
 

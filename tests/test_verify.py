@@ -94,7 +94,7 @@ def test_verify_names_the_first_output_that_differs(small, wrong, first):
 
 
 def test_verify_uses_no_checkpoints(small):
-    """Otherwise a training could be verified of which only the end was done again."""
+    """Otherwise it could verify a training and run only the end of it."""
     command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
     stages = STAGES | {"double": STAGES["double"] | {"cmd": command}}
     (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))

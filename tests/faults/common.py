@@ -49,6 +49,20 @@ def bounded(megabytes: int = 512) -> Iterator[Callable[[], object]]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def start_python(project: Project, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start Python in the project's folder, as DVC would."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        **options,
+    )
+
+
 class Pipeline:
     """A small pipeline whose stages can be disturbed one by one: all inputs are new, the disturbed one's outputs old.
 
@@ -81,16 +95,7 @@ class Pipeline:
 
     def start(self, stage: str, **options: Any) -> subprocess.Popen[str]:
         """Start a stage as DVC would."""
-        return subprocess.Popen(
-            [sys.executable, *self.stages[stage]["cmd"].split()[1:]],
-            cwd=self.folder,
-            env=self.project.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            **options,
-        )
+        return start_python(self.project, *self.stages[stage]["cmd"].split()[1:], **options)
 
     def run(self, stage: str) -> None:
         """Run a stage to its end."""

@@ -5,7 +5,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from itertools import chain
 from pathlib import Path
@@ -14,7 +13,7 @@ import psutil
 import pytest
 from conftest import Project, new_project
 
-from faults.common import SEED, times
+from faults.common import SEED, start_python, times
 from mlp.training import new_state
 from pipeline.settings.params import load_params
 from pipeline.training.checkpoint import Checkpoint
@@ -88,15 +87,7 @@ class Training:
         self.expected = self.outputs()
 
     def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", STAGE],
-            cwd=self.folder,
-            env=self.project.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+        return start_python(self.project, "-c", STAGE)
 
     def run(self) -> str:
         """Run the stage to its end. Return what it says."""

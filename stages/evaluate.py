@@ -1,4 +1,4 @@
-"""Measure a trained network on the test images. No other stage reads them."""
+"""Measure a trained network, or a committee, on the test images. No other stage reads them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,22 +21,37 @@ def evaluate(
             "got wrong (misclassified.npz)."
         ),
     ] = Path("models/evaluation"),
+    others: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="Another network: measure all as a committee, by the mean of their probabilities."),
+    ] = None,
 ) -> None:
-    """Measure a trained network on the test images. No other stage reads them."""
+    """Measure a trained network, or a committee of them, on the test images.
+
+    No other stage reads the test images.
+    """
     from pipeline.evaluation import evaluation as results  # here, so that --help answers at once
     from pipeline.program.files import check_distinct
     from pipeline.store.artifacts import load_model, load_prepared
 
-    check_distinct(model, test, evaluation)
-    network = load_model(model)
+    models = [model, *(others or ())]
+    check_distinct(*models, test, evaluation)
+    networks = [load_model(path) for path in models]
     prepared = load_prepared(test)
-    if prepared.preparation != network.preparation:
-        raise UserError(f"{model} was not trained on the preparation that {test} has; run `dvc repro`.")
+    for path, network in zip(models, networks, strict=True):
+        if network.preparation != prepared.preparation:
+            raise UserError(f"{path} was not trained on the preparation that {test} has; run `dvc repro`.")
+        if network.arithmetic != networks[0].arithmetic:
+            raise UserError(
+                f"{path} computes in {network.arithmetic.name}, and {model} in {networks[0].arithmetic.name}; "
+                "a committee has one arithmetic."
+            )
     try:
-        found = results.evaluate(network, prepared.split)
+        found = results.evaluate(networks, prepared.split)
     except FloatingPointError:
         raise UserError(
-            f"{model}: its weights are so large that its loss on {test} is not finite; train it again."
+            f"{', '.join(map(str, models))}: the weights are so large that the loss on {test} is not finite; train "
+            "again."
         ) from None
     results.save_evaluation(evaluation, found)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.program.command import ParamsFile, command
+from pipeline.program.command import Changes, ParamsFile, command
 from pipeline.program.errors import UserError
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
@@ -28,6 +28,7 @@ def train(
         ),
     ] = Path("models/training"),
     params: ParamsFile = Path("params.yaml"),
+    set_param: Changes = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
     """Train a multi-layer perceptron on prepared images.
@@ -63,7 +64,7 @@ def train(
         return f"epoch {epoch.epoch} of {total}, loss {epoch.loss:.4f}, validation accuracy {accuracy:.4f}"
 
     check_distinct(train, validation, model, training, params)
-    settings = load_params(params)
+    settings = load_params(params, set_param or ())
     knobs = settings.train
     (images, labels), preparation = load_prepared(train)
     held_out = load_prepared(validation)

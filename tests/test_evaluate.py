@@ -36,9 +36,11 @@ def folder(tmp_path, request):
     return tmp_path
 
 
-def evaluate(folder, out="out"):
-    files = [folder / "mlp.npz", folder / "test.npz", folder / out]
-    return CliRunner().invoke(app, list(map(str, files))), folder / out
+def evaluate(folder, out="out", others=()):
+    words = [folder / "mlp.npz", folder / "test.npz", folder / out]
+    for other in others:
+        words += ["--with", folder / other]
+    return CliRunner().invoke(app, list(map(str, words))), folder / out
 
 
 @pytest.fixture
@@ -49,9 +51,9 @@ def evaluated(folder):
     return folder, out
 
 
-def probabilities(folder) -> np.ndarray:
+def probabilities(folder, model="mlp.npz") -> np.ndarray:
     """Return what the reference thinks of the test images."""
-    network = load_model(folder / "mlp.npz")
+    network = load_model(folder / model)
     weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
     X = load_arrays(folder / "test.npz")["images"] / 255
     return reference.softmax(reference.forward(weights, biases, network.activation.name, X)[1][-1])
@@ -107,7 +109,7 @@ def test_mistakes_of_equal_probability_stand_in_the_order_of_the_images():
     W, b = np.array([[0.0, 1.0, 0.0]]), np.array([4.0, -100.0, 0.0])  # dark: class 0, rather sure; bright: 1, sure
     preparation = Preparation(0.0, 1.0, (1, 1), ("a", "b", "c"))
     network = Network([W], [b], ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation)
-    mistakes = measured(network, Split(bytes_of.astype(np.uint8)[:, np.newaxis], labels)).mistakes
+    mistakes = measured([network], Split(bytes_of.astype(np.uint8)[:, np.newaxis], labels)).mistakes
     wrong = np.flatnonzero(np.arange(3000) % 2 != np.arange(3000) % 3)
     assert len(set(mistakes.probability.tolist())) == 2
     assert mistakes.place.tolist() == [*wrong[wrong % 2 == 1].tolist(), *wrong[wrong % 2 == 0].tolist()]
@@ -135,6 +137,63 @@ def test_network_that_errs_in_nothing(tmp_path):
     assert metrics == {"accuracy": 1.0, "loss": 0.0}
     assert math.copysign(1, metrics["loss"]) == 1  # "-0.0" would puzzle people
     assert load_arrays(out / "misclassified.npz")["images"].shape == (0, 1)
+
+
+# A committee
+
+
+@pytest.fixture
+def committee(folder):
+    """The folder with two more networks of the same arithmetic."""
+    arithmetic = load_model(folder / "mlp.npz").arithmetic.name
+    images, labels = digits("train")
+    for number in (1, 2):
+        network = new_network(arithmetic, hidden=(10,), seed=number)
+        for _ in range(20 * number):
+            take_step(network, images, labels, 1.0)
+        save_model(folder / f"{number}.npz", network)
+    return folder
+
+
+def test_a_committee_decides_by_the_mean_of_the_probabilities(committee):
+    names = ["mlp.npz", "1.npz", "2.npz"]
+    result, out = evaluate(committee, others=names[1:])
+    assert result.exit_code == 0, result.output
+    alone = [probabilities(committee, name) for name in names]
+    mean = np.mean(alone, axis=0)
+    actual = load_arrays(committee / "test.npz")["labels"].argmax(axis=1)
+    metrics = json.loads((out / "test.json").read_text())
+    assert metrics["accuracy"] == (mean.argmax(axis=1) == actual).mean()
+    assert metrics["loss"] == pytest.approx(-np.log(mean[np.arange(len(actual)), actual]).mean(), rel=1e-5)
+    mistakes = load_arrays(out / "misclassified.npz")
+    assert set(mistakes["place"]) == set(np.flatnonzero(mean.argmax(axis=1) != actual))
+    assert mistakes["probability"] == pytest.approx(mean.max(axis=1)[mistakes["place"]], rel=1e-5)
+    # The images must tell the mean from each network, and from the mean of the logits
+    for other in [*alone, np.exp(np.mean(np.log(alone), axis=0))]:
+        assert (other.argmax(axis=1) != mean.argmax(axis=1)).any()
+
+
+def test_a_committee_of_copies_decides_as_the_one(folder):
+    save_model(folder / "copy.npz", load_model(folder / "mlp.npz"))
+    _, alone = evaluate(folder, "alone")
+    result, out = evaluate(folder, others=["copy.npz"])
+    assert result.exit_code == 0, result.output
+    assert (out / "confusion.csv").read_bytes() == (alone / "confusion.csv").read_bytes()
+    losses = [json.loads((path / "test.json").read_text())["loss"] for path in (alone, out)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_a_committee_has_one_arithmetic_and_one_preparation(folder):
+    other = {"exact": "float32", "float32": "exact"}[load_model(folder / "mlp.npz").arithmetic.name]
+    save_model(folder / "other.npz", new_network(other))
+    result, out = evaluate(folder, others=["other.npz"])
+    refusal(result, folder / "other.npz", "one arithmetic")
+    network = load_model(folder / "mlp.npz")
+    network.preparation = network.preparation._replace(shift=33.5)
+    save_model(folder / "other.npz", network)
+    result, out = evaluate(folder, others=["other.npz"])
+    refusal(result, folder / "other.npz", "`dvc repro`")
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["mlp.npz", "test.npz"])

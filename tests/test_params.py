@@ -11,7 +11,7 @@ from pipeline.program.errors import UserError, clip
 from pipeline.settings.params import Params, load_params
 from tests.refusals import numbers, refused
 
-SECTIONS = {name: field.annotation for name, field in Params.model_fields.items()}
+SECTIONS = {name: field.annotation for name, field in Params.model_fields.items() if field.is_required()}
 GOOD = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -297,3 +297,65 @@ def test_missing_file_and_folder(tmp_path):
 def test_any_damage_is_read_or_refused(load, start, length, middle):
     with contextlib.suppress(UserError):
         load(GOOD[:start] + middle + GOOD[start + length :])
+
+
+# Values that replace the file's
+
+
+def test_a_change_replaces_a_value_of_the_file(write):
+    params = load_params(write(GOOD), ["train.seed=7", "train.hidden_sizes=[20, 10]", "download.dataset=no"])
+    assert params.train.seed == 7
+    assert params.train.hidden_sizes == (20, 10)
+    assert params.download.dataset == "no"
+    assert params.train.learning_rate == 0.1
+    assert load_params(write(GOOD), ["train.seed=7", "train.seed=8"]).train.seed == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("train.sed=1", "train.sed; did you mean train.seed?"),
+        ("trian.seed=1", "unknown key trian; did you mean train?"),
+        ("train.seed=x", 'train.seed is "x"; expected a whole number'),
+        ("train.seed=1e3", "train.seed is 1000.0; expected a whole number"),
+        ("train.seed", '"train.seed"; expected SECTION.KEY=VALUE'),
+        ("train.seed=", "expected SECTION.KEY=VALUE"),
+        ("seed=1", "expected SECTION.KEY=VALUE"),
+        ("train.hidden_sizes=[50", '-S is "train.hidden_sizes=[50": not YAML in line 1'),
+    ],
+)
+def test_a_wrong_change_is_one_sentence(write, change, words):
+    with pytest.raises(UserError) as caught:
+        load_params(write(GOOD), [change])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_change_does_not_mend_a_file_that_is_no_mapping(write):
+    for text in ("train: 5", "- train", ""):
+        error = refused(load_params, write(text), ["train.seed=1"])
+        assert "expected" in str(error)
+
+
+# A record
+
+RECORD = GOOD + 'record: {title: "A recipe", source: "A paper (2003)", published: 0.7, reach: 0.6}\n'
+
+
+def test_a_record_says_what_was_published(load):
+    assert load(GOOD).record is None
+    assert load(RECORD).record.published == 0.7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("published: 0.7", "published: low", 'record.published is "low"; expected a number from 0 to 100'),
+        ("reach: 0.6", "reach: 101", "record.reach is 101; expected a number from 0 to 100"),
+        (", reach: 0.6", "", "the key record.reach is missing"),
+        ("source:", "sorce:", "unknown key record.sorce; did you mean record.source?"),
+        ('"A recipe"', "7", "record.title is 7; expected the recipe in a few words"),
+    ],
+)
+def test_a_wrong_record_is_one_sentence(refusal, old, new, words):
+    assert words in str(refusal(RECORD.replace(old, new)))

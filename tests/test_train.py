@@ -312,10 +312,22 @@ def test_bad_parameter_is_named(train):
     refusal(train(activation="softplus")[0], "params.yaml", "train.activation", "softplus")
 
 
+def test_a_parameter_on_the_command_line_counts_as_one_in_the_file(train, prepared, write_params):
+    result, out = train(seed=3, hidden_sizes=[7])
+    assert result.exit_code == 0, result.output
+    params = write_params({"train.iterations": 25, "train.learning_rate": 1.0})
+    again = prepared / "again"
+    files = [prepared / "train.npz", prepared / "validation.npz", again / "mlp.npz", again]
+    words = [*map(str, files), "--params", str(params), "-S", "train.seed=3", "--set-param", "train.hidden_sizes=[7]"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert contents(again) == contents(out)
+    refusal(CliRunner().invoke(app, [*words, "-S", "train.seed=-3"]), "params.yaml", "train.seed", "-3")
+
+
 def test_help_tells_of_every_file():
     result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    for word in ["data/prepared/train.npz", "models/mlp.npz", "models/training", "history.csv", "--params"]:
+    for word in ["data/prepared/train.npz", "models/mlp.npz", "models/training", "history.csv", "--params", "-S"]:
         assert word in result.output
 
 

@@ -1,12 +1,13 @@
-"""The evaluation of a network on the test images, and its files."""
+"""The evaluation of a network, or of a committee of networks, on the test images, and its files."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp.layers import cross_entropy, loss_terms, softmax
-from mlp.network import Network, Split, logits
+from mlp.network import Network, Split, predict
 from pipeline.evaluation.report import classification_report
 from pipeline.program.files import write_json
 from pipeline.store.artifacts import Misclassified, save_misclassified
@@ -14,7 +15,7 @@ from pipeline.store.tables import write_confusion
 
 
 class Evaluation(NamedTuple):
-    """The results of a network on some images.
+    """The results of a network, or of a committee, on some images.
 
     Attributes:
         loss: the mean cross-entropy, in nats per image.
@@ -29,23 +30,35 @@ class Evaluation(NamedTuple):
     mistakes: Misclassified
 
 
-def evaluate(network: Network, split: Split) -> Evaluation:
-    """Measure `network` on the images of `split`.
+def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
+    """Measure a network, or a committee of networks, on the images of `split`.
+
+    A committee's probabilities are the mean of its networks' probabilities.
+
+    Args:
+        networks: one network or more, all of one preparation and one arithmetic.
+        split: the images, and their labels.
 
     Raises:
-        FloatingPointError: its loss is not finite.
+        FloatingPointError: the loss is not finite.
     """
     images, labels = split
-    with np.errstate(over="ignore", invalid="ignore"):
-        z = logits(network, images)
-        y, shifted, total = softmax(network.arithmetic, z)
-        loss = cross_entropy(network.arithmetic, loss_terms(shifted, total, labels))
-    actual, predicted = labels.argmax(axis=1), z.argmax(axis=1)
+    A = networks[0].arithmetic
+    true = labels.view(np.bool_)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = [predict(network, images) for network in networks]
+        y = sum(probabilities for probabilities, _ in found) / len(found)
+        # One network's logarithm is exact where its probability is too small for a number
+        log_y = found[0][1][true] if len(found) == 1 else A.log(y[true])
+        loss = float(A.sum(-log_y)) / len(images)
+    if not math.isfinite(loss):
+        raise FloatingPointError("the loss is not finite")
+    actual, predicted = labels.argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(actual != predicted)
     probability = y[wrong, predicted[wrong]].astype(np.float64)
     order = np.argsort(-probability, kind="stable")
     wrong, probability = wrong[order], probability[order]
-    _, _, image_shape, classes = network.preparation
+    _, _, image_shape, classes = networks[0].preparation
     mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes)
     return Evaluation(loss, actual, predicted, mistakes)
 

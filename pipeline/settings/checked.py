@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -53,7 +53,8 @@ def _described(problem: Any, model: type[Section], values: Any, place: Key) -> t
         key += (name,)
         if expected := field.description:
             break  # a list has one description, and is shown whole
-        model = cast("type[Section]", field.annotation)
+        # An optional section is `Section | None`
+        model = cast("type[Section]", next(iter(get_args(field.annotation)), field.annotation))
     if problem["type"] == "value_error":
         key, expected = problem["loc"], str(problem["ctx"]["error"])
     expected, about = expected or _keys(model), _dotted(place + key)

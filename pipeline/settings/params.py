@@ -1,12 +1,15 @@
 """The knobs of `params.yaml`: their types and ranges, in one place."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipeline.settings.checked import Section, check
-from pipeline.settings.plain_yaml import load_plain_yaml
+from pipeline.program.errors import UserError
+from pipeline.settings.checked import Section, check, show
+from pipeline.settings.plain_yaml import load_plain_yaml, parse_plain_yaml
 
 # No key has a default here: DVC tracks only what stands in the file.
 
@@ -91,8 +94,19 @@ class Plot(Section):
     dpi: int = _whole(50, 300)
 
 
+class Record(Section):
+    """A published result, in a parameter file of `records/`. Errors are in percent of the test images."""
+
+    title: str = Field(min_length=1, max_length=100, description="the recipe in a few words, as text")
+    source: str = Field(min_length=1, max_length=200, description="where it was published, as text")
+    published: float = _number(0, 100)
+    reach: float = _number(0, 100)
+
+
 class Params(Section):
-    """All of `params.yaml`."""
+    """All of a parameter file: `params.yaml`, or one of `records/`."""
+
+    record: Record | None = None
 
     download: Download
     preprocess: Preprocess
@@ -101,11 +115,26 @@ class Params(Section):
     plot: Plot
 
 
-def load_params(path: Path) -> Params:
+def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
     """Read and check a parameter file.
+
+    Args:
+        path: the file.
+        changes: values to use instead of the file's, such as "train.seed=3". The value is YAML.
 
     Raises:
         UserError: the file is missing or is not YAML, or a key is unknown, missing, of the wrong type or out of range.
             The sentence names the key, the value found and what is expected.
     """
-    return check(path, Params, load_plain_yaml(path))
+    values = load_plain_yaml(path)
+    for change in changes:
+        parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
+        if not parts:
+            raise UserError(f"-S is {show(change)}; expected SECTION.KEY=VALUE, such as train.seed=3.")
+        section, key, text = parts.groups()
+        if isinstance(values, dict) and isinstance(values.get(section, {}), dict):
+            try:
+                values.setdefault(section, {})[key] = parse_plain_yaml(text)
+            except UserError as error:
+                raise UserError(f"-S is {show(change)}: {error}.") from None
+    return check(path, Params, values)

@@ -17,18 +17,27 @@ def load_plain_yaml(path: Path) -> Any:
         UserError: the file is missing, is not UTF-8 or not YAML, or a mapping has a key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return parse_plain_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.", path=path) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not YAML: {clip(str(error))}.", path=path) from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}.", path=path, about=error.about) from None
+
+
+def parse_plain_yaml(text: str) -> Any:
+    """Read text as the file is read. A UserError says what is wrong with it, without a full stop."""
+    try:
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
         place = f" in {line}" if line else ""
-        sentence = f"{path}: not YAML{place}: {clip(error.problem or 'unreadable')}."
-        raise UserError(sentence, path=path, about=line) from None
+        raise UserError(f"not YAML{place}: {clip(error.problem or 'unreadable')}", about=line) from None
     except RecursionError:
-        raise UserError(f"{path}: nested too deeply.", path=path) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # not UTF-8; odd escapes
-        raise UserError(f"{path}: not YAML: {clip(str(error))}.", path=path) from None
+        raise UserError("nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # odd escapes
+        raise UserError(f"not YAML: {clip(str(error))}") from None
 
 
 class LongNumber:

@@ -114,7 +114,7 @@ def write_trained(folder: Path, run: Run, arithmetic: str, processes: int) -> No
 def write_tested(folder: Path) -> None:
     """Write what the evaluate stage writes."""
     network, test = load_model(folder / "mlp.npz"), load_prepared(folder / "validation.npz").split
-    save_evaluation(folder, evaluate(network, test))
+    save_evaluation(folder, evaluate([network], test))
 
 
 def hash_of(folder: Path) -> str:

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test tour slow faults check verify verify-portable agreement bench bench-pipeline lint requirements setup setup-bench
+.PHONY: help repro test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-bench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,12 @@ faults: setup ## run the fault tests: kills, Ctrl-C, full disks, damaged files (
 check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged files again
 	@$(RUN) tools.check
 
-verify: setup ## run all stages again in a clone, and compare each output with dvc.lock
-	@$(RUN) tools.verify
+verify: setup ## run all stages again in a clone, and compare each output with dvc.lock (RECORD=name SEED=0: a row of records/)
+	@$(RUN) tools.verify $(if $(RECORD),--record $(RECORD) --seed $(or $(SEED),0))
+
+records: setup ## train what is missing of the records, with docs/records.md's protocol (hours; it can be stopped)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro preprocess
+	@cd records && PATH="$(CURDIR)/.venv/bin:$$PATH" ../$(RUN) dvc repro --allow-missing
 
 verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
 	@$(RUN) tools.portable

@@ -355,6 +355,8 @@ def test_a_record_says_what_was_published(load):
         (", reach: 0.6", "", "the key record.reach is missing"),
         ("source:", "sorce:", "unknown key record.sorce; did you mean record.source?"),
         ('"A recipe"', "7", "record.title is 7; expected the recipe in a few words"),
+        ("reach: 0.6", "reach: 0.6, committee: 5", "record.committee is 5; expected the keys title, source"),
+        ("reach: 0.6", "reach: 0.6, committee: {title: a}", "the key record.committee.source is missing"),
     ],
 )
 def test_a_wrong_record_is_one_sentence(refusal, old, new, words):

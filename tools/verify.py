@@ -1,13 +1,18 @@
 """Does every output have the bytes that `dvc.lock` states? Run all stages again in a clone, and compare.
 
 python -m tools.verify
+python -m tools.verify --record simard-none --seed 0
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
@@ -17,47 +22,67 @@ Outputs = dict[tuple[str, str], str]  # MD5 by stage and path
 
 
 @command
-def main() -> None:
-    """Run all stages again in a clone of the last commit, and compare every output with dvc.lock."""
+def main(
+    record: Annotated[
+        str | None, typer.Option("--record", help="A record's name: train one row of records/ instead.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The row's seed.")] = 0,
+) -> None:
+    """Run all stages again in a clone of the last commit, and compare every output with dvc.lock.
+
+    With --record, run the stages of one row of the records again, and compare with records/dvc.lock.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         clone = Path(folder, "clone")
-        _run(["git", "clone", "--quiet", "--no-local", ".", str(clone)], Path(), {})
-        stated = locked_outputs(clone / "dvc.lock")
-        reproduce(clone)
-        made = locked_outputs(clone / "dvc.lock")
-    print_comparison(stated, made)
+        _run(["git", "clone", "--quiet", "--no-local", ".", str(clone)], Path())
+        project, lock, row = clone, "dvc.lock", ""
+        if record:
+            project, lock, row = clone / "records", "records/dvc.lock", f"{record}-{seed}"
+        stages = {f"short@{record}", f"train@{row}", f"evaluate@{row}"} if record else None
+        stated = _chosen(clone / lock, stages)
+        if record:
+            if not stated:
+                raise UserError(f"{lock} has no row {row}; see records/ledger.md.")
+            reproduce(clone, "preprocess")
+        reproduce(project, *([f"evaluate@{row}"] if record else []))
+        made = _chosen(clone / lock, stages)
+    print_comparison(stated, made, lock)
     for stage, path in stated | made:
         if stated.get((stage, path)) != made.get((stage, path)):
-            raise UserError(f"the output {path} of the stage {stage} is not what dvc.lock states.")
-    print(f"All {len(stated)} outputs have the bytes that dvc.lock states.")
+            raise UserError(f"the output {path} of the stage {stage} is not what {lock} states.")
+    print(f"All {len(stated)} outputs have the bytes that {lock} states.")
 
 
-def reproduce(project: Path) -> None:
-    """Run all stages of a project, whether or not DVC has their results.
+def _chosen(lock: Path, stages: Collection[str] | None) -> Outputs:
+    """Return the outputs of these stages, or of all."""
+    return {key: md5 for key, md5 in locked_outputs(lock).items() if stages is None or key[0] in stages}
+
+
+def reproduce(project: Path, *stages: str) -> None:
+    """Run these stages of a project and all before them, or all, whether or not DVC has their results.
 
     Raises:
         UserError: a stage fails.
     """
+    _run([sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *stages], project)
+
+
+def _run(command: list[str], folder: Path) -> None:
     variables = {
         "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
-        "DVC_SITE_CACHE_DIR": str(project.with_name("site-cache")),
+        "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
         "TRAIN_CHECKPOINTS": "",  # from the beginning to the end
     }
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
-    _run(command, project, variables)
-
-
-def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
     if subprocess.run(command, cwd=folder, env=os.environ | variables).returncode:
         raise UserError(f"`{' '.join(command)}` failed, so nothing was compared.")
 
 
-def print_comparison(stated: Outputs, made: Outputs) -> None:
+def print_comparison(stated: Outputs, made: Outputs, lock: str) -> None:
     """Print a table with a line for each output."""
     from rich.console import Console  # here, so that `--help` is quick
     from rich.table import Table
 
-    table = Table("stage", "output", "MD5 in dvc.lock", "made now")
+    table = Table("stage", "output", f"MD5 in {lock}", "made now")
     for output in stated | made:
         before, now = (md5s.get(output, "nothing") for md5s in (stated, made))
         table.add_row(*output, before[:12], "same bytes" if now == before else f"[red]{now[:12]}")

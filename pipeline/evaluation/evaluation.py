@@ -1,5 +1,6 @@
 """The evaluation of a network, or of a committee of networks, on the test images, and its files."""
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
     true = labels.view(np.bool_)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = [predict(network, images) for network in networks]
-        y = sum(probabilities for probabilities, _ in found) / len(found)
+        y = functools.reduce(np.add, (probabilities for probabilities, _ in found)) / len(found)
         # One network's logarithm is exact where its probability is too small for a number
         log_y = found[0][1][true] if len(found) == 1 else A.log(y[true])
         loss = float(A.sum(-log_y)) / len(images)

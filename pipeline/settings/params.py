@@ -94,13 +94,19 @@ class Plot(Section):
     dpi: int = _whole(50, 300)
 
 
-class Record(Section):
-    """A published result, in a parameter file of `records/`. Errors are in percent of the test images."""
+class Published(Section):
+    """A published result, and the one that the project wants to reach. Errors are in percent of the test images."""
 
     title: str = Field(min_length=1, max_length=100, description="the recipe in a few words, as text")
     source: str = Field(min_length=1, max_length=200, description="where it was published, as text")
     published: float = _number(0, 100)
     reach: float = _number(0, 100)
+
+
+class Record(Published):
+    """What a parameter file of `records/` says about its recipe, and about the committee of its networks."""
+
+    committee: Published | None = None
 
 
 class Params(Section):

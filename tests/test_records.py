@@ -1,0 +1,187 @@
+"""The records: each row belongs to the code and the parameters as they are, and the ledger says what the rows say."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.settings.params import load_params
+from pipeline.store.artifacts import Misclassified, save_misclassified
+from records.figures import main as figures
+from records.ledger import HERE, RECORDS, SEEDS, Row, rows, table
+from records.result import main as result
+from tests.conftest import ROOT
+from tests.test_train import save_prepared
+
+STAGES = yaml.safe_load((HERE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+LOCK = yaml.safe_load((HERE / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+TRAINED = [name for name in LOCK if name.startswith("train@")]
+COMMITTEES = [name for name in RECORDS if load_params(HERE / f"{name}.yaml").record.committee]
+
+
+def md5s(stage: str, kind: str) -> dict[str, str]:
+    """Return the MD5 of each of a stage's `deps` or `outs`, by path."""
+    return {entry["path"]: entry["md5"] for entry in LOCK[stage][kind]}
+
+
+def record_of(row: str) -> str:
+    return row.rpartition("-")[0]
+
+
+# dvc.yaml
+
+
+def test_each_record_has_a_short_form_and_five_seeds():
+    assert sorted(path.stem for path in HERE.glob("*.yaml")) == sorted([*RECORDS, "dvc"])
+    assert list(STAGES["short"]["foreach"]) == list(RECORDS)
+    expected = {f"{record}-{seed}": (record, seed) for record in RECORDS for seed in SEEDS}
+    for stage in ("train", "evaluate"):
+        found = {row: (values["record"], values["seed"]) for row, values in STAGES[stage]["foreach"].items()}
+        assert found == expected
+    assert sorted(STAGES["committee"]["foreach"]) == sorted(COMMITTEES)
+
+
+def test_each_record_uses_the_data_of_its_dataset():
+    main = load_params(ROOT / "params.yaml")
+    for record in RECORDS:
+        params = load_params(HERE / f"{record}.yaml")
+        assert params.preprocess == main.preprocess
+        expected = "data/prepared" if params.download == main.download else "records/prepared"
+        assert STAGES["short"]["foreach"][record]["data"] == expected
+        for seed in SEEDS:
+            assert STAGES["train"]["foreach"][f"{record}-{seed}"]["data"] == expected
+        assert params.train.arithmetic == "exact"
+
+
+def test_the_short_forms_depend_on_the_code_that_makes_the_rows():
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    code = {
+        f"../{path}"
+        for stage in ("train", "evaluate")
+        for path in pipeline[stage]["deps"]
+        if path.split("/")[0] in ("mlp", "pipeline", "stages")
+    }
+    assert {path for path in STAGES["short"]["do"]["deps"] if "$" not in path} == code
+
+
+# dvc.lock
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_a_row_was_trained_by_this_code_from_these_parameters(stage):
+    row = stage.removeprefix("train@")
+    record = record_of(row)
+    short = md5s(f"short@{record}", "outs")
+    assert {path: md5 for path, md5 in md5s(stage, "deps").items() if path in short} == {
+        path: md5 for path, md5 in short.items() if not path.endswith("evaluation")
+    }
+    data = {path: md5 for path, md5 in md5s(stage, "deps").items() if "prepared" in path}
+    assert len(data) == 2
+    assert data.items() <= md5s(f"short@{record}", "deps").items()
+    params = yaml.safe_load((HERE / f"{record}.yaml").read_text(encoding="utf-8"))
+    for locked in (LOCK[stage], LOCK[f"short@{record}"]):
+        assert locked["params"] == {f"{record}.yaml": {name: params[name] for name in ("distort", "train")}}
+    assert f"-S train.seed={row.rpartition('-')[2]}" in LOCK[stage]["cmd"]
+
+
+def test_a_result_is_that_of_its_network_and_of_this_code():
+    for row in (stage.removeprefix("evaluate@") for stage in LOCK if stage.startswith("evaluate@")):
+        deps = md5s(f"evaluate@{row}", "deps")
+        record = record_of(row)
+        assert deps[f"models/{row}.npz"] == md5s(f"train@{row}", "outs")[f"models/{row}.npz"]
+        evaluation = f"short/{record}/evaluation"
+        assert deps[evaluation] == md5s(f"short@{record}", "outs")[evaluation]
+        _assert_in_git(f"evaluate@{row}", f"results/{row}.json")
+    for name in COMMITTEES:
+        if (stage := f"committee@{name}") in LOCK:
+            deps = md5s(stage, "deps")
+            for seed in SEEDS:
+                model = f"models/{name}-{seed}.npz"
+                assert deps[model] == md5s(f"train@{name}-{seed}", "outs")[model]
+            assert deps["short/committee"] == md5s("short-committee", "outs")["short/committee"]
+            _assert_in_git(stage, f"results/committee-{name}.json")
+
+
+def _assert_in_git(stage: str, path: str) -> None:
+    """Fail unless the file has the bytes that the lock states."""
+    assert hashlib.md5((HERE / path).read_bytes()).hexdigest() == md5s(stage, "outs")[path]
+
+
+def test_no_result_is_there_without_its_row():
+    there = {path.stem for path in (HERE / "results").iterdir()}
+    rows = {stage.removeprefix("evaluate@") for stage in LOCK if stage.startswith("evaluate@")}
+    committees = {f"committee-{stage.removeprefix('committee@')}" for stage in LOCK if stage.startswith("committee@")}
+    assert there == rows | committees
+
+
+# The ledger
+
+
+def test_the_ledger_is_what_the_results_say():
+    assert (HERE / "ledger.md").read_text(encoding="utf-8") == table(rows())
+    for path in ("ledger.md", "figures/ledger.png"):
+        _assert_in_git("ledger", path)
+
+
+def test_the_ledger_counts():
+    published = load_params(HERE / "simard-elastic.yaml").record
+    lines = table([Row("a", published, [60, 50, 70, 55, 65], 5), Row("b", published, [60, 70, 71, 80, 90], 5)])
+    assert "| 0.7 | 0.60 ± 0.08 | 60, 50, 70, 55, 65 | yes |" in lines
+    assert "| 0.7 | 0.74 ± 0.11 | 60, 70, 71, 80, 90 | no |" in lines
+    assert "| 0.7 |  | 60 | not complete |" in table([Row("c", published, [60], 5)])
+    assert "| 0.7 | 0.42 | 42 | yes |" in table([Row("committee", published, [42], 1)])
+
+
+# What the scripts write
+
+
+def save_mistakes(folder, place, actual, predicted):
+    """Write what the evaluate stage would write of these mistakes."""
+    n = len(place)
+    columns = (np.array(place), np.array(actual), np.array(predicted), np.linspace(0.9, 0.5, n))
+    place, actual, predicted, probability = columns
+    images = np.arange(n * 784, dtype=np.uint8).reshape(n, 784)
+    classes = tuple("0123456789")
+    mistakes = Misclassified(images, actual, predicted, probability, place, (28, 28), classes)
+    folder.mkdir()
+    save_misclassified(folder / "misclassified.npz", mistakes)
+    (folder / "test.json").write_text('{"accuracy": 0.5, "loss": 0.125}')
+
+
+def test_a_result_counts_the_mistakes(tmp_path):
+    save_mistakes(tmp_path / "evaluation", [7, 3, 12], [1, 2, 3], [4, 5, 6])
+    out = tmp_path / "new" / "row-0.json"
+    ran = CliRunner().invoke(result, [str(tmp_path / "evaluation"), str(out)])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(out.read_text()) == {"errors": 3, "loss": 0.125, "wrong": [[3, 2, 5], [7, 1, 4], [12, 3, 6]]}
+
+
+def test_a_network_without_mistakes_has_a_result(tmp_path):
+    empty = np.empty(0, np.int64)
+    save_mistakes(tmp_path / "evaluation", empty, empty, empty)
+    ran = CliRunner().invoke(result, [str(tmp_path / "evaluation"), str(tmp_path / "row-0.json")])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads((tmp_path / "row-0.json").read_text()) == {"errors": 0, "loss": 0.125, "wrong": []}
+
+
+def test_the_figures_show_the_mistakes_of_all_networks(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
+    save_prepared(tmp_path / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
+    sizes = []
+    # One more mistake in common makes one more row of four pictures, if there were four
+    for common in (4, 5):
+        save_mistakes(tmp_path / f"evaluation{common}", range(6), [1] * 6, [2] * 6)
+        results = [tmp_path / f"{seed}.json" for seed in range(2)]
+        results[0].write_text(json.dumps({"wrong": [[place, 1, 2] for place in range(common)]}))
+        results[1].write_text(json.dumps({"wrong": [[place, 1, 3] for place in range(6)]}))
+        words = [HERE / "simard-elastic.yaml", tmp_path / "train.npz", tmp_path / f"evaluation{common}", *results]
+        words += ["--distorted", tmp_path / "distorted.png", "--mistakes", tmp_path / "mistakes.png"]
+        ran = CliRunner().invoke(figures, list(map(str, words)))
+        assert ran.exit_code == 0, ran.output
+        sizes.append(Image.open(tmp_path / "mistakes.png").size)
+        assert Image.open(tmp_path / "distorted.png").size[0] > 500
+    assert sizes[0][1] < sizes[1][1]

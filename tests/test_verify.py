@@ -47,9 +47,9 @@ def small(reproduced, tmp_path) -> Project:
     return Project(tmp_path / "project")
 
 
-def tool(name: str, project: Project) -> subprocess.CompletedProcess[str]:
+def tool(name: str, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
     project.environment["PYTHONPATH"] = str(ROOT)
-    return project.run(sys.executable, "-m", f"tools.{name}", check=False)
+    return project.run(sys.executable, "-m", f"tools.{name}", *words, check=False)
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -61,9 +61,9 @@ def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -
         assert word in sentence
 
 
-def restate(project: Project, *outputs: str) -> None:
-    """Let the committed dvc.lock state a wrong MD5 for these outputs."""
-    path = project.folder / "dvc.lock"
+def restate(project: Project, *outputs: str, lock: str = "dvc.lock") -> None:
+    """Let a committed dvc.lock state a wrong MD5 for these outputs."""
+    path = project.folder / lock
     lock = yaml.safe_load(path.read_text())
     for stage in lock["stages"].values():
         for out in stage["outs"]:
@@ -119,6 +119,47 @@ def test_verify_needs_a_valid_lock(small, content):
     lock.unlink() if content is None else lock.write_text(content)
     small.commit("Damage the lock")
     assert_one_sentence(tool("verify", small), "dvc.lock")
+
+
+# verify, a row of the records
+
+
+def copying(source: str, out: str) -> dict:
+    return {"cmd": f"python -c \"import shutil; shutil.copy('{source}', '{out}')\"", "deps": [source], "outs": [out]}
+
+
+@pytest.fixture
+def recorded(small) -> Project:
+    """The project with records: two rows of a record, each a short form, a training and an evaluation."""
+    records = small.folder / "records"
+    records.mkdir()
+    stages = {"short": {"foreach": ["a"], "do": copying("../preprocessed", "short")}}
+    for stage, source in (("train", "short"), ("evaluate", "train-${item}")):
+        stages[stage] = {"foreach": ["a-0", "a-1"], "do": copying(source, f"{stage}-${{item}}")}
+    (records / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    preprocess = copying("given", "preprocessed")
+    (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"preprocess": preprocess}}))
+    small.run("dvc", "repro", "-q")
+    small.run("dvc", "--cd", "records", "init", "-q", "--subdir")
+    small.run("dvc", "--cd", "records", "repro", "-q")
+    small.commit("Record")
+    return small
+
+
+def test_verify_makes_one_row_again(recorded):
+    restate(recorded, "train-a-1", "evaluate-a-1", lock="records/dvc.lock")
+    result = tool("verify", recorded, "--record", "a")
+    assert result.returncode == 0, result.stderr
+    assert "All 3 outputs have the bytes that records/dvc.lock states." in result.stdout
+    assert "a-1" not in result.stdout
+    assert "double" not in result.stderr
+    assert_one_sentence(tool("verify", recorded, "--record", "a", "--seed", "1"), "output train-a-1", "stage train@a-1")
+
+
+@pytest.mark.parametrize("words", [("--record", "b"), ("--record", "a", "--seed", "2")])
+def test_verify_names_a_row_that_is_not_there(recorded, words):
+    row = {2: "b-0", 4: "a-2"}[len(words)]
+    assert_one_sentence(tool("verify", recorded, *words), f"records/dvc.lock has no row {row}")
 
 
 # check

@@ -41,7 +41,7 @@ def main(
         stages = {f"short@{record}", f"train@{row}", f"evaluate@{row}"} if record else None
         stated = _chosen(clone / lock, stages)
         if record:
-            if not stated:
+            if f"evaluate@{row}" not in {stage for stage, _ in stated}:
                 raise UserError(f"{lock} has no row {row}; see records/ledger.md.")
             reproduce(clone, "preprocess")
         reproduce(project, *([f"evaluate@{row}"] if record else []))

@@ -16,7 +16,7 @@ def evaluate(
     evaluation: Annotated[
         Path,
         typer.Argument(
-            help="Output: a folder for accuracy and loss (test.json), precision, recall and F1 by class "
+            help="Output: a folder for accuracy, loss and mean F1 (test.json), precision, recall and F1 by class "
             "(classes.json), each image's actual and predicted class (confusion.csv), and the images that the network "
             "got wrong (misclassified.npz)."
         ),

@@ -24,13 +24,14 @@ ROOT = Path(__file__).parents[1]
 def experiment(name, activation, seed, accuracy, state="success", hidden_sizes=(50,), metrics=None):
     """Return an experiment as `dvc exp show --json` gives it, with the keys that are read."""
     train = {"hidden_sizes": list(hidden_sizes), "activation": activation, "seed": seed}
-    validation_accuracy, validation_loss, test_accuracy, test_loss = metrics or (accuracy, 0.5, accuracy, 0.5)
+    metrics = metrics or (accuracy, 0.5, accuracy, 0.5, accuracy)
+    validation_accuracy, validation_loss, test_accuracy, test_loss, macro_f1 = metrics
     data = {
         "params": {"params.yaml": {"data": {"preprocess": {"seed": 0}, "train": train}}},
         "metrics": {
             "metrics/train.json": {"data": {"accuracy": 1.0, "loss": 0.0}},
             "metrics/validation.json": {"data": {"accuracy": validation_accuracy, "loss": validation_loss}},
-            "metrics/test.json": {"data": {"accuracy": test_accuracy, "loss": test_loss}},
+            "metrics/test.json": {"data": {"accuracy": test_accuracy, "loss": test_loss, "macro_f1": macro_f1}},
         },
     }
     return {"name": name, "revs": [{"data": data}], "executor": {"state": state} if state else None}
@@ -47,7 +48,7 @@ QUEUED = experiment("act-6", "tanh", 0, 0.1, state="queued")  # DVC gives it the
 
 def five_seeds():
     """Two settings with five seeds each, all metrics different; and the metrics, (setting, seed, metric)."""
-    values = np.random.default_rng(3).uniform(0.1, 0.9, (2, 5, 4))
+    values = np.random.default_rng(3).uniform(0.1, 0.9, (2, 5, 5))
     runs = [
         experiment(f"{activation}-{seed}", activation, seed, 0, metrics=values[setting, seed].tolist())
         for setting, activation in enumerate(("relu", "tanh"))
@@ -99,7 +100,7 @@ def test_both_tables(dvc_shows):
     assert (result.exit_code, result.stderr) == (0, "")
     title, header, _, relu, tanh, pairs_title, pairs_header, _, *pairs = rows(result.stdout)
     assert title == ["Mean ± standard deviation over the seeds"]
-    assert header == ["setting", "seeds", "validation accuracy", "validation loss", "test accuracy", "test loss"]
+    assert header == ["setting", "seeds", *METRICS]
     for row, activation, of_setting in ((relu, "relu", values[0]), (tanh, "tanh", values[1])):
         expected = zip(of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1), strict=True)
         assert row == [f"train.activation={activation}", "5", *(f"{mean:.4f} ± {sd:.4f}" for mean, sd in expected)]
@@ -141,7 +142,7 @@ def test_three_settings_have_no_second_table(dvc_shows):
     _, head, *body = (line for line in result.stdout.splitlines() if "seeds" in line or "activation=" in line)
     units = head.index("seeds") + len("seeds") - 1
     assert [line[units - 1 : units + 1] for line in body] == [" 2", " 2", " 1"], "aligned at the right"
-    assert lines[-1][2:] == ["0.5000"] * 4, "one run has no spread"
+    assert lines[-1][2:] == ["0.5000"] * len(METRICS), "one run has no spread"
 
 
 def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
@@ -165,13 +166,17 @@ def test_nothing_is_cut_on_a_narrow_terminal(dvc_shows, columns):
     settings = "train.hidden_sizes=[800,800,800,800]train.activation=relu", "train.hidden_sizes=[50]train.activation"
     assert all(setting in cells.replace(" ", "") for setting in settings)
     if columns == 80:
-        assert re.search(r"test loss [^\n]*\n +\n train\.hidden_sizes=\[50\] ", text), "a blank line between settings"
+        assert re.search(r"test macro F1 [^\n]*\n +\n train\.hidden_sizes=\[50\] ", text), (
+            "a blank line between settings"
+        )
         summary_rows = rows(text)
         assert summary_rows[1] == ["setting", "seeds", "metric", "mean ± sd"]
         assert summary_rows[3][1:] == ["2", "validation accuracy", f"0.9050 ± {0.01 / 2**0.5:.4f}"]
-        assert [row[-2:] for row in summary_rows[3:7]] == [
+        assert [row[-2:] for row in summary_rows[3:8]] == [
             [metric, f"{mean} ± {sd}"]
-            for metric, mean, sd in zip(METRICS, ["0.9050", "0.5000"] * 2, ["0.0071", "0.0000"] * 2, strict=True)
+            for metric, mean, sd in zip(
+                METRICS, ["0.9050", "0.5000"] * 2 + ["0.9050"], ["0.0071", "0.0000"] * 2 + ["0.0071"], strict=True
+            )
         ]
 
 

@@ -67,7 +67,7 @@ def test_metrics_agree_with_a_count_of_ones_own(evaluated):
     assert 60 < right < 195  # both right and wrong ones are looked at here
 
     metrics = json.loads((out / "test.json").read_text())
-    assert list(metrics) == ["accuracy", "loss"]
+    assert list(metrics) == ["accuracy", "loss", "macro_f1"]
     assert metrics["accuracy"] == right / 200
     assert math.isclose(metrics["loss"], -np.log(y[labels == 1]).mean(), rel_tol=1e-4)
 
@@ -81,6 +81,8 @@ def test_metrics_agree_with_a_count_of_ones_own(evaluated):
         assert found["precision"] == (true / predicted if predicted else 0)
         assert found["recall"] == true / actual
         assert math.isclose(found["f1"], 2 * true / (predicted + actual))
+    assert math.isclose(metrics["macro_f1"], sum(found["f1"] for found in by_class) / len(CLASSES))
+    assert metrics["macro_f1"] != metrics["accuracy"]
 
     with (out / "confusion.csv").open(newline="") as file:
         rows = list(csv.reader(file))
@@ -134,7 +136,7 @@ def test_network_that_errs_in_nothing(tmp_path):
     result, out = evaluate(tmp_path)
     assert result.exit_code == 0, result.output
     metrics = json.loads((out / "test.json").read_text())
-    assert metrics == {"accuracy": 1.0, "loss": 0.0}
+    assert metrics == {"accuracy": 1.0, "loss": 0.0, "macro_f1": 1.0}
     assert math.copysign(1, metrics["loss"]) == 1  # "-0.0" would puzzle people
     assert load_arrays(out / "misclassified.npz")["images"].shape == (0, 1)
 

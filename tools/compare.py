@@ -28,6 +28,7 @@ METRICS = {  # a name for people; the file and the key
     "validation loss": ("metrics/validation.json", "loss"),
     "test accuracy": ("metrics/test.json", "accuracy"),
     "test loss": ("metrics/test.json", "loss"),
+    "test macro F1": ("metrics/test.json", "macro_f1"),
 }
 CONFIDENCE = 0.95
 SUMMARY = "Mean ± standard deviation over the seeds"

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -68,9 +69,12 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write test.json, classes.json, confusion.csv and misclassified.npz into `folder`."""
     loss, actual, predicted, mistakes = evaluation
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
-    write_json(folder / "test.json", {"accuracy": accuracy, "loss": loss})
     classes = mistakes.classes
-    report = zip(classes, classification_report(actual, predicted, len(classes)), strict=True)
-    write_json(folder / "classes.json", [{"class": name, **scores} for name, scores in report])
+    report = classification_report(actual, predicted, len(classes))
+    macro_f1 = fmean(scores["f1"] for scores in report)  # every class counts the same, however many images it has
+    write_json(folder / "test.json", {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
+    write_json(
+        folder / "classes.json", [{"class": name} | scores for name, scores in zip(classes, report, strict=True)]
+    )
     write_confusion(folder / "confusion.csv", classes, actual, predicted)
     save_misclassified(folder / "misclassified.npz", mistakes)

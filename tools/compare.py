@@ -1,17 +1,18 @@
 """Compare settings: the mean and spread of the metrics over several seeds, from DVC's experiments.
 
-dvc exp run --queue -n relu -S train.activation=sigmoid,relu -S train.seed=0,1,2,3,4
+dvc exp run --queue -n act -S train.activation=sigmoid,tanh,relu -S train.seed=0,1,2,3,4
 dvc exp run --run-all
-python -m tools.compare 'relu-*'
+python -m tools.compare 'act-*'
+python -m tools.compare 'act-*' --baseline train.activation=sigmoid --figure act.png
+python -m tools.compare 'act-*' --json > act.json
 """
 
-import fnmatch
+import csv
+import io
 import json
 import math
-import re
-import subprocess
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,40 +20,55 @@ import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
+from tools.experiments import (
+    METRICS,
+    BySeeds,
+    Params,
+    Settings,
+    by_setting,
+    dvc_experiments,
+    find_setting,
+    finished_runs,
+)
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from rich.table import Table
 
-METRICS = {  # a name for people; the file and the key
-    "validation accuracy": ("metrics/validation.json", "accuracy"),
-    "validation loss": ("metrics/validation.json", "loss"),
-    "test accuracy": ("metrics/test.json", "accuracy"),
-    "test loss": ("metrics/test.json", "loss"),
-    "test macro F1": ("metrics/test.json", "macro_f1"),
-}
 CONFIDENCE = 0.95
 SUMMARY = "Mean ± standard deviation over the seeds"
-
-Params = tuple[str, ...]  # such as ("train.activation=relu", "train.batch_size=100")
-BySeeds = dict[Params, tuple[float, ...]]  # the metrics of each run of one setting
-Settings = dict[Params, BySeeds]
+DPI = 120  # of the figure
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished experiment.
+class Difference:
+    """A metric of a setting minus the baseline's, seed by seed.
 
     Attributes:
-        name: its name in DVC.
-        setting: its parameters without the seeds.
-        seeds: its seeds.
-        metrics: its metrics, in the order of METRICS.
+        pairs: number of seeds.
+        mean: mean of the differences.
+        sd: standard deviation of the differences.
+        low: lower end of the mean's confidence interval.
+        high: upper end of the mean's confidence interval.
     """
 
-    name: str
-    setting: Params
-    seeds: Params
-    metrics: tuple[float, ...]
+    pairs: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All settings compared with one of them.
+
+    Attributes:
+        baseline: the setting that the others are compared with.
+        differences: for each other setting, the difference of each metric.
+    """
+
+    baseline: Params
+    differences: dict[Params, dict[str, Difference]]
 
 
 @command
@@ -60,133 +76,94 @@ def compare(
     names: Annotated[
         list[str] | None, typer.Argument(help="Experiments by name; * and ? stand for anything.", show_default="all")
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SECTION.KEY=VALUE",
+            help="Compare every other setting, seed by seed, with the one that has this parameter. If several have "
+            "it, add another --baseline.",
+            show_default="with two settings, the first",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables, one row for each run.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Also draw each setting's validation accuracy over the epochs, mean ± standard deviation.",
+        ),
+    ] = None,
 ) -> None:
     """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
 
     A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed.
     """
-    from tools.terminal import fits, plain_console
+    if as_json and as_csv:
+        raise UserError("--json and --csv exclude each other; give one of them.")
+    if as_csv and baseline:
+        raise UserError("--csv prints the runs and no differences; leave out --baseline, or use --json.")
+    if figure and figure.suffix.lower() != ".png":
+        raise UserError(f"{figure}: the figure is a PNG file; give a name that ends in .png.", path=figure)
+    settings = by_setting(finished_runs(dvc_experiments(), names or ["*"]))
+    comparison = None if as_csv else compared(settings, baseline)
+    if figure:
+        write_figure(figure, settings)
+    if as_csv:
+        typer.echo(csv_text(settings), nl=False)
+    elif as_json:
+        typer.echo(json.dumps(document(settings, comparison), indent=2))
+    else:
+        print_tables(settings, comparison)
 
-    settings = by_setting(finished_runs(_dvc_experiments(), names or ["*"]))
-    console = plain_console()
-    table = summary(settings)
-    console.print(table if fits(console, table) else tall_summary(settings))
+
+# Statistics
+
+
+def compared(settings: Settings, baseline: list[str] | None) -> Comparison | None:
+    """Compare all settings with the one that has the parameters `baseline`; without it, two settings if possible.
+
+    Raises:
+        UserError: not one setting has these parameters; or the settings did not run with the same seeds, or with one.
+    """
+    if baseline:
+        return compared_with(settings, find_setting(settings, baseline))
     if len(settings) == 2:
-        first, second = settings
-        title = f"{', '.join(second)}  minus  {', '.join(first)}, seed by seed"
-        console.print(paired(settings[first], settings[second], title))
+        try:
+            return compared_with(settings, next(iter(settings)))
+        except UserError as error:
+            typer.echo(f"Not compared seed by seed: {error}", err=True)
+    return None
 
 
-def _dvc_experiments() -> list[dict[str, Any]]:
-    """Return HEAD's experiments as DVC describes them."""
-    show = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    result = subprocess.run(show, capture_output=True, text=True, encoding="utf-8")
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["it gave no reason"]
-        reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
-        raise UserError(f"`dvc exp show` failed: {reason.rstrip('.')}.")
-    baselines = json.loads(result.stdout)
-    return [experiment for baseline in baselines for experiment in baseline["experiments"] or []]
-
-
-def finished_runs(experiments: list[dict[str, Any]], names: list[str]) -> list[Run]:
-    """Read the finished experiments with one of the names, sorted by name.
-
-    Raises:
-        UserError: a name matches no finished experiment, or an experiment has no metrics.
-    """
-    # DVC gives queued and failed experiments the metrics of their commit
-    finished = [
-        one for one in experiments if one["revs"] and (one["executor"] or {}).get("state", "success") == "success"
-    ]
-    for name in names:
-        if not _called([name], finished):
-            unfinished = len(_called([name], experiments))
-            why = f"; {unfinished} queued, running or failed: see `dvc queue status`" if unfinished else ""
-            called = "" if name == "*" else f" called {name}"
-            raise UserError(f"this commit has no finished experiment{called}{why}.")
-    chosen = _called(names, finished)
-    if left_out := len(_called(names, experiments)) - len(chosen):
-        typer.echo(f"Left out: {left_out} queued, running or failed.", err=True)
-    return sorted(map(_run, chosen), key=lambda run: _with_numbers(run.name))
-
-
-def _called(names: list[str], experiments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [one for one in experiments if any(fnmatch.fnmatchcase(one["name"] or "", name) for name in names)]
-
-
-def _with_numbers(name: str) -> list[str | int]:
-    """Split a name into text and numbers, to sort activation-10 after activation-9."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
-
-
-def _run(experiment: dict[str, Any]) -> Run:
-    name, data = experiment["name"], experiment["revs"][0]["data"] or {}
-    try:
-        sections = data["params"]["params.yaml"]["data"]
-        params = [(f"{section}.{key}", value) for section, keys in sections.items() for key, value in keys.items()]
-        metrics = tuple(float(data["metrics"][file]["data"][metric]) for file, metric in METRICS.values())
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(f"the experiment {name} lacks metrics or parameters; remove it or run it again.") from None
-    setting = tuple(f"{key}={value}" for key, value in params if not key.endswith(".seed"))
-    return Run(name, setting, tuple(f"{key}={value}" for key, value in params if key.endswith(".seed")), metrics)
-
-
-def by_setting(runs: list[Run]) -> Settings:
-    """Return the metrics by setting and seeds. A setting keeps only the parameters that differ between the runs.
-
-    Raises:
-        UserError: two runs have the same parameters and different metrics.
-    """
-    common = set.intersection(*(set(run.setting) for run in runs))
-    settings: Settings = {}
-    for run in runs:
-        differing = tuple(param for param in run.setting if param not in common)
-        metrics = settings.setdefault(differing, {})
-        if metrics.setdefault(run.seeds, run.metrics) != run.metrics:
-            raise UserError(
-                f"{run.name} has other metrics than an experiment with the same parameters: their code or data differ."
-            )
-    return settings
-
-
-def summary(settings: Settings) -> "Table":
-    """Return a table with a row for each setting and a column for each metric."""
-    table = _table(SUMMARY, "setting", "seeds", *METRICS)
-    for setting, runs in settings.items():
-        columns = zip(*runs.values(), strict=True)
-        table.add_row(_name(setting), str(len(runs)), *map(_mean_and_spread, columns))
-    return table
-
-
-def tall_summary(settings: Settings) -> "Table":
-    """Return the same table for narrow terminals, with a line for each metric instead of a column."""
-    table = _table(SUMMARY, "setting", "seeds", "metric", "mean ± sd")
-    for setting, runs in settings.items():
-        values = "\n".join(map(_mean_and_spread, zip(*runs.values(), strict=True)))
-        table.add_row(_name(setting), str(len(runs)), "\n".join(METRICS), values, end_section=True)
-    return table
-
-
-def paired(first: BySeeds, second: BySeeds, title: str) -> "Table":
-    """Return a table with a row for each metric: the second setting minus the first, with the same seeds.
+def compared_with(settings: Settings, baseline: Params) -> Comparison:
+    """Compare all other settings with the setting `baseline`.
 
     Raises:
         UserError: the settings did not run with the same seeds, or ran with only one.
     """
-    if first.keys() != second.keys():
-        alone = "; ".join(", ".join(seeds) for seeds in sorted(first.keys() ^ second.keys()))
-        raise UserError(f"the two settings have not run with the same seeds; only one has run with {alone}.")
-    if len(first) < 2:
-        raise UserError("with one seed there is no spread to compare with; run several.")
-    table = _table(title, "metric", "pairs", "mean ± sd", f"{CONFIDENCE:.0%} confidence interval of the mean")
-    for place, name in enumerate(METRICS):
-        differences = [second[seeds][place] - first[seeds][place] for seeds in first]
-        mean, sd = fmean(differences), stdev(differences)
-        margin = t_quantile(len(differences) - 1) * sd / math.sqrt(len(differences))
-        bounds = f"{mean - margin:+.4f} to {mean + margin:+.4f}"
-        table.add_row(name, str(len(differences)), f"{mean:+.4f} ± {sd:.4f}", bounds)
-    return table
+    first, differences = settings[baseline], {}
+    for setting, runs in settings.items():
+        if setting == baseline:
+            continue
+        if runs.keys() != first.keys():
+            alone = "; ".join(", ".join(seeds) for seeds in sorted(runs.keys() ^ first.keys()))
+            both = f"{', '.join(setting)} and {', '.join(baseline)}"
+            raise UserError(f"{both} have not run with the same seeds; only one has run with {alone}.")
+        if len(runs) < 2:
+            raise UserError("with one seed there is no spread to compare with; run several.")
+        differences[setting] = {
+            metric: difference([runs[seeds].metrics[metric] - first[seeds].metrics[metric] for seeds in first])
+            for metric in METRICS
+        }
+    return Comparison(baseline, differences)
+
+
+def difference(values: list[float]) -> Difference:
+    """Return the mean and spread of the differences, one for each seed, at least two."""
+    pairs, mean, sd = len(values), fmean(values), stdev(values)
+    margin = t_quantile(pairs - 1) * sd / math.sqrt(pairs)
+    return Difference(pairs, mean, sd, mean - margin, mean + margin)
 
 
 def t_quantile(df: int, confidence: float = CONFIDENCE) -> float:
@@ -211,6 +188,48 @@ def t_quantile(df: int, confidence: float = CONFIDENCE) -> float:
     return math.sqrt(df) * math.tan(low)
 
 
+# Output
+
+
+def print_tables(settings: Settings, comparison: Comparison | None) -> None:
+    """Print the summary, and a table for each setting that was compared with the baseline."""
+    from tools.terminal import fits, plain_console
+
+    console = plain_console()
+    table = summary(settings)
+    console.print(table if fits(console, table) else tall_summary(settings))
+    if comparison:
+        for setting, differences in comparison.differences.items():
+            title = f"{', '.join(setting)}  minus  {', '.join(comparison.baseline)}, seed by seed"
+            console.print(paired(differences, title))
+
+
+def summary(settings: Settings) -> "Table":
+    """Return a table with a row for each setting and a column for each metric."""
+    table = _table(SUMMARY, "setting", "seeds", *METRICS)
+    for setting, runs in settings.items():
+        table.add_row(_name(setting), str(len(runs)), *map(_mean_and_spread, _values(runs).values()))
+    return table
+
+
+def tall_summary(settings: Settings) -> "Table":
+    """Return the same table for narrow terminals, with a line for each metric instead of a column."""
+    table = _table(SUMMARY, "setting", "seeds", "metric", "mean ± sd")
+    for setting, runs in settings.items():
+        values = "\n".join(map(_mean_and_spread, _values(runs).values()))
+        table.add_row(_name(setting), str(len(runs)), "\n".join(METRICS), values, end_section=True)
+    return table
+
+
+def paired(differences: dict[str, Difference], title: str) -> "Table":
+    """Return a table with a row for each metric: a setting minus the baseline, with the same seeds."""
+    table = _table(title, "metric", "pairs", "mean ± sd", f"{CONFIDENCE:.0%} confidence interval of the mean")
+    for metric, one in differences.items():
+        bounds = f"{one.low:+.4f} to {one.high:+.4f}"
+        table.add_row(metric, str(one.pairs), f"{one.mean:+.4f} ± {one.sd:.4f}", bounds)
+    return table
+
+
 def _table(title: str, *columns: str) -> "Table":
     """Return an empty table with these columns; a narrow terminal folds their text and never cuts it."""
     from rich import box
@@ -226,8 +245,66 @@ def _name(setting: Params) -> str:
     return "\n".join(setting) or "all"
 
 
-def _mean_and_spread(values: tuple[float, ...]) -> str:
+def _values(runs: BySeeds) -> dict[str, list[float]]:
+    """Return the values of each metric, one for each run."""
+    return {metric: [run.metrics[metric] for run in runs.values()] for metric in METRICS}
+
+
+def _mean_and_spread(values: list[float]) -> str:
     return f"{fmean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
+
+
+def document(settings: Settings, comparison: Comparison | None) -> dict[str, Any]:
+    """Return each run and all numbers of the tables, for JSON. One run has no standard deviation: null."""
+    parameters = {setting: _parameters(setting, runs) for setting, runs in settings.items()}
+    differences = comparison.differences if comparison else {}
+    return {
+        "baseline": parameters[comparison.baseline] if comparison else None,
+        "confidence": CONFIDENCE,
+        "settings": [
+            {
+                "parameters": parameters[setting],
+                "runs": [{"experiment": run.name, "seeds": run.seeds, "metrics": run.metrics} for run in runs.values()],
+                "mean": {metric: fmean(values) for metric, values in _values(runs).items()},
+                "sd": {metric: stdev(v) if len(v) > 1 else None for metric, v in _values(runs).items()},
+                "minus_baseline": {metric: asdict(one) for metric, one in differences.get(setting, {}).items()} or None,
+            }
+            for setting, runs in settings.items()
+        ],
+    }
+
+
+def csv_text(settings: Settings) -> str:
+    """Return a CSV table with a row for each run: its name, the parameters that differ, the seeds, the metrics."""
+    rows: list[dict[str, Any]] = [
+        {"experiment": run.name} | _parameters(setting, runs) | run.seeds | run.metrics
+        for setting, runs in settings.items()
+        for run in runs.values()
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _parameters(setting: Params, runs: BySeeds) -> dict[str, Any]:
+    """Return the parameters of a setting, as params.yaml has them."""
+    run = next(iter(runs.values()))
+    return {key: run.parameters[key] for key in (param.partition("=")[0] for param in setting)}
+
+
+def write_figure(path: Path, settings: Settings) -> None:
+    """Draw the validation accuracy over the epochs into a PNG file."""
+    from pipeline.drawing.figures import picture, use_own_settings
+    from pipeline.program.files import written_whole
+    from tools.curves import draw_curves, read_curve
+
+    use_own_settings()
+    curves = {setting: read_curve(list(runs.values())) for setting, runs in settings.items()}
+    content = picture(draw_curves(curves), DPI)
+    with written_whole(path) as file:
+        file.write(content)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged file
 verify: setup ## run all stages again in a clone, and compare each output with dvc.lock (RECORD=name SEED=0: a row of records/)
 	@$(RUN) tools.verify $(if $(RECORD),--record $(RECORD) --seed $(or $(SEED),0))
 
-records: setup ## train what is missing of the records, with docs/records.md's protocol (hours; it can be stopped)
+records: setup ## train the rows of the records that are missing (hours; it can be stopped)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro preprocess
-	@cd records && PATH="$(CURDIR)/.venv/bin:$$PATH" ../$(RUN) dvc repro --allow-missing
+	@cd records && export PATH="$(CURDIR)/.venv/bin:$$PATH" && \
+		dvc repro short short-committee && dvc repro --allow-missing
 
 verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
 	@$(RUN) tools.portable

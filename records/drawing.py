@@ -1,7 +1,6 @@
 """The figure of the ledger."""
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -23,9 +22,9 @@ def draw_ledger(rows: Sequence["Row"]) -> Figure:
     axes = figure.add_subplot()
     heights = range(len(shown), 0, -1)
     published = [row.published.published for row in shown]
-    axes.hlines(heights, published, [fmean(row.percent) for row in shown], color="#BBBBBB", lw=1, zorder=1)
+    means = [row.mean for row in shown]
+    axes.hlines(heights, published, means, color="#BBBBBB", lw=1, zorder=1)
     axes.plot(published, heights, "D", color=VERMILLION, ms=7, label="published", ls="", clip_on=False)
-    means = [fmean(row.percent) for row in shown]
     axes.plot(means, heights, "|", color=BLUE, ms=16, mew=2.5, ls="", label="here, mean", clip_on=False)
     points = [(error, height) for row, height in zip(shown, heights, strict=True) for error in row.percent]
     axes.plot(*zip(*points, strict=True), "s", color=BLUE, ms=3.5, alpha=0.6, ls="", label="here, each seed")

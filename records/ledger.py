@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Annotated, NamedTuple
 
 import typer
@@ -39,6 +39,11 @@ class Row(NamedTuple):
         return [100 * count / IMAGES for count in self.errors]
 
     @property
+    def mean(self) -> float:
+        """The mean error, in percent. It has one rounding, so that it can be compared with what was published."""
+        return 100 * sum(self.errors) / (IMAGES * len(self.errors))
+
+    @property
     def complete(self) -> bool:
         """Whether all seeds are there."""
         return len(self.errors) == self.seeds
@@ -72,9 +77,8 @@ def table(lines: list[Row]) -> str:
     for row in lines:
         error, verdict = "", "not complete"
         if row.complete:
-            mean = fmean(row.percent)
-            error = f"{mean:.2f}" if row.seeds == 1 else f"{mean:.2f} ± {stdev(row.percent):.2f}"
-            verdict = "yes" if mean <= row.published.published else "no"
+            error = f"{row.mean:.2f}" if row.seeds == 1 else f"{row.mean:.2f} ± {stdev(row.percent):.2f}"
+            verdict = "yes" if row.mean <= row.published.published else "no"
         counts = ", ".join(map(str, row.errors))
         text.append(
             f"| {row.name} | {row.published.title} | {row.published.published:g} | {error} | {counts} | {verdict} |"

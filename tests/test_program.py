@@ -93,6 +93,13 @@ def test_progress_is_silent_where_there_is_no_terminal(monkeypatch, stream):
     assert stream is None or stream.getvalue() == ""
 
 
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+    times = iter([0.0, 9.9, 10.0, 10.0, 19.9, 20.1, 20.1])
+    monkeypatch.setattr("pipeline.program.progress.time.monotonic", lambda: next(times))
+    assert list(progress(iter(range(4)), "Training", 4, note=lambda item: f"epoch {item}")) == [0, 1, 2, 3]
+    assert capsys.readouterr().err == "Training: epoch 1\nTraining: epoch 3\n"
+
+
 def test_progress_is_shown_at_a_terminal_and_goes_away(monkeypatch, capsys):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -127,6 +127,10 @@ def test_the_ledger_is_what_the_results_say():
         _assert_in_git("ledger", path)
 
 
+def test_the_readme_shows_the_ledger():
+    assert (HERE / "ledger.md").read_text(encoding="utf-8") in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_ledger_counts():
     published = load_params(HERE / "simard-elastic.yaml").record
     lines = table([Row("a", published, [60, 50, 70, 55, 65], 5), Row("b", published, [60, 70, 71, 80, 90], 5)])

@@ -1,16 +1,22 @@
-"""A progress bar for people at a terminal."""
+"""A progress bar for people at a terminal, and now and then a line elsewhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
+
+INTERVAL = 10.0  # seconds between two lines, at least
 
 
 def progress(
     items: Iterable[T], description: str, total: int | None, done: int = 0, note: Callable[[T], str] | None = None
 ) -> Iterator[T]:
     """Yield `items`. Show a progress bar with the time left on standard error if that is a terminal.
+
+    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds.
 
     Args:
         items: the items.
@@ -20,7 +26,7 @@ def progress(
         note: a function that returns what to show beside the bar after an item.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
-        yield from items
+        yield from items if note is None or sys.stderr is None else _with_lines(items, description, note)
         return
     from rich.console import Console  # here, so that a quiet run does not spend start-up time on it
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -31,3 +37,13 @@ def progress(
         for item in items:
             bar.update(task, advance=1, note=note(item) if note else "")
             yield item
+
+
+def _with_lines(items: Iterable[T], description: str, note: Callable[[T], str]) -> Iterator[T]:
+    said = time.monotonic()
+    for item in items:
+        if time.monotonic() - said >= INTERVAL:
+            with suppress(OSError):  # nobody reads it any more
+                print(f"{description}: {note(item)}", file=sys.stderr, flush=True)
+            said = time.monotonic()
+        yield item

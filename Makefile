@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-bench
+.PHONY: help repro test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-sweep setup-bench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +18,10 @@ test: setup ## run the tests
 tour: setup ## write the outputs in docs/tour.md again (a few minutes)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) tests.test_tour
 
-slow: setup ## run the slow tests: the tour, a browser, the faults
+slow: setup-sweep ## run the slow tests: the tour, a browser, the faults
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile
 
-faults: setup ## run the fault tests: kills, Ctrl-C, full disks, damaged files (FAULTS_SCALE=10: ten times as many)
+faults: setup-sweep ## run the fault tests: kills, Ctrl-C, full disks, damaged files (FAULTS_SCALE=10: ten times as many)
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults
 
 check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged files again
@@ -57,9 +57,11 @@ lint: setup ## check the code's style and types
 requirements: setup ## compile requirements.in into requirements.txt: pinned, with hashes, for every platform
 	@$(RUN) uv pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
 		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
-	@$(RUN) uv pip compile benchmarks/requirements.in --constraint requirements.txt \
-		--output-file benchmarks/requirements.txt --upgrade --quiet \
-		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
+	@for folder in benchmarks tools/sweep; do \
+		$(RUN) uv pip compile $$folder/requirements.in --constraint requirements.txt \
+			--output-file $$folder/requirements.txt --upgrade --quiet \
+			--universal --generate-hashes --no-annotate --no-header --python-version 3.11 || exit 1; \
+	done
 
 # .venv/.installed is a copy of the requirements that were installed last. The import fails where the virtual
 # environment's Python has gone, is too old, or has become another version under its feet. Without the check for Git, an
@@ -78,6 +80,12 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says
 		$(RUN) tools.plots_page && \
 		cp requirements.txt .venv/.installed; \
 	fi
+
+setup-sweep: setup ## install Dask, for experiments on many machines: docs/cluster.md
+	@cmp -s tools/sweep/requirements.txt .venv/.installed-for-sweeps || { \
+		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r tools/sweep/requirements.txt && \
+		cp tools/sweep/requirements.txt .venv/.installed-for-sweeps; \
+	}
 
 # The other libraries have an environment of their own. PyTorch's builds with and without CUDA have different hashes, so
 # PyTorch is pinned by version alone.

@@ -1,0 +1,69 @@
+"""The leader's Git and DVC: what a sweep starts from, and what it leaves behind."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.program.errors import UserError
+
+
+def git(*words: str) -> str:
+    """Return what Git prints.
+
+    Raises:
+        UserError: Git fails.
+    """
+    done = subprocess.run(["git", *words], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ["it gave no reason"]
+        raise UserError(f"`git {' '.join(words[:2])}` failed: {reason[0]}")
+    return done.stdout.rstrip("\n")
+
+
+def committed() -> str:
+    """Return HEAD, of which the files that Git tracks are a true copy.
+
+    Raises:
+        UserError: some have changes.
+    """
+    if changed := git("status", "--porcelain", "--untracked-files=no"):
+        names = ", ".join(line[3:] for line in changed.splitlines()[:3])
+        raise UserError(
+            f"uncommitted changes in {names}; workers run the last commit, so commit or restore them first."
+        )
+    return git("rev-parse", "HEAD")
+
+
+def remote_with(rev: str) -> str:
+    """Return the address of the Git remote `origin`, which has the commit.
+
+    Raises:
+        UserError: there is no such remote, no branch of it has the commit, or DVC has no default remote.
+    """
+    origin = git("remote", "get-url", "origin")
+    git("fetch", "--quiet", "origin")
+    if not git("branch", "--remotes", "--contains", rev):
+        raise UserError(f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push")
+    dvc = [sys.executable, "-m", "dvc", "remote", "default"]
+    if subprocess.run(dvc, capture_output=True).returncode:
+        raise UserError("DVC has no default remote, and workers need one for data: dvc remote add --default storage …")
+    return str(Path(origin).resolve()) if Path(origin).exists() else origin
+
+
+def references(rev: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the ref of each experiment by name. They are DVC's own."""
+    return {name: f"refs/exps/{rev[:2]}/{rev[2:]}/{name}" for name in names}
+
+
+def known(origin: str, refs: dict[str, str]) -> set[str]:
+    """Return the names of the experiments that a remote has."""
+    rev_folder = next(iter(refs.values())).rpartition("/")[0]
+    there = {line.split("\t")[1] for line in git("ls-remote", origin, f"{rev_folder}/*").splitlines()}
+    return {name for name, ref in refs.items() if ref in there}
+
+
+def fetch(origin: str, refs: Iterable[str]) -> None:
+    """Bring experiments into this repository, where `dvc exp show` finds them."""
+    if wanted := [f"{ref}:{ref}" for ref in refs]:
+        git("fetch", "--quiet", origin, *wanted)

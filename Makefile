@@ -19,7 +19,8 @@ tour: setup ## write the outputs in docs/tour.md again (a few minutes)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) tests.test_tour
 
 slow: setup-sweep ## run the slow tests: the tour, a browser, the faults
-	@$(RUN) pytest -q -m slow -n 2 --dist loadfile
+	@$(RUN) pytest -q -m slow -n 2 --dist loadfile \
+		--deselect tests/faults/test_sweeps.py::test_workers_and_leader_killed_at_any_moment # only in make faults
 
 faults: setup-sweep ## run the fault tests: kills, Ctrl-C, full disks, damaged files (FAULTS_SCALE=10: ten times as many)
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults

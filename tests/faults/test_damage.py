@@ -438,7 +438,7 @@ def test_params(tmp_path, count):
                 by_dvc = load_yaml(str(path))
             except DvcException:
                 continue  # DVC stops before the stage begins
-            ours = params.model_dump()
+            ours = params.model_dump(exclude_none=True)
             ours["train"]["hidden_sizes"] = list(ours["train"]["hidden_sizes"])
             assert by_dvc == ours
     assert len(seen) > 20

@@ -56,6 +56,8 @@ def test_ctrl_c(pipeline, count, stage):
         wait(process, chance.uniform(0, pipeline.seconds[stage]))
         process.send_signal(signal.SIGINT)
         stderr = process.communicate()[1]
+        if stderr.startswith("Could not import runpy module"):
+            continue  # Python itself had not started, and says so with exit code 1
         assert process.returncode in (0, 130, -signal.SIGINT), stderr
         # Before Python has read the first line of this project, a traceback is Python's own
         assert "Traceback" not in stderr or str(pipeline.folder) not in stderr, stderr

@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +20,6 @@ from records.ledger import RECORDS
 
 HERE = Path(__file__).parent
 EPOCHS = 1, 4  # the time of an epoch is a third of the difference
-ROUNDS = 1
 
 
 def data_of(record: str) -> Path:
@@ -41,15 +40,14 @@ def times(record: str, folder: Path) -> dict[str, float]:
     """Return how many seconds a whole training takes in each arithmetic, from a few epochs of it."""
     params = load_params(ROOT / "records" / f"{record}.yaml").train
     steps = len(load_prepared(ROOT / data_of(record) / "train.npz").split.images) // params.batch_size
-    found: dict[str, list[float]] = {"exact": [], "float32": []}
-    for _ in range(ROUNDS):
-        for arithmetic, values in found.items():
-            few, many = (
-                time_of(record, folder, f"train.arithmetic={arithmetic}", f"train.iterations={epochs * steps}")
-                for epochs in EPOCHS
-            )
-            values.append((many - few) / (EPOCHS[1] - EPOCHS[0]) * params.iterations / steps)
-    return {arithmetic: round(median(values), 1) for arithmetic, values in found.items()}
+    found = {}
+    for arithmetic in ("exact", "float32"):
+        few, many = (
+            time_of(record, folder, f"train.arithmetic={arithmetic}", f"train.iterations={epochs * steps}")
+            for epochs in EPOCHS
+        )
+        found[arithmetic] = round((many - few) / (EPOCHS[1] - EPOCHS[0]) * params.iterations / steps, 1)
+    return found
 
 
 def errors(record: str, seed: int, folder: Path) -> int:

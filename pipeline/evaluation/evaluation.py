@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp.layers import cross_entropy, loss_terms
 from mlp.network import Network, Split, predict
 from pipeline.evaluation.report import classification_report
 from pipeline.program.files import write_json
@@ -45,15 +46,12 @@ def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
     """
     images, labels = split
     A = networks[0].arithmetic
-    true = labels.view(np.bool_)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = [predict(network, images) for network in networks]
         y = functools.reduce(np.add, (probabilities for probabilities, _ in found)) / len(found)
         # One network's logarithm is exact where its probability is too small for a number
-        log_y = found[0][1][true] if len(found) == 1 else A.log(y[true])
-        loss = float(A.sum(-log_y)) / len(images)
-    if not math.isfinite(loss):
-        raise FloatingPointError("the loss is not finite")
+        log_y = found[0][1] if len(found) == 1 else A.log(y)
+        loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))  # ln y − ln 1
     actual, predicted = labels.argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(actual != predicted)
     probability = y[wrong, predicted[wrong]].astype(np.float64)

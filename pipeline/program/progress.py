@@ -43,7 +43,7 @@ def _with_lines(items: Iterable[T], description: str, note: Callable[[T], str]) 
     said = time.monotonic()
     for item in items:
         if time.monotonic() - said >= INTERVAL:
-            with suppress(OSError):  # nobody reads it any more
+            with suppress(OSError):  # its reader has gone
                 print(f"{description}: {note(item)}", file=sys.stderr, flush=True)
             said = time.monotonic()
         yield item

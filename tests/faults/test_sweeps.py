@@ -301,7 +301,7 @@ def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, cluster):
     assert trees(printed) == undisturbed
     assert len(set(re.findall(r"done +(\S+)", printed))) == 2, "both workers"
     assert left_behind(cluster.folder) == []
-    # Whoever has the two remotes has the models
+    # The two remotes are enough to get a model
     sweeps.project.run("git", "clone", "-q", "../origin.git", "../elsewhere")
     there = Project(sweeps.folder / "elsewhere")
     name = next(name for name in re.findall(r"^(tls-\w+)", printed, re.MULTILINE))

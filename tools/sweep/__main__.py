@@ -61,8 +61,8 @@ def main(
     rev = repository.committed()
     wanted = points(name, axes, params, rev)
     origin = repository.remote_with(rev) if scheduler else str(Path.cwd())
-    refs = repository.references(rev, [point.name for point in wanted])
-    there = repository.known(origin, refs)
+    names = {point.name for point in wanted}
+    there = names & repository.known(origin, rev)
     missing = [point for point in wanted if again or point.name not in there]
     typer.echo(f"{len(wanted)} experiments, {len(there)} of them known.")
     sweep = leader.Sweep(rev, origin, home, local=scheduler is None)
@@ -73,7 +73,7 @@ def main(
         with leader.cluster(scheduler, certificates, workers) as client:
             results = leader.run(client, missing, sweep, again=there if again else set(), control=control)
         failed = leader.show(results)
-    repository.fetch(origin, [refs[name] for name in repository.known(origin, refs)])
+    repository.fetch(origin, rev, names & repository.known(origin, rev))
     if failed:
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ import typer
 
 from pipeline.program.errors import UserError
 from tools.sweep.points import Point
+from tools.sweep.repository import refs_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,6 +41,7 @@ class Sweep:
         self.shared: dict[str, Any] = {
             "id": self.id,
             "rev": rev,
+            "refs": refs_of(rev),
             "origin": origin,
             "home": home,
             "cache": _cache() if local else None,
@@ -85,7 +87,7 @@ def cluster(scheduler: str | None, certificates: Sequence[Path | None], workers:
     if scheduler is None:
         with _interrupts_later():
             local = LocalCluster(
-                n_workers=workers or _cores(),
+                n_workers=workers or None,  # one for each core
                 threads_per_worker=1,
                 memory_limit=0,
                 host="127.0.0.1",
@@ -124,10 +126,6 @@ def _interrupts_later() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(client: "Client", points: list[Point], sweep: Sweep, again: set[str], control: float) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ def git(*words: str) -> str:
 
 
 def committed() -> str:
-    """Return HEAD, of which the files that Git tracks are a true copy.
+    """Return HEAD. The files that Git tracks must be as in it.
 
     Raises:
         UserError: some have changes.
@@ -51,19 +51,17 @@ def remote_with(rev: str) -> str:
     return str(Path(origin).resolve()) if Path(origin).exists() else origin
 
 
-def references(rev: str, names: Iterable[str]) -> dict[str, str]:
-    """Return the ref of each experiment by name. They are DVC's own."""
-    return {name: f"refs/exps/{rev[:2]}/{rev[2:]}/{name}" for name in names}
+def refs_of(rev: str) -> str:
+    """Return the folder of the refs of a commit's experiments. DVC chose it."""
+    return f"refs/exps/{rev[:2]}/{rev[2:]}"
 
 
-def known(origin: str, refs: dict[str, str]) -> set[str]:
-    """Return the names of the experiments that a remote has."""
-    rev_folder = next(iter(refs.values())).rpartition("/")[0]
-    there = {line.split("\t")[1] for line in git("ls-remote", origin, f"{rev_folder}/*").splitlines()}
-    return {name for name, ref in refs.items() if ref in there}
+def known(origin: str, rev: str) -> set[str]:
+    """Return the names of the commit's experiments that a remote has."""
+    return {line.rpartition("/")[2] for line in git("ls-remote", origin, f"{refs_of(rev)}/*").splitlines()}
 
 
-def fetch(origin: str, refs: Iterable[str]) -> None:
+def fetch(origin: str, rev: str, names: Iterable[str]) -> None:
     """Bring experiments into this repository, where `dvc exp show` finds them."""
-    if wanted := [f"{ref}:{ref}" for ref in refs]:
-        git("fetch", "--quiet", origin, *wanted)
+    if refs := [f"{refs_of(rev)}/{name}" for name in names]:
+        git("fetch", "--quiet", origin, *(f"{ref}:{ref}" for ref in refs))

@@ -55,9 +55,10 @@ def run_experiment(name: str, changes: list[str], sweep: dict[str, Any], again: 
     Args:
         name: the experiment's name.
         changes: its parameters, such as "train.seed=3".
-        sweep: what all experiments share: `id`, `rev` (a commit of `origin`), `origin` (the Git remote), `home` (the
-            folder for clones), `cache` (DVC's cache, if the leader's is in reach; else each worker has one and pushes
-            its data), `packages` (the leader's), `cores` (of each worker by name).
+        sweep: what all experiments share: `id`, `rev` (a commit of `origin`), `refs` (the folder of its experiments'
+            refs), `origin` (the Git remote), `home` (the folder for clones), `cache` (DVC's cache, if the leader's is
+            in reach; else each worker has one and pushes its data), `packages` (the leader's), `cores` (of each worker
+            by name).
         again: it is known; run it without DVC's run cache and without checkpoints, and compare the trees.
 
     Returns:
@@ -79,7 +80,7 @@ def run_experiment(name: str, changes: list[str], sweep: dict[str, Any], again: 
     log = clone.with_name(clone.name + ".log")
     result: dict[str, Any] = {"name": name, "where": f"{host}-{worker.name}", "again": again}
 
-    def report(line: str = "") -> None:
+    def report(line: str) -> None:
         worker.log_event(sweep["id"], {**result, "line": line})
 
     def stopped() -> bool:
@@ -94,7 +95,7 @@ def run_experiment(name: str, changes: list[str], sweep: dict[str, Any], again: 
         if stopped():
             return finish("stopped")
         run = Commands(clone, log, home, sweep["cores"].get(str(worker.name), []), report, stopped, again)
-        ref = f"refs/exps/{sweep['rev'][:2]}/{sweep['rev'][2:]}/{name}"
+        ref = f"{sweep['refs']}/{name}"
         run.surely("git", "clone", "--quiet", "--no-checkout", sweep["origin"], ".")
         if not again and run.text("git", "ls-remote", "origin", ref):
             return finish("known")

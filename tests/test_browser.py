@@ -1,17 +1,14 @@
 """The page of `dvc plots show` in a real browser that has no network."""
 
-import html
-import json
 import os
-import re
-import shutil
-import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from tests.chromium import CHROMIUM, new_tab
+
 TEST_IMAGES = 200  # in the sample
 FIGURES = ["accuracy", "confusion", "loss", "misclassified", "training_images", "weights"]
 
@@ -21,27 +18,16 @@ DIGITS = list("0123456789")
 CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 
-# This goes first into the page. It records errors, and writes what the page shows into an invisible element.
+# What the page shows
 PROBE = """
-<script>
-const errors = [];
-const consoleError = console.error;
-console.error = (...words) => { errors.push(words.join(" ")); consoleError(...words); };
-addEventListener("unhandledrejection", event => errors.push(`${event.reason}`));
-addEventListener("error", event => errors.push(event.message ?? event.target.outerHTML.slice(0, 200)), true);
-const all = (element, selector) => [...element.querySelectorAll(selector)];
-const texts = (element, selector) => all(element, selector).map(text => text.textContent).filter(Boolean);
-const overlap = (first, second) => {
-  const [a, b] = [first, second].map(element => element.getBoundingClientRect());
-  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-};
-setInterval(() => {
-  document.querySelector("#probe")?.remove();
-  const seen = document.body.appendChild(document.createElement("pre"));
-  seen.id = "probe";
-  seen.hidden = true;
-  seen.textContent = JSON.stringify({
-    errors,
+(() => {
+  const all = (element, selector) => [...element.querySelectorAll(selector)];
+  const texts = (element, selector) => all(element, selector).map(text => text.textContent).filter(Boolean);
+  const overlap = (first, second) => {
+    const [a, b] = [first, second].map(element => element.getBoundingClientRect());
+    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  };
+  return {
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     images: [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth]),
     charts: Object.fromEntries(all(document, ".vega-embed").map(chart => [chart.id, {
@@ -57,46 +43,26 @@ setInterval(() => {
         values: texts(panel, ".mark-text.role-mark text").map(Number),
       })),
     }])),
-  });
-}, 200);
-</script>
+  };
+})()
 """
+DRAWN = "document.querySelectorAll('.vega-embed svg').length"
 
 
-def chromium(page: Path, *options: str) -> str:
-    """Open a page in Chromium without a network and return what it writes to standard output."""
-    cut = ["unshare", "--map-root-user", "--net"]
-    try:
-        subprocess.run([*cut, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        cut = []  # not Linux, or not permitted: the option --host-resolver-rules below cuts the network
-    command = [
-        *cut,
-        CHROMIUM,
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        f"--user-data-dir={page.parent / 'chromium'}",
-        "--virtual-time-budget=10000",
-        *options,
-        page.as_uri(),
-    ]
-    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8", timeout=120).stdout
+def look(page: Path, charts: int, picture: str | None = None) -> dict:
+    """Return what is in a page, once it has drawn its charts: errors, requests, images, charts.
 
-
-def look(page: Path) -> dict:
-    """Return what the probe sees in a page: errors, requests, images, charts."""
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text(encoding="utf-8").replace("<head>", "<head>" + PROBE, 1), encoding="utf-8")
-    found = re.search(r'<pre id="probe".*?>(.*?)</pre>', chromium(probed, "--dump-dom"), re.DOTALL)
-    return json.loads(html.unescape(found[1]))
-
-
-def screenshot(page: Path, name: str) -> None:
-    """Save a picture of the page for people, if $SCREENSHOTS names a folder."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        chromium(page, "--window-size=1200,6000", f"--screenshot={Path(folder, name).absolute()}")
+    Save a picture of it for people, if $SCREENSHOTS names a folder.
+    """
+    with new_tab(page.parent / "chromium") as tab:
+        tab.screen(1200)
+        tab.open(page)
+        deadline = time.monotonic() + 60
+        while tab.run(DRAWN) < charts and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if picture and (folder := os.environ.get("SCREENSHOTS")):
+            tab.screenshot(Path(folder, picture))
+        return tab.run(PROBE) | {"errors": tab.errors}
 
 
 def test_plots_page_needs_no_network(project):
@@ -106,7 +72,7 @@ def test_plots_page_needs_no_network(project):
 
     # DVC's own page is blank. So the network is cut, and the probe sees it.
     project.run("dvc", "plots", "show")
-    seen = look(page)
+    seen = look(page, 0)
     assert seen["charts"] == {}
     assert seen["errors"]
     assert any(request.startswith("https:") for request in seen["requests"])
@@ -114,8 +80,7 @@ def test_plots_page_needs_no_network(project):
     # One revision: a colour for training, another for validation
     project.run("python", "-m", "tools.plots_page")
     project.run("dvc", "plots", "show")
-    screenshot(page, "show.png")
-    history = check(look(page), {"workspace": DIGITS})
+    history = check(look(page, 3, "show.png"), {"workspace": DIGITS})
     assert history["legend"] == ["training", "validation"]
     assert [line[:2] for line in history["lines"]] == 2 * [[BLUE, False], [VERMILLION, True]]
     assert history["points"] == 0
@@ -125,8 +90,7 @@ def test_plots_page_needs_no_network(project):
     project.set_params(project.small | {"train.learning_rate": 0.5})
     project.run("dvc", "repro")
     project.run("dvc", "plots", "diff")
-    screenshot(page, "diff.png")
-    history = check(look(page), {"workspace": DIGITS, "HEAD": DIGITS})
+    history = check(look(page, 3, "diff.png"), {"workspace": DIGITS, "HEAD": DIGITS})
     assert history["legend"] == ["workspace", "HEAD"]
     lines = sorted(line[:2] for line in history["lines"])
     assert lines == sorted(2 * [[BLUE, False], [BLUE, True], [VERMILLION, False], [VERMILLION, True]])
@@ -139,16 +103,14 @@ def test_plots_page_needs_no_network(project):
     datasets.write_text(yaml.safe_dump(content), encoding="utf-8")
     project.run("dvc", "repro")
     project.run("dvc", "plots", "diff", "HEAD~1", "HEAD", "workspace")
-    screenshot(page, "diff-datasets.png")
-    history = check(look(page), {"HEAD~1": DIGITS, "HEAD": DIGITS, "workspace": CLOTHES})
+    history = check(look(page, 3, "diff-datasets.png"), {"HEAD~1": DIGITS, "HEAD": DIGITS, "workspace": CLOTHES})
     assert len({colour for colour, *_ in history["lines"]}) == 3
 
     # A single epoch: points, as a line has no length
     project.set_params(project.small | {"train.iterations": 1})
     project.run("dvc", "repro")
     project.run("dvc", "plots", "show")
-    screenshot(page, "show-one-epoch.png")
-    history = check(look(page), {"workspace": CLOTHES})
+    history = check(look(page, 3, "show-one-epoch.png"), {"workspace": CLOTHES})
     assert history["points"] == 4
 
 

@@ -1,0 +1,126 @@
+"""Chromium without a network and without a screen, driven by the DevTools protocol over a pair of pipes."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+
+def cut() -> list[str]:
+    """Return the beginning of a command that runs without a network, if this machine permits it."""
+    command = ["unshare", "--map-root-user", "--net"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []  # not Linux, or not permitted: the option --host-resolver-rules cuts the network
+    return command
+
+
+class Tab:
+    """A page in the browser.
+
+    Attributes:
+        errors: what the page complained of: exceptions, messages of errors, and what the browser refused.
+    """
+
+    def __init__(self, commands: int, answers: int):
+        self._commands = os.fdopen(commands, "wb")
+        self._answers = os.fdopen(answers, "rb")
+        self._number, self._session, self._rest = 0, None, b""
+        self._events: list[dict] = []
+        self.errors: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> dict:
+        """Call a method of the protocol and return its result."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        self._commands.write(json.dumps(message).encode() + b"\0")
+        self._commands.flush()
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return answer["result"]
+            self._note(answer)
+
+    def open(self, page: Path) -> None:
+        """Open a file and wait until it has loaded."""
+        self._events.clear()
+        self.call("Page.navigate", url=page.as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+            self._note(self._read())
+
+    def run(self, script: str) -> Any:
+        """Run JavaScript in the page; return the value of its last expression, once a promise is kept."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def screen(self, width: int, height: int = 900, dark: bool = False, mobile: bool = False) -> None:
+        """Set the size of the window, and which colours the user prefers."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def screenshot(self, path: Path) -> None:
+        """Save a picture of the whole page."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def _read(self) -> dict:
+        while b"\0" not in self._rest:
+            received = self._answers.read1(1 << 20)
+            assert received, "the browser has ended"
+            self._rest += received
+        message, self._rest = self._rest.split(b"\0", 1)
+        return json.loads(message)
+
+    def _note(self, event: dict) -> None:
+        self._events.append(event)
+        if event["method"] == "Runtime.exceptionThrown":
+            self.errors.append(event["params"]["exceptionDetails"]["exception"].get("description", "?"))
+        elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
+            self.errors.append(event["params"]["entry"]["text"])
+        elif event["method"] == "Runtime.consoleAPICalled" and event["params"]["type"] == "error":
+            self.errors.append(str(event["params"]["args"]))
+
+
+@contextmanager
+def new_tab(folder: Path) -> Iterator[Tab]:
+    """Start the browser, with its files in `folder`, and end it afterwards."""
+    read_commands, commands = os.pipe()
+    answers, write_answers = os.pipe()
+    # The browser reads from descriptor 3 and writes to 4
+    shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
+    browser = subprocess.Popen(
+        [*cut(), "bash", "-c", shell, "-", CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"],
+        pass_fds=(read_commands, write_answers),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(read_commands)
+    os.close(write_answers)
+    try:
+        yield Tab(commands, answers)
+    finally:
+        browser.kill()
+        browser.wait()

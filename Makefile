@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-sweep setup-bench
+.PHONY: help repro draw test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-sweep setup-bench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ help: ## list the commands
 repro: setup ## run the pipeline, or the part that changed, and show the metrics
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro
 	@$(RUN) dvc metrics show
+
+draw: setup ## make draw.html, a page to draw digits on, and open it in the browser
+	@$(RUN) tools.draw --open
 
 test: setup ## run the tests
 	@$(RUN) pytest -q -n auto

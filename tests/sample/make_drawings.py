@@ -1,0 +1,85 @@
+"""Write drawings.json.gz, 500 drawings as a hand makes them: `python -m tests.sample.make_drawings`.
+
+A drawing has strokes, a stroke has the width of its pen and the points where a pointer was, in units: the paper is
+1,024 × 1,024 of them. A seeded generator draws most, from the shapes of benchmarks.foreign_digits. Twenty are by hand.
+"""
+
+import gzip
+import json
+import random
+import re
+from pathlib import Path
+
+from benchmarks.foreign_digits import SHAPES, smooth
+
+DRAWINGS = 500
+SIDE = 1024
+
+# The digit, then for each stroke its points. The pen has 88 units.
+BY_HAND = """
+0 512,196 402,236 338,352 322,520 352,690 436,802 548,820 648,742 700,598 692,420 634,280 540,206 500,198
+0 560,300 470,310 400,420 390,560 440,680 540,710 630,640 660,500 620,370 540,300
+1 520,180 516,300 512,430 510,560 508,690 506,836
+1 420,330 470,270 540,200 538,360 534,520 530,680 528,840
+2 330,330 370,240 470,190 590,210 660,300 640,420 560,540 450,660 340,800 470,790 600,800 720,806
+2 350,360 420,250 560,230 650,320 610,450 480,600 370,720 340,800 430,740 540,770 660,810 740,760
+3 340,250 450,200 580,220 630,310 580,410 470,460 590,490 670,580 650,710 540,800 420,810 320,750
+3 320,220 480,220 640,220 560,340 470,440 600,480 680,600 630,740 500,820 340,780
+4 400,190 370,320 340,450 330,540 450,550 580,545 710,540 / 610,380 605,520 600,680 596,840
+4 600,180 500,320 390,470 300,600 430,604 580,600 730,596 / 604,200 602,380 600,600 598,830
+5 660,210 540,214 410,220 396,330 384,440 480,420 590,450 660,560 640,700 540,800 420,810 320,750
+5 420,220 410,320 400,430 500,420 600,480 640,600 580,730 460,790 340,760 / 420,220 540,216 670,208
+6 600,190 490,280 400,420 350,580 370,720 460,810 580,790 640,690 600,580 500,550 400,600 360,680
+6 520,170 450,300 400,450 390,620 440,760 550,790 630,700 600,590 490,570 410,640
+7 320,240 450,236 580,230 700,226 630,380 560,540 500,690 450,830
+7 330,260 500,250 690,240 600,420 520,600 450,820 / 410,540 520,530 640,522
+8 640,290 560,210 440,210 380,300 430,410 540,480 640,570 660,690 580,800 450,810 370,710 410,580 620,390 646,300
+8 510,200 410,260 430,390 520,450 610,380 600,260 510,200 / 520,450 400,560 390,700 500,800 620,730 630,590 520,450
+9 640,300 550,210 430,230 370,340 410,450 530,460 630,380 650,290 640,450 620,620 600,830
+9 620,250 500,200 400,270 390,390 490,450 600,390 630,260 640,400 620,580 560,730 470,820
+"""
+
+Stroke = dict[str, object]
+
+
+def by_hand() -> list[dict[str, object]]:
+    """Return the drawings in the table above."""
+    drawings = []
+    for line in BY_HAND.split("\n")[1:-1]:
+        digit, strokes = line.split(" ", 1)
+        paths = [[[*map(int, point.split(","))] for point in stroke.split()] for stroke in strokes.split("/")]
+        drawings.append({"digit": int(digit), "strokes": [{"width": 88, "points": path} for path in paths]})
+    return drawings
+
+
+def generated(number: int) -> dict[str, object]:
+    """Return a drawing of the digit number % 10: every point missed a little, slanted, large or small, anywhere."""
+    source = random.Random(number)
+    digit = number % 10
+    shape = SHAPES[digit][int(source.random() * len(SHAPES[digit]))]
+    height = source.uniform(250, 850)
+    narrow, slant, miss = source.uniform(0.5, 0.9), source.uniform(-0.1, 0.3), source.uniform(0, 0.05)
+    left, top = source.uniform(0, SIDE - 0.8 * height), source.uniform(0, SIDE - height)
+    width = max(8, round(height * source.uniform(0.03, 0.18)))
+    strokes: list[Stroke] = []
+    for stroke in re.findall(r"[~/][^~/]*", shape):
+        points = [[int(percent) / 100 for percent in point.split(",")] for point in stroke[1:].split()]
+        aimed = [(x + source.uniform(-miss, miss), y + source.uniform(-miss, miss)) for x, y in points]
+        path = smooth(aimed, int(source.uniform(2, 9))) if stroke[0] == "~" else aimed
+        tremor = source.uniform(0, 4)
+        placed = [
+            (
+                round(left + height * (narrow * x + slant * (1 - y)) + source.uniform(-tremor, tremor)),
+                round(top + height * y + source.uniform(-tremor, tremor)),
+            )
+            for x, y in path
+        ]
+        strokes.append({"width": width, "points": placed})
+    return {"digit": digit, "strokes": strokes}
+
+
+if __name__ == "__main__":
+    drawn = by_hand()
+    drawn += [generated(number) for number in range(DRAWINGS - len(drawn))]
+    text = json.dumps(drawn, separators=(",", ":"))
+    Path(__file__).with_name("drawings.json.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))

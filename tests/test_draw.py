@@ -1,0 +1,227 @@
+"""The page to draw on gives the answers of `predict`, to the last bit: its scripts run here in Node, without a page."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
+
+from mlp.network import Preparation, predict
+from pipeline.store.artifacts import save_model
+from tests.drawings import drawings, rasterised
+from tests.networks import MINMAX, ZSCORE, digits, new_network, run
+from tests.test_train import save_prepared
+from tools.digits import prepare
+from tools.draw.__main__ import draw
+from tools.draw.page import FOLDER, SCRIPTS, layer_data, make_page, model_data
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow tests run the same in Chromium")
+
+
+PROGRAM = """
+const data = JSON.parse(require("fs").readFileSync(0));
+process.stdout.write(JSON.stringify(EXPRESSION));
+"""
+
+
+def javascript(expression: str, data: object) -> object:
+    """Return the value of an expression that may use the page's functions, and `data`."""
+    scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS if name != "page.js"]
+    program = "\n".join([*scripts, PROGRAM.replace("EXPRESSION", expression)])
+    done = subprocess.run([NODE, "-e", program], input=json.dumps(data), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+NETWORKS = {
+    "sigmoid": new_network(),
+    "tanh, two hidden layers": new_network(hidden=(30, 20), activation="tanh", std="glorot"),
+    "relu, shifted images": new_network(hidden=(40,), activation="relu", std="he", preparation=ZSCORE),
+    "no hidden layer": new_network(hidden=()),
+    "wide": new_network(hidden=(3000, 7), activation="relu", std="he"),
+}
+
+
+@needs_node
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_answers_with_the_same_bits(name):
+    network = NETWORKS[name]
+    if name != "wide":
+        run(network, 30, learning_rate=0.1)
+    images = digits("test").images[:50]
+    here, _ = predict(network, images)
+    there = javascript(
+        "(model => data.images.map(image => [...predict(model, image).probabilities]))(readModel(data.model))",
+        {"model": model_data(network), "images": images.tolist()},
+    )
+    assert there == here.tolist()
+
+
+@needs_node
+def test_other_sizes_and_classes():
+    """4,096 pixels: the weights have 20 bits then; 26 classes."""
+    preparation = Preparation(0.0, 1 / 255, (64, 64), tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    network = new_network(hidden=(10,), std="glorot", preparation=preparation)
+    images = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (5, 4096), np.uint8)
+    there = javascript(
+        "(model => data.images.map(image => [...predict(model, image).probabilities]))(readModel(data.model))",
+        {"model": model_data(network), "images": images.tolist()},
+    )
+    assert there == predict(network, images)[0].tolist()
+
+
+@needs_node
+def test_strokes_become_the_same_pixels_and_the_same_image():
+    some = drawings()[::10]
+    pixels = [rasterised(drawing["strokes"]) for drawing in some]
+    found = javascript(
+        "data.map(({strokes}) => rasterise(strokes))"
+        ".map(picture => [[...picture.bytes], [...prepare(picture, [28, 28])]])",
+        some,
+    )
+    for there, here in zip(found, pixels, strict=True):
+        assert np.array_equal(np.reshape(there[0], here.shape), here)
+        assert np.array_equal(np.reshape(there[1], (28, 28)), prepare(here))
+
+
+PICTURES = st.tuples(st.integers(3, 40), st.integers(3, 40)).flatmap(lambda shape: arrays(np.uint8, (*shape, 3)))
+SHAPES = st.sampled_from([(28, 28), (20, 32), (7, 5)])
+
+
+@needs_node
+@given(st.lists(st.tuples(PICTURES, SHAPES), min_size=20, max_size=20))
+@settings(max_examples=10)
+def test_pictures_become_the_same_image(pictures):
+    def prepared(picture, shape):
+        try:
+            return prepare(picture, shape).ravel().tolist()
+        except ValueError:
+            return None  # blank
+
+    given_data = [
+        {
+            "rows": len(picture),
+            "columns": picture.shape[1],
+            "channels": picture.reshape(-1, 3).T.tolist(),
+            "shape": shape,
+        }
+        for picture, shape in pictures
+    ]
+    there = javascript(
+        "data.map(p => { const image = prepare({...p, channels: p.channels.map(c => Uint8Array.from(c))}, p.shape);"
+        " return image && [...image]; })",
+        given_data,
+    )
+    assert there == [prepared(*picture) for picture in pictures]
+
+
+def test_weights_are_whole_numbers_on_the_grid():
+    W = np.array([[0.75, -1.0], [2.0**-20, 1 - 2.0**-20]])
+    stored = layer_data(W, np.array([0.5, -0.5]))
+    whole = np.frombuffer(base64.b64decode(stored["weights"]), np.uint8).reshape(-1, 3)
+    numbers = [int.from_bytes(bytes(number), "little", signed=True) for number in whole]
+    assert np.ldexp(numbers, stored["unit"]).reshape(2, 2).tolist() == W.tolist()
+
+
+def test_page_is_whole_and_asks_for_nothing():
+    page = make_page(new_network(preparation=MINMAX._replace(classes=("</script>", *"abcdefghi"))), "0" * 32, None)
+    assert "/* DATA */" not in page
+    assert not re.search(r"""(src|href)=["'](?!data:)|@import|fetch\(|https?:""", page)
+    assert page.count("</script>") == 2  # the data's, the scripts'
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A model's file in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "mlp.npz", new_network())
+    return tmp_path / "mlp.npz"
+
+
+def draw_page(*arguments):
+    return CliRunner().invoke(draw, ["draw.html", "--model", "mlp.npz", *arguments])
+
+
+def test_command_without_test_images(model):
+    result = draw_page()
+    assert result.exit_code == 0, result.output
+    assert "no test images" in result.stderr
+    page = (model.parent / "draw.html").read_text(encoding="utf-8")
+    assert hashlib.md5(model.read_bytes()).hexdigest() in page
+    assert '"accuracy"' not in page
+
+
+def test_command_with_test_images(model):
+    save_prepared(Path("test.npz"), *digits("test"))
+    result = draw_page("--test", "test.npz")
+    assert result.exit_code == 0, result.output
+    data = re.search(r'id="data">(.*?)</script>', (model.parent / "draw.html").read_text(encoding="utf-8"))
+    stored = json.loads(data[1])
+    split = digits("test")
+    right = predict(new_network(), split.images)[0].argmax(axis=1) == split.labels.argmax(axis=1)
+    assert stored["accuracy"] == right.mean()
+    assert [right[example["place"]] for example in stored["examples"]].count(False) == 6
+
+
+def test_command_refuses_images_that_were_prepared_otherwise(model):
+    save_prepared(Path("test.npz"), *digits("test"))
+    save_model(model, new_network(preparation=ZSCORE))
+    result = draw_page("--test", "test.npz")
+    assert result.exit_code == 1
+    assert "mlp.npz was not trained on the preparation that test.npz has" in result.stderr
+    assert not (model.parent / "draw.html").exists()
+
+
+def test_command_does_not_replace_the_model(model):
+    before = model.read_bytes()
+    result = CliRunner().invoke(draw, ["mlp.npz", "--model", "mlp.npz"])
+    assert result.exit_code == 1
+    assert "given twice" in result.stderr
+    assert model.read_bytes() == before
+
+
+def test_weights_too_large_to_compute_with(model):
+    network = new_network()
+    network.weights[0][0, 0] = 1e300
+    save_model(model, network)
+    result = draw_page()
+    assert result.exit_code == 1
+    assert "too large" in result.stderr
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #rrggbb or #rgb, by WCAG 2.2."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("front", "behind", "least"),
+    [
+        *((front, "card", 4.5) for front in ("text", "soft", "wrong", "for", "against")),  # words
+        *((front, "page", 4.5) for front in ("text", "soft")),
+        ("soft", "paper", 4.5),
+        ("ink", "paper", 4.5),
+        *((front, "page", 3) for front in ("accent", "edge")),  # the bars and edges
+        *((front, "card", 3) for front in ("accent", "edge", "wrong")),
+        ("edge", "paper", 3),
+    ],
+)
+def test_contrast_is_that_of_wcag_aa(scheme, front, behind, least):
+    light, dark = re.findall(r":root \{(.+?)\}", (FOLDER / "page.css").read_text(encoding="utf-8"), re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): (#\w+)", light if scheme == "light" else dark))
+    brighter, darker = sorted((luminance(colours[front]), luminance(colours[behind])), reverse=True)
+    assert (brighter + 0.05) / (darker + 0.05) >= least

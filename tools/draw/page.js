@@ -1,0 +1,329 @@
+// The page: a drawing, or an image, goes in; the answer and a look inside the network come out.
+"use strict";
+
+const SURE = 0.6; // below this probability, the answer says so
+const STRONGEST = 6; // neurons to show
+const STEP = 16; // units that an arrow key moves the pen
+
+const $ = id => document.getElementById(id);
+const stored = JSON.parse($("data").textContent);
+const model = readModel(stored);
+const [rows, columns] = model.imageShape;
+const paper = $("paper");
+
+// All that can be seen follows from this. `image` has bytes, if the network sees an image that was not drawn.
+const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
+
+// Return the network's answer: the prepared image, the probabilities and the inputs of the layers. Null for nothing.
+function answer() {
+  const image = state.image ?? prepare(rasterise(state.strokes), model.imageShape);
+  return image && {image, ...predict(model, image)};
+}
+
+function show() {
+  const found = answer();
+  drawPaper();
+  showVerdict(found);
+  showBars(found);
+  drawBytes($("image"), found?.image ?? new Uint8Array(rows * columns));
+  showNeurons(found);
+  $("invitation").hidden = state.strokes.length > 0 || state.image !== null || state.keyboard;
+  $("undo").disabled = state.strokes.length === 0;
+  $("clear").disabled = state.strokes.length === 0 && state.image === null;
+}
+
+// The answer
+
+function ranking(probabilities) {
+  return [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]); // a stable sort
+}
+
+const percent = probability => `${(100 * probability).toFixed(1)} %`;
+
+function showVerdict(found) {
+  if (!found) {
+    say("Nothing there.");
+    return;
+  }
+  const [best, next] = ranking(found.probabilities);
+  const name = document.createElement("b");
+  name.textContent = model.classes[best];
+  const sure = found.probabilities[best] >= SURE;
+  const words = sure
+    ? `${percent(found.probabilities[best])} sure`
+    : `Not sure: ${percent(found.probabilities[best])}. Perhaps ${model.classes[next]}, ${percent(found.probabilities[next])}.`;
+  say(name, ` ${words}`, ...(state.source ? [document.createElement("br"), state.source] : []));
+}
+
+// Show the words, and let a screen reader say them once the drawing rests.
+function say(...words) {
+  $("verdict").replaceChildren(...words);
+  clearTimeout(timer);
+  timer = setTimeout(() => { $("spoken").textContent = $("verdict").textContent; }, 700);
+}
+let timer = 0;
+
+function makeBars() {
+  $("bars").replaceChildren(...model.classes.map(name => {
+    const row = document.createElement("li");
+    row.innerHTML = '<span class="name"></span><span class="track"><span class="bar"></span></span><span class="percent"></span>';
+    row.querySelector(".name").textContent = name;
+    row.querySelector(".bar").style.display = "block";
+    return row;
+  }));
+}
+
+function showBars(found) {
+  const best = found && ranking(found.probabilities)[0];
+  [...$("bars").children].forEach((row, number) => {
+    const probability = found ? found.probabilities[number] : 0;
+    row.classList.toggle("best", number === best);
+    row.querySelector(".bar").style.width = `${100 * probability}%`;
+    row.querySelector(".percent").textContent = found ? percent(probability) : "";
+  });
+}
+
+// Inside the network
+
+function showNeurons(found) {
+  const best = found && ranking(found.probabilities)[0];
+  const shares = found ? contributions(model, found.inputs, best) : [];
+  const strongest = [...shares.keys()].sort((a, b) => Math.abs(shares[b]) - Math.abs(shares[a])).slice(0, STRONGEST);
+  $("neurons").replaceChildren(...strongest.map(neuron => {
+    const item = document.createElement("li"), canvas = document.createElement("canvas"), text = document.createElement("span");
+    canvas.className = "pixels";
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Weights of neuron ${neuron}`);
+    drawWeights(canvas, neuron, found.image);
+    text.className = shares[neuron] < 0 ? "against" : "for";
+    text.textContent = `${shares[neuron] < 0 ? "−" : "+"}${Math.abs(shares[neuron]).toFixed(2)} for ${model.classes[best]}`;
+    item.append(canvas, text);
+    return item;
+  }));
+}
+
+// Paint the weights of a neuron, pale where the image is black.
+function drawWeights(canvas, neuron, image) {
+  const {weights, outputs} = model.layers[0];
+  const column = Array.from(image, (_, i) => weights[i * outputs + neuron]);
+  const largest = column.reduce((most, weight) => Math.max(most, Math.abs(weight)), Number.MIN_VALUE);
+  const [excites, inhibits] = [rgb("--for"), rgb("--against")];
+  paint(canvas, i => {
+    const strength = Math.abs(column[i]) / largest * (image[i] > 0 ? 255 : 90);
+    return [...(column[i] < 0 ? inhibits : excites), strength];
+  });
+}
+
+function drawBytes(canvas, bytes) {
+  paint(canvas, i => [bytes[i], bytes[i], bytes[i], 255]);
+}
+
+// Paint a canvas of the image's size: `colour` gives red, green, blue and opacity of each pixel.
+function paint(canvas, colour) {
+  [canvas.width, canvas.height] = [columns, rows];
+  const pixels = new ImageData(columns, rows);
+  for (let i = 0; i < rows * columns; i++) pixels.data.set(colour(i), 4 * i);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+}
+
+const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const rgb = name => [1, 3, 5].map(start => parseInt(css(name).slice(start, start + 2), 16)); // of #rrggbb
+
+// The paper
+
+function drawPaper() {
+  const size = Math.round(paper.clientWidth * devicePixelRatio);
+  if (paper.width !== size) [paper.width, paper.height] = [size, size];
+  const context = paper.getContext("2d");
+  context.setTransform(size / SIDE, 0, 0, size / SIDE, 0, 0);
+  context.clearRect(0, 0, SIDE, SIDE);
+  context.strokeStyle = context.fillStyle = css("--ink");
+  context.lineCap = context.lineJoin = "round";
+  if (state.image) {
+    const unit = SIDE / Math.max(rows, columns);
+    state.image.forEach((byte, i) => {
+      context.globalAlpha = byte / 255;
+      context.fillRect(i % columns * unit, Math.floor(i / columns) * unit, unit, unit);
+    });
+    context.globalAlpha = 1;
+  }
+  for (const {width, points} of state.strokes) {
+    context.lineWidth = width;
+    context.beginPath();
+    context.moveTo(...points[0]);
+    for (const point of points) context.lineTo(...point);
+    context.stroke();
+  }
+  if (state.keyboard) {
+    context.lineWidth = 4;
+    context.strokeStyle = css("--accent");
+    context.beginPath();
+    context.arc(...state.pen, $("width").valueAsNumber / 2 + 8, 0, 2 * Math.PI);
+    context.stroke();
+  }
+}
+
+function begin(point) {
+  if (state.image) clear();
+  state.strokes.push({width: $("width").valueAsNumber, points: [point]});
+}
+
+function extend(point) {
+  const {points} = state.strokes.at(-1), last = points.at(-1);
+  if (point[0] !== last[0] || point[1] !== last[1]) points.push(point);
+}
+
+function undo() {
+  state.strokes.pop();
+  penDown = false;
+}
+
+function clear() {
+  Object.assign(state, {strokes: [], image: null, source: ""});
+  penDown = false;
+}
+
+// Pointers: mouse, pen and finger
+
+let pointer = null; // the one that draws; a second finger does not
+
+function place(event) {
+  const box = paper.getBoundingClientRect();
+  const unit = (position, start, length) => Math.min(Math.max(Math.round((position - start) / length * SIDE), -SIDE), 2 * SIDE);
+  return [unit(event.clientX, box.left, box.width), unit(event.clientY, box.top, box.height)];
+}
+
+paper.addEventListener("pointerdown", event => {
+  if (pointer !== null || event.button !== 0) return;
+  pointer = event.pointerId;
+  paper.setPointerCapture(pointer);
+  state.keyboard = penDown = false;
+  begin(place(event));
+  show();
+});
+paper.addEventListener("pointermove", event => {
+  if (event.pointerId !== pointer) return;
+  const events = event.getCoalescedEvents?.() ?? [];
+  for (const each of events.length ? events : [event]) extend(place(each));
+  show();
+});
+for (const end of ["pointerup", "pointercancel"]) {
+  paper.addEventListener(end, event => { if (event.pointerId === pointer) pointer = null; });
+}
+
+// Keys
+
+let penDown = false;
+const ARROWS = {ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP]};
+
+paper.addEventListener("keydown", event => {
+  const arrow = ARROWS[event.key];
+  if (!arrow && event.key !== " ") return;
+  event.preventDefault();
+  state.keyboard = true;
+  if (arrow) {
+    state.pen = state.pen.map((position, axis) => Math.min(Math.max(position + arrow[axis], 0), SIDE));
+    if (penDown) extend(state.pen);
+  } else {
+    if (!penDown) begin(state.pen);
+    penDown = !penDown;
+  }
+  show();
+});
+paper.addEventListener("blur", () => { state.keyboard = penDown = false; show(); });
+
+addEventListener("keydown", event => {
+  if ((event.ctrlKey || event.metaKey) && event.key === "z") undo();
+  else if (event.key === "Delete") clear();
+  else return;
+  event.preventDefault();
+  show();
+});
+
+$("undo").addEventListener("click", () => { undo(); show(); });
+$("clear").addEventListener("click", () => { clear(); show(); });
+
+// Test images
+
+function load(image, source) {
+  clear();
+  Object.assign(state, {image, source});
+  show();
+}
+
+function makeThumbnails() {
+  const examples = stored.examples ?? [];
+  $("examples").hidden = examples.length === 0;
+  $("thumbnails").replaceChildren(...examples.map(example => {
+    const bytes = readBytes(example.image), name = model.classes[example.class];
+    const {probabilities} = predict(model, bytes);
+    const button = document.createElement("button"), canvas = document.createElement("canvas");
+    canvas.className = "pixels";
+    drawBytes(canvas, bytes);
+    button.type = "button";
+    button.className = ranking(probabilities)[0] === example.class ? "right" : "wrong";
+    button.setAttribute("aria-label", `Test image ${example.place}: ${name}`);
+    button.append(canvas, name);
+    button.addEventListener("click", () => load(bytes, `test image ${example.place}, really ${name}`));
+    return button;
+  }));
+}
+
+// Pictures from files
+
+async function open(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, {colorSpaceConversion: "none"});
+  } catch {
+    fail(`${file.name}: this browser cannot read it as a picture.`);
+    return;
+  }
+  const factor = Math.max(1, bitmap.width / 2048, bitmap.height / 2048);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map(side => Math.max(1, Math.round(side / factor)));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white"; // under a transparent picture
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
+  const channels = [0, 1, 2].map(channel => data.filter((_, i) => i % 4 === channel));
+  const image = prepare({rows: canvas.height, columns: canvas.width, channels}, model.imageShape);
+  if (image) load(image, file.name);
+  else fail(`${file.name}: the picture is blank.`);
+}
+
+function fail(sentence) {
+  clear();
+  show();
+  say(sentence);
+}
+
+$("file").addEventListener("change", event => { if (event.target.files[0]) open(event.target.files[0]); event.target.value = ""; });
+addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("dropping"); });
+addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+addEventListener("drop", event => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+});
+
+// The page as a whole
+
+function showFoot() {
+  const accuracy = stored.accuracy === undefined ? "" : ` It classifies ${(100 * stored.accuracy).toFixed(2)} % of the test images correctly.`;
+  const sizes = [rows * columns, ...model.layers.map(layer => layer.outputs)].join("-");
+  const bits = model.arithmetic === "exact" ? "Its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
+  $("foot").textContent = `Model ${stored.md5}, ${sizes}.${accuracy} ${bits}`;
+}
+
+if (!model.classes.every(name => /^\d$/.test(name))) {
+  document.title = $("title").textContent = `Draw one of ${model.classes.length} classes`;
+}
+$("inside").hidden = model.layers.length === 1; // no hidden layer
+makeBars();
+makeThumbnails();
+showFoot();
+show();
+addEventListener("resize", drawPaper);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);

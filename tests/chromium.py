@@ -68,9 +68,9 @@ class Tab:
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._note(self._read())
 
-    def run(self, script: str) -> Any:
-        """Run JavaScript in the page; return the value of its last expression, once a promise is kept."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+    def run(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -85,6 +85,30 @@ class Tab:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def drag(self, places: list[tuple[float, float]], touch: bool) -> None:
+        """Put the mouse or a finger down at the first place, move it to the others, lift it."""
+        last = len(places) - 1
+        if touch:
+            for number, (x, y) in enumerate(places):
+                kind = "touchMove" if number else "touchStart"
+                self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+            self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+            return
+        kinds = ["mousePressed", *["mouseMoved"] * last, "mouseReleased"]
+        for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1)
+
+    def key(self, name: str, control: bool = False) -> None:
+        """Press a key and release it, with Ctrl held down or not."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, modifiers=2 if control else 0)
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file, as if in the dialog of an input element."""
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def _read(self) -> dict:
         while b"\0" not in self._rest:

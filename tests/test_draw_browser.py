@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mlp.network import Preparation, predict
 from pipeline.store.artifacts import load_model, load_prepared, save_model
-from tests.chromium import CHROMIUM, Tab, new_tab
+from tests import chromium, firefox
 from tests.conftest import ROOT
 from tests.drawings import drawings, rasterised
 from tests.networks import new_network
@@ -25,10 +25,15 @@ MODEL, TEST = ROOT / "models" / "mlp.npz", ROOT / "data" / "prepared" / "test.np
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
     pytest.mark.skipif(not (MODEL.exists() and TEST.exists()), reason="needs the results of `dvc repro`"),
 ]
 
+Tab = chromium.Tab | firefox.Tab
+BROWSERS = [
+    pytest.param(chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium"), id="chromium"),
+    pytest.param(firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox"), id="firefox"),
+]
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 PROBABILITIES = "[...answer().probabilities]"
 
 
@@ -37,9 +42,9 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("draw")
 
 
-@pytest.fixture(scope="module")
-def browser(folder):
-    with new_tab(folder / "chromium") as tab:
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request, folder):
+    with request.param.new_tab(folder / request.param.__name__) as tab:
         yield tab
 
 
@@ -74,41 +79,17 @@ def as_picture(strokes: list, path: Path) -> Path:
     return path
 
 
-def on_screen(page: Tab, points: list) -> list[tuple[float, float]]:
-    """Return where points of the paper are in the window."""
-    box = page.run("(({left, top, width}) => [left, top, width])(paper.getBoundingClientRect())")
-    return [(box[0] + x * box[2] / 1024, box[1] + y * box[2] / 1024) for x, y in points]
-
-
-def mouse(page: Tab, strokes: list) -> None:
-    def send(kind: str, place: tuple, buttons: int) -> None:
-        page.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", buttons=buttons)
-
+def draw_strokes(page: Tab, strokes: list, touch: bool) -> None:
+    left, top, side = page.run("(({left, top, width}) => [left, top, width])(paper.getBoundingClientRect())")
     for stroke in strokes:
-        first, *others = on_screen(page, stroke["points"])
-        send("mousePressed", first, 1)
-        for place in others:
-            send("mouseMoved", place, 1)
-        send("mouseReleased", [first, *others][-1], 0)
+        page.drag([(left + x * side / 1024, top + y * side / 1024) for x, y in stroke["points"]], touch)
 
 
-def finger(page: Tab, strokes: list) -> None:
-    def send(kind: str, places: list) -> None:
-        page.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in places])
-
-    for stroke in strokes:
-        first, *others = on_screen(page, stroke["points"])
-        send("touchStart", [first])
-        for place in others:
-            send("touchMove", [place])
-        send("touchEnd", [])
-
-
-@pytest.mark.parametrize("hand", [mouse, finger])
-def test_drawn_digits_get_the_probabilities_of_predict(page, tmp_path, hand):
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
+def test_drawn_digits_get_the_probabilities_of_predict(page, tmp_path, touch):
     for number in (0, 5, 9, 13, 15):  # by hand
-        page.run("clear(); show()")
-        hand(page, drawings()[number]["strokes"])
+        page.run("clear(), show()")
+        draw_strokes(page, drawings()[number]["strokes"], touch)
         drawn = page.run("state.strokes")
         assert len(drawn) == len(drawings()[number]["strokes"])
         assert all(len(stroke["points"]) > 2 for stroke in drawn)
@@ -124,7 +105,7 @@ def test_all_stored_drawings_get_the_probabilities_of_predict(page):
     network = load_model(MODEL)
     images = np.stack([prepare(rasterised(drawing["strokes"])) for drawing in drawings()])
     here, _ = predict(network, images.reshape(-1, 784))
-    page.run(f"drawn = {json.dumps([drawing['strokes'] for drawing in drawings()])}; 0")
+    page.run(f"drawn = {json.dumps([drawing['strokes'] for drawing in drawings()])}, 0")
     there = page.run(
         "drawn.map(strokes => [...predict(model, prepare(rasterise(strokes), model.imageShape)).probabilities])"
     )
@@ -135,7 +116,7 @@ def test_all_stored_drawings_get_the_probabilities_of_predict(page):
 def test_all_test_images_get_the_same_probabilities(page):
     images = load_prepared(TEST).split.images[np.arange(10_000)]
     here, _ = predict(load_model(MODEL), images)
-    page.run(f"bytes = readBytes('{in_base64(images)}'); 0")
+    page.run(f"bytes = readBytes('{in_base64(images)}'), 0")
     there = page.run(
         "Array.from({length: bytes.length / 784}, (_, i) =>"
         " [...predict(model, bytes.subarray(784 * i, 784 * i + 784)).probabilities])"
@@ -150,10 +131,8 @@ def test_picture_files(page, tmp_path):
     colours.paste("navy", mask=grey.resize((200, 256)).resize(grey.size))
     colours.save(tmp_path / "seven.png")
     (tmp_path / "no-picture.png").write_text("nothing")
-    document = page.call("DOM.getDocument")["root"]["nodeId"]
     for name, expected in [("seven.png", predicted(tmp_path / "seven.png")), ("no-picture.png", None)]:
-        node = page.call("DOM.querySelector", nodeId=document, selector="#file")["nodeId"]
-        page.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / name)])
+        page.choose_file("#file", tmp_path / name)
         while name not in page.run("$('verdict').textContent"):
             time.sleep(0.05)
         if expected:
@@ -178,32 +157,26 @@ def test_test_images_and_a_mistake(page):
     assert page.run("[...document.querySelectorAll('.thumbnails button')].map(b => b.className === 'wrong')") == wrong
 
 
-def key(page: Tab, name: str, modifiers: int = 0) -> None:
-    for kind in ("keyDown", "keyUp"):
-        page.call("Input.dispatchKeyEvent", type=kind, key=name, modifiers=modifiers)
-
-
 def test_keyboard(page):
     """A 1 is drawn by keys alone, taken back, drawn again and cleared."""
-    key(page, "Tab")
     page.run("paper.focus()")
     for name in [*["ArrowUp"] * 15, " ", *["ArrowDown"] * 30, " ", "ArrowLeft"]:
-        key(page, name)
+        page.key(name)
     (stroke,) = page.run("state.strokes")
     assert stroke["points"][0] == [512, 272]
     assert stroke["points"][-1] == [512, 752]
     assert np.argmax(page.run(PROBABILITIES)) == 1
-    key(page, "z", modifiers=2)  # Ctrl
+    page.key("z", control=True)
     assert page.run("state.strokes") == []
     assert page.run("$('verdict').textContent") == "Nothing there."
     for name in (" ", "ArrowUp", "Delete"):
-        key(page, name)
+        page.key(name)
     assert page.run("state.strokes") == []
 
 
 def test_unsure_answers_say_so(page):
     for drawing in drawings():
-        page.run(f"state.strokes = {json.dumps(drawing['strokes'])}; show()")
+        page.run(f"state.strokes = {json.dumps(drawing['strokes'])}, show()")
         if max(page.run(PROBABILITIES)) < 0.6:
             assert "Not sure" in page.run("$('verdict').textContent")
             break
@@ -216,13 +189,16 @@ def test_fits_on_every_screen_in_light_and_dark(page, folder):
         for width in (360, 768, 1280):
             page.screen(width, dark=dark, mobile=width < 700)
             page.open(folder / "draw.html")
-            page.run(f"state.strokes = {json.dumps(drawings()[15]['strokes'])}; show()")
-            assert page.run("document.documentElement.scrollWidth") <= width
+            page.run(f"state.strokes = {json.dumps(drawings()[15]['strokes'])}, show()")
+            assert page.run(OVERFLOW) == 0
             if shots := os.environ.get("SCREENSHOTS"):
-                page.screenshot(Path(shots, f"draw-{width}-{'dark' if dark else 'light'}.png"))
+                name = f"{type(page).__module__}-{width}-{'dark' if dark else 'light'}.png"
+                page.screenshot(Path(shots, name))
 
 
 def test_every_control_has_a_name(page):
+    if not isinstance(page, chromium.Tab):
+        return  # only Chromium's protocol tells what a screen reader gets
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"application", "button", "slider", "image", "region"}
     found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
@@ -239,12 +215,12 @@ def test_other_models(browser, tmp_path, hidden):
     make(tmp_path / "draw.html", "--model", str(tmp_path / "mlp.npz"), "--test", str(tmp_path / "none.npz"))
     browser.screen(360)
     browser.open(tmp_path / "draw.html")
-    browser.run(f"state.strokes = {json.dumps(drawings()[3]['strokes'])}; show()")
+    browser.run(f"state.strokes = {json.dumps(drawings()[3]['strokes'])}, show()")
     assert browser.errors == []
     assert browser.run("document.querySelectorAll('.bars li').length") == 26
     assert browser.run("document.querySelector('.name').textContent") == "letter <A>"
     assert browser.run("document.title") == "Draw one of 26 classes"
     assert browser.run("$('inside').hidden") == (hidden == ())
-    assert browser.run("document.documentElement.scrollWidth") <= 360
+    assert browser.run(OVERFLOW) == 0
     image = np.array(browser.run("[...answer().image]"), np.uint8)
     assert browser.run(PROBABILITIES) == predict(network, image[np.newaxis])[0][0].tolist()

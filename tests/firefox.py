@@ -1,0 +1,160 @@
+"""Firefox without a screen and without a way to the network, driven by its Marionette protocol over a local socket."""
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FIREFOX = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+PREFERENCES = """
+user_pref("marionette.port", 0);
+user_pref("network.proxy.type", 1);
+user_pref("network.proxy.http", "127.0.0.1");
+user_pref("network.proxy.http_port", 9);
+user_pref("network.proxy.ssl", "127.0.0.1");
+user_pref("network.proxy.ssl_port", 9);
+user_pref("dom.w3c_touch_events.enabled", 1);
+"""  # nothing listens at port 9
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for a reference to an element
+KEYS = {"ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015", "Delete": "\ue017"}
+CONTROL = "\ue009"
+
+
+class Tab:
+    """A page in the browser. Its methods are those of tests.chromium.Tab."""
+
+    def __init__(self, port: int):
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._received, self._number = b"", 0
+        self._read()  # a greeting
+        self._call("WebDriver:NewSession", capabilities={})
+        self._call("WebDriver:SetTimeouts", script=600_000)
+
+    @property
+    def errors(self) -> list[str]:
+        """What the page complained of."""
+        script = """return Services.console.getMessageArray()
+            .filter(message => message.sourceName?.startsWith("file:")).map(String)"""
+        return self._privileged(script)
+
+    def open(self, page: Path) -> None:
+        """Open a file and wait until it has loaded."""
+        self._call("WebDriver:Navigate", url=page.as_uri())
+
+    def run(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression in the page."""
+        # The page's security policy forbids eval, and its own constants can be seen from its scripts alone
+        script = """const script = document.createElement("script");
+            script.textContent = `window.result = (${arguments[0]});`;
+            document.head.append(script);
+            script.remove();
+            return window.wrappedJSObject ? window.wrappedJSObject.result : window.result;"""
+        return self._execute(script, expression)
+
+    def screen(self, width: int, height: int = 900, dark: bool = False, mobile: bool = False) -> None:
+        """Set the size of the window, and which colours the user prefers. `mobile` changes nothing here."""
+        self._privileged(
+            "Services.prefs.setIntPref('layout.css.prefers-color-scheme.content-override', arguments[0])",
+            0 if dark else 1,
+        )
+        self._call("WebDriver:SetWindowRect", width=width, height=height)
+
+    def screenshot(self, path: Path) -> None:
+        """Save a picture of the whole page."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(self._call("WebDriver:TakeScreenshot", full=True)["value"]))
+
+    def drag(self, places: list[tuple[float, float]], touch: bool) -> None:
+        """Put the mouse or a finger down at the first place, move it to the others, lift it."""
+        moves = [
+            {"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y), "origin": "viewport"}
+            for x, y in places
+        ]
+        actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
+        kind = {"pointerType": "touch" if touch else "mouse"}
+        self._call(
+            "WebDriver:PerformActions",
+            actions=[{"type": "pointer", "id": "hand", "parameters": kind, "actions": actions}],
+        )
+
+    def key(self, name: str, control: bool = False) -> None:
+        """Press a key and release it, with Ctrl held down or not."""
+        keys = [CONTROL] * control + [KEYS.get(name, name)]
+        presses = [{"type": "keyDown", "value": key} for key in keys]
+        releases = [{"type": "keyUp", "value": key} for key in reversed(keys)]
+        self._call("WebDriver:PerformActions", actions=[{"type": "key", "id": "keys", "actions": presses + releases}])
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file, as if in the dialog of an input element."""
+        element = self._call("WebDriver:FindElement", using="css selector", value=selector)["value"]
+        self._call("WebDriver:ElementSendKeys", id=element[ELEMENT], text=str(path))
+
+    def _privileged(self, script: str, *arguments: object) -> Any:
+        self._call("Marionette:SetContext", value="chrome")
+        try:
+            return self._execute(script, *arguments)
+        finally:
+            self._call("Marionette:SetContext", value="content")
+
+    def _execute(self, script: str, *arguments: object) -> Any:
+        return self._call("WebDriver:ExecuteScript", script=script, args=arguments, sandbox=None)["value"]
+
+    def _call(self, method: str, **params: Any) -> Any:
+        self._number += 1
+        message = json.dumps([0, self._number, method, params])
+        self._socket.sendall(f"{len(message.encode())}:{message}".encode())
+        _, _, error, result = self._read()
+        assert error is None, f"{method}: {error}"
+        return result
+
+    def _read(self) -> Any:
+        while b":" not in self._received:
+            self._receive()
+        length, self._received = self._received.split(b":", 1)
+        while len(self._received) < int(length):
+            self._receive()
+        message, self._received = self._received[: int(length)], self._received[int(length) :]
+        return json.loads(message)
+
+    def _receive(self) -> None:
+        received = self._socket.recv(1 << 20)
+        assert received, "the browser has ended"
+        self._received += received
+
+
+@contextmanager
+def new_tab(folder: Path) -> Iterator[Tab]:
+    """Start the browser, with its files in `folder`, and end it afterwards."""
+    folder.mkdir(parents=True)
+    (folder / "user.js").write_text(PREFERENCES, encoding="utf-8")
+    browser = subprocess.Popen(
+        [
+            FIREFOX,
+            "--headless",
+            "--marionette",
+            "--remote-allow-system-access",
+            "--no-remote",
+            "--profile",
+            str(folder),
+            "about:blank",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    port = folder / "MarionetteActivePort"
+    try:
+        deadline = time.monotonic() + 120
+        while not (port.exists() and port.read_text()):
+            assert browser.poll() is None, "the browser has ended"
+            assert time.monotonic() < deadline, "the browser does not start"
+            time.sleep(0.1)
+        yield Tab(int(port.read_text()))
+    finally:
+        browser.kill()
+        browser.wait()

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 
-.PHONY: help repro draw test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-sweep setup-bench
+.PHONY: help repro draw test tour slow faults check verify records verify-portable agreement bench bench-pipeline lint requirements setup setup-sweep setup-export setup-bench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ test: setup ## run the tests
 tour: setup ## write the outputs in docs/tour.md again (a few minutes)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) tests.test_tour
 
-slow: setup-sweep ## run the slow tests: the tour, a browser, the faults
+slow: setup-sweep setup-export ## run the slow tests: the tour, a browser, the faults, ONNX
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile \
 		--deselect tests/faults/test_sweeps.py::test_workers_and_leader_killed_at_any_moment # only in make faults
 
@@ -61,7 +61,7 @@ lint: setup ## check the code's style and types
 requirements: setup ## compile requirements.in into requirements.txt: pinned, with hashes, for every platform
 	@$(RUN) uv pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
 		--universal --generate-hashes --no-annotate --no-header --python-version 3.11
-	@for folder in benchmarks tools/sweep; do \
+	@for folder in benchmarks tools/sweep tools/export; do \
 		$(RUN) uv pip compile $$folder/requirements.in --constraint requirements.txt \
 			--output-file $$folder/requirements.txt --upgrade --quiet \
 			--universal --generate-hashes --no-annotate --no-header --python-version 3.11 || exit 1; \
@@ -89,6 +89,12 @@ setup-sweep: setup ## install Dask, for experiments on many machines: docs/clust
 	@cmp -s tools/sweep/requirements.txt .venv/.installed-for-sweeps || { \
 		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r tools/sweep/requirements.txt && \
 		cp tools/sweep/requirements.txt .venv/.installed-for-sweeps; \
+	}
+
+setup-export: setup ## install onnx and onnxruntime, to export the model: docs/export.md
+	@cmp -s tools/export/requirements.txt .venv/.installed-for-export || { \
+		$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r tools/export/requirements.txt && \
+		cp tools/export/requirements.txt .venv/.installed-for-export; \
 	}
 
 # The other libraries have an environment of their own. PyTorch's builds with and without CUDA have different hashes, so

@@ -1,0 +1,46 @@
+"""Write the trained network as an ONNX file, for other programs: `python -m tools.export model.onnx`."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
+
+
+@command
+def main(
+    output: Annotated[Path, typer.Argument(help="Output: the ONNX file.")],
+    model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
+) -> None:
+    """Write the trained network as an ONNX file. The same network gives the same bytes.
+
+    The input `images` is bytes, (batch, rows, columns). Shift and scale are inside. The output `probabilities` has one
+    number for each class, (batch, classes). The metadata are the class names and the image's shape, as JSON, and the
+    MD5 of the model file.
+    """
+    if not importlib.util.find_spec("onnx"):
+        raise UserError("the export needs the package onnx; install it: make setup-export")
+
+    from pipeline.program.files import check_distinct, written_whole
+    from pipeline.store.artifacts import load_model
+    from tools.check import md5_of
+    from tools.export.graph import onnx_model
+
+    check_distinct(output, model)
+    network = load_model(model)
+    try:
+        content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
+    except FloatingPointError:
+        raise UserError(
+            f"{model}: its weights are too large to compute with; run `dvc repro` to make it again.", path=model
+        ) from None
+    with written_whole(output) as file:
+        file.write(content)
+    typer.echo(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The forward pass of mlp/network.py as an ONNX graph, from bytes to probabilities."""
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from mlp.arithmetic import operand_bits
+from mlp.network import Network
+
+OPSET, IR_VERSION = 17, 8  # of 2022: onnxruntime 1.12 and newer read them
+OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
+
+
+def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
+    """Return the network as an ONNX model, checked by the onnx package.
+
+    It computes in the type of the network's arithmetic. The weights are rounded as `A.dot` rounds them.
+
+    Args:
+        network: the trained network.
+        md5: the MD5 of its file, for the metadata.
+
+    Raises:
+        FloatingPointError: a weight is too large to compute with.
+    """
+    A, preparation = network.arithmetic, network.preparation
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(A.dtype))
+    constants: list[onnx.TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(name: str, value: np.ndarray | float) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value, A.dtype), name))
+        return name
+
+    def node(operator: str, *inputs: str, output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    X = node("Flatten", "images", output="bytes")
+    X = node("Cast", X, output="numbers", to=kind)
+    h = node("Sub", X, constant("shift", preparation.shift), output="inputs_1")
+    last = len(network.weights)
+    for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
+        W = A.grid(W, operand_bits(len(W)))
+        a = node("MatMul", h, constant(f"weights_{layer}", W), output=f"products_{layer}")
+        if layer == 1:
+            a = node("Mul", a, constant("scale", preparation.scale), output="scaled")  # (scale X) W = scale (X W)
+        a = node("Add", a, constant(f"biases_{layer}", b), output="logits" if layer == last else f"sums_{layer}")
+        if layer < last:
+            h = node(OPERATORS[network.activation.name], a, output=f"inputs_{layer + 1}")
+    node("Softmax", "logits", output="probabilities", axis=1)
+
+    classes = len(preparation.classes)
+    images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", *preparation.image_shape])
+    probabilities = helper.make_tensor_value_info("probabilities", kind, ["batch", classes])
+    graph = helper.make_graph(nodes, "mlp", [images], [probabilities], constants)
+    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    helper.set_model_props(
+        model,
+        {
+            "classes": json.dumps(preparation.classes, ensure_ascii=False),
+            "image_shape": json.dumps(preparation.image_shape),
+            "model_md5": md5,
+        },
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = DVC_YAML["stages"]
 
 
 def local_imports(path: Path) -> set[Path]:
@@ -77,3 +78,9 @@ def test_what_is_in_git_alone_is_a_metric_or_a_plot():
     uncached = [path for name in STAGES for path, out in outputs(name).items() if not out.get("cache", True)]
     assert uncached
     assert not set(uncached) & {path for name in STAGES for path in outputs(name, "outs")}
+
+
+def test_artifact_is_an_output_that_dvc_caches():
+    """`dvc artifacts get` fetches from DVC's cache."""
+    (path,) = (artifact["path"] for artifact in DVC_YAML["artifacts"].values())
+    assert outputs("train", "outs")[path].get("cache", True)

@@ -27,8 +27,9 @@ from pipeline.store.artifacts import load_model, save_model
 from stages.preprocess import preprocess
 from stages.train import train
 from tests.terminal import on_terminal
-from tools.digits import prepare, reduction
+from tools.digits import prepare
 from tools.predict import predict as app
+from tools.resizing import reduction
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample"

@@ -3,7 +3,6 @@
 `make tour` writes the outputs in docs/tour.md again.
 """
 
-import gzip
 import re
 import shutil
 import subprocess
@@ -15,8 +14,10 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.conftest import ROOT, SAMPLE, new_project, sample_datasets
+from tests.networks import digits
 
 TOUR = ROOT / "docs" / "tour.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -120,13 +121,13 @@ class Walk:
             datasets[name] = sample_datasets()["mnist"] | small
         (self.folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8")
 
-        # The user's own data: the same digits, labelled even or odd
-        (self.home / "parity").mkdir()
-        for packed in SAMPLE.glob("*.gz"):
-            content = gzip.decompress(packed.read_bytes())
-            if "labels" in packed.name:
-                content = content[:8] + bytes(label % 2 for label in content[8:])
-            (self.home / "parity" / packed.stem.replace("t10k", "test").replace("-ubyte", "")).write_bytes(content)
+        # The user's own pictures: the same digits, sorted into even and odd
+        for part in ("train", "test"):
+            images, labels = digits(part)
+            for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
+                folder = self.home / "photos" / ("odd" if label % 2 else "even")
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image.reshape(28, 28)).save(folder / f"{part}-{number:03}.png")
 
         self.run("git branch --move main && dvc repro --quiet")
         # Like the real history, this one begins with a commit that has no dvc.lock

@@ -4,7 +4,7 @@ import gzip
 import tempfile
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,13 +13,16 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from pipeline.images import idx
 from pipeline.program.errors import UserError
-from tools.digits import prepare, reduction
+from tools.digits import prepare
+from tools.resizing import reduction
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # Pillow reads these without starting another program
 MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million
 MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}  # more memory for each pixel; A4 at 600 dpi has 34.8 million
 MOST_A_SIDE = 65_535  # JPEG's own limit; decoders hold a few rows
 MOST_UNPACKED = 1 << 30  # bytes of a gzipped IDX file; MNIST's largest has 47 million
+
+Preparation = Callable[[Image.Image, tuple[int, int]], np.ndarray]  # makes an image of a shape from a picture
 
 Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
 
@@ -60,9 +63,26 @@ def read_digit(path: Path, image_shape: tuple[int, int]) -> tuple[np.ndarray, in
     Raises:
         UserError: the file is not an image, is damaged or blank, or has too many pixels or more than 16 bits a pixel.
     """
-    picture, pictures = _read_picture(path)
     try:
-        return prepare(picture, image_shape), pictures
+        return read_picture(path, image_shape, prepare)
+    except UserError as error:
+        if error.about != "format":
+            raise
+        raise UserError(f"{str(error).removesuffix('.')}, or an IDX file.") from None
+
+
+def read_picture(path: Path, image_shape: tuple[int, int], preparation: Preparation) -> tuple[np.ndarray, int]:
+    """Read an image file and prepare its picture with `preparation`. If the file has several pictures, use the first.
+
+    Returns:
+        The image, uint8 of `image_shape`, and the number of pictures in the file.
+
+    Raises:
+        UserError: the file is not an image, is damaged, has too many pixels, or `preparation` raises a ValueError.
+    """
+    picture, pictures = _first_picture(path)
+    try:
+        return preparation(picture, image_shape), pictures
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from None
 
@@ -93,7 +113,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield unpacked
 
 
-def _read_picture(path: Path) -> tuple[Image.Image, int]:
+def _first_picture(path: Path) -> tuple[Image.Image, int]:
     """Return the first picture of a file, upright, and the number of pictures."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata
@@ -108,8 +128,8 @@ def _read_picture(path: Path) -> tuple[Image.Image, int]:
                 ImageOps.exif_transpose(image, in_place=True)
                 return image, pictures
         except Image.UnidentifiedImageError:
-            expected = f"expected one in {', '.join(FORMATS[:-1])} or {FORMATS[-1]} format, or an IDX file"
-            raise UserError(f"{path}: not an image; {expected}.") from None
+            expected = f"expected one in {', '.join(FORMATS[:-1])} or {FORMATS[-1]} format"
+            raise UserError(f"{path}: not an image; {expected}.", about="format") from None
         except (UserError, MemoryError):
             raise
         except Exception as error:  # damage makes Pillow's decoders raise errors of many types

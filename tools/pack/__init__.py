@@ -1,0 +1,1 @@
+"""Your own pictures as a dataset of the pipeline."""

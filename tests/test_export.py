@@ -126,6 +126,15 @@ def test_model_is_not_replaced(tmp_path):
     assert model.read_bytes() == before
 
 
+@needs_onnx
+def test_example_on_the_page_runs(export, tmp_path):
+    export(new_network())
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() in MINMAX.classes
+
+
 def test_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     output = tmp_path / "model.onnx"

@@ -15,8 +15,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from typer.testing import CliRunner
 
+from mlp.network import predict as probabilities
 from pipeline.images.idx import read_labelled
 from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
+from pipeline.store.artifacts import load_model
 from stages.download import download
 from stages.evaluate import evaluate
 from stages.preprocess import preprocess
@@ -26,6 +28,7 @@ from tests.networks import digits
 from tests.refusals import refusal
 from tools.pack.__main__ import main
 from tools.pack.dataset import gather
+from tools.predict import predict
 from tools.resizing import fit, proportional
 
 COMMENTED = "# My datasets, with a comment\r\nother: {classes: [a, b]}  # not read"
@@ -111,6 +114,14 @@ def test_pictures_of_digits_go_through_the_pipeline(here):
         result = CliRunner().invoke(stage, arguments)
         assert result.exit_code == 0, result.output
     assert json.loads(Path("evaluation/test.json").read_text())["accuracy"] > 0.7
+
+    # A picture gives what its image gave
+    names = [str(path) for path in sorted(Path("photos").glob("*/*.png"))[::50]]
+    result = CliRunner().invoke(predict, [*names, "--model", "mlp.npz", "--prepare", "fit", "--json"])
+    places = [int(Path(name).stem) for name in names]
+    expected, _ = probabilities(load_model(Path("mlp.npz")), sample.images[places])
+    found = [list(answer["probabilities"].values()) for answer in json.loads(result.stdout)]
+    assert found == expected.tolist()
 
 
 # Folders
@@ -314,7 +325,7 @@ def tables(draw):
     return shape, [(label, draw(arrays(np.uint8, shape))) for label in labels]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tables(),
     st.booleans(),
@@ -468,6 +479,18 @@ def test_size_that_is_no_size(here, size):
 def test_share_that_is_no_share(here, share):
     two_classes()
     refusal(pack("photos", "pets", f"--test-share={share}"), "", "--test-share")
+
+
+def test_files_are_beside_the_datasets_file_and_its_mirror_leads_there(here):
+    two_classes()
+    Path("elsewhere").mkdir()
+    datasets = Path("elsewhere/datasets.yaml")
+    datasets.write_text("")
+    assert pack("photos", "pets", "--datasets", datasets).exit_code == 0
+    Path("params.yaml").write_text(yaml.safe_dump(changed_params({"download.dataset": "pets"})))
+    result = CliRunner().invoke(download, ["raw", "--datasets", str(datasets)])
+    assert result.exit_code == 0, result.output
+    assert contents(Path("raw")).keys() == {str(Path("raw", path.name)) for path in Path("elsewhere").rglob("*ubyte")}
 
 
 @pytest.mark.parametrize("source", ["gone", "gone.csv"])

@@ -644,3 +644,19 @@ def test_help_imports_nothing_slow(tmp_path):
 
 def test_no_file_at_all(run):
     assert run().exit_code == 2
+
+
+# Other pictures than digits
+
+
+def test_whole_picture_and_inverted(run):
+    """A picture that fits is used as it is."""
+    picture = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(picture).save("x.png")
+    Image.fromarray(255 - picture).save("inverted.png")
+    images = b"\0\0\x08\x03" + struct.pack(">3I", 1, 28, 28) + picture.tobytes()
+    Path("x-idx3-ubyte").write_bytes(images)
+    (expected,) = json.loads(run("x-idx3-ubyte", "--json").stdout)
+    (fitted,) = json.loads(run("x.png", "--prepare", "fit", "--json").stdout)
+    (inverted,) = json.loads(run("inverted.png", "--prepare", "fit", "--invert", "--json").stdout)
+    assert fitted["probabilities"] == inverted["probabilities"] == expected["probabilities"]

@@ -25,7 +25,9 @@ from tests.networks import digits
 from tests.test_artifacts import MISCLASSIFIED, MODEL, PREPARED
 from tests.test_idx import idx
 from tests.test_train import save_prepared
-from tools.pictures import read_digit
+from tools.digits import prepare
+from tools.pack.__main__ import main as pack
+from tools.pictures import read_picture
 
 
 def told(mistake: Callable[..., object], *arguments: object) -> str:
@@ -61,6 +63,11 @@ def diverged() -> str:
     with_params(weight_init_std=1e200, batch_size=50)
     files = ["train.npz", "validation.npz", "mlp.npz", "training", "--params", "params.yaml"]
     return CliRunner().invoke(train, files).stderr
+
+
+def packed(*arguments: str) -> str:
+    with_text("own.csv", "a,1,2,3,4\na,1,2,300,4\n")
+    return CliRunner().invoke(pack, list(arguments)).stderr
 
 
 def blank_picture() -> Path:
@@ -162,8 +169,16 @@ SENTENCES = {
         "long, or the first weights too large: lower train.learning_rate (now 0.1), or choose a smaller "
         "train.weight_init_std (now 1e+200), in params.yaml. No model was written.\n",
     ),
+    "pixel in a CSV file": (
+        lambda: packed("own.csv", "own"),
+        "error: own.csv: line 2: expected whole numbers from 0 to 255, found '300'.\n",
+    ),
+    "name of one's own dataset": (
+        lambda: packed("own.csv", "1/2"),
+        "error: the name is '1/2'; expected a letter, then letters, digits, - or _; at most 64 characters.\n",
+    ),
     "blank picture": (
-        lambda: told(read_digit, blank_picture(), (28, 28)),
+        lambda: told(read_picture, blank_picture(), (28, 28), prepare),
         "seven.png: the picture is blank.",
     ),
 }

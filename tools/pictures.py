@@ -13,7 +13,6 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from pipeline.images import idx
 from pipeline.program.errors import UserError
-from tools.digits import prepare
 from tools.resizing import reduction
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # Pillow reads these without starting another program
@@ -52,23 +51,6 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
             return idx.read_images(unpacked)[:limit]
         except UserError as error:
             raise UserError(str(error).replace(str(unpacked), str(path))) from None
-
-
-def read_digit(path: Path, image_shape: tuple[int, int]) -> tuple[np.ndarray, int]:
-    """Read an image file and prepare its digit. If the file has several pictures, use the first.
-
-    Returns:
-        The digit, uint8 of `image_shape`, and the number of pictures in the file.
-
-    Raises:
-        UserError: the file is not an image, is damaged or blank, or has too many pixels or more than 16 bits a pixel.
-    """
-    try:
-        return read_picture(path, image_shape, prepare)
-    except UserError as error:
-        if error.about != "format":
-            raise
-        raise UserError(f"{str(error).removesuffix('.')}, or an IDX file.") from None
 
 
 def read_picture(path: Path, image_shape: tuple[int, int], preparation: Preparation) -> tuple[np.ndarray, int]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from rich.text import Text
 
     from mlp.network import Network
+    from tools.pictures import Preparation
 
 Source = tuple[str, int | None]
 
@@ -44,6 +45,11 @@ def predict(
         list[Path], typer.Argument(help="Pictures with one digit each, or IDX files of images, gzipped or not.")
     ],
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
+    prepare: Annotated[
+        Literal["digit", "fit"],
+        typer.Option(help="digit: find the digit. fit: resize the whole picture, as tools.pack does."),
+    ] = "digit",
+    invert: Annotated[bool, typer.Option("--invert", help="Then make light pixels dark, and dark ones light.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="The most images to use of an IDX file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, probabilities to the last bit.")] = False,
 ) -> None:
@@ -51,11 +57,15 @@ def predict(
 
     The digit may be dark on light or light on dark, in any colours, at any size and place. The picture should show
     nothing else. If a file cannot be read, nothing is printed for the others either.
+
+    For a network that learnt your own pictures, use the --prepare and the --invert of tools.pack. Its default is fit.
     """
     import numpy as np
 
     from pipeline.store.artifacts import load_model
-    from tools.pictures import read_digit, read_idx
+    from tools.digits import prepare as prepare_digit
+    from tools.pictures import read_idx
+    from tools.resizing import fit
 
     network = load_model(model)
     image_shape, classes = network.preparation.image_shape, network.preparation.classes
@@ -64,11 +74,11 @@ def predict(
     for file in files:
         found = read_idx(file, limit)
         if found is None:
-            digit, pictures = read_digit(file, image_shape)
+            image, pictures = _read(file, image_shape, prepare_digit if prepare == "digit" else fit)
             if pictures > 1:
                 typer.echo(f"note: {file}: the first of {pictures} pictures is used.", err=True)
             sources.append((str(file), None))
-            images.append(digit[np.newaxis])
+            images.append((255 - image if invert else image)[np.newaxis])
             continue
         if found.shape[1:] != image_shape:
             given, expected = ("{} × {}".format(*shape) for shape in (found.shape[1:], image_shape))
@@ -82,6 +92,17 @@ def predict(
         _print_json(predictions, classes)
     else:
         _print_table(predictions, classes)
+
+
+def _read(file: Path, image_shape: tuple[int, int], preparation: "Preparation") -> "tuple[np.ndarray, int]":
+    from tools.pictures import read_picture
+
+    try:
+        return read_picture(file, image_shape, preparation)
+    except UserError as error:
+        if error.about != "format":
+            raise
+        raise UserError(f"{str(error).removesuffix('.')}, or an IDX file.") from None
 
 
 def _probabilities(network: "Network", images: "np.ndarray", model: Path) -> list[list[float]]:

@@ -35,7 +35,7 @@ def check_name(name: str) -> None:
     """Raise a UserError if `name` is not fit for a folder, a key in YAML and a command line."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
         raise UserError(
-            f"the name is {clip(repr(name))}; expected a letter, then letters, digits, - and _, at most 64."
+            f"the name is {clip(repr(name))}; expected a letter, then letters, digits, - or _; at most 64 characters."
         )
 
 

@@ -70,10 +70,10 @@ def folder_images(
         if not path.is_dir():
             leave_out(f"{path}: not in a class's folder.")
     names = in_order(folder, (path.name for path in entries if path.is_dir()))
-    for name in names:
+    for number, name in enumerate(names, 1):
         usable = 0
         files = _visible(folder / name)
-        for path in progress(files, name, total=len(files)):
+        for path in progress(files, f"Class {number} of {len(names)}", total=len(files)):
             try:
                 image = _read(path, shape, preparation)
             except UserError as error:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.conftest import SAMPLE
 
-SIDE, PIXELS = 1024, 256  # of the paper, in units and in pixels
+SIDE, PIXELS = 1024, 128  # of the paper, in units and in pixels
 
 
 def drawings() -> list[dict[str, Any]]:
@@ -17,7 +17,7 @@ def drawings() -> list[dict[str, Any]]:
 
 
 def rasterised(strokes: list[dict[str, Any]]) -> np.ndarray:
-    """Return a drawing's pixels, (256, 256) uint8: 255 where the pixel's centre is under the round pen, else 0."""
+    """Return a drawing's pixels, (128, 128) uint8: 255 where the pixel's centre is under the round pen, else 0."""
     centres = np.arange(PIXELS) * (SIDE // PIXELS) + SIDE // PIXELS // 2
     x, y = centres[np.newaxis, :], centres[:, np.newaxis]
     ink = np.zeros((PIXELS, PIXELS), bool)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from typer.testing import CliRunner
 
 from mlp.network import Preparation, predict
@@ -20,7 +19,8 @@ from pipeline.store.artifacts import save_model
 from tests.drawings import drawings, rasterised
 from tests.networks import MINMAX, ZSCORE, digits, new_network, run
 from tests.test_train import save_prepared
-from tools.digits import prepare
+from tools.digits import examine, prepare
+from tools.doubts import doubts
 from tools.draw.__main__ import draw
 from tools.draw.page import FOLDER, SCRIPTS, layer_data, make_page, model_data
 
@@ -86,7 +86,7 @@ def test_strokes_become_the_same_pixels_and_the_same_image():
     pixels = [rasterised(drawing["strokes"]) for drawing in some]
     found = javascript(
         "data.map(({strokes}) => rasterise(strokes))"
-        ".map(picture => [[...picture.bytes], [...prepare(picture, [28, 28])]])",
+        ".map(picture => [[...picture.bytes], [...prepare(picture, [28, 28]).image]])",
         some,
     )
     for there, here in zip(found, pixels, strict=True):
@@ -94,35 +94,46 @@ def test_strokes_become_the_same_pixels_and_the_same_image():
         assert np.array_equal(np.reshape(there[1], (28, 28)), prepare(here))
 
 
-PICTURES = st.tuples(st.integers(3, 40), st.integers(3, 40)).flatmap(lambda shape: arrays(np.uint8, (*shape, 3)))
+@st.composite
+def pictures(draw):
+    """Noise, blots of ink on uneven paper, and lines that cross the picture; dark or light, coloured or not."""
+    rows, columns = draw(st.integers(3, 50)), draw(st.integers(3, 50))
+    source = np.random.Generator(np.random.PCG64(draw(st.integers(0, 2**32))))
+    picture = source.integers(0, draw(st.sampled_from([1, 20, 256])), (rows, columns, 3), np.uint8)
+    picture += np.linspace(0, draw(st.sampled_from([0, 120])), columns).astype(np.uint8)[:, np.newaxis]
+    for _ in range(draw(st.integers(0, 4))):
+        top, left = source.integers(0, rows), source.integers(0, columns)
+        picture[top : top + source.integers(1, rows), left : left + source.integers(1, columns)] += 110
+    for _ in range(draw(st.integers(0, 2))):
+        picture[source.integers(0, rows)] = 200
+        picture[:, source.integers(0, columns)] = 200
+    return 255 - picture if draw(st.booleans()) else picture
+
+
 SHAPES = st.sampled_from([(28, 28), (20, 32), (7, 5)])
 
 
 @needs_node
-@given(st.lists(st.tuples(PICTURES, SHAPES), min_size=20, max_size=20))
-@settings(max_examples=10)
-def test_pictures_become_the_same_image(pictures):
-    def prepared(picture, shape):
+@given(st.lists(st.tuples(pictures(), SHAPES), min_size=20, max_size=20))
+@settings(max_examples=15)
+def test_pictures_become_the_same_image_with_the_same_notes(pictures):
+    def examined(picture, shape):
         try:
-            return prepare(picture, shape).ravel().tolist()
+            image, findings = examine(picture, shape)
         except ValueError:
             return None  # blank
+        return [image.ravel().tolist(), findings._asdict(), doubts(findings, 1.0)]
 
     given_data = [
-        {
-            "rows": len(picture),
-            "columns": picture.shape[1],
-            "channels": picture.reshape(-1, 3).T.tolist(),
-            "shape": shape,
-        }
-        for picture, shape in pictures
+        {"rows": len(pixels), "columns": len(pixels[0]), "channels": pixels.reshape(-1, 3).T.tolist(), "shape": shape}
+        for pixels, shape in pictures
     ]
     there = javascript(
-        "data.map(p => { const image = prepare({...p, channels: p.channels.map(c => Uint8Array.from(c))}, p.shape);"
-        " return image && [...image]; })",
+        "data.map(p => prepare(toGrey({...p, channels: p.channels.map(c => Uint8Array.from(c))}), p.shape))"
+        ".map(found => found && [[...found.image], found.findings, doubts(found.findings)])",
         given_data,
     )
-    assert there == [prepared(*picture) for picture in pictures]
+    assert there == [examined(*picture) for picture in pictures]
 
 
 def test_weights_are_whole_numbers_on_the_grid():

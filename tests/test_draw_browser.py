@@ -66,11 +66,12 @@ def make(path: Path, *options: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-def predicted(picture: Path) -> list[float]:
-    """Return the probabilities that `predict` prints for a picture."""
+def predicted(picture: Path) -> tuple[list[float], list[str]]:
+    """Return the probabilities and the notes that `predict` prints for a picture."""
     result = CliRunner().invoke(predict_command, [str(picture), "--model", str(MODEL), "--json"])
     assert result.exit_code == 0, result.output
-    return list(json.loads(result.stdout)[0]["probabilities"].values())
+    (found,) = json.loads(result.stdout)
+    return list(found["probabilities"].values()), [note for note in found["notes"] if "not sure" not in note]
 
 
 def as_picture(strokes: list, path: Path) -> Path:
@@ -93,7 +94,8 @@ def test_drawn_digits_get_the_probabilities_of_predict(page, tmp_path, touch):
         drawn = page.run("state.strokes")
         assert len(drawn) == len(drawings()[number]["strokes"])
         assert all(len(stroke["points"]) > 2 for stroke in drawn)
-        expected = predicted(as_picture(drawn, tmp_path / "drawing.png"))
+        expected, notes = predicted(as_picture(drawn, tmp_path / "drawing.png"))
+        assert page.run("answer().notes") == notes
         assert page.run(PROBABILITIES) == expected
         shown = page.run("[...document.querySelectorAll('.percent')].map(text => text.textContent)")
         assert shown == [f"{100 * probability:.1f} %" for probability in expected]
@@ -107,7 +109,7 @@ def test_all_stored_drawings_get_the_probabilities_of_predict(page):
     here, _ = predict(network, images.reshape(-1, 784))
     page.run(f"drawn = {json.dumps([drawing['strokes'] for drawing in drawings()])}, 0")
     there = page.run(
-        "drawn.map(strokes => [...predict(model, prepare(rasterise(strokes), model.imageShape)).probabilities])"
+        "drawn.map(strokes => [...predict(model, prepare(rasterise(strokes), model.imageShape).image).probabilities])"
     )
     assert len(there) == 500
     assert there == here.tolist()
@@ -128,10 +130,10 @@ def test_all_test_images_get_the_same_probabilities(page):
 def test_picture_files(page, tmp_path):
     grey = Image.fromarray(rasterised(drawings()[13]["strokes"]))
     colours = Image.new("RGB", grey.size, "khaki")
-    colours.paste("navy", mask=grey.resize((200, 256)).resize(grey.size))
+    colours.paste("navy", mask=grey.resize((100, 128)).resize(grey.size))
     colours.save(tmp_path / "seven.png")
     (tmp_path / "no-picture.png").write_text("nothing")
-    for name, expected in [("seven.png", predicted(tmp_path / "seven.png")), ("no-picture.png", None)]:
+    for name, expected in [("seven.png", predicted(tmp_path / "seven.png")[0]), ("no-picture.png", None)]:
         page.choose_file("#file", tmp_path / name)
         while name not in page.run("$('verdict').textContent"):
             time.sleep(0.05)
@@ -172,6 +174,14 @@ def test_keyboard(page):
     for name in (" ", "ArrowUp", "Delete"):
         page.key(name)
     assert page.run("state.strokes") == []
+
+
+def test_notes_say_why_not_to_trust_the_answer(page):
+    two = [{"width": 60, "points": [[x, 200], [x, 800]]} for x in (200, 700)]
+    page.run(f"state.strokes = {json.dumps(two)}, show()")
+    assert "several digits" in page.run("$('notes').textContent")
+    page.run("clear(), show()")
+    assert page.run("$('notes').children.length") == 0
 
 
 def test_unsure_answers_say_so(page):

@@ -6,19 +6,17 @@ The same happens here, in whole numbers: the same pixels give the same image on 
 """
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from tools.resizing import divided, median_of_border, on_paper, proportional, reduced, resized
-
-LEAST_CONTRAST = 13  # of 255, a twentieth: a picture with less contrast to its background is blank
-INK = 3  # a pixel is ink if its contrast to the background is above 1/INK of the largest contrast
+from tools.grey import to_grey
+from tools.ink import Findings, find_ink
+from tools.resizing import divided, proportional, resized
 
 
 def prepare(picture: Image.Image | np.ndarray, image_shape: tuple[int, int] = (28, 28)) -> np.ndarray:
     """Return one digit as an image like MNIST's: uint8 of shape `image_shape`, light on black.
 
-    The background is the median colour of the border. Ink is every pixel with a clearly different colour.
-    So the digit may be dark or light, grey or coloured.
+    The digit may be dark or light, grey or coloured, in uneven light, on plain, ruled or squared paper.
 
     Args:
         picture: a picture of any size and mode; or its pixels, uint8, grey (rows, columns) or RGB or RGBA
@@ -28,29 +26,19 @@ def prepare(picture: Image.Image | np.ndarray, image_shape: tuple[int, int] = (2
     Raises:
         ValueError: the picture is blank, or its pixels have more than 16 bits.
     """
+    return examine(picture, image_shape)[0]
+
+
+def examine(picture: Image.Image | np.ndarray, image_shape: tuple[int, int]) -> tuple[np.ndarray, Findings]:
+    """Return what `prepare` does, and what was seen on the picture."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    picture = reduced(picture)
-    digit = _cropped(_ink(on_paper(picture)))
+    ink, findings = find_ink(to_grey(picture))
+    digit = _cropped(ink)
     rows, columns = (max(1, side * 20 // 28) for side in image_shape)
     area = resized(digit, proportional(digit.shape, (rows, columns)))
     digit = divided(area * 255, int(area.max()))  # not by the full area of a pixel: thin strokes would become pale
-    return _centred(digit, image_shape)
-
-
-def _ink(picture: Image.Image) -> np.ndarray:
-    """Return each pixel's contrast to the background, (rows, columns) uint8; 0 where there is no ink."""
-    contrast = np.zeros((picture.height, picture.width), np.uint8)
-    for channel in picture.getbands():
-        values = np.asarray(picture.getchannel(channel))
-        background = median_of_border(values)
-        np.maximum(contrast, np.maximum(values, background) - np.minimum(values, background), out=contrast)
-    if contrast.max() < LEAST_CONTRAST:
-        raise ValueError("the picture is blank")
-    # The edge of an anti-aliased stroke is paler than ink. So is noise, but noise lies elsewhere
-    strokes = Image.fromarray((contrast > contrast.max() // INK).view(np.uint8))
-    near_strokes = np.asarray(strokes.filter(ImageFilter.MaxFilter(3)))
-    return contrast * near_strokes
+    return _centred(digit, image_shape), findings
 
 
 def _cropped(ink: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
@@ -21,7 +22,7 @@ MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}  # more memory for eac
 MOST_A_SIDE = 65_535  # JPEG's own limit; decoders hold a few rows
 MOST_UNPACKED = 1 << 30  # bytes of a gzipped IDX file; MNIST's largest has 47 million
 
-Preparation = Callable[[Image.Image, tuple[int, int]], np.ndarray]  # makes an image of a shape from a picture
+T = TypeVar("T")
 
 Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
 
@@ -53,11 +54,13 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
             raise UserError(str(error).replace(str(unpacked), str(path))) from None
 
 
-def read_picture(path: Path, image_shape: tuple[int, int], preparation: Preparation) -> tuple[np.ndarray, int]:
-    """Read an image file and prepare its picture with `preparation`. If the file has several pictures, use the first.
+def read_picture(
+    path: Path, image_shape: tuple[int, int], preparation: Callable[[Image.Image, tuple[int, int]], T]
+) -> tuple[T, int]:
+    """Read an image file and prepare its picture for images of a shape. If the file has several, use the first.
 
     Returns:
-        The image, uint8 of `image_shape`, and the number of pictures in the file.
+        What `preparation` returns, and the number of pictures in the file.
 
     Raises:
         UserError: the file is not an image, is damaged, has too many pixels, or `preparation` raises a ValueError.

@@ -15,9 +15,7 @@ if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from rich.text import Text
 
     from mlp.network import Network
-    from tools.pictures import Preparation
-
-Source = tuple[str, int | None]
+    from tools.ink import Findings
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,13 @@ class Prediction:
         file: the name of the file.
         index: the image's place in an IDX file, counted from 0; None for a picture.
         probabilities: the probability of each class, in the order of the classes.
+        notes: why not to trust the answer, a sentence each.
     """
 
     file: str
     index: int | None
     probabilities: list[float]
+    notes: list[str]
 
     def ranking(self) -> list[int]:
         """Return the classes' numbers, most probable first; classes of equal probability in their order."""
@@ -56,53 +56,71 @@ def predict(
     """Tell which digit is on a picture, and how probable each class is.
 
     The digit may be dark on light or light on dark, in any colours, at any size and place. The picture should show
-    nothing else. If a file cannot be read, nothing is printed for the others either.
+    nothing else. A note says when the answer is not to be trusted; for the images of an IDX file, notes are only in
+    the JSON. If a file cannot be read, nothing is printed for the others either.
 
     For a network that learnt your own pictures, use the --prepare and the --invert of tools.pack. Its default is fit.
     """
     import numpy as np
 
     from pipeline.store.artifacts import load_model
-    from tools.digits import prepare as prepare_digit
+    from tools.doubts import doubts
     from tools.pictures import read_idx
-    from tools.resizing import fit
 
     network = load_model(model)
     image_shape, classes = network.preparation.image_shape, network.preparation.classes
-    sources: list[Source] = []
+    sources: list[tuple[str, int | None, Findings | None]] = []
     images: list[np.ndarray] = []
     for file in files:
         found = read_idx(file, limit)
         if found is None:
-            image, pictures = _read(file, image_shape, prepare_digit if prepare == "digit" else fit)
+            image, findings, pictures = _read(file, image_shape, prepare)
             if pictures > 1:
-                typer.echo(f"note: {file}: the first of {pictures} pictures is used.", err=True)
-            sources.append((str(file), None))
+                _note(str(file), f"the first of {pictures} pictures is used")
+            sources.append((str(file), None, findings))
             images.append((255 - image if invert else image)[np.newaxis])
             continue
         if found.shape[1:] != image_shape:
             given, expected = ("{} × {}".format(*shape) for shape in (found.shape[1:], image_shape))
             raise UserError(f"{file}: expected images of {expected} pixels, as {model} was trained on, found {given}.")
-        sources += ((str(file), index) for index in range(len(found)))
+        sources += ((str(file), index, None) for index in range(len(found)))
         images.append(found)
 
     rows = _probabilities(network, np.concatenate(images), model)
-    predictions = [Prediction(*source, row) for source, row in zip(sources, rows, strict=True)]
+    predictions = [
+        Prediction(file, index, row, doubts(findings, max(row)))
+        for (file, index, findings), row in zip(sources, rows, strict=True)
+    ]
+    for prediction in predictions:
+        if prediction.index is None:
+            for note in prediction.notes:
+                _note(prediction.file, note)
     if as_json:
         _print_json(predictions, classes)
     else:
         _print_table(predictions, classes)
 
 
-def _read(file: Path, image_shape: tuple[int, int], preparation: "Preparation") -> "tuple[np.ndarray, int]":
+def _read(file: Path, image_shape: tuple[int, int], prepare: str) -> "tuple[np.ndarray, Findings | None, int]":
+    """Return the prepared image of a picture, what was seen on it, and the number of pictures in the file."""
+    from tools.digits import examine
     from tools.pictures import read_picture
+    from tools.resizing import fit
 
     try:
-        return read_picture(file, image_shape, preparation)
+        if prepare == "fit":
+            image, pictures = read_picture(file, image_shape, fit)
+            return image, None, pictures
+        (image, findings), pictures = read_picture(file, image_shape, examine)
+        return image, findings, pictures
     except UserError as error:
         if error.about != "format":
             raise
         raise UserError(f"{str(error).removesuffix('.')}, or an IDX file.") from None
+
+
+def _note(file: str, sentence: str) -> None:
+    typer.echo(f"note: {file}: {sentence}.", err=True)
 
 
 def _probabilities(network: "Network", images: "np.ndarray", model: Path) -> list[list[float]]:
@@ -133,6 +151,7 @@ def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None
                 "class": classes[best],
                 "probability": prediction.probabilities[best],
                 "probabilities": dict(zip(classes, prediction.probabilities, strict=True)),
+                "notes": prediction.notes,
             }
         )
     typer.echo(json.dumps(document, indent=2, allow_nan=False))

@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageChops
 
-LONGEST_SIDE = 4096  # pixels; a larger picture is reduced first, to bound memory
+LONGEST_SIDE = 4096  # pixels, if nothing else is asked for; a larger picture is reduced first, to bound memory
 
 Whole = TypeVar("Whole", int, np.ndarray)
 
@@ -44,17 +44,17 @@ def median_of_border(values: np.ndarray) -> int:
     return int(np.sort(border)[len(border) // 2])
 
 
-def reduction(picture: Image.Image) -> int:
-    """Return how many times smaller a picture must become so that no side is longer than LONGEST_SIDE."""
-    return -(-max(picture.size) // LONGEST_SIDE)
+def reduction(picture: Image.Image, longest: int = LONGEST_SIDE) -> int:
+    """Return how many times smaller a picture must become so that no side is longer than `longest` pixels."""
+    return -(-max(picture.size) // longest)
 
 
-def reduced(picture: Image.Image) -> Image.Image:
-    """Return `picture` as L, RGB or RGBA with no side longer than LONGEST_SIDE: each new pixel is the mean of a square.
+def reduced(picture: Image.Image, longest: int = LONGEST_SIDE) -> Image.Image:
+    """Return `picture` as L, RGB or RGBA with no side longer than `longest`: each new pixel is the mean of a square.
 
     One tile at a time: no second copy of a large picture needs memory.
     """
-    factor = reduction(picture)
+    factor = reduction(picture, longest)
     if factor == 1:
         return _in_bytes(picture)
     width, height = (-(-side // factor) for side in picture.size)

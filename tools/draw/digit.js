@@ -1,14 +1,11 @@
-// A picture of one digit becomes an image like MNIST's, with the bits of tools/digits.py: all numbers are whole.
+// A picture of one digit becomes an image like MNIST's, with the bytes of tools/digits.py: all numbers are whole.
 "use strict";
 
-const LEAST_CONTRAST = 13, INK = 3; // as in tools/digits.py
-
-// A picture is {rows, columns, bytes}, or {rows, columns, channels} with the bytes of red, green and blue.
-// Return the image's bytes; null if the picture is blank.
+// A picture is {rows, columns, bytes}: grey. Return the image's bytes, and what was found: see findInk. Null for a blank.
 function prepare(picture, [rows, columns]) {
-  const ink = inkOf(picture);
-  if (!ink) return null;
-  const digit = cropped(ink);
+  const found = findInk(picture);
+  if (!found) return null;
+  const digit = cropped(found.ink);
   const most = side => Math.max(1, Math.floor(side * 20 / 28));
   const size = digit.rows * most(columns) > digit.columns * most(rows)
     ? [most(rows), Math.max(1, divided(digit.columns * most(rows), digit.rows))]
@@ -16,30 +13,7 @@ function prepare(picture, [rows, columns]) {
   const area = resized(digit, ...size);
   const largest = area.reduce((a, b) => Math.max(a, b));
   const bytes = Uint8Array.from(area, sum => divided(sum * 255, largest));
-  return centred({rows: size[0], columns: size[1], bytes}, rows, columns);
-}
-
-// Return each pixel's contrast to the background, 0 where there is no ink; null if the picture is blank.
-function inkOf({rows, columns, bytes, channels = [bytes]}) {
-  const contrast = new Uint8Array(rows * columns);
-  for (const values of channels) {
-    const border = [];
-    for (let c = 0; c < columns; c++) border.push(values[c], values[(rows - 1) * columns + c]);
-    for (let r = 1; r < rows - 1; r++) border.push(values[r * columns], values[r * columns + columns - 1]);
-    const background = border.sort((a, b) => a - b)[border.length >> 1]; // the median
-    values.forEach((value, i) => { contrast[i] = Math.max(contrast[i], Math.abs(value - background)); });
-  }
-  const largest = contrast.reduce((a, b) => Math.max(a, b), 0);
-  if (largest < LEAST_CONTRAST) return null;
-  const strong = contrast.map(value => (value > Math.floor(largest / INK) ? 1 : 0));
-  const near = (r, c) => {
-    for (let y = Math.max(r - 1, 0); y <= Math.min(r + 1, rows - 1); y++) {
-      for (let x = Math.max(c - 1, 0); x <= Math.min(c + 1, columns - 1); x++) if (strong[y * columns + x]) return true;
-    }
-    return false;
-  };
-  const ink = contrast.map((value, i) => (value && near(Math.floor(i / columns), i % columns) ? value : 0));
-  return {rows, columns, bytes: ink};
+  return {image: centred({rows: size[0], columns: size[1], bytes}, rows, columns), findings: found.findings};
 }
 
 // Return the smallest rectangle with every pixel that is not 0.

@@ -11,19 +11,21 @@ const model = readModel(stored);
 const [rows, columns] = model.imageShape;
 const paper = $("paper");
 
-// All that can be seen follows from this. `image` has bytes, if the network sees an image that was not drawn.
-const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
+// All that can be seen follows from this. `image` has bytes, if the network sees an image that was not drawn; `findings`
+// say what was seen on its picture.
+const state = {strokes: [], image: null, findings: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
 
-// Return the network's answer: the prepared image, the probabilities and the inputs of the layers. Null for nothing.
+// Return the network's answer: the prepared image, the probabilities, the inputs of the layers, notes. Null for nothing.
 function answer() {
-  const image = state.image ?? prepare(rasterise(state.strokes), model.imageShape);
-  return image && {image, ...predict(model, image)};
+  const {image, findings} = state.image ? state : prepare(rasterise(state.strokes), model.imageShape) ?? {};
+  return image ? {image, notes: findings ? doubts(findings) : [], ...predict(model, image)} : null;
 }
 
 function show() {
   const found = answer();
   drawPaper();
   showVerdict(found);
+  showNotes(found?.notes ?? []);
   showBars(found);
   drawBytes($("image"), found?.image ?? new Uint8Array(rows * columns));
   showNeurons(found);
@@ -53,6 +55,14 @@ function showVerdict(found) {
     ? `${percent(found.probabilities[best])} sure`
     : `Not sure: ${percent(found.probabilities[best])}. Perhaps ${model.classes[next]}, ${percent(found.probabilities[next])}.`;
   say(name, ` ${words}`, ...(state.source ? [document.createElement("br"), state.source] : []));
+}
+
+function showNotes(notes) {
+  $("notes").replaceChildren(...notes.map(sentence => {
+    const item = document.createElement("li");
+    item.textContent = `${sentence[0].toUpperCase()}${sentence.slice(1)}.`;
+    return item;
+  }));
 }
 
 // Show the words, and let a screen reader say them once the drawing rests.
@@ -179,7 +189,7 @@ function undo() {
 }
 
 function clear() {
-  Object.assign(state, {strokes: [], image: null, source: ""});
+  Object.assign(state, {strokes: [], image: null, findings: null, source: ""});
   penDown = false;
 }
 
@@ -245,9 +255,9 @@ $("clear").addEventListener("click", () => { clear(); show(); });
 
 // Test images
 
-function load(image, source) {
+function load(found, source) {
   clear();
-  Object.assign(state, {image, source});
+  Object.assign(state, found, {source});
   show();
 }
 
@@ -264,7 +274,7 @@ function makeThumbnails() {
     button.className = ranking(probabilities)[0] === example.class ? "right" : "wrong";
     button.setAttribute("aria-label", `Test image ${example.place}: ${name}`);
     button.append(canvas, name);
-    button.addEventListener("click", () => load(bytes, `test image ${example.place}, really ${name}`));
+    button.addEventListener("click", () => load({image: bytes}, `test image ${example.place}, really ${name}`));
     return button;
   }));
 }
@@ -279,7 +289,7 @@ async function open(file) {
     fail(`${file.name}: this browser cannot read it as a picture.`);
     return;
   }
-  const factor = Math.max(1, bitmap.width / 2048, bitmap.height / 2048);
+  const factor = Math.max(1, bitmap.width / 1024, bitmap.height / 1024);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map(side => Math.max(1, Math.round(side / factor)));
   const context = canvas.getContext("2d");
@@ -288,8 +298,8 @@ async function open(file) {
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
   const channels = [0, 1, 2].map(channel => data.filter((_, i) => i % 4 === channel));
-  const image = prepare({rows: canvas.height, columns: canvas.width, channels}, model.imageShape);
-  if (image) load(image, file.name);
+  const found = prepare(toGrey({rows: canvas.height, columns: canvas.width, channels}), model.imageShape);
+  if (found) load(found, file.name);
   else fail(`${file.name}: the picture is blank.`);
 }
 

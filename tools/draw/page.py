@@ -12,7 +12,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.store.artifacts import Prepared
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("network.js", "strokes.js", "digit.js", "page.js")
+SCRIPTS = ("network.js", "strokes.js", "grey.js", "ink.js", "digit.js", "doubts.js", "page.js")
 RIGHT, WRONG = 10, 6  # test images on the page
 
 

@@ -3,7 +3,7 @@
 "use strict";
 
 const SIDE = 1024; // the drawing is a square of SIDE × SIDE units, counted right and down
-const PIXELS = 256; // and of PIXELS × PIXELS pixels
+const PIXELS = 128; // and of PIXELS × PIXELS pixels
 const UNITS = SIDE / PIXELS; // of a pixel
 
 // Return the picture of some strokes, {rows, columns, bytes}: 255 where there is ink, 0 elsewhere.

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from PIL import Image
 
 from mlp.arithmetic import MOST_TERMS
 from pipeline.program.errors import UserError, clip
 from pipeline.program.names import LONGEST, is_name
 from pipeline.program.progress import progress
-from tools.pictures import Preparation, read_picture
+from tools.pictures import read_picture
 
 Shape = tuple[int, int]
+Preparation = Callable[[Image.Image, Shape], np.ndarray]  # makes an image of a shape from a picture
 Labelled = tuple[str, np.ndarray]  # the name of a class, and an image: (rows, columns) uint8
 
 MOST_CLASSES = 256  # a label is a byte

@@ -1,7 +1,7 @@
 """Write drawings.json.gz, 500 drawings as a hand makes them: `python -m tests.sample.make_drawings`.
 
 A drawing has strokes, a stroke has the width of its pen and the points where a pointer was, in units: the paper is
-1,024 × 1,024 of them. A seeded generator draws most, from the shapes of benchmarks.foreign_digits. Twenty are by hand.
+1,024 × 1,024 of them. A seeded generator draws most, from the shapes of benchmarks.drawn_digits. Twenty are by hand.
 """
 
 import gzip
@@ -10,7 +10,7 @@ import random
 import re
 from pathlib import Path
 
-from benchmarks.foreign_digits import SHAPES, smooth
+from benchmarks.drawn_digits import SHAPES, smooth
 
 DRAWINGS = 500
 SIDE = 1024

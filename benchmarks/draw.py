@@ -1,6 +1,6 @@
 """How long does the page to draw on take from a move of the pen to the new bars?
 
-    python -m benchmarks.drawing [models/mlp.npz]
+    python -m benchmarks.draw [models/mlp.npz]
 
 draws the drawings of tests/sample in headless Chromium, point by point, and prints the milliseconds of a move.
 """

@@ -116,7 +116,7 @@ def written(digits: list[int], source: random.Random, pen: float = 0.09, sheet: 
     left, top = source.uniform(0.3, 0.8), source.uniform(0.2, 0.6)
     width = max(1, round(pen * height))
     for place, digit in enumerate(digits):
-        for path in _paths(digit, source):
+        for path in paths(digit, source):
             points = [(height * (left + place + narrow * x + slant * (1 - y)), height * (top + y)) for x, y in path]
             draw.line(points, ink, width, joint="curve")
             for x, y in (points[0], points[-1]):  # the pen is round
@@ -124,16 +124,25 @@ def written(digits: list[int], source: random.Random, pen: float = 0.09, sheet: 
     return picture
 
 
-def _paths(digit: int, source: random.Random) -> Iterator[list[tuple[float, float]]]:
-    """Yield the strokes of a digit that is 1 high, as paths: points to the right and down."""
+def paths(
+    digit: int, source: random.Random, miss: float = MISS, steps: int = 12
+) -> Iterator[list[tuple[float, float]]]:
+    """Yield the strokes of a digit that is 1 high, as paths: points to the right and down.
+
+    Args:
+        digit: what to write.
+        source: makes the choices.
+        miss: how far a point may be missed to each side.
+        steps: points of a path for each point that the pen aims at, in curves.
+    """
     shape = SHAPES[digit][int(source.random() * len(SHAPES[digit]))]
     for stroke in re.findall(r"[~/][^~/]*", shape):
         points = [[int(percent) / 100 for percent in point.split(",")] for point in stroke[1:].split()]
-        aimed = [(x + source.uniform(-MISS, MISS), y + source.uniform(-MISS, MISS)) for x, y in points]
-        yield _smooth(aimed) if stroke[0] == "~" else aimed
+        aimed = [(x + source.uniform(-miss, miss), y + source.uniform(-miss, miss)) for x, y in points]
+        yield _smooth(aimed, steps) if stroke[0] == "~" else aimed
 
 
-def _smooth(points: list[tuple[float, float]], steps: int = 12) -> list[tuple[float, float]]:
+def _smooth(points: list[tuple[float, float]], steps: int) -> list[tuple[float, float]]:
     """Return a Catmull-Rom curve through `points`, as a path of short lines."""
     p = np.array([points[0], *points, points[-1]])
     t = np.linspace(0, 1, steps, endpoint=False)[:, np.newaxis]

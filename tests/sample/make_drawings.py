@@ -7,10 +7,9 @@ A drawing has strokes, a stroke has the width of its pen and the points where a 
 import gzip
 import json
 import random
-import re
 from pathlib import Path
 
-from benchmarks.drawn_digits import SHAPES, smooth
+from benchmarks.drawn_digits import paths
 
 DRAWINGS = 500
 SIDE = 1024
@@ -56,17 +55,13 @@ def generated(number: int) -> dict[str, object]:
     """Return a drawing of the digit number % 10: every point missed a little, slanted, large or small, anywhere."""
     source = random.Random(number)
     digit = number % 10
-    shape = SHAPES[digit][int(source.random() * len(SHAPES[digit]))]
     height = source.uniform(250, 850)
     narrow, slant, miss = source.uniform(0.5, 0.9), source.uniform(-0.1, 0.3), source.uniform(0, 0.05)
     left, top = source.uniform(0, SIDE - 0.8 * height), source.uniform(0, SIDE - height)
     width = max(8, round(height * source.uniform(0.03, 0.18)))
+    tremor = source.uniform(0, 4)
     strokes: list[Stroke] = []
-    for stroke in re.findall(r"[~/][^~/]*", shape):
-        points = [[int(percent) / 100 for percent in point.split(",")] for point in stroke[1:].split()]
-        aimed = [(x + source.uniform(-miss, miss), y + source.uniform(-miss, miss)) for x, y in points]
-        path = smooth(aimed, int(source.uniform(2, 9))) if stroke[0] == "~" else aimed
-        tremor = source.uniform(0, 4)
+    for path in paths(digit, source, miss, steps=int(source.uniform(2, 9))):
         placed = [
             (
                 round(left + height * (narrow * x + slant * (1 - y)) + source.uniform(-tremor, tremor)),

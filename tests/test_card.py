@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 from tests.refusals import refusal
 from tools.card import card, main
 
-COMMITTED = ROOT / "models" / "README.md"
+COMMITTED = ROOT / "docs" / "model-card.md"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_another_model_has_another_card(project):
     (project / "metrics" / "classes.json").write_text(json.dumps([row | {"class": "Bag", "f1": 0.5}, row]))
 
     assert CliRunner().invoke(main, []).exit_code == 0
-    text = (project / "models" / "README.md").read_text(encoding="utf-8")
+    text = (project / "docs" / "model-card.md").read_text(encoding="utf-8")
     assert result(text)["dataset"]["type"] == "zalando-datasets/fashion_mnist"
     for words in ("fashion-mnist: Bag, Coat.", "| test | 0.50000 | 2.00000 | 0.25000 |", "100 test images", "Coat has"):
         assert words in text
@@ -78,7 +78,7 @@ def test_own_dataset_goes_by_its_own_name(project):
 def test_missing_file_is_named(project, name):
     (project / name).unlink()
     refusal(CliRunner().invoke(main, []), name)
-    assert not (project / "models").exists()
+    assert not (project / "docs").exists()
 
 
 def test_project_without_a_model(project):

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from tests.conftest import ROOT
 
-PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "models" / "README.md"])
+PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 OTHER_PAGES = sorted([*ROOT.glob("benchmarks/*.md"), *ROOT.glob("tests/*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|tmp|work|mnt|opt|srv|var|Users)/[^\s`)]*|\b[A-Z]:\\\S*")

@@ -1,4 +1,4 @@
-"""Write the model card, models/README.md, in the form that Hugging Face reads: `python -m tools.card`.
+"""Write the model card, docs/model-card.md, in the form that Hugging Face reads: `python -m tools.card`.
 
 Its numbers come from dvc.lock and metrics/, its text from tools/card.md.
 """
@@ -22,7 +22,7 @@ OTHER_BYTES = "Another machine gives other bytes, because `arithmetic` is not `e
 
 @command
 def main(
-    output: Annotated[Path, typer.Argument(help="Output: the model card.")] = Path("models/README.md"),
+    output: Annotated[Path, typer.Argument(help="Output: the model card.")] = Path("docs/model-card.md"),
 ) -> None:
     """Write the card of the model in dvc.lock: use, data, training, evaluation and limits."""
     from pipeline.program.files import write_text

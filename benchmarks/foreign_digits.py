@@ -4,8 +4,8 @@
 
 makes pictures, prepares and judges them as `tools.predict` does, and prints a table for each model in Markdown, as in
 docs/prediction.md. The pictures are MNIST's test images, if `data/raw` has them; digits in fonts and as strokes of a
-pen (benchmarks/drawn_digits.py); strokes on ruled paper, in shadow and so on (benchmarks/disturbances.py); and pictures
-that have no right answer.
+pen (benchmarks/drawn_digits.py); strokes on ruled paper, in shadow and so on (benchmarks/disturbances.py); the stored
+drawings of tests/sample; and pictures that have no right answer.
 
 With `--pictures`, FOLDER gets a picture from each source, and sheets with the prepared images, to look at.
 """
@@ -29,6 +29,7 @@ from benchmarks.drawn_digits import COLOURS, FONTS, in_fonts, written
 from mlp.network import Network, predict
 from pipeline.images.idx import read_images, read_labels
 from pipeline.store.artifacts import load_model
+from tests.drawings import drawings, rasterised
 from tools.digits import examine
 from tools.doubts import SURE, doubts
 from tools.ink import Findings
@@ -57,6 +58,7 @@ def sources() -> Iterator[tuple[str, Iterator[Example]]]:
     yield "strokes, dust", strokes(disturbances.with_dust)
     yield "strokes, cut at the top or bottom", strokes(disturbances.cut)
     yield "strokes, upside down", strokes(disturbances.upside_down)
+    yield "the stored drawings", stored()
     yield "two digits", ((None, picture) for _, picture in strokes(two=True))
     yield "noise alone", without_answer(disturbances.noise)
     yield "nearly all black", without_answer(disturbances.nearly_black)
@@ -86,6 +88,12 @@ def strokes(
         for _ in range(WRITTEN):
             picture = written([digit, int(10 * source.random())] if two else [digit], source, **how)
             yield digit, disturb(picture, source) if disturb else picture
+
+
+def stored() -> Iterator[Example]:
+    """Yield the drawings of tests/sample, as the page to draw on makes pixels of them."""
+    for drawing in drawings():
+        yield drawing["digit"], Image.fromarray(rasterised(drawing["strokes"]))
 
 
 def without_answer(make: Callable[[random.Random], Image.Image]) -> Iterator[Example]:

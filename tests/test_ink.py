@@ -206,4 +206,4 @@ def test_doubts(changes, probability, notes):
 
 def test_doubts_on_an_image_from_elsewhere():
     assert doubts(None, 0.6) == []
-    assert doubts(None, 0.5) == ["not sure: the most probable class has 50 %"]
+    assert doubts(None, 0.5) == ["not sure: the most probable class has 50.0 %"]

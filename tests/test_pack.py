@@ -215,13 +215,14 @@ def test_strict_writes_nothing_if_a_file_cannot_be_used(here):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], ["photos", "2 to 256 classes", "0"]),
+        ([], ["photos", "one subfolder for each class"]),
+        (["photos/1.png", "photos/2.png"], ["photos", "one subfolder for each class"]),
         (["photos/cat/1.png", "photos/cat/2.png"], ["photos", "1"]),
         (["photos/cat/1.png", "photos/cat/2.png", "photos/dog/"], [str(Path("photos/dog")), "no picture"]),
         (["photos/cat/1.png", "photos/cat/2.png", "photos/dog/1.png"], ["dog", "1 image"]),
         ([f"photos/{number}/1.png" for number in range(257)], ["photos", "257"]),
     ],
-    ids=["no class", "one class", "an empty class", "a class with one picture", "257 classes"],
+    ids=["nothing", "no class", "one class", "an empty class", "a class with one picture", "257 classes"],
 )
 def test_folder_that_is_no_dataset(here, files, words):
     Path("photos").mkdir()
@@ -233,6 +234,16 @@ def test_folder_that_is_no_dataset(here, files, words):
     before = contents()
     refusal(pack("photos", "pets"), "", *words)
     assert contents() == before
+
+
+@pytest.mark.parametrize(("light", "options", "noted"), [(200, [], True), (200, ["--invert"], False), (50, [], False)])
+def test_light_images_get_a_note(here, light, options, noted):
+    for number in range(4):
+        for name in ("cat", "dog"):
+            draw(f"photos/{name}/{number}.png", grey(light))
+    result = pack("photos", "pets", *options)
+    assert result.exit_code == 0
+    assert ("mostly light" in result.stderr) == noted
 
 
 # Images

@@ -580,7 +580,7 @@ def test_notes_on_pictures(run, predictions, undecided):
     two.paste(drawn(), (45, 5))
     two.save("two.png")
     drawn(scale=4).save("7.png")
-    unsure = "not sure: the most probable class has 10 %"
+    unsure = "not sure: the most probable class has 10.0 %"
     several = "there may be several digits; one is expected"
     result = run("7.png", "two.png", model=undecided)
     assert result.exit_code == 0
@@ -593,7 +593,7 @@ def test_notes_on_pictures(run, predictions, undecided):
 
 def test_notes_on_images_of_an_idx_file_are_in_the_json_alone(run, predictions, trained, undecided):
     found = predictions(trained / IMAGES, "--limit", 3, model=undecided)
-    assert [p["notes"] for p in found] == [["not sure: the most probable class has 10 %"]] * 3
+    assert [p["notes"] for p in found] == [["not sure: the most probable class has 10.0 %"]] * 3
     assert run(trained / IMAGES, "--limit", 3, model=undecided).stderr == ""
 
 

@@ -26,5 +26,5 @@ def doubts(findings: Findings | None, probability: float) -> list[str]:
         if contrast < 26:
             sentences.append("there is hardly any contrast")
     if probability < SURE:
-        sentences.append(f"not sure: the most probable class has {100 * probability:.0f} %")
+        sentences.append(f"not sure: the most probable class has {100 * probability:.1f} %")
     return sentences

@@ -49,7 +49,9 @@ def predict(
         Literal["digit", "fit"],
         typer.Option(help="digit: find the digit. fit: resize the whole picture, as tools.pack does."),
     ] = "digit",
-    invert: Annotated[bool, typer.Option("--invert", help="Then make light pixels dark, and dark ones light.")] = False,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Make light pixels dark, and dark ones light, after that.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="The most images to use of an IDX file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, probabilities to the last bit.")] = False,
 ) -> None:
@@ -59,7 +61,7 @@ def predict(
     nothing else. A note says when the answer is not to be trusted; for the images of an IDX file, notes are only in
     the JSON. If a file cannot be read, nothing is printed for the others either.
 
-    For a network that learnt your own pictures, use the --prepare and the --invert of tools.pack. Its default is fit.
+    For a network that learnt your own pictures, use the options that you gave to tools.pack, which fits by default.
     """
     import numpy as np
 

@@ -54,7 +54,7 @@ function showVerdict(found) {
   const words = sure
     ? `${percent(found.probabilities[best])} sure`
     : `Not sure: ${percent(found.probabilities[best])}. Perhaps ${model.classes[next]}, ${percent(found.probabilities[next])}.`;
-  say(name, ` ${words}`, ...(state.source ? [document.createElement("br"), state.source] : []));
+  say(name, ` ${words}`, ...(state.source ? [` (${state.source})`] : []));
 }
 
 function showNotes(notes) {
@@ -323,7 +323,7 @@ addEventListener("drop", event => {
 function showFoot() {
   const accuracy = stored.accuracy === undefined ? "" : ` It classifies ${(100 * stored.accuracy).toFixed(2)} % of the test images correctly.`;
   const sizes = [rows * columns, ...model.layers.map(layer => layer.outputs)].join("-");
-  const bits = model.arithmetic === "exact" ? "Its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
+  const bits = model.arithmetic === "exact" ? "For drawings, its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
   $("foot").textContent = `Model ${stored.md5}, ${sizes}.${accuracy} ${bits}`;
 }
 

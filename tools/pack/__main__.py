@@ -40,7 +40,7 @@ def main(
     import tempfile
 
     from tools.digits import prepare as prepare_digit
-    from tools.pack.dataset import Entry, check_name, gather, idx_files, split
+    from tools.pack.dataset import Entry, check_name, gather, idx_files, mostly_light, split
     from tools.pack.sources import check_shape, csv_images, folder_images
     from tools.resizing import fit
 
@@ -71,6 +71,8 @@ def main(
         files = idx_files(gathered, train, test)
         entry = Entry.of(name, gathered.classes, files)
         is_new = entry.add(datasets, files)
+        if mostly_light(gathered.images):
+            typer.echo("note: the images are mostly light; networks learn light on black better: --invert.", err=True)
 
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
@@ -81,9 +83,14 @@ def main(
     if left_out:
         typer.echo(f"{left_out} files were left out.", err=True)
     typer.echo(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
-    typer.echo(f"Track it:    dvc add {folder}")
+    typer.echo(f'Keep it:     dvc add {folder} && git add {folder.parent} {datasets} && git commit -m "Add {name}"')
     held_out = max(1, len(train) // 10)
-    typer.echo(f"Train on it: dvc exp run -S download.dataset={name} -S preprocess.validation_size={held_out}")
+    changes = {
+        "download.dataset": name,
+        "preprocess.validation_size": held_out,
+        "train.iterations": min(max(len(train), 1000), 50_000),  # some 100 epochs, with the default batches
+    }
+    typer.echo("Train on it: dvc exp run " + " ".join(f"-S {key}={value}" for key, value in changes.items()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -78,6 +79,12 @@ def split(source: Path, gathered: Gathered, test_share: float, seed: int) -> tup
         train.append(places[kept])
         test.append(places[held_out])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+
+
+def mostly_light(images: StoredRows) -> bool:
+    """Say whether the mean of all pixels is above the middle grey."""
+    total = sum(int(block.sum(dtype=np.int64)) for block in images.blocks(np.arange(len(images))))
+    return 2 * total > 255 * math.prod(images.shape)
 
 
 def idx_files(gathered: Gathered, train: np.ndarray, test: np.ndarray) -> dict[str, File]:

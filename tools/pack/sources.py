@@ -68,6 +68,8 @@ def folder_images(
         UserError: a class has no usable picture.
     """
     entries = _visible(folder)
+    if not any(path.is_dir() for path in entries):
+        raise UserError(f"{folder}: no subfolders; put the pictures into one subfolder for each class.", path=folder)
     for path in entries:
         if not path.is_dir():
             leave_out(f"{path}: not in a class's folder.")

@@ -1,5 +1,6 @@
 """The model card says what dvc.lock and metrics/ say, and Hugging Face finds its numbers there."""
 
+import hashlib
 import json
 import shutil
 
@@ -47,6 +48,14 @@ def test_numbers_are_those_of_the_test_images():
     assert stated == {name: pytest.approx(value, abs=5e-6) for name, value in test.items()}
 
 
+def replace_metric(project, name: str, content: str) -> None:
+    """Write a file of metrics/, and state it in dvc.lock."""
+    path, lock = project / "metrics" / f"{name}.json", project / "dvc.lock"
+    before = hashlib.md5(path.read_bytes()).hexdigest()
+    path.write_text(content)
+    lock.write_text(lock.read_text().replace(before, hashlib.md5(content.encode()).hexdigest()))
+
+
 def test_another_model_has_another_card(project):
     lock = (project / "dvc.lock").read_text()
     changes = [("dataset: mnist", "dataset: fashion-mnist"), ("seed: 0", "seed: 7"), ("        - 50", "        - 60")]
@@ -54,9 +63,9 @@ def test_another_model_has_another_card(project):
         assert old in lock
         lock = lock.replace(old, new)
     (project / "dvc.lock").write_text(lock)
-    (project / "metrics" / "test.json").write_text('{"accuracy": 0.5, "loss": 2, "macro_f1": 0.25}')
+    replace_metric(project, "test", '{"accuracy": 0.5, "loss": 2, "macro_f1": 0.25}')
     row = {"class": "Coat", "precision": 0.1, "recall": 0.1, "f1": 0.125, "images": 50}
-    (project / "metrics" / "classes.json").write_text(json.dumps([row | {"class": "Bag", "f1": 0.5}, row]))
+    replace_metric(project, "classes", json.dumps([row | {"class": "Bag", "f1": 0.5}, row]))
 
     assert CliRunner().invoke(main, []).exit_code == 0
     text = (project / "docs" / "model-card.md").read_text(encoding="utf-8")
@@ -79,6 +88,21 @@ def test_missing_file_is_named(project, name):
     (project / name).unlink()
     refusal(CliRunner().invoke(main, []), name)
     assert not (project / "docs").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test", "classes"])
+def test_metrics_that_dvc_lock_does_not_state_are_refused(project, name):
+    path = project / "metrics" / f"{name}.json"
+    path.write_text(path.read_text().replace("0.9", "0.99"))
+    assert "dvc repro" in refusal(CliRunner().invoke(main, []), f"metrics/{name}.json")
+
+
+def test_metrics_of_an_older_model_are_refused(project):
+    lock = project / "dvc.lock"
+    (md5,) = {out["md5"] for out in yaml.safe_load(lock.read_text())["stages"]["train"]["outs"] if "mlp" in out["path"]}
+    head, tail = lock.read_text().split("\n  train:\n")
+    lock.write_text(f"{head}\n  train:\n{tail.replace(md5, 32 * '0')}")
+    assert "dvc repro" in refusal(CliRunner().invoke(main, []), "dvc.lock")
 
 
 def test_project_without_a_model(project):

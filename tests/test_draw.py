@@ -14,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mlp.network import Preparation, predict
+from mlp.network import Network, Preparation, forward, predict
 from pipeline.store.artifacts import save_model
 from tests.drawings import drawings, rasterised
-from tests.networks import MINMAX, ZSCORE, digits, new_network, run
+from tests.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.test_train import save_prepared
 from tools.digits import examine, prepare
 from tools.doubts import doubts
 from tools.draw.__main__ import draw
 from tools.draw.page import FOLDER, SCRIPTS, layer_data, make_page, model_data
+from tools.ink import Findings
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow tests run the same in Chromium")
@@ -96,18 +97,22 @@ def test_strokes_become_the_same_pixels_and_the_same_image():
 
 @st.composite
 def pictures(draw):
-    """Noise, blots of ink on uneven paper, and lines that cross the picture; dark or light, coloured or not."""
-    rows, columns = draw(st.integers(3, 50)), draw(st.integers(3, 50))
+    """Noise, blots of ink on uneven paper, lines that cross the picture; dark or light, some transparent."""
+    most = draw(st.sampled_from([8, 50, 150]))  # pixels a side; lines are removed from large pictures alone
+    rows, columns = draw(st.integers(1, most)), draw(st.integers(1, most))
     source = np.random.Generator(np.random.PCG64(draw(st.integers(0, 2**32))))
-    picture = source.integers(0, draw(st.sampled_from([1, 20, 256])), (rows, columns, 3), np.uint8)
+    picture = source.integers(0, draw(st.sampled_from([1, 20, 256])), (rows, columns, 4), np.uint8)
     picture += np.linspace(0, draw(st.sampled_from([0, 120])), columns).astype(np.uint8)[:, np.newaxis]
     for _ in range(draw(st.integers(0, 4))):
         top, left = source.integers(0, rows), source.integers(0, columns)
-        picture[top : top + source.integers(1, rows), left : left + source.integers(1, columns)] += 110
+        picture[top : top + source.integers(0, rows) + 1, left : left + source.integers(0, columns) + 1] += 110
     for _ in range(draw(st.integers(0, 2))):
         picture[source.integers(0, rows)] = 200
         picture[:, source.integers(0, columns)] = 200
-    return 255 - picture if draw(st.booleans()) else picture
+    picture = 255 - picture if draw(st.booleans()) else picture
+    if draw(st.booleans()):
+        picture[:, :, 3] = 255  # opaque
+    return picture
 
 
 SHAPES = st.sampled_from([(28, 28), (20, 32), (7, 5)])
@@ -125,15 +130,47 @@ def test_pictures_become_the_same_image_with_the_same_notes(pictures):
         return [image.ravel().tolist(), findings._asdict(), doubts(findings, 1.0)]
 
     given_data = [
-        {"rows": len(pixels), "columns": len(pixels[0]), "channels": pixels.reshape(-1, 3).T.tolist(), "shape": shape}
+        {"rows": len(pixels), "columns": len(pixels[0]), "channels": pixels.reshape(-1, 4).T.tolist(), "shape": shape}
         for pixels, shape in pictures
     ]
     there = javascript(
-        "data.map(p => prepare(toGrey({...p, channels: p.channels.map(c => Uint8Array.from(c))}), p.shape))"
+        "data.map(p => prepare(toGrey(onPaper({...p, channels: p.channels.map(c => Uint8Array.from(c))})), p.shape))"
         ".map(found => found && [[...found.image], found.findings, doubts(found.findings)])",
         given_data,
     )
     assert there == [examined(*picture) for picture in pictures]
+
+
+@needs_node
+def test_same_notes_for_the_same_findings():
+    numbers = np.random.Generator(np.random.PCG64(0)).integers(1, [40, 5, 10, 4, 30, 30, 900], (2000, 7))
+    findings = [Findings(*row) for row in numbers.tolist()]
+    there = javascript("data.map(doubts)", [found._asdict() for found in findings])
+    assert there == [doubts(found, 1.0) for found in findings]
+    assert {len(sentences) for sentences in there} >= {0, 1, 2, 3, 4}
+
+
+@needs_node
+@pytest.mark.parametrize("hidden", [(6,), (6, 5)])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+def test_contributions_are_outputs_times_gradients(hidden, activation):
+    """The derivative of a class's logit by central differences: a neuron's output is changed a little."""
+    network = new_network(hidden=hidden, activation=activation, std="glorot")
+    image = digits("test").images[:1]
+    there = javascript(
+        "(model => [...contributions(model, predict(model, data.image).inputs, 3)])(readModel(data.model))",
+        {"model": model_data(network), "image": image[0].tolist()},
+    )
+    _, (_, h, *_) = forward(network, image)
+    preparation = network.preparation._replace(shift=0.0, scale=1.0)
+    above = Network(network.weights[1:], network.biases[1:], network.activation, Float64(), preparation)
+    expected = []
+    for neuron in range(hidden[0]):
+        change = np.zeros(hidden[0])
+        change[neuron] = 1e-4
+        up, down = (forward(above, h + sign * change)[0][0, 3] for sign in (1, -1))
+        expected.append(h[0, neuron] * (up - down) / 2e-4)
+    np.testing.assert_allclose(there, expected, atol=1e-4)
 
 
 def test_weights_are_whole_numbers_on_the_grid():

@@ -171,9 +171,48 @@ def test_keyboard(page):
     page.key("z", control=True)
     assert page.run("state.strokes") == []
     assert page.run("$('verdict').textContent") == "Nothing there."
-    for name in (" ", "ArrowUp", "Delete"):
+    for name in (" ", "ArrowUp", "Backspace"):
         page.key(name)
     assert page.run("state.strokes") == []
+
+
+def test_buttons_pen_and_what_is_painted(page):
+    draw_strokes(page, drawings()[13]["strokes"], touch=False)
+    page.run("$('width').value = 20, 0")
+    draw_strokes(page, drawings()[3]["strokes"], touch=False)
+    widths = page.run("state.strokes.map(stroke => stroke.width)")
+    assert widths[-1] == 20 < widths[0]
+    painted = "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data.filter(v => v).length"
+    both = page.run(painted)
+    page.run("$('undo').click()")
+    assert len(page.run("state.strokes")) == len(widths) - 1
+    assert 0 < page.run(painted) < both
+    assert page.run("document.querySelectorAll('.best').length") == 1
+    assert page.run("document.querySelectorAll('.neurons canvas').length") == 6
+    page.run("$('clear').click()")
+    assert page.run("[state.strokes.length, $('undo').disabled, $('clear').disabled]") == [0, True, True]
+    assert page.run(painted) == 0
+    accuracy = json.loads((ROOT / "metrics" / "test.json").read_text())["accuracy"]
+    assert f"{100 * accuracy:.2f} % of the test images" in page.run("$('foot').textContent")
+
+
+def test_undo_in_the_middle_of_a_stroke_ends_it(page):
+    page.run("begin([100, 100]), extend([100, 300]), begin([500, 500]), pointer = 7, undo()")
+    assert page.run("pointer") is None
+    assert page.run("state.strokes.map(stroke => stroke.points.length)") == [2]
+
+
+def test_transparent_pictures(page, tmp_path):
+    """Light ink on a transparent picture lies on black paper, dark ink on white."""
+    ink = Image.fromarray(rasterised(drawings()[13]["strokes"]))
+    for name, colour in (("dark.png", "navy"), ("light.png", "ivory")):
+        picture = Image.new("RGBA", ink.size, (0, 0, 0, 0))
+        picture.paste(colour, mask=ink)
+        picture.save(tmp_path / name)
+        page.choose_file("#file", tmp_path / name)
+        while name not in page.run("$('verdict').textContent"):
+            time.sleep(0.05)
+        assert page.run(PROBABILITIES) == predicted(tmp_path / name)[0]
 
 
 def test_notes_say_why_not_to_trust_the_answer(page):

@@ -35,14 +35,16 @@ def card(project: Path) -> str:
     """Return the model card of a project, from its dvc.lock and its folder metrics/.
 
     Raises:
-        UserError: dvc.lock has no model.
+        UserError: dvc.lock has no model, or metrics/ is of another one.
         OSError: dvc.lock or a file in metrics/ cannot be read.
     """
     from tools.lock import locked_outputs
 
-    md5 = locked_outputs(project / "dvc.lock").get(("train", "models/mlp.npz"))
+    outputs = locked_outputs(project / "dvc.lock")
+    md5 = outputs.get(("train", "models/mlp.npz"))
     if md5 is None:
         raise UserError("dvc.lock has no model; run `dvc repro` to make one.")
+    _check_metrics(project, md5, outputs)
     params = _params(project / "dvc.lock")
     scores = {name: _metrics(project, name) for name in ("train", "validation", "test")}
     classes = _metrics(project, "classes")
@@ -60,6 +62,20 @@ def card(project: Path) -> str:
         lowest_class=lowest["class"],
     )
     return f"---\n{_front_matter(dataset, scores['test'])}---\n\n{text}"
+
+
+def _check_metrics(project: Path, md5: str, outputs: dict[tuple[str, str], str]) -> None:
+    """Raise a UserError if the files in metrics/ are not those that dvc.lock states for the model."""
+    from pipeline.settings.plain_yaml import load_plain_yaml
+    from tools.check import md5_of
+
+    evaluated = load_plain_yaml(project / "dvc.lock")["stages"].get("evaluate", {}).get("deps", [])
+    if md5 not in [dep["md5"] for dep in evaluated]:
+        raise UserError("dvc.lock: the model was trained after it was evaluated; run `dvc repro`.")
+    for name in ("train", "validation", "test", "classes"):
+        path = project / "metrics" / f"{name}.json"
+        if md5_of(path) != outputs.get(("plot", f"metrics/{name}.json")):
+            raise UserError(f"{path}: not the file that dvc.lock states; run `dvc repro` to make it again.", path=path)
 
 
 def _params(lock: Path) -> dict[str, dict[str, Any]]:

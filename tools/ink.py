@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tools.resizing import border
+
 LEAST_CONTRAST = 13  # of 255, a twentieth: a picture with less contrast is blank
 DARKEST_PAPER = 64  # of 255: contrast is measured relative to the paper, but to no darker one
 INK = 3  # a pixel is ink if its contrast is above 1/INK of the largest contrast
@@ -65,8 +67,8 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, Findings]:
 
 def _is_dark(grey: np.ndarray) -> bool:
     """Return whether the border, which is mainly paper, is nearer to the darkest pixel than to the lightest."""
-    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-    return 2 * int(border.sum(dtype=np.int64)) < len(border) * (int(grey.min()) + int(grey.max()))
+    pixels = border(grey)
+    return 2 * int(pixels.sum(dtype=np.int64)) < len(pixels) * (int(grey.min()) + int(grey.max()))
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:

@@ -122,7 +122,9 @@ def _read(file: Path, image_shape: tuple[int, int], prepare: str) -> "tuple[np.n
 
 
 def _note(file: str, sentence: str) -> None:
-    typer.echo(f"note: {file}: {sentence}.", err=True)
+    from tools.terminal import visible
+
+    typer.echo(visible(f"note: {file}: {sentence}."), err=True)
 
 
 def _probabilities(network: "Network", images: "np.ndarray", model: Path) -> list[list[float]]:
@@ -210,7 +212,9 @@ def _begun_table() -> "Table":
 def _first_cells(prediction: Prediction, classes: tuple[str, ...]) -> "tuple[str, Text, str]":
     from rich.text import Text
 
-    file = prediction.file.encode(errors="replace").decode()  # a file's name may hold bytes that are not UTF-8
+    from tools.terminal import visible
+
+    file = visible(prediction.file.encode(errors="replace").decode())  # a name may hold bytes that are not UTF-8
     if prediction.index is not None:
         file += f" [{prediction.index}]"
     best = prediction.ranking()[0]

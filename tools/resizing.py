@@ -40,8 +40,15 @@ def proportional(shape: tuple[int, ...], box: tuple[int, int]) -> tuple[int, int
 
 def median_of_border(values: np.ndarray) -> int:
     """Return the median of the outermost pixels of `values`, (rows, columns) uint8: the background."""
-    border = np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
-    return int(np.sort(border)[len(border) // 2])
+    pixels = border(values)
+    return int(np.sort(pixels)[len(pixels) // 2])
+
+
+def border(values: np.ndarray) -> np.ndarray:
+    """Return the outermost pixels of `values`, (rows, columns), each once: (n,)."""
+    outermost = np.ones(values.shape, bool)
+    outermost[1:-1, 1:-1] = False
+    return values[outermost]
 
 
 def reduction(picture: Image.Image, longest: int = LONGEST_SIDE) -> int:

@@ -185,11 +185,17 @@ function extend(point) {
 
 function undo() {
   state.strokes.pop();
-  penDown = false;
+  lift();
 }
 
 function clear() {
   Object.assign(state, {strokes: [], image: null, findings: null, source: ""});
+  lift();
+}
+
+// The stroke that is being drawn is finished, or has gone.
+function lift() {
+  pointer = null;
   penDown = false;
 }
 
@@ -205,10 +211,10 @@ function place(event) {
 
 paper.addEventListener("pointerdown", event => {
   if (pointer !== null || event.button !== 0) return;
-  pointer = event.pointerId;
-  paper.setPointerCapture(pointer);
   state.keyboard = penDown = false;
   begin(place(event));
+  pointer = event.pointerId;
+  paper.setPointerCapture(pointer);
   show();
 });
 paper.addEventListener("pointermove", event => {
@@ -228,8 +234,9 @@ const ARROWS = {ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP
 
 paper.addEventListener("keydown", event => {
   const arrow = ARROWS[event.key];
-  if (!arrow && event.key !== " ") return;
+  if ((!arrow && event.key !== " ") || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
+  if (pointer !== null || (!arrow && event.repeat)) return;
   state.keyboard = true;
   if (arrow) {
     state.pen = state.pen.map((position, axis) => Math.min(Math.max(position + arrow[axis], 0), SIDE));
@@ -243,8 +250,9 @@ paper.addEventListener("keydown", event => {
 paper.addEventListener("blur", () => { state.keyboard = penDown = false; show(); });
 
 addEventListener("keydown", event => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "z") undo();
-  else if (event.key === "Delete") clear();
+  const isZ = event.code === "KeyZ" || event.key === "z"; // the code also where letters are not Latin
+  if ((event.ctrlKey || event.metaKey) && isZ) undo();
+  else if (event.key === "Delete" || event.key === "Backspace") clear();
   else return;
   event.preventDefault();
   show();
@@ -281,7 +289,10 @@ function makeThumbnails() {
 
 // Pictures from files
 
+let opened = 0; // files; a slow one must not replace a later one
+
 async function open(file) {
+  const number = ++opened;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, {colorSpaceConversion: "none"});
@@ -289,16 +300,15 @@ async function open(file) {
     fail(`${file.name}: this browser cannot read it as a picture.`);
     return;
   }
+  if (number !== opened) return;
   const factor = Math.max(1, bitmap.width / 1024, bitmap.height / 1024);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map(side => Math.max(1, Math.round(side / factor)));
   const context = canvas.getContext("2d");
-  context.fillStyle = "white"; // under a transparent picture
-  context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
-  const channels = [0, 1, 2].map(channel => data.filter((_, i) => i % 4 === channel));
-  const found = prepare(toGrey({rows: canvas.height, columns: canvas.width, channels}), model.imageShape);
+  const channels = [0, 1, 2, 3].map(channel => Uint8Array.from(data.filter((_, i) => i % 4 === channel)));
+  const found = prepare(toGrey(onPaper({rows: canvas.height, columns: canvas.width, channels})), model.imageShape);
   if (found) load(found, file.name);
   else fail(`${file.name}: the picture is blank.`);
 }

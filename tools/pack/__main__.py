@@ -43,6 +43,7 @@ def main(
     from tools.pack.dataset import Entry, check_name, gather, idx_files, mostly_light, split
     from tools.pack.sources import check_shape, csv_images, folder_images
     from tools.resizing import fit
+    from tools.terminal import visible
 
     check_name(name)
     if not 0 < test_share < 1:
@@ -53,7 +54,7 @@ def main(
     def leave_out(sentence: str) -> None:
         nonlocal left_out
         left_out += 1
-        typer.echo(f"left out: {sentence}", err=True)
+        typer.echo(visible(f"left out: {sentence}"), err=True)
 
     if source.is_dir():
         preparation = fit if prepare == "fit" else prepare_digit

@@ -1,17 +1,28 @@
 """What a sweep decides before it runs anything: points, names, what is refused. No test here needs Dask."""
 
+import importlib.metadata
+import io
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
+from rich.console import Console
 
 from pipeline.program.errors import UserError
 from tests.conftest import ROOT, Project
-from tools.sweep import sweep_worker
-from tools.sweep.leader import _shares
+from tools.sweep.board import Board
+from tools.sweep.cluster import shares
 from tools.sweep.points import points
+from tools.sweep.repository import pinned_packages
+from tools.sweep.worker.clone import Clone, LostError, StageError, StoppedError, tail
+from tools.sweep.worker.machine import differing_packages, remove_leftovers
 
 PARAMS = ROOT / "params.yaml"
 
@@ -86,16 +97,21 @@ def test_a_bad_axis_is_one_sentence(axis, words):
 )
 def test_each_worker_has_its_cores(cores, workers, expected):
     names = [str(number) for number in range(workers)]
-    assert list(_shares(cores, names).values()) == expected
+    assert list(shares(cores, names).values()) == expected
 
 
 def test_packages_that_differ_are_named():
-    found = sweep_worker.installed(["numpy", "dvc"])
-    assert sweep_worker.differing_packages(found) == ""
-    said = sweep_worker.differing_packages(found | {"numpy": "0.1", "no-such-package": "2.0"})
-    assert said == f"numpy {found['numpy']} for 0.1, no-such-package missing for 2.0"
-    many = {f"no-such-package-{number}": "1" for number in range(5)}
-    assert sweep_worker.differing_packages(many).endswith(" and 2 more")
+    numpy = f"numpy=={importlib.metadata.version('numpy')}"
+    assert differing_packages([numpy, "no-such-package==2.0 ; python_full_version < '3'"]) == ""
+    said = differing_packages(["numpy==0.1", "no-such-package==2.0 ; python_full_version > '3'"])
+    assert said == f"{numpy.replace('==', ' ')} for 0.1, no-such-package missing for 2.0"
+    assert differing_packages([f"no-such-package-{number}==1" for number in range(5)]).endswith(" and 2 more")
+
+
+def test_this_environment_has_the_packages_of_requirements_txt(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert len(pinned_packages()) > 50
+    assert differing_packages(pinned_packages()) == ""
 
 
 def test_only_what_dead_workers_left_is_removed(tmp_path):
@@ -104,17 +120,53 @@ def test_only_what_dead_workers_left_is_removed(tmp_path):
         pass
     kept = [f"{host}-{os.getpid()}-a", f"other-host-{dead.pid}-b", "something"]
     for name in [*kept, f"{host}-{dead.pid}-c"]:
-        (tmp_path / name / "data").mkdir(parents=True)
-    (tmp_path / f"{host}-{dead.pid}-c.log").write_text("")
-    sweep_worker.remove_leftovers(tmp_path, host)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+        (tmp_path / "clones" / name / "data").mkdir(parents=True)
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "clones").iterdir()) == sorted(kept)
+
+
+def new_clone(folder: Path, stopped: Callable[[], bool] = lambda: False) -> Clone:
+    return Clone(folder, dict(os.environ), [], report=lambda line: None, stopped=stopped)
+
+
+def test_a_command_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.sweep.worker.clone.WAITS", (0, 0))
+    clone = new_clone(tmp_path)
+    third_time = "echo >> tries; echo no; [ $(wc -l < tries) = 3 ] && echo yes"
+    assert clone.text("sh", "-c", third_time) == "no\nyes"
+    with pytest.raises(LostError, match=r"`sh -c echo broken.*` failed: broken"):
+        clone.surely("sh", "-c", "echo broken >&2; exit 3")
+
+
+def test_a_stage_that_fails_is_not_tried_again(tmp_path, monkeypatch):
+    """What fails otherwise is."""
+    monkeypatch.setattr("tools.sweep.worker.clone.WAITS", (0,))
+    program = tmp_path / "dvc"
+    program.write_text("#!/bin/sh\necho >> tries; echo $1\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    clone = new_clone(tmp_path)
+    for said, error, tries in (("no remote", LostError, 2), ("failed to run: python", StageError, 3)):
+        with pytest.raises(error, match=said):
+            clone.reproduce(said)
+        assert (clone.path / "tries").read_text().count("\n") == tries
+
+
+def test_a_command_ends_with_its_children_when_the_sweep_is_stopped(tmp_path):
+    pid = tmp_path / "project" / "pid"
+    clone = new_clone(tmp_path, stopped=pid.exists)
+    with pytest.raises(StoppedError):
+        clone.run("sh", "-c", "sleep 1000 & echo $! > new; mv new pid; wait")
+    child = int(pid.read_text())
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.1)
 
 
 def test_the_end_of_a_log(tmp_path):
     log = tmp_path / "log"
     log.write_bytes(b"first\n\n10 %\r20 %\rlast \xff\n\n")
-    assert sweep_worker.tail(log, 1) == "last \ufffd"
-    assert sweep_worker.tail(log, 3) == "10 %\n20 %\nlast \ufffd"
+    assert tail(log, 1) == "last \ufffd"
+    assert tail(log, 3) == "10 %\n20 %\nlast \ufffd"
 
 
 # The command
@@ -172,3 +224,24 @@ def test_a_scheduler_elsewhere_needs_certificates(repository):
 
 def test_bad_values_are_refused_before_anything_runs(repository):
     assert "train.momentum is 1.5" in refusal(repository, "-S", "train.momentum=0,1.5")
+
+
+# What is shown
+
+
+def test_the_live_table_fits_a_terminal_of_80_columns():
+    console = Console(width=80, height=24, file=io.StringIO(), force_terminal=True)
+    names = [f"learning-rates-{number:08x}" for number in range(200)]
+    board = Board(names, console)
+    for name in names[:60]:
+        worker = {"name": name, "again": False, "where": "node-0123.cluster.example.org-SLURMCluster-17"}
+        board.hear(worker | {"line": "Training: epoch 683 of 800, loss 0.0016, validation accuracy 0.9100, 12 s left"})
+    with board:
+        shown = console.file.getvalue()
+    lines = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", shown).splitlines()
+    assert len(lines) == 24, "as many as the terminal has"
+    assert max(map(len, lines)) <= 80
+    assert "0 of 200 finished, 140 wait" in lines[0]
+    rows = [line for line in lines if line.startswith("learning-rates-")]
+    assert [row.split()[0] for row in rows] == names[: len(rows)], "the names are whole"
+    assert all("node-0123" in row and "Training: epoch" in row for row in rows)

@@ -7,9 +7,12 @@ import pytest
 from conftest import new_project
 
 from faults.common import Pipeline
+from faults.sweeps import AXES, POINTS, Sweeps, states, trees
 
 LINES = [
     ("SIGKILL", "processes killed"),
+    ("leaders", "of these leaders of a sweep; others were its workers and nannies"),
+    ("points", "experiments of killed sweeps: each ended once, as undisturbed"),
     ("Ctrl-C", "processes interrupted"),
     ("system", "refusals of the system: disk full, folder read-only"),
     ("storage", "damages to what DVC keeps"),
@@ -49,3 +52,20 @@ def count(record_property: Callable[[str, object], None]) -> Iterator[collection
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A small pipeline that the tests of single stages share."""
     return Pipeline(new_project(tmp_path_factory.mktemp("pipeline")))
+
+
+@pytest.fixture(scope="session")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    """A project with remotes, to start sweeps in."""
+    return Sweeps(tmp_path_factory.mktemp("sweeps"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(sweeps: Sweeps) -> dict[str, str]:
+    """The files of each experiment, from a sweep on this machine that nothing disturbs."""
+    code, printed = sweeps.sweep("local", *AXES, "--control", "0.25")
+    assert code == 0, printed
+    assert sorted([state for _, state in states(printed)]) == ["done"] * POINTS + ["same bytes"]
+    found = trees(printed)
+    assert len(found) == len(set(found.values())) == POINTS
+    return found

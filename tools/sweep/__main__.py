@@ -4,14 +4,12 @@ python -m tools.sweep rate -S train.seed=0,1,2,3,4 -S 'train.hidden_sizes=[50],[
 python -m tools.compare 'rate-*'
 """
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.program.command import ParamsFile, command
-from pipeline.program.errors import UserError
 
 
 @command
@@ -45,19 +43,11 @@ def main(
     Each is an ordinary DVC experiment of the last commit: `dvc exp show`, `dvc exp apply` and tools.compare know it. If
     the sweep is started again, it runs what is missing. Ctrl-C stops it.
     """
-    from tools.sweep import leader, repository
+    from tools.sweep import board, cluster, leader, repository
     from tools.sweep.points import points
 
     certificates = [tls_ca, tls_cert, tls_key]
-    if scheduler is None and any(certificates):
-        raise UserError("--tls-ca, --tls-cert and --tls-key belong to --scheduler.")
-    if scheduler is not None and not scheduler.startswith("tls://") and not insecure:
-        raise UserError(
-            f"--scheduler is {scheduler}, without TLS: who reaches it runs code; expected tls://…, or --insecure."
-        )
-    if scheduler is not None and scheduler.startswith("tls://") and not all(certificates):
-        raise UserError("a scheduler with TLS needs --tls-ca, --tls-cert and --tls-key.")
-
+    cluster.check_security(scheduler, certificates, insecure=insecure)
     rev = repository.committed()
     wanted = points(name, axes, params, rev)
     origin = repository.remote_with(rev) if scheduler else str(Path.cwd())
@@ -65,15 +55,13 @@ def main(
     there = names & repository.known(origin, rev)
     missing = [point for point in wanted if again or point.name not in there]
     typer.echo(f"{len(wanted)} experiments, {len(there)} of them known.")
-    sweep = leader.Sweep(rev, origin, home, local=scheduler is None)
     failed = False
     if missing:
-        if not importlib.util.find_spec("distributed"):
-            raise UserError("sweeps need Dask; install it: make setup-sweep")
-        with leader.cluster(scheduler, certificates, workers) as client:
-            results = leader.run(client, missing, sweep, again=there if again else set(), control=control)
-        failed = leader.show(results)
-    repository.fetch(origin, rev, names & repository.known(origin, rev))
+        shared = leader.shared(rev, origin, home, local=scheduler is None)
+        with cluster.connect(scheduler, certificates, workers) as client:
+            results = leader.run(client, missing, shared, again=there if again else set(), control=control)
+        failed = board.show(results)
+    repository.fetch(origin, rev, names)
     if failed:
         raise typer.Exit(1)
 

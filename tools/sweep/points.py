@@ -11,6 +11,8 @@ from pipeline.program.errors import UserError
 from pipeline.settings.checked import show
 from pipeline.settings.params import load_params
 
+DIGITS = 10  # of a name's hash: two of 10,000 points have the same once in 20,000 sweeps
+
 
 class Point(NamedTuple):
     """An experiment to run.
@@ -36,7 +38,7 @@ def points(prefix: str, axes: list[str], params: Path, rev: str) -> list[Point]:
     found: dict[str, Point] = {}
     for changes in itertools.product(*map(_changes, axes)):
         parameters = load_params(params, changes).model_dump(mode="json")
-        digest = hashlib.sha256(json.dumps([rev, parameters], sort_keys=True).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps([rev, parameters], sort_keys=True).encode()).hexdigest()[:DIGITS]
         found.setdefault(f"{prefix}-{digest}", Point(f"{prefix}-{digest}", list(changes)))
     return list(found.values())
 

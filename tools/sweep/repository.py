@@ -1,5 +1,6 @@
 """The leader's Git and DVC: what a sweep starts from, and what it leaves behind."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -8,13 +9,13 @@ from pathlib import Path
 from pipeline.program.errors import UserError
 
 
-def git(*words: str) -> str:
+def git(*words: str, stdin: str = "") -> str:
     """Return what Git prints.
 
     Raises:
         UserError: Git fails.
     """
-    done = subprocess.run(["git", *words], capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(["git", *words], input=stdin, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or ["it gave no reason"]
         raise UserError(f"`git {' '.join(words[:2])}` failed: {reason[0]}")
@@ -62,6 +63,24 @@ def known(origin: str, rev: str) -> set[str]:
 
 
 def fetch(origin: str, rev: str, names: Iterable[str]) -> None:
-    """Bring experiments into this repository, where `dvc exp show` finds them."""
-    if refs := [f"{refs_of(rev)}/{name}" for name in names]:
-        git("fetch", "--quiet", origin, *(f"{ref}:{ref}" for ref in refs))
+    """Bring those of these experiments that a remote has into this repository, where `dvc exp show` finds them."""
+    here = known(".", rev)
+    if refs := [f"{refs_of(rev)}/{name}" for name in known(origin, rev) & set(names) - here]:
+        git("fetch", "--quiet", "--stdin", origin, stdin="\n".join(f"{ref}:{ref}" for ref in refs))
+
+
+def cache_folder() -> str:
+    """Return the folder of DVC's cache.
+
+    Raises:
+        UserError: this folder is not a DVC project.
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError("this folder is not a DVC project.")
+    return str(Path(done.stdout.strip()).resolve())
+
+
+def pinned_packages() -> list[str]:
+    """Return the lines of requirements.txt that name a package and its version."""
+    return re.findall(r"^[\w.-]+==[^\\\n]+", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,0 +1,156 @@
+"""A project with remotes, to start sweeps in, and what they print and leave behind."""
+
+import glob
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+from conftest import Project, new_project
+
+AXES = ["-S", "train.seed=0,1", "-S", "train.activation=sigmoid,tanh"]
+POINTS = 4
+
+
+class Sweeps:
+    """A committed project, a Git remote and a DVC remote that have all of it. A training is short.
+
+    Args:
+        folder: where to put them.
+        without: a stage that the pipeline lacks.
+
+    Attributes:
+        project: the leader's clone.
+        origin: the Git remote.
+        storage: the DVC remote.
+    """
+
+    def __init__(self, folder: Path, without: str = ""):
+        self.folder = folder
+        self.project = new_project(folder)
+        pipeline = self.project.folder / "dvc.yaml"
+        if without:
+            stages = yaml.safe_load(pipeline.read_text())["stages"]
+            stages.pop(without)
+            pipeline.write_text(yaml.safe_dump({"stages": stages}))
+        self.origin = folder / "origin.git"
+        self.storage = folder / "storage"
+        run = self.project.run
+        self.project.set_params(Project.small | {"plot.dpi": 50, "plot.misclassified": 1})
+        run("dvc", "repro", "-q")
+        run("dvc", "remote", "add", "-q", "--default", "storage", str(self.storage))
+        run("dvc", "config", "core.autostage", "false")
+        self.project.commit("Run")
+        run("git", "clone", "-q", "--bare", ".", str(self.origin))
+        run("git", "remote", "add", "origin", str(self.origin))
+        run("dvc", "push", "-q")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a sweep. Its Ctrl-C reaches it and no other process of this test."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tools.sweep", *words],
+            cwd=self.project.folder,
+            env=self.project.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def sweep(self, *words: str) -> tuple[int, str]:
+        """Run a sweep; return its exit code and what it printed."""
+        return finish(self.start(*words))
+
+    def pushed(self, prefix: str) -> dict[str, str]:
+        """Return the refs in the Git remote of the experiments with this prefix, without it.
+
+        Fail if the DVC remote lacks any of their data, or has it damaged.
+        """
+        listed = self.project.run("git", "ls-remote", str(self.origin), f"refs/exps/*/{prefix}-*").stdout
+        refs = {line.rpartition("-")[2]: line.split()[1] for line in listed.splitlines()}
+        for ref in refs.values():
+            for digest in self._hashes(ref):
+                data = (self.storage / "files" / "md5" / digest[:2] / digest[2:]).read_bytes()
+                assert hashlib.md5(data).hexdigest() == digest.removesuffix(".dir")
+        return refs
+
+    def _hashes(self, ref: str) -> list[str]:
+        """Return the hashes of the outputs in an experiment's dvc.lock that DVC keeps."""
+        lock = yaml.safe_load(self._git("show", f"{ref}:dvc.lock"))
+        outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+        return [out["md5"] for out in outs if not out["path"].startswith("metrics")]
+
+    def files(self, ref: str) -> list[str]:
+        """Return the hashes and the names of an experiment's files in Git, without DVC's notes on its arguments."""
+        return [line for line in self._git("ls-tree", "-r", ref).splitlines() if "\t.dvc/tmp/" not in line]
+
+    def _git(self, *words: str) -> str:
+        return self.project.run("git", "--git-dir", str(self.origin), *words).stdout
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for a sweep; return its exit code and what it printed."""
+    try:
+        printed, _ = process.communicate(timeout=900)
+    finally:
+        process.kill()
+    return process.returncode, printed
+
+
+def stop_within_10_seconds(process: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C, and fail if the sweep takes longer to end, or says more than one sentence."""
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, printed = finish(process)
+    assert time.monotonic() - began < 10
+    assert code == 130, printed
+    assert "Traceback" not in printed
+    time.sleep(1)  # a guard that was told to kill does it
+
+
+def states(printed: str) -> list[tuple[str, str]]:
+    """Return each experiment and its state in the table at the end of a sweep."""
+    return re.findall(r"^(\w+-[0-9a-f]{10})  +(\w+(?: \w+)?)  ", printed, re.MULTILINE)
+
+
+def trees(printed: str) -> dict[str, str]:
+    """Return the hash of each experiment's files, without the prefix of its name."""
+    return dict(re.findall(r"^\w+-([0-9a-f]{10})  +.* ([0-9a-f]{12}) *$", printed, re.MULTILINE))
+
+
+def working_below(folder: Path) -> list[str]:
+    """Return the processes that work in a clone below a folder."""
+    return [
+        " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if str(folder) in (process.info["cwd"] or "") and "/clones/" in process.info["cwd"]
+    ]
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Return these processes, and the clones."""
+    return working_below(folder) + found_below(folder, "clones/*")
+
+
+def found_below(folder: Path, pattern: str) -> list[str]:
+    """Return the paths below a folder that end like this. Folders may vanish meanwhile, which pathlib does not bear."""
+    return glob.glob(f"{folder}/**/{pattern}", recursive=True, include_hidden=True)
+
+
+def wait_for_log(folder: Path, text: str) -> Path:
+    """Wait until the log of an experiment below a folder has a text; return it."""
+    ends = time.monotonic() + 300
+    while time.monotonic() < ends:
+        for log in map(Path, found_below(folder, "clones/*/log")):
+            try:
+                if text in log.read_text(errors="replace"):
+                    return log
+            except FileNotFoundError:  # the experiment has ended
+                continue
+        time.sleep(0.1)
+    raise TimeoutError(f"no log says {text!r}")

@@ -1,0 +1,218 @@
+"""Sweeps on workers elsewhere: over TLS, with a Git remote and a DVC remote."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project
+
+from faults.cluster import Cluster, certificates, options
+from faults.sweeps import (
+    AXES,
+    POINTS,
+    finish,
+    left_behind,
+    states,
+    stop_within_10_seconds,
+    trees,
+    wait_for_log,
+    working_below,
+)
+from tools.portable.surroundings import pythons
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("distributed", reason="make slow and make faults install it")
+
+LONG = ["-S", "train.iterations=200000"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler without workers."""
+    found = Cluster(tmp_path)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def two_workers(cluster: Cluster) -> Cluster:
+    """A scheduler with two workers."""
+    cluster.start_worker("one")
+    cluster.start_worker("two")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another version of Python, with all packages."""
+    this = platform.python_version_tuple()[:2]
+    found = [python for version, python in pythons() if python != version and tuple(version.split(".")[:2]) != this]
+    if not found:
+        pytest.skip("this machine has only one version of Python")
+    folder = tmp_path_factory.mktemp("python")
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    python = folder / "bin" / "python"
+    requirements = ["-r", str(ROOT / "requirements.txt"), "-r", str(ROOT / "tools" / "sweep" / "requirements.txt")]
+    subprocess.run([*uv, "venv", "--clear", "--python", found[-1], str(folder)], check=True)
+    subprocess.run([*uv, "pip", "install", "--python", str(python), *requirements], check=True)
+    return python
+
+
+def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, two_workers):
+    code, printed = sweeps.sweep("tls", *AXES, *two_workers.options)
+    assert code == 0, printed
+    assert [state for _, state in states(printed)] == ["done"] * POINTS
+    assert trees(printed) == undisturbed
+    assert left_behind(two_workers.folder) == []
+    # The two remotes are enough to get a model
+    sweeps.project.run("git", "clone", "-q", str(sweeps.origin), "../elsewhere")
+    there = Project(sweeps.folder / "elsewhere")
+    name = states(printed)[0][0]
+    there.run("dvc", "exp", "pull", "--quiet", "origin", name)
+    there.run("dvc", "exp", "apply", "--quiet", name)
+    assert (there.folder / "models" / "mlp.npz").exists()
+
+
+def test_another_python_with_another_processors_kernels_makes_the_same_files(
+    sweeps, undisturbed, cluster, other_python
+):
+    cluster.start_worker("other", str(other_python), OPENBLAS_CORETYPE="Prescott")
+    assert cluster.ask(platform.python_version) != {"other": platform.python_version()}
+    assert cluster.ask(os.getenv, "OPENBLAS_CORETYPE") == {"other": "Prescott"}
+    code, printed = sweeps.sweep("python", *AXES, *cluster.options)
+    assert code == 0, printed
+    assert trees(printed) == undisturbed
+
+
+def test_a_client_without_certificate_is_refused(sweeps, cluster, tmp_path):
+    others = options(certificates(tmp_path / "others"))
+    code, printed = sweeps.sweep("foreign", "-S", "train.seed=0", "--scheduler", cluster.address, *others)
+    assert code == 1
+    assert "cannot be reached" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_worker_with_other_packages_is_refused(sweeps, cluster, tmp_path):
+    other = tmp_path / "packages" / "numpy-0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Name: numpy\nVersion: 0.1\n")
+    cluster.start_worker("other", PYTHONPATH=str(other.parent))
+    cluster.ask(platform.python_version)
+    code, printed = sweeps.sweep("packages", "-S", "train.seed=0", *cluster.options)
+    assert code == 1
+    assert "has other packages than requirements.txt says: numpy 0.1 for " in printed
+    assert "Traceback" not in printed
+
+
+def test_ctrl_c_stops_workers_elsewhere(sweeps, two_workers):
+    process = sweeps.start("interrupted", "-S", "train.seed=0,1,2", *LONG, *two_workers.options)
+    wait_for_log(two_workers.folder, "Training: epoch")
+    stop_within_10_seconds(process)
+    assert left_behind(two_workers.folder) == []
+    assert sweeps.pushed("interrupted") == {}
+
+
+def test_a_scheduler_that_dies_ends_the_sweep(sweeps, two_workers):
+    process = sweeps.start("orphans", "-S", "train.seed=0,1,2", *LONG, *two_workers.options)
+    wait_for_log(two_workers.folder, "Training: epoch")
+    two_workers.stop_scheduler()
+    code, printed = finish(process)
+    assert code == 1
+    assert [state for _, state in states(printed)] == ["lost"] * 3
+    assert "the scheduler has gone" in printed
+    assert "Traceback" not in printed
+    ends = time.monotonic() + 60
+    while working_below(two_workers.folder) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert working_below(two_workers.folder) == []
+
+
+def test_two_leaders_at_once_have_one_result_for_each_point(sweeps, undisturbed, two_workers):
+    both = [sweeps.start("leaders", *AXES, *two_workers.options) for _ in range(2)]
+    for process in both:
+        code, printed = finish(process)
+        assert code == 0, printed
+        assert set(trees(printed).items()) <= set(undisturbed.items())
+    assert sweeps.pushed("leaders").keys() == undisturbed.keys()
+    code, printed = sweeps.sweep("leaders", *AXES, *two_workers.options, "--again")
+    assert code == 0, printed
+    assert trees(printed) == undisturbed
+
+
+def test_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, two_workers, tmp_path):
+    refuse = tmp_path / "refuse"
+    refuse.touch()
+    hook = sweeps.origin / "hooks" / "pre-receive"
+    hook.write_text(f"#!/bin/sh\n[ ! -e {refuse} ] || {{ echo not now >&2; exit 1; }}\n")
+    hook.chmod(0o755)
+    process = sweeps.start("refused", *AXES, *two_workers.options)
+    try:
+        wait_for_log(two_workers.folder, "not now")
+        assert sweeps.pushed("refused") == {}
+        refuse.unlink()
+        code, printed = finish(process)
+    finally:
+        process.kill()
+        hook.unlink()
+    assert code == 0, printed
+    assert trees(printed) == undisturbed
+    assert sweeps.pushed("refused").keys() == undisturbed.keys()
+
+
+@pytest.mark.parametrize(
+    ("axis", "reached"), [("train.seed=2,3", ""), ("train.iterations=4000,4001", "Training: epoch")]
+)
+def test_a_dvc_remote_that_fails_for_a_while(sweeps, two_workers, axis, reached):
+    """It fails when a worker pulls from it, or when a worker pushes into it."""
+    away = sweeps.storage.with_name("away")
+    process = None
+    try:
+        if reached:
+            process = sweeps.start("pushing", "-S", axis, *two_workers.options)
+            wait_for_log(two_workers.folder, reached)
+        sweeps.storage.rename(away)
+        sweeps.storage.touch()
+        process = process or sweeps.start("pulling", "-S", axis, *two_workers.options)
+        wait_for_log(two_workers.folder, "ERROR: ")
+        sweeps.storage.unlink()
+        away.rename(sweeps.storage)
+        code, printed = finish(process)
+    finally:
+        if process:
+            process.kill()
+        if away.exists():
+            sweeps.storage.unlink()
+            away.rename(sweeps.storage)
+    assert code == 0, printed
+    assert [state for _, state in states(printed)] == ["done"] * 2
+    assert len(sweeps.pushed("pushing" if reached else "pulling")) == 2
+    assert left_behind(two_workers.folder) == []
+
+
+def test_a_killed_training_goes_on_on_another_worker(sweeps, two_workers, tmp_path):
+    """The workers share a folder for checkpoints."""
+    home = tmp_path / "shared"
+    words = ["-S", "train.iterations=12000", *two_workers.options, "--home", str(home)]
+    process = sweeps.start("moved", *words)
+    try:
+        log = wait_for_log(home, "Training: epoch")
+        while not list(home.glob("checkpoints/*")):
+            assert log.exists(), "the training is too short"
+            time.sleep(0.1)
+        victim, other = ("one", "two") if two_workers.owns("one", log.parent) else ("two", "one")
+        two_workers.remove(victim)
+        wait_for_log(home, "Training continues after epoch")
+        code, printed = finish(process)
+    finally:
+        process.kill()
+    assert code == 0, printed
+    assert re.search(rf"done +\S+-{other} ", printed)
+    code, printed = sweeps.sweep("moved", *words, "--again")
+    assert [state for _, state in states(printed)] == ["same bytes"], printed
+    assert left_behind(home) == []

@@ -23,7 +23,7 @@ tour: setup ## write the outputs in docs/tour.md again (a few minutes)
 
 slow: setup-sweep setup-export ## run the slow tests: the tour, a browser, the faults, ONNX
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile \
-		--deselect tests/faults/test_sweeps.py::test_workers_and_leader_killed_at_any_moment # only in make faults
+		--ignore tests/faults/test_sweep_kills.py # only in make faults
 
 faults: setup-sweep ## run the fault tests: kills, Ctrl-C, full disks, damaged files (FAULTS_SCALE=10: ten times as many)
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile tests/faults

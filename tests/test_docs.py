@@ -156,3 +156,10 @@ def test_speed_has_the_numbers_of_the_benchmark():
 
     written = re.compile(r"\d[\d,.]*\d")
     assert set(written.findall(page)) <= set(written.findall(results + growth + knobs))
+
+
+def test_sweeps_have_the_numbers_of_the_benchmark():
+    page, results = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/cluster.md", "benchmarks/sweep.md"))
+    numbers = re.findall(r"\d+\.\d\d\b|\b\d,\d{3}\b|\b\d+ minutes", page[page.index("## How many") :])
+    assert len(numbers) > 8
+    assert set(numbers) <= set(re.findall(r"\d+\.\d\d\b|\b\d,\d{3}\b|\b\d+ minutes", results))

@@ -22,7 +22,14 @@ user_pref("network.proxy.ssl_port", 9);
 user_pref("dom.w3c_touch_events.enabled", 1);
 """  # nothing listens at port 9
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for a reference to an element
-KEYS = {"ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015", "Delete": "\ue017"}
+KEYS = {
+    "ArrowLeft": "\ue012",
+    "ArrowUp": "\ue013",
+    "ArrowRight": "\ue014",
+    "ArrowDown": "\ue015",
+    "Delete": "\ue017",
+    "Backspace": "\ue003",
+}
 CONTROL = "\ue009"
 
 

@@ -42,9 +42,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def two_workers(cluster: Cluster) -> Cluster:
-    """A scheduler with two workers."""
+    """A scheduler with two workers. A sweep that starts before they have come would refuse the scheduler."""
     cluster.start_worker("one")
     cluster.start_worker("two")
+    cluster.ask(os.getpid)
     return cluster
 
 

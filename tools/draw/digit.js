@@ -6,10 +6,10 @@ function prepare(picture, [rows, columns]) {
   const found = findInk(picture);
   if (!found) return null;
   const digit = cropped(found.ink);
-  const most = side => Math.max(1, Math.floor(side * 20 / 28));
-  const size = digit.rows * most(columns) > digit.columns * most(rows)
-    ? [most(rows), Math.max(1, divided(digit.columns * most(rows), digit.rows))]
-    : [Math.max(1, divided(digit.rows * most(columns), digit.columns)), most(columns)];
+  const box = side => Math.max(1, Math.floor(side * 20 / 28));
+  const size = digit.rows * box(columns) > digit.columns * box(rows)
+    ? [box(rows), Math.max(1, divided(digit.columns * box(rows), digit.rows))]
+    : [Math.max(1, divided(digit.rows * box(columns), digit.columns)), box(columns)];
   const area = resized(digit, ...size);
   const largest = area.reduce((a, b) => Math.max(a, b));
   const bytes = Uint8Array.from(area, sum => divided(sum * 255, largest));

@@ -28,11 +28,18 @@ function toGrey({rows, columns, channels}) {
 }
 
 // Return the sum of the squared differences from the median of the border.
-function variation({rows, columns, bytes}) {
-  const border = bytes.filter((_, i) => {
-    const row = Math.floor(i / columns), column = i % columns;
-    return row === 0 || row === rows - 1 || column === 0 || column === columns - 1;
-  }).sort();
-  const median = border[border.length >> 1];
-  return bytes.reduce((sum, value) => sum + (value - median) * (value - median), 0);
+function variation(picture) {
+  const pixels = border(picture).sort();
+  const median = pixels[pixels.length >> 1];
+  return picture.bytes.reduce((sum, value) => sum + (value - median) * (value - median), 0);
+}
+
+// Return the outermost pixels, each once.
+function border({rows, columns, bytes}) {
+  const pixels = [];
+  for (let row = 0; row < rows; row++) {
+    const step = row === 0 || row === rows - 1 ? 1 : Math.max(columns - 1, 1);
+    for (let column = 0; column < columns; column += step) pixels.push(bytes[row * columns + column]);
+  }
+  return Uint8Array.from(pixels);
 }

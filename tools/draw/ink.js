@@ -5,8 +5,7 @@ const LEAST_CONTRAST = 13, DARKEST_PAPER = 64, INK = 3, WINDOW = 6, THIN = 64, S
 
 // Return each pixel's contrast to its paper, 0 where there is no ink, and the findings; null if the picture is blank.
 function findInk({rows, columns, bytes}) {
-  const dark = isDark({rows, columns, bytes});
-  const grey = dark ? bytes.map(value => 255 - value) : bytes;
+  const grey = isDark({rows, columns, bytes}) ? bytes.map(value => 255 - value) : bytes;
   const radius = Math.floor(Math.max(rows, columns) / WINDOW);
   const widest = values => greatest(greatest({rows, columns, bytes: values}, radius, 0), radius, 1).bytes;
   const paper = widest(widest(grey).map(value => 255 - value)).map(value => 255 - value); // a closing
@@ -22,15 +21,10 @@ function findInk({rows, columns, bytes}) {
 }
 
 // Is the border, which is mainly paper, nearer to the darkest pixel than to the lightest?
-function isDark({rows, columns, bytes}) {
-  let border = 0, length = 0;
-  bytes.forEach((value, i) => {
-    const row = Math.floor(i / columns), column = i % columns;
-    if (row > 0 && row < rows - 1 && column > 0 && column < columns - 1) return;
-    border += value;
-    length += 1;
-  });
-  return 2 * border < length * (bytes.reduce((a, b) => Math.min(a, b)) + most(bytes));
+function isDark(picture) {
+  const pixels = border(picture);
+  const darkest = picture.bytes.reduce((a, b) => Math.min(a, b));
+  return 2 * pixels.reduce((sum, value) => sum + value, 0) < pixels.length * (darkest + most(picture.bytes));
 }
 
 // Return the ink, 0 and 1, without thin lines that cross the whole picture. If there is nothing else, they stay.
@@ -46,7 +40,8 @@ function lines({rows, columns, bytes}, axis) {
   const wide = values => greatest({rows, columns, bytes: values}, near, axis).bytes;
   const along = axis === 0 ? i => Math.floor(i / columns) : i => i % columns;
   const crossed = new Uint8Array(axis === 0 ? rows : columns).fill(1);
-  wide(bytes).forEach((value, i) => { crossed[along(i)] &= value; });
+  const inked = wide(bytes);
+  for (let i = 0; i < inked.length; i++) crossed[along(i)] &= inked[i];
   if (!crossed.includes(1)) return new Uint8Array(bytes.length);
   const crossing = wide(bytes.map((_, i) => crossed[along(i)]));
   const thick = wide(wide(bytes.map(value => 1 - value)).map(value => 1 - value));

@@ -1,7 +1,7 @@
 // The page: a drawing, or an image, goes in; the answer and a look inside the network come out.
 "use strict";
 
-const SURE = 0.6; // below this probability, the answer says so
+const SURE = 0.6; // below this probability, the answer says so; as in tools/doubts.py
 const STRONGEST = 6; // neurons to show
 const STEP = 16; // units that an arrow key moves the pen
 
@@ -15,10 +15,13 @@ const paper = $("paper");
 // say what was seen on its picture.
 const state = {strokes: [], image: null, findings: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
 
-// Return the network's answer: the prepared image, the probabilities, the inputs of the layers, notes. Null for nothing.
+// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order, the
+// inputs of the layers, and the notes.
 function answer() {
   const {image, findings} = state.image ? state : prepare(rasterise(state.strokes), model.imageShape) ?? {};
-  return image ? {image, notes: findings ? doubts(findings) : [], ...predict(model, image)} : null;
+  if (!image) return null;
+  const {probabilities, inputs} = predict(model, image);
+  return {image, probabilities, ranking: ranking(probabilities), inputs, notes: findings ? doubts(findings) : []};
 }
 
 function show() {
@@ -47,7 +50,7 @@ function showVerdict(found) {
     say("Nothing there.");
     return;
   }
-  const [best, next] = ranking(found.probabilities);
+  const [best, next] = found.ranking;
   const name = document.createElement("b");
   name.textContent = model.classes[best];
   const sure = found.probabilities[best] >= SURE;
@@ -78,13 +81,12 @@ function makeBars() {
     const row = document.createElement("li");
     row.innerHTML = '<span class="name"></span><span class="track"><span class="bar"></span></span><span class="percent"></span>';
     row.querySelector(".name").textContent = name;
-    row.querySelector(".bar").style.display = "block";
     return row;
   }));
 }
 
 function showBars(found) {
-  const best = found && ranking(found.probabilities)[0];
+  const best = found?.ranking[0];
   [...$("bars").children].forEach((row, number) => {
     const probability = found ? found.probabilities[number] : 0;
     row.classList.toggle("best", number === best);
@@ -95,29 +97,37 @@ function showBars(found) {
 
 // Inside the network
 
-function showNeurons(found) {
-  const best = found && ranking(found.probabilities)[0];
-  const shares = found ? contributions(model, found.inputs, best) : [];
-  const strongest = [...shares.keys()].sort((a, b) => Math.abs(shares[b]) - Math.abs(shares[a])).slice(0, STRONGEST);
-  $("neurons").replaceChildren(...strongest.map(neuron => {
-    const item = document.createElement("li"), canvas = document.createElement("canvas"), text = document.createElement("span");
-    canvas.className = "pixels";
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Weights of neuron ${neuron}`);
-    drawWeights(canvas, neuron, found.image);
-    text.className = shares[neuron] < 0 ? "against" : "for";
-    text.textContent = `${shares[neuron] < 0 ? "−" : "+"}${Math.abs(shares[neuron]).toFixed(2)} for ${model.classes[best]}`;
-    item.append(canvas, text);
+function makeNeurons() {
+  const hidden = model.layers.length > 1 ? model.layers[0].outputs : 0;
+  $("inside").hidden = hidden === 0;
+  $("neurons").replaceChildren(...Array.from({length: Math.min(hidden, STRONGEST)}, () => {
+    const item = document.createElement("li");
+    item.innerHTML = '<canvas class="pixels" role="img"></canvas><span></span>';
     return item;
   }));
 }
 
+function showNeurons(found) {
+  $("neurons").hidden = !found;
+  if (!found) return;
+  const best = found.ranking[0];
+  const shares = contributions(model, found.inputs, best);
+  const strongest = [...shares.keys()].sort((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
+  const colours = [rgb("--for"), rgb("--against")];
+  [...$("neurons").children].forEach((item, place) => {
+    const neuron = strongest[place], share = shares[neuron], [canvas, text] = item.children;
+    canvas.setAttribute("aria-label", `Weights of neuron ${neuron}`);
+    drawWeights(canvas, neuron, found.image, colours);
+    text.className = share < 0 ? "against" : "for";
+    text.textContent = `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(2)} for ${model.classes[best]}`;
+  });
+}
+
 // Paint the weights of a neuron, pale where the image is black.
-function drawWeights(canvas, neuron, image) {
+function drawWeights(canvas, neuron, image, [excites, inhibits]) {
   const {weights, outputs} = model.layers[0];
   const column = Array.from(image, (_, i) => weights[i * outputs + neuron]);
   const largest = column.reduce((most, weight) => Math.max(most, Math.abs(weight)), Number.MIN_VALUE);
-  const [excites, inhibits] = [rgb("--for"), rgb("--against")];
   paint(canvas, i => {
     const strength = Math.abs(column[i]) / largest * (image[i] > 0 ? 255 : 90);
     return [...(column[i] < 0 ? inhibits : excites), strength];
@@ -130,7 +140,7 @@ function drawBytes(canvas, bytes) {
 
 // Paint a canvas of the image's size: `colour` gives red, green, blue and opacity of each pixel.
 function paint(canvas, colour) {
-  [canvas.width, canvas.height] = [columns, rows];
+  if (canvas.width !== columns || canvas.height !== rows) [canvas.width, canvas.height] = [columns, rows];
   const pixels = new ImageData(columns, rows);
   for (let i = 0; i < rows * columns; i++) pixels.data.set(colour(i), 4 * i);
   canvas.getContext("2d").putImageData(pixels, 0, 0);
@@ -297,7 +307,7 @@ async function open(file) {
   try {
     bitmap = await createImageBitmap(file, {colorSpaceConversion: "none"});
   } catch {
-    fail(`${file.name}: this browser cannot read it as a picture.`);
+    if (number === opened) fail(`${file.name}: this browser cannot read it as a picture.`);
     return;
   }
   if (number !== opened) return;
@@ -340,8 +350,8 @@ function showFoot() {
 if (!model.classes.every(name => /^\d$/.test(name))) {
   document.title = $("title").textContent = `Draw one of ${model.classes.length} classes`;
 }
-$("inside").hidden = model.layers.length === 1; // no hidden layer
 makeBars();
+makeNeurons();
 makeThumbnails();
 showFoot();
 show();

@@ -38,14 +38,19 @@ def card(project: Path) -> str:
         UserError: dvc.lock has no model, or metrics/ is of another one.
         OSError: dvc.lock or a file in metrics/ cannot be read.
     """
+    from pipeline.settings.plain_yaml import load_plain_yaml
     from tools.lock import locked_outputs
 
     outputs = locked_outputs(project / "dvc.lock")
     md5 = outputs.get(("train", "models/mlp.npz"))
     if md5 is None:
         raise UserError("dvc.lock has no model; run `dvc repro` to make one.")
-    _check_metrics(project, md5, outputs)
-    params = _params(project / "dvc.lock")
+    stages = load_plain_yaml(project / "dvc.lock")["stages"]  # as DVC wrote it, 5e-05 is a number
+    if md5 not in [dep["md5"] for dep in stages.get("evaluate", {}).get("deps", [])]:
+        raise UserError("dvc.lock: the model was trained after it was evaluated; run `dvc repro`.")
+    _check_metrics(project, outputs)
+    # The parameters that the model was made with, by section
+    params = stages["preprocess"]["params"]["params.yaml"] | stages["train"]["params"]["params.yaml"]
     scores = {name: _metrics(project, name) for name in ("train", "validation", "test")}
     classes = _metrics(project, "classes")
     lowest = min(classes, key=lambda row: row["f1"])
@@ -64,26 +69,14 @@ def card(project: Path) -> str:
     return f"---\n{_front_matter(dataset, scores['test'])}---\n\n{text}"
 
 
-def _check_metrics(project: Path, md5: str, outputs: dict[tuple[str, str], str]) -> None:
-    """Raise a UserError if the files in metrics/ are not those that dvc.lock states for the model."""
-    from pipeline.settings.plain_yaml import load_plain_yaml
+def _check_metrics(project: Path, outputs: dict[tuple[str, str], str]) -> None:
+    """Raise a UserError if the files in metrics/ are not those that dvc.lock states."""
     from tools.check import md5_of
 
-    evaluated = load_plain_yaml(project / "dvc.lock")["stages"].get("evaluate", {}).get("deps", [])
-    if md5 not in [dep["md5"] for dep in evaluated]:
-        raise UserError("dvc.lock: the model was trained after it was evaluated; run `dvc repro`.")
     for name in ("train", "validation", "test", "classes"):
         path = project / "metrics" / f"{name}.json"
         if md5_of(path) != outputs.get(("plot", f"metrics/{name}.json")):
             raise UserError(f"{path}: not the file that dvc.lock states; run `dvc repro` to make it again.", path=path)
-
-
-def _params(lock: Path) -> dict[str, dict[str, Any]]:
-    """Return the parameters that the model was made with, by section."""
-    from pipeline.settings.plain_yaml import load_plain_yaml
-
-    stages = load_plain_yaml(lock)["stages"]
-    return stages["preprocess"]["params"]["params.yaml"] | stages["train"]["params"]["params.yaml"]
 
 
 def _metrics(project: Path, name: str) -> Any:

@@ -21,9 +21,9 @@ from pipeline.program.errors import UserError
 from pipeline.store.tables import EpochRow, write_history
 from tests.terminal import on_terminal
 from tools.compare import compare as app
-from tools.compare import compared_with, t_quantile
 from tools.curves import MOST_CURVES, Curve, draw_curves, read_curve
 from tools.experiments import METRICS, by_setting, find_setting, finished_runs
+from tools.paired import compared_with, t_quantile
 
 ROOT = Path(__file__).parents[1]
 

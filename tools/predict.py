@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.program.command import command
-from pipeline.program.errors import UserError
+from pipeline.program.errors import UserError, visible
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     import numpy as np
@@ -122,8 +122,6 @@ def _read(file: Path, image_shape: tuple[int, int], prepare: str) -> "tuple[np.n
 
 
 def _note(file: str, sentence: str) -> None:
-    from tools.terminal import visible
-
     typer.echo(visible(f"note: {file}: {sentence}."), err=True)
 
 
@@ -211,8 +209,6 @@ def _begun_table() -> "Table":
 
 def _first_cells(prediction: Prediction, classes: tuple[str, ...]) -> "tuple[str, Text, str]":
     from rich.text import Text
-
-    from tools.terminal import visible
 
     file = visible(prediction.file.encode(errors="replace").decode())  # a name may hold bytes that are not UTF-8
     if prediction.index is not None:

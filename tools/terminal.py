@@ -12,11 +12,6 @@ def plain_console() -> Console:
     return console
 
 
-def visible(text: str) -> str:
-    """Return `text` with "?" for control characters: a file's name may have some, and a terminal would obey them."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def fits(console: Console, table: Table) -> bool:
     """Say whether the console shows each row of `table` without breaking lines."""
     return console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width

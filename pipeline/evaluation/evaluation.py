@@ -68,9 +68,8 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
     classes = mistakes.classes
     report = classification_report(actual, predicted, len(classes))
-    macro_f1 = math.fsum(scores["f1"] for scores in report) / len(
-        report
-    )  # every class counts the same, however many images it has
+    # Every class counts the same, however many images it has
+    macro_f1 = math.fsum(scores["f1"] for scores in report) / len(report)
     write_json(folder / "test.json", {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
     write_json(
         folder / "classes.json", [{"class": name} | scores for name, scores in zip(classes, report, strict=True)]

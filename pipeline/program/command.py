@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.program.errors import UserError
+from pipeline.program.errors import UserError, visible
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 Changes = Annotated[
@@ -43,8 +43,7 @@ def command(function: Callable[..., None]) -> typer.Typer:
             sentence = f"{error.filename or 'the output'}: {error.strerror}."
         except MemoryError as error:
             sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
-        # A file's name may have control characters
-        typer.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in f"error: {sentence}"), err=True)
+        typer.echo("\n".join(map(visible, f"error: {sentence}".split("\n"))), err=True)
         raise typer.Exit(1)
 
     app.command()(wrapped)

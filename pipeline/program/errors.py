@@ -17,6 +17,11 @@ class UserError(Exception):
         self.path, self.about = path, about
 
 
+def visible(text: str) -> str:
+    """Return `text` with "?" for control characters: a file's name may have some, and a terminal would obey them."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def clip(text: str) -> str:
     """Make a text from a file fit for a sentence: one line, and not a long one."""
     text = "".join(character if character.isprintable() else " " for character in text)

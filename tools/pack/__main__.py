@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.program.command import DatasetsFile, command
-from pipeline.program.errors import UserError
+from pipeline.program.errors import UserError, visible
 
 
 @command
@@ -43,7 +43,6 @@ def main(
     from tools.pack.dataset import Entry, check_name, gather, idx_files, mostly_light, split
     from tools.pack.sources import check_shape, csv_images, folder_images
     from tools.resizing import fit
-    from tools.terminal import visible
 
     check_name(name)
     if not 0 < test_share < 1:

@@ -26,7 +26,7 @@ from tools.sweep.worker.clone import Clone
 from tools.sweep.worker.machine import environment, folder_for_clone
 
 POINTS = 1000
-ROUNDS = 5  # experiments of which a step's time is the median
+ROUNDS = 5  # experiments; a step's time is their median
 STAGE = {"cmd": "cp params.yaml copy.yaml", "params": ["train.seed"], "outs": ["copy.yaml"]}
 Costs = list[tuple[str, float, float]]  # steps, with their wall-clock and processor seconds
 

@@ -63,7 +63,7 @@ def secure_server(tmp_path, monkeypatch):
     )
     try:
         command = [*command.split(), "-keyout", str(certificate), "-out", str(tmp_path / "public.pem")]
-        subprocess.run(command, check=True, capture_output=True, timeout=20)
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         pytest.skip("needs openssl, which makes the certificate")
     certificate.write_bytes(certificate.read_bytes() + (tmp_path / "public.pem").read_bytes())

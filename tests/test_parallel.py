@@ -308,10 +308,10 @@ def test_worker_ends_with_its_leader(number):
     (worker,) = psutil.Process(leader.pid).children()
     leader.send_signal(number)
     try:
-        worker.wait(10)
+        worker.wait(60)
     finally:
         leader.kill()
-        leader.communicate(timeout=10)
+        leader.communicate(timeout=60)
 
 
 @forks

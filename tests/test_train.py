@@ -370,7 +370,7 @@ def test_second_process_killed_is_one_sentence_and_writes_nothing(prepared, writ
     threads = psutil.Process(stage.pid).num_threads()
     second[0].kill()
     try:
-        sentence = stage.communicate(timeout=30)[1]
+        sentence = stage.communicate(timeout=120)[1]
     finally:
         stage.kill()
     assert threads == 1  # of the BLAS; more would wait for each other

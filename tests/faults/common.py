@@ -30,22 +30,22 @@ def times(number: int) -> int:
 
 @contextmanager
 def bounded(megabytes: int = 512) -> Iterator[Callable[[], object]]:
-    """Allow the block so much more memory, and five seconds from each call of the given function to the next."""
+    """Allow the block so much more memory, and five seconds of processor time between calls of the given function."""
 
     def too_long(number: int, frame: object) -> None:
-        raise TimeoutError("one case took more than five seconds")
+        raise TimeoutError("one case took more than five seconds of processor time")
 
     before = resource.getrlimit(resource.RLIMIT_AS)
     sizes = Path("/proc/self/statm")
     if sizes.exists():
         now = int(sizes.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + (megabytes << 20), before[1]))
-    handler = signal.signal(signal.SIGALRM, too_long)
+    handler = signal.signal(signal.SIGPROF, too_long)
     try:
-        yield lambda: signal.setitimer(signal.ITIMER_REAL, 5)
+        yield lambda: signal.setitimer(signal.ITIMER_PROF, 5)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 

@@ -10,6 +10,7 @@ import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -437,6 +438,16 @@ def test_two_processes_write_the_same_file_whole(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "getpid", lambda: -1)
         write_text(path, "second")
     assert path.read_text() == "first"
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "folder"])
+def test_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, written_whole(Path(name)):
+        pytest.fail("it was opened")
+    assert caught.value.filename == name
+    assert os.listdir(tmp_path) == ["folder"]
 
 
 def fail(path, named):

@@ -472,7 +472,7 @@ def test_name_that_is_there_is_refused_unless_it_is_the_same_dataset(here):
     assert contents() == before
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", "1", "a b", "ä", "x" * 65])
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", "1", "a b", "ä", "x" * 65, "nan", "No"])
 def test_name_that_is_no_name(here, name):
     two_classes()
     before = contents()

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, which is then renamed to `path`. After an error or a kill,
     `path` is what it was before. An error of the system, such as a full disk, names `path`.
     """
+    if path.is_dir():  # the rename would fail, but after all the work; and the names "." and "/" are empty
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

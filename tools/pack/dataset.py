@@ -20,6 +20,7 @@ from pipeline.store.arrays import StoredRows
 from tools.pack.sources import Labelled, in_order
 
 FOLDER = "datasets"  # beside datasets.yaml
+VALUES = {"false", "inf", "nan", "no", "null", "off", "on", "true", "yes"}  # to YAML or `dvc exp run -S`, no names
 
 File = Callable[[], Iterator[bytes]]  # gives a file's content in blocks
 
@@ -38,6 +39,8 @@ def check_name(name: str) -> None:
         raise UserError(
             f"the name is {clip(repr(name))}; expected a letter, then letters, digits, - or _; at most 64 characters."
         )
+    if name.lower() in VALUES:
+        raise UserError(f"the name is {name}, which is a value in YAML or for `dvc exp run -S`; choose another.")
 
 
 def gather(source: Path, images: Iterable[Labelled], spool: Path, invert: bool) -> Gathered:

@@ -138,14 +138,18 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def found_below(folder: Path, pattern: str) -> list[str]:
-    """Return the paths below a folder that end like this. Folders may vanish meanwhile, which pathlib does not bear."""
-    return glob.glob(f"{folder}/**/{pattern}", recursive=True, include_hidden=True)
+    """Return the paths at most four folders below one that end like this.
+
+    Folders may vanish meanwhile, which pathlib does not bear.
+    """
+    patterns = (f"{folder}/{'*/' * depth}{pattern}" for depth in range(5))
+    return [path for pattern in patterns for path in glob.glob(pattern, include_hidden=True)]
 
 
-def wait_for_log(folder: Path, text: str) -> Path:
-    """Wait until the log of an experiment below a folder has a text; return it."""
-    ends = time.monotonic() + 300
-    while time.monotonic() < ends:
+def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> Path:
+    """Wait until the log of an experiment below a folder has a text, while a sweep runs; return the log."""
+    ends = time.monotonic() + 600
+    while time.monotonic() < ends and process.poll() is None:
         for log in map(Path, found_below(folder, "clones/*/log")):
             try:
                 if text in log.read_text(errors="replace"):
@@ -153,4 +157,5 @@ def wait_for_log(folder: Path, text: str) -> Path:
             except FileNotFoundError:  # the experiment has ended
                 continue
         time.sleep(0.1)
-    raise TimeoutError(f"no log says {text!r}")
+    process.kill()
+    raise TimeoutError(f"no log says {text!r}: {finish(process)}")

@@ -113,7 +113,7 @@ def test_a_worker_with_other_packages_is_refused(sweeps, cluster, tmp_path):
 
 def test_ctrl_c_stops_workers_elsewhere(sweeps, two_workers):
     process = sweeps.start("interrupted", "-S", "train.seed=0,1,2", *LONG, *two_workers.options)
-    wait_for_log(two_workers.folder, "Training: epoch")
+    wait_for_log(process, two_workers.folder, "Training: epoch")
     stop_within_10_seconds(process)
     assert left_behind(two_workers.folder) == []
     assert sweeps.pushed("interrupted") == {}
@@ -121,7 +121,7 @@ def test_ctrl_c_stops_workers_elsewhere(sweeps, two_workers):
 
 def test_a_scheduler_that_dies_ends_the_sweep(sweeps, two_workers):
     process = sweeps.start("orphans", "-S", "train.seed=0,1,2", *LONG, *two_workers.options)
-    wait_for_log(two_workers.folder, "Training: epoch")
+    wait_for_log(process, two_workers.folder, "Training: epoch")
     two_workers.stop_scheduler()
     code, printed = finish(process)
     assert code == 1
@@ -154,7 +154,7 @@ def test_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, two_w
     hook.chmod(0o755)
     process = sweeps.start("refused", *AXES, *two_workers.options)
     try:
-        wait_for_log(two_workers.folder, "not now")
+        wait_for_log(process, two_workers.folder, "not now")
         assert sweeps.pushed("refused") == {}
         refuse.unlink()
         code, printed = finish(process)
@@ -167,7 +167,7 @@ def test_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, two_w
 
 
 @pytest.mark.parametrize(
-    ("axis", "reached"), [("train.seed=2,3", ""), ("train.iterations=4000,4001", "Training: epoch")]
+    ("axis", "reached"), [("train.seed=2,3", ""), ("train.iterations=4000,4001", "Running stage 'train'")]
 )
 def test_a_dvc_remote_that_fails_for_a_while(sweeps, two_workers, axis, reached):
     """It fails when a worker pulls from it, or when a worker pushes into it."""
@@ -176,11 +176,11 @@ def test_a_dvc_remote_that_fails_for_a_while(sweeps, two_workers, axis, reached)
     try:
         if reached:
             process = sweeps.start("pushing", "-S", axis, *two_workers.options)
-            wait_for_log(two_workers.folder, reached)
+            wait_for_log(process, two_workers.folder, reached)
         sweeps.storage.rename(away)
         sweeps.storage.touch()
         process = process or sweeps.start("pulling", "-S", axis, *two_workers.options)
-        wait_for_log(two_workers.folder, "ERROR: ")
+        wait_for_log(process, two_workers.folder, "ERROR: ")
         sweeps.storage.unlink()
         away.rename(sweeps.storage)
         code, printed = finish(process)
@@ -202,13 +202,13 @@ def test_a_killed_training_goes_on_on_another_worker(sweeps, two_workers, tmp_pa
     words = ["-S", "train.iterations=12000", *two_workers.options, "--home", str(home)]
     process = sweeps.start("moved", *words)
     try:
-        log = wait_for_log(home, "Training: epoch")
+        log = wait_for_log(process, home, "Running stage 'train'")
         while not list(home.glob("checkpoints/*")):
             assert log.exists(), "the training is too short"
             time.sleep(0.1)
         victim, other = ("one", "two") if two_workers.owns("one", log.parent) else ("two", "one")
         two_workers.remove(victim)
-        wait_for_log(home, "Training continues after epoch")
+        wait_for_log(process, home, "Training continues after epoch")
         code, printed = finish(process)
     finally:
         process.kill()

@@ -92,7 +92,7 @@ def test_ctrl_c_stops_a_sweep_and_leaves_nothing(sweeps, undisturbed, seconds):
 
 def test_a_killed_sweep_leaves_no_process(sweeps):
     process = sweeps.start("killed", "-S", "train.seed=0,1", "-S", "train.iterations=200000")
-    wait_for_log(sweeps.project.folder, "Training: epoch")
+    wait_for_log(process, sweeps.project.folder, "Training: epoch")
     process.kill()
     process.communicate()
     ends = time.monotonic() + 60

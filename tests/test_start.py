@@ -24,6 +24,17 @@ def test_ctrl_c_while_a_stage_imports_ends_it_silently():
     assert done.returncode in (-signal.SIGINT, 130, 0xC000013A)  # on Unix, from a shell, on Windows
 
 
+@pytest.mark.parametrize(
+    ("before", "call"),
+    [("", "fail()"), ("import typer; app = typer.Typer(pretty_exceptions_enable=False)", "app.command()(fail); app()")],
+)
+def test_ctrl_c_that_python_wraps_ends_it_silently(before, call):
+    """So does Python 3.11, in `__set_name__`."""
+    fail = "def fail(): raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"
+    done = python("-c", "\n".join(["import stages", before, fail, call]))
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 130)
+
+
 def test_other_errors_while_a_stage_imports_are_shown_whole():
     done = python("-c", "import stages; raise ImportError('half installed')")
     assert done.returncode == 1

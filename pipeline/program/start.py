@@ -6,7 +6,9 @@ from types import TracebackType
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print no traceback for Ctrl-C while a command still imports. Typer takes care of it later."""
+    """Print no traceback for Ctrl-C while a command imports. Typer takes care of it at other times."""
+    if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps it, if it comes while a class is made
+        sys.exit(130)
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
 

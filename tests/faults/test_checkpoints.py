@@ -141,9 +141,9 @@ def test_training_killed(tmp_path, count, params):
                 count["kept"] += continued
                 count["reached"] += before
             before = max(reached, before)
-            if not list(training.checkpoints.glob("*.npz")):  # killed after its end
-                assert before in (0, EPOCHS)
-                assert before == 0 or training.outputs() == training.expected
+            if not list(training.checkpoints.glob("*.npz")):  # killed before the first was written, or after its end
+                assert before in (0, 1, EPOCHS)
+                assert before < EPOCHS or training.outputs() == training.expected
                 before = 0
         assert training.outputs() == training.expected
         count["compared"] += len(training.expected)

@@ -231,7 +231,7 @@ def test_nothing_is_cut_on_a_narrow_terminal(dvc_shows, columns):
         summary_rows = rows(text)
         assert summary_rows[1] == ["setting", "seeds", "metric", "mean ± sd"]
         assert summary_rows[3][1:] == ["2", "validation accuracy", f"0.9050 ± {0.01 / 2**0.5:.4f}"]
-        assert [row[-2:] for row in summary_rows[3:8]] == [
+        assert [row[-2:] for row in summary_rows[3:] if "±" in row[-1]][:5] == [
             [metric, f"{mean} ± {sd}"]
             for metric, mean, sd in zip(
                 METRICS, ["0.9050", "0.5000"] * 2 + ["0.9050"], ["0.0071", "0.0000"] * 2 + ["0.0071"], strict=True

@@ -74,13 +74,24 @@ def test_the_same_parameters_are_one_point():
         ("train.sed=1,2", "did you mean train.seed?"),
         ("train.learning_rate=0.1,0", "train.learning_rate is 0; expected a finite number above 0"),
         ("train.seed=", "expected SECTION.KEY=VALUE,VALUE"),
+        ("train.seed=0,", "expected SECTION.KEY=VALUE,VALUE"),
+        ("train.seed=0,,1", "expected SECTION.KEY=VALUE,VALUE"),
         ("train.hidden_sizes=[50", "not YAML"),
+        ("train.momentum=0.5", "has train.momentum twice"),
+        ("train.seed=007", 'where DVC reads "007"'),
+        ("train.hidden_sizes=[50,]", "which DVC cannot read"),
     ],
 )
 def test_a_bad_axis_is_one_sentence(axis, words):
     with pytest.raises(UserError) as caught:
         changes("train.momentum=0,0.9", axis)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "..", "a..b", "-a", "a~1", "a:b", "a*", ".a", "a\n", "a\\b"])
+def test_a_bad_name_is_one_sentence(name):
+    with pytest.raises(UserError, match="expected letters, digits"):
+        points(name, ["train.seed=0"], PARAMS, "0" * 40)
 
 
 # Workers
@@ -199,27 +210,37 @@ def refusal(project: Project, *words: str) -> str:
 TLS = ["--tls-ca", "ca", "--tls-cert", "cert", "--tls-key", "key"]
 
 
+def add_certificates(project: Project) -> None:
+    for name in TLS[1::2]:
+        (project.folder / name).touch()
+
+
 def test_changes_that_are_not_committed_are_refused(repository):
     (repository.folder / "params.yaml").write_text("train: 1\n")
     assert "uncommitted changes in params.yaml" in refusal(repository)
 
 
 def test_a_commit_that_the_remote_lacks_is_refused(repository):
+    add_certificates(repository)
     (repository.folder / "new").write_text("")
     repository.commit("More")
     assert "git push" in refusal(repository, "--scheduler", "tls://host:1", *TLS)
 
 
 def test_workers_elsewhere_need_remotes(repository):
+    add_certificates(repository)
     assert "dvc remote add" in refusal(repository, "--scheduler", "tls://host:1", *TLS)
     repository.run("git", "remote", "remove", "origin")
-    assert "No such remote 'origin'" in refusal(repository, "--scheduler", "tls://host:1", *TLS)
+    assert "`git remote` failed: error: No such remote 'origin'" in refusal(
+        repository, "--scheduler", "tls://host:1", *TLS
+    )
 
 
 def test_a_scheduler_elsewhere_needs_certificates(repository):
     assert "who reaches it runs code" in refusal(repository, "--scheduler", "tcp://host:1")
     assert "needs --tls-ca" in refusal(repository, "--scheduler", "tls://host:1", "--tls-ca", "ca")
     assert "belong to --scheduler" in refusal(repository, "--tls-ca", "ca")
+    assert "ca: No such file or directory." in refusal(repository, "--scheduler", "tls://host:1", *TLS)
 
 
 def test_bad_values_are_refused_before_anything_runs(repository):

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,8 +109,10 @@ def tall_summary(settings: Settings) -> "Table":
     """Return the same table for narrow terminals, with a line for each metric instead of a column."""
     table = _table(SUMMARY, "setting", "seeds", "metric", "mean ± sd")
     for setting, runs in settings.items():
-        values = "\n".join(map(_mean_and_spread, _values(runs).values()))
-        table.add_row(_name(setting), str(len(runs)), "\n".join(METRICS), values, end_section=True)
+        values = map(_mean_and_spread, _values(runs).values())
+        for row in zip_longest(_name(setting).split("\n"), [str(len(runs))], METRICS, values, fillvalue=""):
+            table.add_row(*row)  # each metric beside its value, also where they are folded
+        table.add_section()
     return table
 
 

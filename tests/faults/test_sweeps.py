@@ -1,5 +1,6 @@
 """Sweeps on this machine's cores."""
 
+import re
 import sys
 import time
 
@@ -8,6 +9,7 @@ import pytest
 from faults.sweeps import (
     AXES,
     POINTS,
+    Sweeps,
     finish,
     left_behind,
     states,
@@ -45,6 +47,32 @@ def test_a_stage_that_fails_fails_the_sweep(sweeps, undisturbed):
     assert sorted([state for _, state in states(printed)]) == ["done", "failed"]
     assert "error: training diverged" in printed
     assert not left_behind(sweeps.project.folder)
+
+
+def test_controls_run_on_another_worker(sweeps):
+    code, printed = sweeps.sweep("control", "-S", "train.seed=5,6,7", "--workers", "2", "--control", "0.7")
+    assert code == 0, printed
+    rows = re.findall(r"^(control-\w+)  +(done|same bytes)  +(\S+)  ", printed, re.MULTILINE)
+    assert len(rows) == 6
+    assert len({(name, worker) for name, _, worker in rows}) == 6, printed
+    code, printed = sweeps.sweep("alone", "-S", "train.seed=5", "--workers", "1", "--control", "0.1")
+    assert (code, "there is only one" in printed) == (1, True)
+
+
+def test_missing_data_are_named_before_anything_runs(sweeps):
+    cache = sweeps.project.folder / ".dvc" / "cache"
+    cache.rename(cache.with_name("away"))
+    try:
+        code, printed = sweeps.sweep("nothing", "-S", "train.seed=8")
+    finally:
+        cache.with_name("away").rename(cache)
+    assert (code, printed.splitlines()[1][:25]) == (1, "error: DVC's cache lacks ")
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    sweeps = Sweeps(tmp_path / "a, b #1")
+    code, printed = sweeps.sweep("named", "-S", "train.seed=1")
+    assert (code, [state for _, state in states(printed)]) == (0, ["done"]), printed
 
 
 def test_other_bytes_are_noticed(sweeps, undisturbed):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.program.command import ParamsFile, command
+from pipeline.program.command import command
 
 
 @command
@@ -19,7 +19,6 @@ def main(
         list[str],
         typer.Option("--set-param", "-S", metavar="SECTION.KEY=V1,V2", help="Values of a parameter; may be repeated."),
     ],
-    params: ParamsFile = Path("params.yaml"),
     workers: Annotated[int, typer.Option(min=0, help="Workers on this machine.", show_default="one for each core")] = 0,
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler instead: tls://host:8786. Its workers run the experiments.")
@@ -49,7 +48,7 @@ def main(
     certificates = [tls_ca, tls_cert, tls_key]
     cluster.check_security(scheduler, certificates, insecure=insecure)
     rev = repository.committed()
-    wanted = points(name, axes, params, rev)
+    wanted = points(name, axes, Path("params.yaml"), rev)
     origin = repository.remote_with(rev) if scheduler else str(Path.cwd())
     names = {point.name for point in wanted}
     there = names & repository.known(origin, rev)
@@ -57,6 +56,8 @@ def main(
     typer.echo(f"{len(wanted)} experiments, {len(there)} of them known.")
     failed = False
     if missing:
+        if scheduler is None:
+            repository.check_data()
         shared = leader.shared(rev, origin, home, local=scheduler is None)
         with cluster.connect(scheduler, certificates, workers) as client:
             results = leader.run(client, missing, shared, again=there if again else set(), control=control)

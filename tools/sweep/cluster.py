@@ -27,6 +27,7 @@ def check_security(scheduler: str | None, certificates: Sequence[Path | None], *
 
     Raises:
         UserError: they do not.
+        OSError: a certificate or key cannot be read.
     """
     if scheduler is None and any(certificates):
         raise UserError("--tls-ca, --tls-cert and --tls-key belong to --scheduler.")
@@ -36,6 +37,9 @@ def check_security(scheduler: str | None, certificates: Sequence[Path | None], *
         )
     if scheduler is not None and scheduler.startswith("tls://") and not all(certificates):
         raise UserError("a scheduler with TLS needs --tls-ca, --tls-cert and --tls-key.")
+    for path in certificates:
+        if path:
+            path.open("rb").close()
 
 
 @contextmanager
@@ -66,7 +70,7 @@ def connect(scheduler: str | None, certificates: Sequence[Path | None], workers:
     try:
         client = Client(scheduler, security=security, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(f"the scheduler {scheduler} cannot be reached: {error}.") from None
+        raise UserError(f"the scheduler {scheduler} cannot be reached: {str(error) or type(error).__name__}.") from None
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
             raise UserError(f"the scheduler {scheduler} has no workers; start some: dask worker {scheduler} …")

@@ -1,5 +1,6 @@
 """The leader of a sweep: it gives the experiments to the workers, and gathers the results."""
 
+import math
 import time
 import uuid
 from contextlib import suppress
@@ -48,24 +49,26 @@ def run(
         control: the share of the others that is run twice.
 
     Raises:
-        UserError: a worker has other packages than requirements.txt says.
+        UserError: a worker has other packages than requirements.txt says, or there is no second one for controls.
         typer.Exit: Ctrl-C was pressed, and the workers have stopped.
     """
     from distributed import Variable, as_completed
 
     worker = send_worker(client)
     workers = client.scheduler_info(n_workers=-1)["workers"]
+    if control and len(workers) < 2:
+        raise UserError("--control runs experiments again on another worker, and there is only one.")
     # A worker that dies just now is no reason to stop. Another that takes its place looks at its packages itself
     _refuse_other_packages(client.run(worker.prepare, sweep["home"], sweep["packages"], on_error="ignore"))
     if sweep["cache"] and cores():  # all workers are on this machine
         sweep["cores"] = shares(cores(), [str(one["name"]) for one in workers.values()])
     stop = Variable(f"stop-{sweep['id']}", client=client)
     stop.set(False)
-    twice = {point.name for point in points[: round(control * len(points))]} - again
+    twice = {point.name for point in points[: math.ceil(control * len(points))]} - again
 
-    def submit(point: Point, repeat: bool, others: list[str] | None = None) -> "Future":
+    def submit(point: Point, repeat: bool, others: list[str] | None = None, elsewhere_than: str = "") -> "Future":
         return client.submit(
-            worker.run_experiment, point.name, point.changes, sweep, repeat,
+            worker.run_experiment, point.name, point.changes, sweep, repeat, elsewhere_than,
             key=f"{sweep['id']}-{point.name}-{repeat}", pure=False, retries=RETRIES,
             workers=others or None, allow_other_workers=bool(others),
         )  # fmt: skip
@@ -83,7 +86,8 @@ def run(
                 board.end(results[-1])
                 if results[-1]["state"] == "done" and point.name in twice:
                     where = client.who_has([future]).get(future.key, ())
-                    control_run = submit(point, True, [address for address in workers if address not in where])
+                    others = [address for address in workers if address not in where]
+                    control_run = submit(point, True, others, results[-1]["where"])
                     given[control_run] = (point, True)
                     board.begin(point.name, True)
                     running.add(control_run)

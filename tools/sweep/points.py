@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pipeline.program.errors import UserError
 from pipeline.settings.checked import show
 from pipeline.settings.params import load_params
+from pipeline.settings.plain_yaml import parse_plain_yaml
 
 DIGITS = 10  # of a name's hash: two of 10,000 points have the same once in 20,000 sweeps
 
@@ -33,13 +34,22 @@ def points(prefix: str, axes: list[str], params: Path, rev: str) -> list[Point]:
     two combinations that are the same parameters are one point.
 
     Raises:
-        UserError: an axis has no values, or some combination is not allowed as parameters.
+        UserError: the prefix is no name, an axis has no values or is given twice, DVC would read a value otherwise, or
+            some combination is not allowed as parameters.
     """
+    if not re.fullmatch(r"\w[\w.-]*", prefix) or ".." in prefix:
+        raise UserError(f"NAME is {show(prefix)}; expected letters, digits, -, _ and ., such as rate.")
+    keys = [axis.partition("=")[0] for axis in axes]
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise UserError(f"-S has {', '.join(sorted(twice))} twice; give all values at once: KEY=VALUE,VALUE.")
+    values = [_changes(axis) for axis in axes]
     found: dict[str, Point] = {}
-    for changes in itertools.product(*map(_changes, axes)):
+    for changes in itertools.product(*values):
         parameters = load_params(params, changes).model_dump(mode="json")
         digest = hashlib.sha256(json.dumps([rev, parameters], sort_keys=True).encode()).hexdigest()[:DIGITS]
         found.setdefault(f"{prefix}-{digest}", Point(f"{prefix}-{digest}", list(changes)))
+    for change in itertools.chain(*values):
+        _check_grammar(change)
     return list(found.values())
 
 
@@ -47,6 +57,19 @@ def _changes(axis: str) -> list[str]:
     """Return a change for each value of an axis. Values are split at commas outside of brackets."""
     key, equals, values = axis.partition("=")
     parts = re.findall(r"(?:\[[^\]]*\]|[^,])+", values)
-    if not equals or not parts:
+    if not equals or ",".join(parts) != values or not parts:
         raise UserError(f"-S is {show(axis)}; expected SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2.")
     return [f"{key}={part.strip()}" for part in parts]
+
+
+def _check_grammar(change: str) -> None:
+    """Raise a UserError unless DVC reads a change as this project does: its `-S` has the grammar of Hydra."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        read = OverridesParser.create().parse_override(change).value()
+    except HydraException:
+        raise UserError(f"-S is {show(change)}, which DVC cannot read; put the value in quotes.") from None
+    if json.dumps(read) != json.dumps(parse_plain_yaml(change.partition("=")[2])):
+        raise UserError(f"-S is {show(change)}, where DVC reads {show(read)}; write the value in another way.")

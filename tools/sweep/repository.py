@@ -1,5 +1,6 @@
 """The leader's Git and DVC: what a sweep starts from, and what it leaves behind."""
 
+import json
 import re
 import subprocess
 import sys
@@ -17,8 +18,9 @@ def git(*words: str, stdin: str = "") -> str:
     """
     done = subprocess.run(["git", *words], input=stdin, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["it gave no reason"]
-        raise UserError(f"`git {' '.join(words[:2])}` failed: {reason[0]}")
+        lines = done.stderr.strip().splitlines() or ["it gave no reason"]
+        reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+        raise UserError(f"`git {words[0]}` failed: {reason}")
     return done.stdout.rstrip("\n")
 
 
@@ -28,7 +30,7 @@ def committed() -> str:
     Raises:
         UserError: some have changes.
     """
-    if changed := git("status", "--porcelain", "--untracked-files=no"):
+    if changed := git("-c", "core.quotePath=false", "status", "--porcelain", "--untracked-files=no"):
         names = ", ".join(line[3:] for line in changed.splitlines()[:3])
         raise UserError(
             f"uncommitted changes in {names}; workers run the last commit, so commit or restore them first."
@@ -67,6 +69,19 @@ def fetch(origin: str, rev: str, names: Iterable[str]) -> None:
     here = known(".", rev)
     if refs := [f"{refs_of(rev)}/{name}" for name in known(origin, rev) & set(names) - here]:
         git("fetch", "--quiet", "--stdin", origin, stdin="\n".join(f"{ref}:{ref}" for ref in refs))
+
+
+def check_data() -> None:
+    """Check that DVC's cache has the outputs that dvc.lock names: workers take from it what the parameters leave alone.
+
+    Raises:
+        UserError: some are missing.
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", "data", "status", "--json"], capture_output=True, text=True)
+    missing = json.loads(done.stdout or "{}").get("not_in_cache", [])
+    if missing:
+        names = ", ".join(missing[:3])
+        raise UserError(f"DVC's cache lacks {names}; make or get them first: dvc repro, or dvc pull")
 
 
 def cache_folder() -> str:

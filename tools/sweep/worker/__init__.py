@@ -7,20 +7,21 @@ relative.
 
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
-from .clone import KNOWN, Clone, LostError, StageError, StoppedError
-from .machine import differing_packages, environment, folder_for_clone, remove_leftovers
+from .clone import BEAT, KNOWN, Clone, LostError, StageError, StoppedError
+from .machine import differing_packages, environment, folder_for_clone, home_of, remove_leftovers
 
 
 def prepare(home: str, packages: list[str]) -> str:
     """Remove what dead workers have left in `home`, and return which packages differ here."""
-    remove_leftovers(Path(home).expanduser())
+    remove_leftovers(home_of(home))
     return differing_packages(packages)
 
 
-def run_experiment(name: str, changes: list[str], sweep: dict[str, Any], again: bool = False) -> dict[str, Any]:
+def run_experiment(
+    name: str, changes: list[str], sweep: dict[str, Any], again: bool = False, elsewhere_than: str = ""
+) -> dict[str, Any]:
     """Run one experiment in a clone, and push it.
 
     Args:
@@ -31,6 +32,7 @@ def run_experiment(name: str, changes: list[str], sweep: dict[str, Any], again: 
             in reach; else each worker has one and pushes its data), `packages` (see `differing_packages`), `cores` (of
             each worker by name).
         again: it is known; run it without DVC's run cache and without checkpoints, and compare the trees.
+        elsewhere_than: the worker that shall not run it, unless it is the only one.
 
     Returns:
         A dict: `state` is "done", "known", "failed", "stopped", "same bytes" or "OTHER BYTES"; also `name`, `again`,
@@ -38,12 +40,16 @@ def run_experiment(name: str, changes: list[str], sweep: dict[str, Any], again: 
 
     Raises:
         LostError: Git, a remote or the machine failed.
+        Reschedule: to another worker, which Dask does. It steals work for idle workers, whatever its leader prefers.
     """
-    from distributed import get_worker
+    from distributed import Reschedule, get_worker
 
     worker, began = get_worker(), time.time()
-    home = Path(sweep["home"]).expanduser()
+    home = home_of(sweep["home"])
     event = {"name": name, "where": f"{socket.gethostname()}-{worker.name}", "again": again}
+    if event["where"] == elsewhere_than and others():
+        time.sleep(BEAT)
+        raise Reschedule
     if different := prepare(sweep["home"], sweep["packages"]):
         raise LostError(f"other packages than requirements.txt says: {different}")
     with folder_for_clone(home) as folder:
@@ -93,6 +99,13 @@ def run_again(clone: Clone, name: str, sweep: dict[str, Any]) -> dict[str, str]:
 def pulling(sweep: dict[str, Any]) -> list[str]:
     """Return DVC's options to get what is missing, where the leader's cache is out of reach."""
     return ["--allow-missing"] if sweep["cache"] else ["--pull", "--allow-missing"]
+
+
+def others() -> bool:
+    """Say whether there are other workers."""
+    from distributed import get_client
+
+    return len(get_client().scheduler_info(n_workers=-1)["workers"]) > 1
 
 
 def asked_to_stop(sweep: str) -> bool:

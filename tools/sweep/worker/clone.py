@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from .machine import home_of
+
 BEAT = 1.0  # seconds between two looks at a running command
 WAITS = (1, 2, 4, 8, 15, 30)  # seconds between the tries of a command that needs a remote
 STAGE_FAILED = "failed to run: "  # DVC says it of a stage's command, and of nothing else
@@ -76,10 +78,10 @@ class Clone:
         """
         if self._stopped():
             raise StoppedError
-        self.surely("git", "clone", "--quiet", "--no-checkout", sweep["origin"], ".")
+        self.surely("git", "clone", "--quiet", "--no-checkout", "--origin", "origin", sweep["origin"], ".")
         self.surely("git", "checkout", "--quiet", "--detach", sweep["rev"])
-        cache = sweep["cache"] or Path(sweep["home"]).expanduser() / "cache"
-        (self.path / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
+        cache = sweep["cache"] or home_of(sweep["home"]) / "cache"
+        (self.path / ".dvc" / "config.local").write_text(f'[cache]\n    dir = "{cache}"\n')
 
     def run(self, *command: str, output: IO[bytes] | None = None) -> int:
         """Run a command, tell the leader how far it is, and return its exit code. It writes into the log, or `output`.

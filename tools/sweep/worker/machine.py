@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def home_of(home: str) -> Path:
+    """Return the folder for clones and checkpoints. Commands run in other folders, so it is absolute."""
+    return Path(home).expanduser().resolve()
+
+
 def environment(home: Path, *, checkpoints: bool) -> dict[str, str]:
     """Return the environment of an experiment's commands."""
     who = {f"GIT_{role}_{key}": "sweep" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}

@@ -27,9 +27,10 @@ from tools.experiments import (
     Settings,
     by_setting,
     dvc_experiments,
+    find_setting,
     finished_runs,
 )
-from tools.paired import CONFIDENCE, Comparison, Difference, compared
+from tools.paired import CONFIDENCE, Comparison, Difference, compared_with
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from rich.table import Table
@@ -82,6 +83,22 @@ def compare(
         typer.echo(json.dumps(document(settings, comparison), indent=2))
     else:
         print_tables(settings, comparison)
+
+
+def compared(settings: Settings, baseline: list[str] | None) -> Comparison | None:
+    """Compare all settings with the one that has the parameters `baseline`; without it, two settings if possible.
+
+    Raises:
+        UserError: not one setting has these parameters; or the settings did not run with the same seeds, or with one.
+    """
+    if baseline:
+        return compared_with(settings, find_setting(settings, baseline))
+    if len(settings) == 2:
+        try:
+            return compared_with(settings, next(iter(settings)))
+        except UserError as error:
+            typer.echo(f"Not compared seed by seed: {error}", err=True)
+    return None
 
 
 def print_tables(settings: Settings, comparison: Comparison | None) -> None:

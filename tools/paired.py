@@ -4,10 +4,8 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-import typer
-
 from pipeline.program.errors import UserError
-from tools.experiments import METRICS, Params, Settings, find_setting
+from tools.experiments import METRICS, Params, Settings
 
 CONFIDENCE = 0.95
 
@@ -42,22 +40,6 @@ class Comparison:
 
     baseline: Params
     differences: dict[Params, dict[str, Difference]]
-
-
-def compared(settings: Settings, baseline: list[str] | None) -> Comparison | None:
-    """Compare all settings with the one that has the parameters `baseline`; without it, two settings if possible.
-
-    Raises:
-        UserError: not one setting has these parameters; or the settings did not run with the same seeds, or with one.
-    """
-    if baseline:
-        return compared_with(settings, find_setting(settings, baseline))
-    if len(settings) == 2:
-        try:
-            return compared_with(settings, next(iter(settings)))
-        except UserError as error:
-            typer.echo(f"Not compared seed by seed: {error}", err=True)
-    return None
 
 
 def compared_with(settings: Settings, baseline: Params) -> Comparison:

@@ -56,9 +56,9 @@ def main(
     typer.echo(f"{len(wanted)} experiments, {len(there)} of them known.")
     failed = False
     if missing:
+        shared = leader.shared(rev, origin, home, local=scheduler is None)
         if scheduler is None:
             repository.check_data()
-        shared = leader.shared(rev, origin, home, local=scheduler is None)
         with cluster.connect(scheduler, certificates, workers) as client:
             results = leader.run(client, missing, shared, again=there if again else set(), control=control)
         failed = board.show(results)

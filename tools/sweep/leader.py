@@ -86,6 +86,7 @@ def run(
                 board.end(results[-1])
                 if results[-1]["state"] == "done" and point.name in twice:
                     where = client.who_has([future]).get(future.key, ())
+                    # Dask prefers them. The worker insists, because Dask also gives work to who is idle
                     others = [address for address in workers if address not in where]
                     control_run = submit(point, True, others, results[-1]["where"])
                     given[control_run] = (point, True)

@@ -48,16 +48,16 @@ def points(prefix: str, axes: list[str], params: Path, rev: str) -> list[Point]:
         parameters = load_params(params, changes).model_dump(mode="json")
         digest = hashlib.sha256(json.dumps([rev, parameters], sort_keys=True).encode()).hexdigest()[:DIGITS]
         found.setdefault(f"{prefix}-{digest}", Point(f"{prefix}-{digest}", list(changes)))
-    for change in itertools.chain(*values):
+    for change in itertools.chain(*values):  # last, because load_params says more of what is wrong
         _check_grammar(change)
     return list(found.values())
 
 
 def _changes(axis: str) -> list[str]:
     """Return a change for each value of an axis. Values are split at commas outside of brackets."""
-    key, equals, values = axis.partition("=")
+    key, _, values = axis.partition("=")
     parts = re.findall(r"(?:\[[^\]]*\]|[^,])+", values)
-    if not equals or ",".join(parts) != values or not parts:
+    if not values or ",".join(parts) != values:
         raise UserError(f"-S is {show(axis)}; expected SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2.")
     return [f"{key}={part.strip()}" for part in parts]
 

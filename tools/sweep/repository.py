@@ -24,6 +24,11 @@ def git(*words: str, stdin: str = "") -> str:
     return done.stdout.rstrip("\n")
 
 
+def dvc(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run DVC."""
+    return subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True)
+
+
 def committed() -> str:
     """Return HEAD. The files that Git tracks must be as in it.
 
@@ -48,8 +53,7 @@ def remote_with(rev: str) -> str:
     git("fetch", "--quiet", "origin")
     if not git("branch", "--remotes", "--contains", rev):
         raise UserError(f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push")
-    dvc = [sys.executable, "-m", "dvc", "remote", "default"]
-    if subprocess.run(dvc, capture_output=True).returncode:
+    if dvc("remote", "default").returncode:
         raise UserError("DVC has no default remote, and workers need one for data: dvc remote add --default storage …")
     return str(Path(origin).resolve()) if Path(origin).exists() else origin
 
@@ -75,11 +79,12 @@ def check_data() -> None:
     """Check that DVC's cache has the outputs that dvc.lock names: workers take from it what the parameters leave alone.
 
     Raises:
-        UserError: some are missing.
+        UserError: some are missing, or DVC fails.
     """
-    done = subprocess.run([sys.executable, "-m", "dvc", "data", "status", "--json"], capture_output=True, text=True)
-    missing = json.loads(done.stdout or "{}").get("not_in_cache", [])
-    if missing:
+    done = dvc("data", "status", "--json")
+    if done.returncode:
+        raise UserError(f"`dvc data status` failed: {done.stderr.strip()}")
+    if missing := json.loads(done.stdout).get("not_in_cache"):
         names = ", ".join(missing[:3])
         raise UserError(f"DVC's cache lacks {names}; make or get them first: dvc repro, or dvc pull")
 
@@ -90,7 +95,7 @@ def cache_folder() -> str:
     Raises:
         UserError: this folder is not a DVC project.
     """
-    done = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True)
+    done = dvc("cache", "dir")
     if done.returncode:
         raise UserError("this folder is not a DVC project.")
     return str(Path(done.stdout.strip()).resolve())

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from .machine import home_of
 
-BEAT = 1.0  # seconds between two looks at a running command
+BEAT = 1.0  # seconds between two looks at what a worker waits for
 WAITS = (1, 2, 4, 8, 15, 30)  # seconds between the tries of a command that needs a remote
 STAGE_FAILED = "failed to run: "  # DVC says it of a stage's command, and of nothing else
 KNOWN = "refs/known"  # in a clone, the experiment of this name that the remote has

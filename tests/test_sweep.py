@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import io
+import itertools
 import os
 import re
 import socket
@@ -16,6 +17,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.program.errors import UserError
+from pipeline.settings.params import load_params
+from records.ledger import RECORDS
 from tests.conftest import ROOT, Project
 from tools.sweep.board import Board
 from tools.sweep.cluster import shares
@@ -65,6 +68,29 @@ def test_a_name_belongs_to_the_commit_and_to_all_parameters():
 
 def test_the_same_parameters_are_one_point():
     assert len(changes("train.learning_rate=0.1,1e-1,.1")) == 1
+
+
+def test_the_records_are_one_sweep():
+    """Their parameters, and so their models' bytes, are those of records/."""
+    recipes = [ROOT / "records" / f"{record}.yaml" for record in RECORDS]
+    found = points("ledger", ["train.seed=3,4"], PARAMS, "0" * 40, recipes)
+    assert len({point.name for point in found}) == 2 * len(RECORDS)
+    for (recipe, seed), point in zip(itertools.product(recipes, [3, 4]), found, strict=True):
+        expected = load_params(recipe, [f"train.seed={seed}"])
+        assert load_params(PARAMS, point.changes) == expected.model_copy(update={"record": None})
+
+
+def test_values_are_used_in_place_of_a_recipe_s():
+    recipe = ROOT / "records" / "simard-none.yaml"
+    (point,) = points("x", ["train.iterations=300", "train.hidden_sizes=[7]"], PARAMS, "0" * 40, [recipe])
+    expected = load_params(recipe, ["train.iterations=300", "train.hidden_sizes=[7]"])
+    assert load_params(PARAMS, point.changes).train == expected.train
+    assert len({change.partition("=")[0] for change in point.changes}) == len(point.changes)
+
+
+def test_a_recipe_that_is_no_parameter_file_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="no-such"):
+        points("x", ["train.seed=0"], PARAMS, "0" * 40, [tmp_path / "no-such.yaml"])
 
 
 @pytest.mark.parametrize(

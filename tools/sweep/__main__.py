@@ -19,6 +19,9 @@ def main(
         list[str],
         typer.Option("--set-param", "-S", metavar="SECTION.KEY=V1,V2", help="Values of a parameter; may be repeated."),
     ],
+    recipes: Annotated[
+        list[Path] | None, typer.Option("--recipe", help="A parameter file in place of params.yaml; may be repeated.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Workers on this machine.", show_default="one for each core")] = 0,
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler instead: tls://host:8786. Its workers run the experiments.")
@@ -48,7 +51,7 @@ def main(
     certificates = [tls_ca, tls_cert, tls_key]
     cluster.check_security(scheduler, certificates, insecure=insecure)
     rev = repository.committed()
-    wanted = points(name, axes, Path("params.yaml"), rev)
+    wanted = points(name, axes, Path("params.yaml"), rev, recipes or [])
     origin = repository.remote_with(rev) if scheduler else str(Path.cwd())
     names = {point.name for point in wanted}
     there = names & repository.known(origin, rev)

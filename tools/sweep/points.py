@@ -4,12 +4,13 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.program.errors import UserError
 from pipeline.settings.checked import show
-from pipeline.settings.params import load_params
+from pipeline.settings.params import Params, load_params
 from pipeline.settings.plain_yaml import parse_plain_yaml
 
 DIGITS = 10  # of a name's hash: two of 10,000 points have the same once in 20,000 sweeps
@@ -27,15 +28,18 @@ class Point(NamedTuple):
     changes: list[str]
 
 
-def points(prefix: str, axes: list[str], params: Path, rev: str) -> list[Point]:
+def points(prefix: str, axes: list[str], params: Path, rev: str, recipes: Sequence[Path] = ()) -> list[Point]:
     """Return the experiments for every combination of the values of `axes`, such as "train.seed=0,1,2".
+
+    The parameter files of `recipes` take part in the combinations. What one says otherwise than `params` becomes
+    changes, except of the parameters that `axes` has.
 
     A name is the prefix and a hash of the commit and of all parameters. So the same point always has the same name, and
     two combinations that are the same parameters are one point.
 
     Raises:
-        UserError: the prefix is no name, an axis has no values or is given twice, DVC would read a value otherwise, or
-            some combination is not allowed as parameters.
+        UserError: the prefix is no name, an axis has no values or is given twice, DVC would read a value otherwise, a
+            recipe is no parameter file, or some combination is not allowed as parameters.
     """
     if not re.fullmatch(r"\w[\w.-]*", prefix) or ".." in prefix:
         raise UserError(f"NAME is {show(prefix)}; expected letters, digits, -, _ and ., such as rate.")
@@ -43,12 +47,13 @@ def points(prefix: str, axes: list[str], params: Path, rev: str) -> list[Point]:
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise UserError(f"-S has {', '.join(sorted(twice))} twice; give all values at once: KEY=VALUE,VALUE.")
     values = [_changes(axis) for axis in axes]
+    bases = [_differences(load_params(params), load_params(recipe), keys) for recipe in recipes] or [[]]
     found: dict[str, Point] = {}
-    for changes in itertools.product(*values):
+    for changes in ([*base, *last] for base in bases for last in itertools.product(*values)):
         parameters = load_params(params, changes).model_dump(mode="json")
         digest = hashlib.sha256(json.dumps([rev, parameters], sort_keys=True).encode()).hexdigest()[:DIGITS]
-        found.setdefault(f"{prefix}-{digest}", Point(f"{prefix}-{digest}", list(changes)))
-    for change in itertools.chain(*values):  # last, because load_params says more of what is wrong
+        found.setdefault(f"{prefix}-{digest}", Point(f"{prefix}-{digest}", changes))
+    for change in itertools.chain(*bases, *values):  # last, because load_params says more of what is wrong
         _check_grammar(change)
     return list(found.values())
 
@@ -60,6 +65,17 @@ def _changes(axis: str) -> list[str]:
     if not values or ",".join(parts) != values:
         raise UserError(f"-S is {show(axis)}; expected SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2.")
     return [f"{key}={part.strip()}" for part in parts]
+
+
+def _differences(params: Params, recipe: Params, without: list[str]) -> list[str]:
+    """Return the changes that turn `params` into `recipe`, except those of the keys `without`."""
+    old, new = (each.model_dump(mode="json", exclude={"record"}) for each in (params, recipe))
+    return [
+        f"{section}.{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for section, values in new.items()
+        for key, value in values.items()
+        if value != old[section][key] and f"{section}.{key}" not in without
+    ]
 
 
 def _check_grammar(change: str) -> None:

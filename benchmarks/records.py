@@ -1,7 +1,7 @@
 """What exactness costs the records: time and errors in float32. Writes records.md, from records.json.
 
-python -m benchmarks.records NAME        # how long a row of the record takes, in both arithmetics
-python -m benchmarks.records NAME --seeds 5   # and the errors of five float32 networks: trains them
+python -m benchmarks.records NAME             # how long a row of the record takes, in both arithmetics
+python -m benchmarks.records NAME --seeds 5   # or the errors of five float32 networks: trains those that are missing
 """
 
 import json
@@ -80,8 +80,8 @@ def write(found: dict[str, Any]) -> None:
     header = ["record", "minutes, exact", "minutes, float32", "ratio", "float32's error, %", "wrong of 10,000, by seed"]
     machine = "".join(f"* {key}: {value}\n" for key, value in describe_machine().items())
     about = (
-        f"Made by `python -m benchmarks.records NAME --seeds 5`. A time is that of one training on two cores, from "
-        f"{EPOCHS[1] - EPOCHS[0]} epochs of it. Another machine gives other errors in float32."
+        f"Made by `python -m benchmarks.records NAME`: a time is that of one training on two cores, from "
+        f"{EPOCHS[1] - EPOCHS[0]} epochs of it. `--seeds 5` makes the errors. Another machine gives others in float32."
     )
     (HERE / "records.md").write_text(
         f"# What exactness costs the records\n\n{about}\n\n{table(header, rows)}\n{machine}"
@@ -90,18 +90,21 @@ def write(found: dict[str, Any]) -> None:
 
 def main(
     names: Annotated[list[str], typer.Argument(help="Names of records.")],
-    seeds: Annotated[int, typer.Option(help="Train so many networks in float32 to the end.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Train so many networks in float32 to the end, in place of times.")] = 0,
 ) -> None:
-    """Measure records in float32 and in exact arithmetic."""
+    """Measure what records cost in float32 and in exact arithmetic, or the errors in float32."""
     path = HERE / "records.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             entry = found.setdefault(name, {})
-            entry["seconds"] = times(name, Path(folder))
-            if seeds:
-                entry["float32_errors"] = [errors(name, seed, Path(folder)) for seed in range(seeds)]
-        write(found)
+            if not seeds or "seconds" not in entry:
+                entry["seconds"] = times(name, Path(folder))
+                write(found)
+            wrong = entry.setdefault("float32_errors", [])
+            for seed in range(len(wrong), seeds):
+                wrong.append(errors(name, seed, Path(folder)))
+                write(found)
 
 
 if __name__ == "__main__":

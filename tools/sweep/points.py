@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from pipeline.program.errors import UserError
 from pipeline.settings.checked import show
-from pipeline.settings.params import Params, load_params
-from pipeline.settings.plain_yaml import parse_plain_yaml
+from pipeline.settings.params import load_params
+from pipeline.settings.plain_yaml import load_plain_yaml, parse_plain_yaml
 
 DIGITS = 10  # of a name's hash: two of 10,000 points have the same once in 20,000 sweeps
 
@@ -47,7 +47,7 @@ def points(prefix: str, axes: list[str], params: Path, rev: str, recipes: Sequen
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise UserError(f"-S has {', '.join(sorted(twice))} twice; give all values at once: KEY=VALUE,VALUE.")
     values = [_changes(axis) for axis in axes]
-    bases = [_differences(load_params(params), load_params(recipe), keys) for recipe in recipes] or [[]]
+    bases = [_differences(params, recipe, keys) for recipe in recipes] or [[]]
     found: dict[str, Point] = {}
     for changes in ([*base, *last] for base in bases for last in itertools.product(*values)):
         parameters = load_params(params, changes).model_dump(mode="json")
@@ -67,13 +67,14 @@ def _changes(axis: str) -> list[str]:
     return [f"{key}={part.strip()}" for part in parts]
 
 
-def _differences(params: Params, recipe: Params, without: list[str]) -> list[str]:
+def _differences(params: Path, recipe: Path, without: list[str]) -> list[str]:
     """Return the changes that turn `params` into `recipe`, except those of the keys `without`."""
-    old, new = (each.model_dump(mode="json", exclude={"record"}) for each in (params, recipe))
+    load_params(recipe)  # checks it
+    old, new = load_plain_yaml(params), load_plain_yaml(recipe)
     return [
-        f"{section}.{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for section, values in new.items()
-        for key, value in values.items()
+        f"{section}.{key}={json.dumps(value)}"
+        for section in old
+        for key, value in new[section].items()
         if value != old[section][key] and f"{section}.{key}" not in without
     ]
 

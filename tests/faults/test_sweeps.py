@@ -49,6 +49,23 @@ def test_a_stage_that_fails_fails_the_sweep(sweeps, undisturbed):
     assert not left_behind(sweeps.project.folder)
 
 
+def test_a_recipe_makes_the_model_of_its_parameter_file(sweeps, tmp_path):
+    changes = ["-S", "train.iterations=20", "-S", "preprocess.validation_size=100", "-S", "plot.dpi=50"]
+    code, printed = sweeps.sweep("recipe", *changes, "--recipe", "records/dropout.yaml")
+    assert code == 0, printed
+    ((name, state),) = states(printed)
+    assert state == "done"
+    run = sweeps.project.run
+    run("dvc", "exp", "apply", "--quiet", name)
+    swept = (sweeps.project.folder / "models" / "mlp.npz").read_bytes()
+    run("git", "restore", ".")
+    run("dvc", "checkout", "--quiet")
+    paths = ["data/prepared/train.npz", "data/prepared/validation.npz", tmp_path / "mlp.npz", tmp_path / "training"]
+    words = [*map(str, paths), "--params", "records/dropout.yaml", *changes[:2]]
+    run(sys.executable, "-m", "stages.train", *words)
+    assert (tmp_path / "mlp.npz").read_bytes() == swept
+
+
 def test_controls_run_on_another_worker(sweeps):
     code, printed = sweeps.sweep("control", "-S", "train.seed=5,6,7", "--workers", "2", "--control", "0.7")
     assert code == 0, printed

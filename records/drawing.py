@@ -1,7 +1,7 @@
 """The figure of the ledger."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -17,15 +17,17 @@ TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]
 
 def draw_ledger(rows: Sequence["Row"]) -> Figure:
     """Draw each record's published error, each seed's error, and their mean, on a logarithmic axis."""
-    shown = [row for row in rows if row.errors]
+    shown = [row for row in rows if row.percent]
     figure = Figure(figsize=(7.5, 0.42 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     axes = figure.add_subplot()
     heights = range(len(shown), 0, -1)
     published = [row.published.published for row in shown]
-    means = [row.mean for row in shown]
-    axes.hlines(heights, published, means, color="#BBBBBB", lw=1, zorder=1)
-    axes.plot(published, heights, "D", color=VERMILLION, ms=7, label="published", ls="", clip_on=False)
-    axes.plot(means, heights, "|", color=BLUE, ms=16, mew=2.5, ls="", label="here, mean", clip_on=False)
+    means = [(row.mean, height) for row, height in zip(shown, heights, strict=True) if row.complete]
+    for row, height in zip(shown, heights, strict=True):
+        axes.plot([row.published.published, *row.percent], [height] * (1 + len(row.percent)), color="#BBBBBB", lw=1)
+    hollow: dict[str, Any] = {"markerfacecolor": "none", "mew": 1.8, "zorder": 3}  # the seeds can lie under it
+    axes.plot(published, heights, "D", color=VERMILLION, ms=8, label="published", ls="", clip_on=False, **hollow)
+    axes.plot(*zip(*means, strict=True), "|", color=BLUE, ms=16, mew=2.5, ls="", label="here, mean", clip_on=False)
     points = [(error, height) for row, height in zip(shown, heights, strict=True) for error in row.percent]
     axes.plot(*zip(*points, strict=True), "s", color=BLUE, ms=3.5, alpha=0.6, ls="", label="here, each seed")
     axes.set_xscale("log")

@@ -41,10 +41,12 @@ def main(
     chosen = np.isin(every.place, sorted(wrong))
     columns = {name: getattr(every, name)[chosen] for name in ("images", "actual", "predicted", "probability", "place")}
 
+    title = f"The {len(wrong)} mistakes that all {len(results)} networks make"
+
     use_own_settings()
     for path, figure in (
         (distorted, draw_training_images(shown.reshape(-1, *shape), [some.reshape(-1, *shape) for some in made])),
-        (mistakes, draw_misclassified(every._replace(**columns), len(wrong))),
+        (mistakes, draw_misclassified(every._replace(**columns), len(wrong), title)),
     ):
         with written_whole(path) as file:
             file.write(picture(figure, settings.plot.dpi))

@@ -2,8 +2,8 @@
 
 import json
 from pathlib import Path
-from statistics import stdev
-from typing import Annotated, NamedTuple
+from statistics import fmean, stdev
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -11,6 +11,7 @@ from pipeline.program.command import command
 from pipeline.settings.params import Published, load_params
 
 HERE = Path(__file__).parent
+COSTS = HERE.parent / "benchmarks" / "records.json"
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
 SEEDS = range(5)
 RECORDS = (
@@ -29,61 +30,76 @@ class Row(NamedTuple):
     """A line of the ledger."""
 
     name: str
-    published: Published  # what was published, and what the project wants
-    errors: list[int]  # wrong test images, by seed; of a committee one number
-    seeds: int  # how many there shall be
+    network: str  # the sizes of its layers, such as 784-800-10
+    published: Published
+    errors: list[int | None]  # wrong test images, by seed, None where a seed is missing; of a committee one number
+    cost: dict[str, Any]  # what benchmarks/records.json says of it
 
     @property
     def percent(self) -> list[float]:
-        """The errors in percent of the test images."""
-        return [100 * count / IMAGES for count in self.errors]
-
-    @property
-    def mean(self) -> float:
-        """The mean error, in percent. It has one rounding, so that it can be compared with what was published."""
-        return 100 * sum(self.errors) / (IMAGES * len(self.errors))
+        """The errors that are there, in percent of the test images."""
+        return [100 * count / IMAGES for count in self.errors if count is not None]
 
     @property
     def complete(self) -> bool:
         """Whether all seeds are there."""
-        return len(self.errors) == self.seeds
+        return None not in self.errors
+
+    @property
+    def mean(self) -> float:
+        """The mean error of a complete row, in percent. It has one rounding, to be compared with what was published."""
+        return 100 * sum(count for count in self.errors if count is not None) / (IMAGES * len(self.errors))
 
 
 def rows() -> list[Row]:
-    """Return the lines of the ledger, from the parameter files and the results that are there."""
+    """Return the lines of the ledger, from the parameter files, the results that are there, and the benchmark."""
+    costs = json.loads(COSTS.read_text())
     found = []
     committees = []
     for name in RECORDS:
-        record = load_params(HERE / f"{name}.yaml").record
+        params = load_params(HERE / f"{name}.yaml")
+        record = params.record
         assert record is not None
-        found.append(Row(name, record, _errors(*(f"{name}-{seed}" for seed in SEEDS)), len(SEEDS)))
+        network = "-".join(map(str, (784, *params.train.hidden_sizes, 10)))
+        results = [f"{name}-{seed}" for seed in SEEDS]
+        found.append(Row(name, network, record, list(map(_errors, results)), costs.get(name, {})))
         if record.committee:
-            committees.append(Row(f"committee-{name}", record.committee, _errors(f"committee-{name}"), 1))
+            line = f"committee-{name}"
+            committees.append(Row(line, f"five {network}", record.committee, [_errors(line)], {}))
     return found + committees
 
 
-def _errors(*names: str) -> list[int]:
-    """Return the number of errors in each result that is there."""
-    paths = [HERE / "results" / f"{name}.json" for name in names]
-    return [json.loads(path.read_text())["errors"] for path in paths if path.exists()]
+def _errors(name: str) -> int | None:
+    """Return the number of errors in a result, if it is there."""
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text())["errors"] if path.exists() else None
 
 
 def table(lines: list[Row]) -> str:
-    """Return the ledger as a table in Markdown."""
+    """Return the ledger as a table in Markdown, and the machines that its times are of."""
     text = [
-        "| record | recipe | published | error | wrong of 10,000, by seed | at or below |",
-        "|---|---|---:|---:|---|---|",
+        "| record | network | recipe | published | error | wrong of 10,000, by seed | at or below | minutes "
+        "| float32: error | minutes |",
+        "|---|---|---|---:|---:|---|---|---:|---:|---:|",
     ]
     for row in lines:
-        error, verdict = "", "not complete"
-        if row.complete:
-            error = f"{row.mean:.2f}" if row.seeds == 1 else f"{row.mean:.2f} ± {stdev(row.percent):.2f}"
-            verdict = "yes" if row.mean <= row.published.published else "no"
-        counts = ", ".join(map(str, row.errors))
-        text.append(
-            f"| {row.name} | {row.published.title} | {row.published.published:g} | {error} | {counts} | {verdict} |"
-        )
-    return "\n".join(text) + "\n"
+        error = _mean_and_spread(row.percent) if row.complete else ""
+        verdict = ("yes" if row.mean <= row.published.published else "no") if row.complete else "not complete"
+        counts = ", ".join("–" if count is None else str(count) for count in row.errors)
+        exact, float32 = (f"{row.cost['seconds'][name] / 60:.1f}" if row.cost else "" for name in ("exact", "float32"))
+        float32_errors = row.cost.get("float32_errors", [])
+        float32_error = ""
+        if len(float32_errors) == len(row.errors):
+            float32_error = _mean_and_spread([100 * count / IMAGES for count in float32_errors])
+        cells = [row.name, row.network, row.published.recipe, f"{row.published.published:g}", error, counts, verdict]
+        text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
+    machines = {row.cost["machine"]: None for row in lines if row.cost}
+    return "\n".join(text) + f"\n\nMinutes: one training on two cores of {'; '.join(machines)}.\n"
+
+
+def _mean_and_spread(percent: list[float]) -> str:
+    """Return mean ± standard deviation; of one number itself."""
+    return f"{fmean(percent):.2f} ± {stdev(percent):.2f}" if len(percent) > 1 else f"{percent[0]:.2f}"
 
 
 @command

@@ -298,6 +298,8 @@ def test_title_of_the_gallery_says_how_many_there_are(number, most, title):
     (axes,) = draw_misclassified(mistakes_of(number, 2, 2), most).axes
     assert axes.get_title().split("\n")[0] == title
     assert len(axes.images) == min(number, most)
+    (axes,) = draw_misclassified(mistakes_of(number, 2, 2), most, "Some mistakes").axes
+    assert axes.get_title().split("\n")[0] == "Some mistakes"
 
 
 def test_gallery_without_mistakes_is_a_sentence():

@@ -9,11 +9,13 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks.records import digest
 from pipeline.settings.params import load_params
 from pipeline.settings.plain_yaml import load_plain_yaml
 from pipeline.store.artifacts import Misclassified, save_misclassified
+from records.drawing import draw_ledger
 from records.figures import main as figures
-from records.ledger import HERE, RECORDS, SEEDS, Row, rows, table
+from records.ledger import COSTS, HERE, RECORDS, SEEDS, Row, rows, table
 from records.result import main as result
 from tests.conftest import ROOT
 from tests.test_train import save_prepared
@@ -53,20 +55,27 @@ def test_each_record_uses_the_data_of_its_dataset():
         assert params.preprocess == main.preprocess
         expected = "data/prepared" if params.download == main.download else "records/prepared"
         assert STAGES["short"]["foreach"][record]["data"] == expected
-        for seed in SEEDS:
-            assert STAGES["train"]["foreach"][f"{record}-{seed}"]["data"] == expected
+        for stage in ("train", "evaluate"):
+            for seed in SEEDS:
+                assert STAGES[stage]["foreach"][f"{record}-{seed}"]["data"] == expected
         assert params.train.arithmetic == "exact"
 
 
-def test_the_short_forms_depend_on_the_code_that_makes_the_rows():
+def test_a_short_form_has_more_than_an_epoch():
+    for record in RECORDS:
+        epoch = 55_000 // load_params(HERE / f"{record}.yaml").train.batch_size
+        assert STAGES["short"]["foreach"][record]["steps"] > epoch
+
+
+@pytest.mark.parametrize(
+    ("found", "stages"),
+    [(STAGES["short"]["do"], ["train", "evaluate"]), (STAGES["prepare"], ["download", "preprocess"])],
+)
+def test_a_stage_depends_on_the_code_of_the_main_stages(found, stages):
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    code = {
-        f"../{path}"
-        for stage in ("train", "evaluate")
-        for path in pipeline[stage]["deps"]
-        if path.split("/")[0] in ("mlp", "pipeline", "stages")
-    }
-    assert {path for path in STAGES["short"]["do"]["deps"] if "$" not in path} == code
+    code = {f"../{path}" for stage in stages for path in pipeline[stage]["deps"]}
+    code = {path for path in code if path.split("/")[1] in ("datasets.yaml", "mlp", "pipeline", "stages")}
+    assert {path for path in found["deps"] if "$" not in path} == code
 
 
 # dvc.lock
@@ -96,6 +105,8 @@ def test_a_result_is_that_of_its_network_and_of_this_code():
         assert deps[f"models/{row}.npz"] == md5s(f"train@{row}", "outs")[f"models/{row}.npz"]
         evaluation = f"short/{record}/evaluation"
         assert deps[evaluation] == md5s(f"short@{record}", "outs")[evaluation]
+        (images,) = (path for path in deps if path.endswith("test.npz"))
+        assert deps[images] == md5s(f"short@{record}", "deps")[images]
         _assert_in_git(f"evaluate@{row}", f"results/{row}.json")
     for name in COMMITTEES:
         if (stage := f"committee@{name}") in LOCK:
@@ -124,8 +135,19 @@ def test_no_result_is_there_without_its_row():
 
 def test_the_ledger_is_what_the_results_say():
     assert (HERE / "ledger.md").read_text(encoding="utf-8") == table(rows())
-    for path in ("ledger.md", "figures/ledger.png"):
-        _assert_in_git("ledger", path)
+    costs = json.loads(COSTS.read_text())
+    for record in RECORDS:
+        params = load_params(HERE / f"{record}.yaml")
+        assert costs[record]["recipe"] == digest(params), "the benchmark measured other parameters"
+
+
+def test_the_ledger_and_the_figures_were_made_from_what_is_in_git():
+    for stage in ("ledger", "figures"):
+        for path in md5s(stage, "outs"):
+            _assert_in_git(stage, path)
+        for path, md5 in md5s(stage, "deps").items():
+            if (HERE / path).is_file() and "prepared" not in path:
+                assert hashlib.md5((HERE / path).read_bytes()).hexdigest() == md5, f"{stage} depends on {path}"
 
 
 def test_the_readme_shows_the_ledger():
@@ -134,11 +156,29 @@ def test_the_readme_shows_the_ledger():
 
 def test_the_ledger_counts():
     published = load_params(HERE / "simard-elastic.yaml").record
-    lines = table([Row("a", published, [60, 50, 70, 55, 65], 5), Row("b", published, [60, 70, 71, 80, 90], 5)])
-    assert "| 0.7 | 0.60 ± 0.08 | 60, 50, 70, 55, 65 | yes |" in lines
-    assert "| 0.7 | 0.74 ± 0.11 | 60, 70, 71, 80, 90 | no |" in lines
-    assert "| 0.7 |  | 60 | not complete |" in table([Row("c", published, [60], 5)])
-    assert "| 0.7 | 0.42 | 42 | yes |" in table([Row("committee", published, [42], 1)])
+
+    def line(*errors: int | None, **cost) -> str:
+        return table([Row("a", "784-10", published, list(errors), cost)]).splitlines()[2]
+
+    assert "| 0.7 | 0.60 ± 0.08 | 60, 50, 70, 55, 65 | yes |" in line(60, 50, 70, 55, 65)
+    assert "| 0.7 | 0.74 ± 0.11 | 60, 70, 71, 80, 90 | no |" in line(60, 70, 71, 80, 90)
+    assert "| 0.7 | 0.70 ± 0.04 | 77, 66, 70, 70, 67 | yes |" in line(77, 66, 70, 70, 67)
+    assert "| 0.7 |  | –, 60, –, –, – | not complete |" in line(None, 60, None, None, None)
+    assert "| 0.7 | 0.42 | 42 | yes |  |  |  |" in line(42)
+    cost = {"seconds": {"exact": 90, "float32": 30}, "machine": "a machine"}
+    assert line(60, 50, **cost, float32_errors=[61, 55]).endswith("| yes | 1.5 | 0.58 ± 0.04 | 0.5 |")
+    assert line(60, 50, **cost, float32_errors=[61]).endswith("| yes | 1.5 |  | 0.5 |")
+
+
+def test_the_figure_shows_each_seed_and_the_mean_of_complete_rows():
+    published = load_params(HERE / "simard-elastic.yaml").record
+    errors = {"a": [60, 50], "b": [None, 55], "c": [None, None]}
+    (axes,) = draw_ledger([Row(name, "784-10", published, found, {}) for name, found in errors.items()]).axes
+    points = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert points["published"] == [[0.7, 2], [0.7, 1]]
+    assert points["here, mean"] == [[0.55, 2]]
+    assert points["here, each seed"] == [[0.6, 2], [0.5, 2], [0.55, 1]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
 
 
 # What the scripts write
@@ -177,16 +217,16 @@ def test_the_figures_show_the_mistakes_of_all_networks(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
     save_prepared(tmp_path / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
     sizes = []
-    # One more mistake in common makes one more row of four pictures, if there were four
-    for common in (4, 5):
+    # One more mistake in common makes one more row of four pictures, if there were four; so do distortions
+    for common, params in ((4, HERE / "simard-none.yaml"), (5, HERE / "simard-elastic.yaml")):
         save_mistakes(tmp_path / f"evaluation{common}", range(6), [1] * 6, [2] * 6)
         results = [tmp_path / f"{seed}.json" for seed in range(2)]
         results[0].write_text(json.dumps({"wrong": [[place, 1, 2] for place in range(common)]}))
         results[1].write_text(json.dumps({"wrong": [[place, 1, 3] for place in range(6)]}))
-        words = [HERE / "simard-elastic.yaml", tmp_path / "train.npz", tmp_path / f"evaluation{common}", *results]
+        words = [params, tmp_path / "train.npz", tmp_path / f"evaluation{common}", *results]
         words += ["--distorted", tmp_path / "distorted.png", "--mistakes", tmp_path / "mistakes.png"]
         ran = CliRunner().invoke(figures, list(map(str, words)))
         assert ran.exit_code == 0, ran.output
-        sizes.append(Image.open(tmp_path / "mistakes.png").size)
-        assert Image.open(tmp_path / "distorted.png").size[0] > 500
+        sizes.append([Image.open(tmp_path / name).size[1] for name in ("mistakes.png", "distorted.png")])
+    assert sizes[0][0] < sizes[1][0]
     assert sizes[0][1] < sizes[1][1]

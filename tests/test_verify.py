@@ -159,6 +159,7 @@ def test_verify_makes_one_row_again(recorded):
 def test_verify_names_a_row_that_is_not_there(recorded):
     for words, row in ((("--record", "b"), "b-0"), (("--record", "a", "--seed", "2"), "a-2")):
         assert_one_sentence(tool("verify", recorded, *words), f"records/dvc.lock has no row {row}")
+    assert_one_sentence(tool("verify", recorded, "--seed", "1"), "give --record")
 
 
 # check

@@ -26,18 +26,20 @@ def main(
     record: Annotated[
         str | None, typer.Option("--record", help="A record's name: train one row of records/ instead.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="The row's seed.")] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", help="The row's seed.", show_default="0, with --record")] = None,
 ) -> None:
     """Run all stages again in a clone of the last commit, and compare every output with dvc.lock.
 
     With --record, run the stages of one row of the records again, and compare with records/dvc.lock.
     """
+    if seed is not None and not record:
+        raise UserError("--seed is that of a record's row; give --record, too.")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         clone = Path(folder, "clone")
         _run(["git", "clone", "--quiet", "--no-local", ".", str(clone)], Path())
         project, lock, row = clone, "dvc.lock", ""
         if record:
-            project, lock, row = clone / "records", "records/dvc.lock", f"{record}-{seed}"
+            project, lock, row = clone / "records", "records/dvc.lock", f"{record}-{seed or 0}"
         stages = {f"short@{record}", f"train@{row}", f"evaluate@{row}"} if record else None
         stated = _chosen(clone / lock, stages)
         if record:

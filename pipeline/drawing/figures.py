@@ -109,8 +109,11 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
-    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true class."""
+def draw_misclassified(mistakes: Misclassified, most: int, title: str = "") -> Figure:
+    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true class.
+
+    The title says how many of the mistakes are shown, if no other is given.
+    """
     images = mistakes.images
     shown = min(len(images), most)
     columns = max(math.ceil(math.sqrt(shown)), 4)
@@ -124,7 +127,9 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
         axes.text(0.5, 0.5, "Not one test image was misclassified.", ha="center", va="center")
         return figure
 
-    if shown < len(images):
+    if title:
+        which = title
+    elif shown < len(images):
         which = f"The {f'{shown} ' if shown > 1 else ''}most confident of {len(images):,} mistakes"
     else:
         which = f"All {shown} mistakes, the most confident first" if shown > 1 else "The only mistake"

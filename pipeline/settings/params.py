@@ -95,12 +95,11 @@ class Plot(Section):
 
 
 class Published(Section):
-    """A published result, and the one that the project wants to reach. Errors are in percent of the test images."""
+    """A published result."""
 
-    title: str = Field(min_length=1, max_length=100, description="the recipe in a few words, as text")
+    recipe: str = Field(min_length=1, max_length=100, description="the recipe in a few words, as text")
     source: str = Field(min_length=1, max_length=200, description="where it was published, as text")
-    published: float = _number(0, 100)
-    reach: float = _number(0, 100)
+    published: float = _number(0, 100)  # error in percent
 
 
 class Record(Published):

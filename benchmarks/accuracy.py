@@ -16,6 +16,7 @@ from mlp.layers import ACTIVATIONS
 from mlp.network import init_network
 from mlp.parallel import available_processes
 from mlp.training import kept, measure, new_state, train
+from pipeline.program.command import command
 from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_prepared
 from pipeline.training.method import method_of
@@ -37,6 +38,7 @@ def test_accuracy(A: Arithmetic, seed: int) -> float:
     return measure(kept(state, method), test.split, processes).accuracy
 
 
+@command
 def main() -> None:
     """Print the table, in Markdown."""
     columns = {"exact": [], "float64": [], "float32": []}

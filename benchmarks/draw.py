@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from pipeline.program.command import command
 from pipeline.store.artifacts import load_model
 from tests.chromium import new_tab
 from tests.drawings import drawings
@@ -30,6 +31,7 @@ strokes.flatMap(({width, points}, number) => points.map((point, n) => {
 """
 
 
+@command
 def main(model: Annotated[Path, typer.Argument(help="The trained network.")] = Path("models/mlp.npz")) -> None:
     """Print the milliseconds from a move to the bars."""
     network = load_model(model)
@@ -49,4 +51,4 @@ def main(model: Annotated[Path, typer.Argument(help="The trained network.")] = P
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import table
+from pipeline.program.command import command
 from pipeline.store.arrays import load_arrays, save_arrays
 
 
@@ -32,6 +33,7 @@ def load_all(path: Path) -> None:
             archive[name]
 
 
+@command
 def main() -> None:
     """Print the table, in Markdown."""
     arrays = load_arrays(Path("data/prepared/train.npz"))

@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import Annotated
+
+import typer
 
 from benchmarks.machine import environment, table
 from mlp import network, parallel, training
@@ -18,9 +21,11 @@ from mlp.network import init_network
 from mlp.optimizers import Optimizer, Schedule
 from mlp.parallel import DividedStep, Team, available_processes
 from mlp.training import Method, new_state, train
+from pipeline.program.command import command
 from pipeline.store.artifacts import load_prepared
 
 BATCH = 100
+DATA = Path("data/prepared/train.npz")
 HIDDEN = 50
 EPOCHS = 8
 WHOLE = "**a whole step**"
@@ -69,7 +74,7 @@ def profile(arithmetic: str, processes: int) -> dict[str, float]:
         time_calls(owner, name, label, times)
     parallel.MOST_WAITING = 1.0  # the leader never goes on alone
 
-    split, preparation = load_prepared(Path("data/prepared/train.npz"))
+    split, preparation = load_prepared(DATA)
     network = init_network((HIDDEN,), ACTIVATIONS["sigmoid"], 0.01, A, preparation, seed=0)
     method = Method(EPOCHS * (len(split.images) // BATCH), BATCH, 0, Optimizer(Schedule(0.1)))
     for _ in train(new_state(network, method), split, method, processes=processes):
@@ -77,16 +82,19 @@ def profile(arithmetic: str, processes: int) -> dict[str, float]:
     return {label: median(seconds) * 1e6 for label, seconds in times.items()}
 
 
-def main() -> None:
+@command
+def main(
+    one: Annotated[tuple[str, int] | None, typer.Option(help="Only this arithmetic and number of processes.")] = None,
+) -> None:
     """Measure each arithmetic in one process and in two, and print the tables in Markdown."""
-    if len(sys.argv) > 1:
-        arithmetic, processes = sys.argv[1:]
-        print(json.dumps(profile(arithmetic, int(processes))))
+    if one:
+        print(json.dumps(profile(*one)))
         return
+    load_prepared(DATA)  # says now what is wrong with it
     for processes in range(1, available_processes() + 1):
         columns = {}
         for arithmetic in ARITHMETICS:
-            command = [sys.executable, "-m", "benchmarks.step", arithmetic, str(processes)]
+            command = [sys.executable, "-m", "benchmarks.step", "--one", arithmetic, str(processes)]
             one_thread = environment(OPENBLAS_NUM_THREADS="1")
             done = subprocess.run(command, env=one_thread, check=True, stdout=subprocess.PIPE, text=True)
             columns[arithmetic] = json.loads(done.stdout)

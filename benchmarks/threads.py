@@ -17,6 +17,8 @@ import typer
 from benchmarks.bench import ratio
 from benchmarks.growth import stage, write_params
 from benchmarks.machine import ROOT, describe_machine, seconds, table
+from pipeline.program.command import command
+from pipeline.store.artifacts import load_prepared
 
 THREADS = [f"{variable}={n}" for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS") for n in (1, 2, 3, 4)]
 NETWORKS = [(50, 1100, ["", "Haswell", "Sandybridge", "Nehalem", "Prescott"]), (800, 550, ["", "Prescott"])]
@@ -41,9 +43,11 @@ def measure(command: list[str], fixed: dict[str, str], rounds: int) -> dict[str,
     return times
 
 
+@command
 def main(rounds: Annotated[int, typer.Option(min=1, help="Times that each setting is run.")] = 3) -> None:
     """Print the table in Markdown."""
     prepared = ROOT / "data" / "prepared"
+    load_prepared(prepared / "train.npz")  # says now what is wrong with it
     rows, worst = [], 0.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -68,4 +72,4 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Times that each settin
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from typer.testing import CliRunner
 from mlp.network import predict as probabilities
 from pipeline.images.idx import read_labelled
 from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
+from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model
 from stages.download import download
 from stages.evaluate import evaluate
 from stages.preprocess import preprocess
 from stages.train import train
-from tests.conftest import changed_params
+from tests.conftest import ROOT, changed_params
 from tests.networks import digits
 from tests.refusals import refusal
 from tools.pack.__main__ import main
@@ -89,6 +91,18 @@ def greys(name: str = "pets") -> dict[str, list[int]]:
 
 
 # The pipeline
+
+
+@pytest.mark.parametrize("each", [2, 50, 70, 200])
+def test_the_command_that_is_printed_fits_the_images(here, each):
+    for number in range(each):
+        draw(f"photos/cat/{number}.png", grey(number % 256))
+        draw(f"photos/dog/{number}.png", grey(255 - number % 256))
+    printed = pack("photos", "pets").stdout
+    training = int(re.search(r": (\d+) training", printed)[1])
+    params = load_params(ROOT / "params.yaml", re.findall(r"-S (\S+)", printed.partition("Train on it:")[2]))
+    assert params.download.dataset == "pets"
+    assert 1 <= params.train.batch_size <= training - params.preprocess.validation_size
 
 
 def test_pictures_of_digits_go_through_the_pipeline(here):

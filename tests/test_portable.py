@@ -180,11 +180,19 @@ def test_write_replaces_lines_keeps_other_machines_and_drops_other_code(portable
     assert read_table(table) == [row("one", "a", "1"), row("elsewhere", "a", "8"), row("two", "a", "2")]
 
 
-def test_file_that_is_no_table_is_a_sentence(portable, table):
-    table.write_text("name,exact\none,1\n")
+HEADER = ",".join(Row._fields)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["name,exact\none,1\n", "name,exact\n", "a: [1", "", f"{HEADER}\nshort,1\n", f"{HEADER}\n{HEADER},more\n"],
+)
+def test_file_that_is_no_table_is_a_sentence(portable, table, content):
+    table.write_text(content)
     result = portable([("one", "a", "1"), ("two", "a", "2")], "--write")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {table} ")
+    assert table.read_text() == content
 
 
 def test_add_writes_one_line_about_this_machine(portable, table, exact):

@@ -683,3 +683,4 @@ def test_whole_picture_and_inverted(run):
     (fitted,) = json.loads(run("x.png", "--prepare", "fit", "--json").stdout)
     (inverted,) = json.loads(run("inverted.png", "--prepare", "fit", "--invert", "--json").stdout)
     assert fitted["probabilities"] == inverted["probabilities"] == expected["probabilities"]
+    assert "x-idx3-ubyte: the images of an IDX file are used" in run("x-idx3-ubyte", "--invert").stderr

@@ -88,6 +88,13 @@ def test_values_are_used_in_place_of_a_recipe_s():
     assert len({change.partition("=")[0] for change in point.changes}) == len(point.changes)
 
 
+def test_a_mistake_in_params_yaml_is_one_sentence_with_a_recipe_too(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text(PARAMS.read_text().replace("keep:", "kept:"))
+    with pytest.raises(UserError, match=r"did you mean train\.keep"):
+        points("x", ["train.seed=0"], params, "0" * 40, [ROOT / "records" / "nielsen.yaml"])
+
+
 def test_a_recipe_that_is_no_parameter_file_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="no-such"):
         points("x", ["train.seed=0"], PARAMS, "0" * 40, [tmp_path / "no-such.yaml"])
@@ -122,6 +129,8 @@ def test_a_bad_name_is_one_sentence(name):
 
 # Workers
 
+not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="sweeps need Linux or macOS")
+
 
 @pytest.mark.parametrize(
     ("cores", "workers", "expected"),
@@ -151,6 +160,7 @@ def test_this_environment_has_the_packages_of_requirements_txt(monkeypatch):
     assert differing_packages(pinned_packages()) == ""
 
 
+@not_on_windows
 def test_only_what_dead_workers_left_is_removed(tmp_path):
     host = socket.gethostname()
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
@@ -166,6 +176,7 @@ def new_clone(folder: Path, stopped: Callable[[], bool] = lambda: False) -> Clon
     return Clone(folder, dict(os.environ), [], report=lambda line: None, stopped=stopped)
 
 
+@not_on_windows
 def test_a_command_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.sweep.worker.clone.WAITS", (0, 0))
     clone = new_clone(tmp_path)
@@ -175,6 +186,7 @@ def test_a_command_is_tried_again(tmp_path, monkeypatch):
         clone.surely("sh", "-c", "echo broken >&2; exit 3")
 
 
+@not_on_windows
 def test_a_stage_that_fails_is_not_tried_again(tmp_path, monkeypatch):
     """What fails otherwise is."""
     monkeypatch.setattr("tools.sweep.worker.clone.WAITS", (0,))
@@ -189,6 +201,7 @@ def test_a_stage_that_fails_is_not_tried_again(tmp_path, monkeypatch):
         assert (clone.path / "tries").read_text().count("\n") == tries
 
 
+@not_on_windows
 def test_a_command_ends_with_its_children_when_the_sweep_is_stopped(tmp_path):
     pid = tmp_path / "project" / "pid"
     clone = new_clone(tmp_path, stopped=pid.exists)

@@ -82,6 +82,8 @@ def predict(
             sources.append((str(file), None, findings))
             images.append((255 - image if invert else image)[np.newaxis])
             continue
+        if invert:
+            raise UserError(f"{file}: the images of an IDX file are used as they are; leave out --invert.")
         if found.shape[1:] != image_shape:
             given, expected = ("{} × {}".format(*shape) for shape in (found.shape[1:], image_shape))
             raise UserError(f"{file}: expected images of {expected} pixels, as {model} was trained on, found {given}.")

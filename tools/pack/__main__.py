@@ -8,6 +8,8 @@ import typer
 from pipeline.program.command import DatasetsFile, command
 from pipeline.program.errors import UserError, visible
 
+DEFAULT_BATCH = 100  # in params.yaml
+
 
 @command
 def main(
@@ -90,6 +92,8 @@ def main(
         "preprocess.validation_size": held_out,
         "train.iterations": min(max(len(train), 1000), 50_000),  # some 100 epochs, with the default batches
     }
+    if (rest := len(train) - held_out) < DEFAULT_BATCH:
+        changes["train.batch_size"] = max(1, rest // 10)
     typer.echo("Train on it: dvc exp run " + " ".join(f"-S {key}={value}" for key, value in changes.items()))
 
 

@@ -41,7 +41,10 @@ def read_table(path: Path) -> list[Row]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [Row(**line) for line in csv.DictReader(file, strict=True)]
+            header, *lines = csv.reader(file, strict=True)
+            if header != list(Row._fields):
+                raise ValueError
+            return [Row(*line) for line in lines]
     except (TypeError, ValueError, csv.Error):
         raise UserError(f"{path} is not a table with the columns {', '.join(Row._fields)}.") from None
 

@@ -4,12 +4,14 @@ python -m tools.sweep rate -S train.seed=0,1,2,3,4 -S 'train.hidden_sizes=[50],[
 python -m tools.compare 'rate-*'
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.program.command import command
+from pipeline.program.errors import UserError
 
 
 @command
@@ -48,6 +50,8 @@ def main(
     from tools.sweep import board, cluster, leader, repository
     from tools.sweep.points import points
 
+    if sys.platform == "win32":
+        raise UserError("sweeps need Linux or macOS.")
     certificates = [tls_ca, tls_cert, tls_key]
     cluster.check_security(scheduler, certificates, insecure=insecure)
     rev = repository.committed()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.program.errors import UserError
 from pipeline.settings.checked import show
-from pipeline.settings.params import load_params
+from pipeline.settings.params import Params, load_params
 from pipeline.settings.plain_yaml import load_plain_yaml, parse_plain_yaml
 
 DIGITS = 10  # of a name's hash: two of 10,000 points have the same once in 20,000 sweeps
@@ -69,11 +69,12 @@ def _changes(axis: str) -> list[str]:
 
 def _differences(params: Path, recipe: Path, without: list[str]) -> list[str]:
     """Return the changes that turn `params` into `recipe`, except those of the keys `without`."""
-    load_params(recipe)  # checks it
+    for path in (params, recipe):
+        load_params(path)  # checks it
     old, new = load_plain_yaml(params), load_plain_yaml(recipe)
     return [
         f"{section}.{key}={json.dumps(value)}"
-        for section in old
+        for section in sorted(Params.model_fields.keys() - {"record"})
         for key, value in new[section].items()
         if value != old[section][key] and f"{section}.{key}" not in without
     ]

@@ -35,7 +35,6 @@ verify: setup ## run all stages again in a clone, and compare each output with d
 	@$(RUN) tools.verify $(if $(RECORD),--record $(RECORD) --seed $(or $(SEED),0))
 
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) dvc repro preprocess
 	@cd records && export PATH="$(CURDIR)/.venv/bin:$$PATH" && \
 		dvc repro short short-committee && dvc repro --allow-missing
 

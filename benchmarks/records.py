@@ -1,4 +1,4 @@
-"""What exactness costs the records: times, and errors in float32. Writes records.json, which records/ledger.py reads.
+"""What exactness costs the records: times, and errors in float32. Writes records/costs.json, for the ledger.
 
 python -m benchmarks.records NAME             # how long a row of the record takes, in both arithmetics
 python -m benchmarks.records NAME --seeds 5   # or the errors of five float32 networks: trains those that are missing
@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.machine import ROOT, describe_machine, seconds
+from pipeline.program.command import command
 from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
 
-FOUND = Path(__file__).with_name("records.json")
+FOUND = ROOT / "records" / "costs.json"
 EPOCHS = 1, 4  # the time of an epoch is a third of the difference
 
 
@@ -34,7 +35,7 @@ def digest(params: Params) -> str:
 
 def data_of(record: str) -> Path:
     """Return the folder with the prepared data of a record."""
-    return Path("data/prepared" if params_of(record).download.dataset == "mnist" else "records/prepared")
+    return Path("records", "prepared", params_of(record).download.dataset)
 
 
 def time_of(record: str, folder: Path, *changes: str) -> float:
@@ -67,6 +68,7 @@ def errors(record: str, seed: int, folder: Path) -> int:
     return len(load_misclassified(folder / "evaluation" / "misclassified.npz").place)
 
 
+@command
 def main(
     names: Annotated[list[str], typer.Argument(help="Names of records.")],
     seeds: Annotated[int, typer.Option(help="Train so many networks in float32 to the end, in place of times.")] = 0,
@@ -83,9 +85,8 @@ def main(
                 entry["machine"] = "{processor}, {system}, Python {python}".format(**describe_machine())
                 entry["seconds"] = times(name, Path(folder))
                 _write(found)
-            wrong = entry.setdefault("float32_errors", [])
-            for seed in range(len(wrong), seeds):
-                wrong.append(errors(name, seed, Path(folder)))
+            for seed in range(len(entry.get("float32_errors", [])), seeds):
+                entry.setdefault("float32_errors", []).append(errors(name, seed, Path(folder)))
                 _write(found)
 
 
@@ -94,4 +95,4 @@ def _write(found: dict[str, dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -1,8 +1,8 @@
 """The arithmetic that the network is written in: `Exact`, the same bits on every machine, and `Float32`, faster.
 
 A floating-point sum depends on the order of its terms. The BLAS, its threads and its vector instructions choose that
-order. So `Exact` adds only numbers whose sums need no rounding. All its other operations are correctly rounded by IEEE
-754: + − × ÷, comparisons and powers of two. docs/exact-arithmetic.md has the proof.
+order. So `Exact` sums only numbers whose sums need no rounding. Its elementwise operations are + − × ÷ √, comparisons
+and powers of two: IEEE 754 rounds them correctly. docs/exact-arithmetic.md has the proof.
 """
 
 import math
@@ -40,7 +40,7 @@ def operand_bits(terms: int) -> int:
     The product of two factors of b bits has 2 b bits. A sum of n products has 2 b + ⌈log₂ n⌉ bits: 53 at most.
 
     Raises:
-        ValueError: there are more than 2²¹ terms. Then byte − shift, which has 16 bits, could not stay unrounded.
+        ValueError: there are more than 2²¹ terms. docs/exact-arithmetic.md proves no more.
     """
     if terms > MOST_TERMS:
         raise ValueError(f"a sum of {terms} products; at most 2²¹ are exact")
@@ -133,7 +133,7 @@ class Arithmetic:
         return product
 
     def dot(self, a: np.ndarray, b: np.ndarray, exponent: int | None = None) -> np.ndarray:
-        """Return a b. Each row of the product depends only on `b` and on its own row of `a`.
+        """Return a b. In exact arithmetic, each row of it depends only on `b` and on its own row of `a`.
 
         Args:
             a: the left operand, (m, k).

@@ -17,7 +17,7 @@ class Batches:
 
     Attributes:
         pixels: the pixels that are trained, those of one part after those of another.
-        images: one array for each part: its pixels of the images of `rows`, (n, pixels) uint8.
+        images: one array for each part, (n, pixels) uint8: its pixels of all training images, or of distorted ones.
         ends: one array for each part: how many of its pixels each image needs, (n,). Its others are black.
         count: batches in an epoch.
 

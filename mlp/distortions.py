@@ -46,7 +46,7 @@ class Strength(NamedTuple):
 
     rotation: float  # largest angle, in degrees
     shear: float  # largest angle by which a vertical line leans, in degrees
-    scaling: float  # largest change of the width, and of the height, in percent
+    scaling: float  # largest change of distances, in percent: 50 makes a digit 1/1.5 to 1/0.5 times as wide
     shift: float  # largest shift along each axis, in pixels
     elastic: float  # root mean square of the elastic field along each axis, in pixels
     smoothness: float  # standard deviation σ of the elastic field's bumps, in pixels; more than 0

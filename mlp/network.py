@@ -194,7 +194,9 @@ def init_network(
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:
-    """Return the logits, (n, classes), of images, (n, features) uint8. An image's logits depend on no other image.
+    """Return the logits, (n, classes), of images, (n, features) uint8.
+
+    In exact arithmetic, an image's logits depend on no other image.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.

@@ -65,7 +65,7 @@ class Dropout(NamedTuple):
 
 
 def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:
-    """Scale each column of `W`, (in, out), whose norm is above `bound` to that norm. Do nothing if `bound` is 0.
+    """Scale down each column of `W`, (in, out), whose norm is above `bound`, to the norm `bound`; if that is 0, none.
 
     A column has the incoming weights of one neuron. It is changed by itself, so `W` may be some columns of a matrix.
 

@@ -30,8 +30,8 @@ class Score(NamedTuple):
     def is_like_guessing(self, classes: int) -> bool:
         """Return whether a network that knows only the number of classes would be about as good.
 
-        Its accuracy is 1 / classes, and its loss ln(classes). About as good is below twice that accuracy, or halfway
-        from it to 1 if that is less; or above that loss.
+        Its accuracy is 1 / classes, and its loss ln(classes). About as good is: an accuracy below twice that, or below
+        halfway from it to 1 if this is less; or a loss above ln(classes).
         """
         chance = 1.0 / classes
         uniform = float(ARITHMETICS["exact"].log(np.array([float(classes)]))[0])

@@ -11,7 +11,7 @@ from pipeline.program.command import command
 from pipeline.settings.params import Published, load_params
 
 HERE = Path(__file__).parent
-COSTS = HERE.parent / "benchmarks" / "records.json"
+COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
 SEEDS = range(5)
 RECORDS = (
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     network: str  # the sizes of its layers, such as 784-800-10
     published: Published
     errors: list[int | None]  # wrong test images, by seed, None where a seed is missing; of a committee one number
-    cost: dict[str, Any]  # what benchmarks/records.json says of it
+    cost: dict[str, Any]  # what costs.json says of it
 
     @property
     def percent(self) -> list[float]:

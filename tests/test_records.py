@@ -49,11 +49,12 @@ def test_each_record_has_a_short_form_and_five_seeds():
 
 
 def test_each_record_uses_the_data_of_its_dataset():
-    main = load_params(ROOT / "params.yaml")
+    made = {key: load_params(HERE / f"{record}.yaml") for key, record in STAGES["prepare"]["foreach"].items()}
     for record in RECORDS:
         params = load_params(HERE / f"{record}.yaml")
-        assert params.preprocess == main.preprocess
-        expected = "data/prepared" if params.download == main.download else "records/prepared"
+        dataset = params.download.dataset
+        assert (made[dataset].download, made[dataset].preprocess) == (params.download, params.preprocess)
+        expected = f"prepared/{dataset}"
         assert STAGES["short"]["foreach"][record]["data"] == expected
         for stage in ("train", "evaluate"):
             for seed in SEEDS:
@@ -69,7 +70,7 @@ def test_a_short_form_has_more_than_an_epoch():
 
 @pytest.mark.parametrize(
     ("found", "stages"),
-    [(STAGES["short"]["do"], ["train", "evaluate"]), (STAGES["prepare"], ["download", "preprocess"])],
+    [(STAGES["short"]["do"], ["train", "evaluate"]), (STAGES["prepare"]["do"], ["download", "preprocess"])],
 )
 def test_a_stage_depends_on_the_code_of_the_main_stages(found, stages):
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

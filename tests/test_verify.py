@@ -133,13 +133,11 @@ def recorded(small) -> Project:
     """The project with records: two rows of a record, each a short form, a training and an evaluation."""
     records = small.folder / "records"
     records.mkdir()
-    stages = {"short": {"foreach": ["a"], "do": copying("../preprocessed", "short")}}
+    stages = {"prepare": copying("../given", "prepared")}
+    stages["short"] = {"foreach": ["a"], "do": copying("prepared", "short")}
     for stage, source in (("train", "short"), ("evaluate", "train-${item}")):
         stages[stage] = {"foreach": ["a-0", "a-1"], "do": copying(source, f"{stage}-${{item}}")}
     (records / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    preprocess = copying("given", "preprocessed")
-    (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"preprocess": preprocess}}))
-    small.run("dvc", "repro", "-q")
     small.run("dvc", "--cd", "records", "init", "-q", "--subdir")
     small.run("dvc", "--cd", "records", "repro", "-q")
     small.commit("Record")
@@ -202,6 +200,20 @@ def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, out
     assert result.stdout == f"{output}: not what dvc.lock says.\n"
     small.run("dvc", "repro", "-q")
     assert path.read_bytes() == content
+    assert tool("check", small).returncode == 0
+
+
+def test_check_finds_damage_in_the_records(recorded):
+    damage(recorded.folder / "records" / "train-a-0")
+    result = tool("check", recorded)
+    assert_one_sentence(result, "dvc repro")
+    assert result.stdout == f"{Path('records', 'train-a-0')}: not what {Path('records', 'dvc.lock')} says.\n"
+
+
+def test_check_ignores_what_dvc_ignores(small):
+    (small.folder / ".dvcignore").write_text("*.part\n")
+    (small.folder / "copies" / ".c.77.part").touch()
+    assert small.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
     assert tool("check", small).returncode == 0
 
 

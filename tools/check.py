@@ -31,13 +31,15 @@ def main() -> None:
     for path in damaged:
         path.unlink()
         print(f"{path}: damaged in DVC's cache; removed.")
-    different = list(different_outputs(Path("dvc.lock")))
-    for path in different:
-        for file in path.rglob("*") if path.is_dir() else [path]:
-            file.touch()
-        print(f"{path}: not what dvc.lock says.")
+    different = 0
+    for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
+        for path in different_outputs(lock):
+            different += 1
+            for file in path.rglob("*") if path.is_dir() else [path]:
+                file.touch()
+            print(f"{path}: not what {lock} says.")
     if damaged or different:
-        raise UserError("some files are damaged; run `dvc repro` to make them again.")
+        raise UserError("some files are damaged; run `dvc repro` beside their dvc.lock to make them again.")
     print("All files in DVC's cache and all outputs are undamaged.")
 
 
@@ -49,7 +51,7 @@ def damaged_in_cache(cache: Path) -> Iterator[Path]:
 
 
 def different_outputs(lock: Path) -> Iterator[Path]:
-    """Yield the outputs with an MD5 that is not the one in `dvc.lock`. Missing ones are left out."""
+    """Yield the outputs with an MD5 that is not the one in `lock`. Missing ones are left out."""
     for (_, name), md5 in locked_outputs(lock).items():
         path = lock.parent / name
         if path.exists() and md5_of(path) != md5:
@@ -57,9 +59,9 @@ def different_outputs(lock: Path) -> Iterator[Path]:
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files."""
+    """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files, without those it ignores."""
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file()]
+        files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".part"]
         listed = sorted((file.relative_to(path).as_posix(), md5_of(file)) for file in files)
         text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
         return hashlib.md5(text.encode()).hexdigest() + ".dir"

@@ -42,10 +42,8 @@ def main(
             project, lock, row = clone / "records", "records/dvc.lock", f"{record}-{seed or 0}"
         stages = {f"short@{record}", f"train@{row}", f"evaluate@{row}"} if record else None
         stated = _chosen(clone / lock, stages)
-        if record:
-            if f"evaluate@{row}" not in {stage for stage, _ in stated}:
-                raise UserError(f"{lock} has no row {row}; see records/ledger.md.")
-            reproduce(clone, "preprocess")
+        if record and f"evaluate@{row}" not in {stage for stage, _ in stated}:
+            raise UserError(f"{lock} has no row {row}; see records/ledger.md.")
         reproduce(project, *([f"evaluate@{row}"] if record else []))
         made = _chosen(clone / lock, stages)
     print_comparison(stated, made, lock)

@@ -32,7 +32,7 @@ check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged file
 	@$(RUN) tools.check
 
 verify: setup ## run all stages again in a clone, and compare each output with dvc.lock (RECORD=name SEED=0: a row of records/)
-	@$(RUN) tools.verify $(if $(RECORD),--record $(RECORD) --seed $(or $(SEED),0))
+	@$(RUN) tools.verify $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED))
 
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
 	@cd records && export PATH="$(CURDIR)/.venv/bin:$$PATH" && \

@@ -17,8 +17,8 @@ from benchmarks.machine import ROOT, describe_machine, seconds
 from pipeline.program.command import command
 from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
+from records.ledger import COSTS
 
-FOUND = ROOT / "records" / "costs.json"
 EPOCHS = 1, 4  # the time of an epoch is a third of the difference
 
 
@@ -74,7 +74,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="Train so many networks in float32 to the end, in place of times.")] = 0,
 ) -> None:
     """Measure what records cost in float32 and in exact arithmetic, or the errors in float32."""
-    found: dict[str, dict[str, Any]] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    found: dict[str, dict[str, Any]] = json.loads(COSTS.read_text()) if COSTS.exists() else {}
     for name in names:
         recipe = digest(params_of(name))
         if found.get(name, {}).get("recipe") != recipe:
@@ -91,7 +91,7 @@ def main(
 
 
 def _write(found: dict[str, dict[str, Any]]) -> None:
-    FOUND.write_text(json.dumps(found, indent=2) + "\n")
+    COSTS.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ def draw_ledger(rows: Sequence["Row"]) -> Figure:
     figure = Figure(figsize=(7.5, 0.42 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     axes = figure.add_subplot()
     heights = range(len(shown), 0, -1)
+    lines = list(zip(shown, heights, strict=True))
     published = [row.published.published for row in shown]
-    means = [(row.mean, height) for row, height in zip(shown, heights, strict=True) if row.complete]
-    for row, height in zip(shown, heights, strict=True):
+    means = [(row.mean, height) for row, height in lines if row.complete]
+    for row, height in lines:
         axes.plot([row.published.published, *row.percent], [height] * (1 + len(row.percent)), color="#BBBBBB", lw=1)
     hollow: dict[str, Any] = {"markerfacecolor": "none", "mew": 1.8, "zorder": 3}  # the seeds can lie under it
     axes.plot(published, heights, "D", color=VERMILLION, ms=8, label="published", ls="", clip_on=False, **hollow)
     axes.plot(*zip(*means, strict=True), "|", color=BLUE, ms=16, mew=2.5, ls="", label="here, mean", clip_on=False)
-    points = [(error, height) for row, height in zip(shown, heights, strict=True) for error in row.percent]
+    points = [(error, height) for row, height in lines for error in row.percent]
     axes.plot(*zip(*points, strict=True), "s", color=BLUE, ms=3.5, alpha=0.6, ls="", label="here, each seed")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(TICKS))

@@ -79,7 +79,7 @@ def table(lines: list[Row]) -> str:
     """Return the ledger as a table in Markdown, and the machines that its times are of."""
     text = [
         "| record | network | recipe | published | error | wrong of 10,000, by seed | at or below | minutes "
-        "| float32: error | minutes |",
+        "| float32: error | float32: minutes |",
         "|---|---|---|---:|---:|---|---|---:|---:|---:|",
     ]
     for row in lines:
@@ -94,7 +94,9 @@ def table(lines: list[Row]) -> str:
         cells = [row.name, row.network, row.published.recipe, f"{row.published.published:g}", error, counts, verdict]
         text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
     machines = {row.cost["machine"]: None for row in lines if row.cost}
-    return "\n".join(text) + f"\n\nMinutes: one training on two cores of {'; '.join(machines)}.\n"
+    return "\n".join(text) + (
+        f"\n\nMinutes: one training on two cores of {'; '.join(machines)}, by `python -m benchmarks.records`.\n"
+    )
 
 
 def _mean_and_spread(percent: list[float]) -> str:

@@ -351,6 +351,7 @@ def test_a_record_says_what_was_published(load):
     ("old", "new", "words"),
     [
         ("published: 0.7", "published: low", 'record.published is "low"; expected a number from 0 to 100'),
+        ("published: 0.7", "published: 101", "record.published is 101; expected a number from 0 to 100"),
         (", published: 0.7", "", "the key record.published is missing"),
         ("source:", "sorce:", "unknown key record.sorce; did you mean record.source?"),
         ('"A recipe"', "7", "record.recipe is 7; expected the recipe in a few words"),

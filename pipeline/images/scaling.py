@@ -14,7 +14,7 @@ def scaling_of(images: Iterable[np.ndarray], method: str) -> tuple[float, float]
 
     | method | shift | scale | x |
     |---|---|---|---|
-    | none | 0 | 1 | 0 to 255: most sigmoid neurons saturate, and learning soon stops |
+    | none | 0 | 1 | 0 to 255: most sigmoid neurons saturate, and learning soon slows down |
     | minmax (normalization) | 0 | 1/255 | 0 to 1: background is exactly 0 |
     | zscore (standardization) | mean | 1/standard deviation | mean 0, standard deviation 1: inputs of both signs |
 

@@ -66,7 +66,9 @@ def rows() -> list[Row]:
         if record.committee:
             line = f"committee-{name}"
             committees.append(Row(line, f"five {network}", record.committee, [_errors(line)], {}))
-    return found + committees
+    best = min((row.published for row in committees), key=lambda published: published.published)
+    both = best.model_copy(update={"recipe": "mean of all ten networks' probabilities"})
+    return [*found, *committees, Row("committee-both", "five of each", both, [_errors("committee-both")], {})]
 
 
 def _errors(name: str) -> int | None:

@@ -24,6 +24,7 @@ STAGES = yaml.safe_load((HERE / "dvc.yaml").read_text(encoding="utf-8"))["stages
 LOCK = load_plain_yaml(HERE / "dvc.lock")["stages"]  # PyYAML alone would read 5e-05 as text
 TRAINED = [name for name in LOCK if name.startswith("train@")]
 COMMITTEES = [name for name in RECORDS if load_params(HERE / f"{name}.yaml").record.committee]
+MEMBERS = {f"committee@{name}": [name] for name in COMMITTEES} | {"committee-both": COMMITTEES}  # records, by stage
 
 
 def md5s(stage: str, kind: str) -> dict[str, str]:
@@ -109,14 +110,15 @@ def test_a_result_is_that_of_its_network_and_of_this_code():
         (images,) = (path for path in deps if path.endswith("test.npz"))
         assert deps[images] == md5s(f"short@{record}", "deps")[images]
         _assert_in_git(f"evaluate@{row}", f"results/{row}.json")
-    for name in COMMITTEES:
-        if (stage := f"committee@{name}") in LOCK:
-            deps = md5s(stage, "deps")
-            for seed in SEEDS:
-                model = f"models/{name}-{seed}.npz"
-                assert deps[model] == md5s(f"train@{name}-{seed}", "outs")[model]
-            assert deps["short/committee"] == md5s("short-committee", "outs")["short/committee"]
-            _assert_in_git(stage, f"results/committee-{name}.json")
+    for stage, records in MEMBERS.items():
+        deps = md5s(stage, "deps")
+        members = [f"{record}-{seed}" for record in records for seed in SEEDS]
+        assert {path for path in deps if path.startswith("models/")} == {f"models/{row}.npz" for row in members}
+        for row in members:
+            assert deps[f"models/{row}.npz"] == md5s(f"train@{row}", "outs")[f"models/{row}.npz"]
+            assert LOCK[stage]["cmd"][0].count(f"records/models/{row}.npz") == 1
+        assert deps["short/committee"] == md5s("short-committee", "outs")["short/committee"]
+        _assert_in_git(stage, f"results/{stage.replace('@', '-')}.json")
 
 
 def _assert_in_git(stage: str, path: str) -> None:
@@ -127,8 +129,7 @@ def _assert_in_git(stage: str, path: str) -> None:
 def test_no_result_is_there_without_its_row():
     there = {path.stem for path in (HERE / "results").iterdir()}
     rows = {stage.removeprefix("evaluate@") for stage in LOCK if stage.startswith("evaluate@")}
-    committees = {f"committee-{stage.removeprefix('committee@')}" for stage in LOCK if stage.startswith("committee@")}
-    assert there == rows | committees
+    assert there == rows | {stage.replace("@", "-") for stage in MEMBERS}
 
 
 # The ledger

@@ -14,7 +14,7 @@ from benchmarks.float64 import Float64
 from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.layers import ACTIVATIONS
 from mlp.network import init_network
-from mlp.parallel import available_processes
+from mlp.team import available_processes
 from mlp.training import kept, measure, new_state, train
 from pipeline.program.command import command
 from pipeline.settings.params import load_params

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp.parallel import available_processes
+from mlp.team import available_processes
 
 PROCESSES = available_processes()
 BATCH = 100

@@ -14,12 +14,13 @@ from typing import Annotated
 import typer
 
 from benchmarks.machine import environment, table
-from mlp import network, parallel, training
+from mlp import network, parallel, team, training
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import init_network
 from mlp.optimizers import Optimizer, Schedule
-from mlp.parallel import DividedStep, Team, available_processes
+from mlp.parallel import DividedStep
+from mlp.team import Team, available_processes
 from mlp.training import Method, new_state, train
 from pipeline.program.command import command
 from pipeline.store.artifacts import load_prepared
@@ -72,7 +73,7 @@ def profile(arithmetic: str, processes: int) -> dict[str, float]:
     times: dict[str, list[float]] = {label: [0.0] for label in parts}
     for label, (owner, name) in parts.items():
         time_calls(owner, name, label, times)
-    parallel.MOST_WAITING = 1.0  # the leader never goes on alone
+    team.MOST_WAITING = 1.0  # the leader never goes on alone
 
     split, preparation = load_prepared(DATA)
     network = init_network((HIDDEN,), ACTIVATIONS["sigmoid"], 0.01, A, preparation, seed=0)

@@ -6,8 +6,10 @@ import numpy as np
 
 from mlp.distortions import Distortion
 from mlp.network import Split
-from mlp.parallel import ROWS, Team, cut_evenly, shared
 from mlp.random import ORDER, permutation, stream
+from mlp.team import Team, cut_evenly, shared
+
+ROWS = 1000  # images read or copied at once: they fit into the processor's cache
 
 
 class Batches:

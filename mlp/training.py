@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS
 from mlp.batches import Batches
 from mlp.distortions import Distortion
 from mlp.layers import cross_entropy, loss_terms, softmax
 from mlp.network import CHUNK, Network, Split, forward, step
 from mlp.optimizers import Memory, Optimizer
-from mlp.parallel import DividedStep, Team, cut_evenly, shared
+from mlp.parallel import DividedStep
 from mlp.regularization import Dropout, Mask
+from mlp.team import Team, cut_evenly, shared
 
 
 def quiet() -> np.errstate:

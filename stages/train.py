@@ -46,8 +46,8 @@ def train(
     from mlp.arithmetic import ARITHMETICS
     from mlp.layers import ACTIVATIONS
     from mlp.network import Split, init_network
-    from mlp.parallel import available_processes
     from mlp.random import SAMPLE, permutation, stream
+    from mlp.team import available_processes
     from mlp.training import DivergedError, Epoch, Score, kept, measure, new_state
     from mlp.training import train as epochs_of
     from pipeline.program.files import check_distinct, write_json

@@ -33,7 +33,7 @@ LIBM, REDUCTIONS, NUMPY_ONLY = ({*names.split()} for names in (LIBM, REDUCTIONS,
 ALLOWED = {
     ("pipeline/evaluation/report.py", "classification_report"): (".sum",),  # counts of images
     ("mlp/random.py", "normal_like"): ("np.prod", ".sum"),  # lengths; 16-bit numbers, as int64
-    ("mlp/parallel.py", "_work"): ("@",),  # its result is not used
+    ("mlp/team.py", "_work"): ("@",),  # its result is not used
     ("pipeline/drawing/figures.py", "draw_confusion"): (".sum", ".trace"),  # counts of images
     ("pipeline/store/arrays.py", "load_arrays"): ("sum",),  # lengths of entries
     ("pipeline/drawing/png.py", "_palette"): ("**", ".sum"),  # distances of colours, as int64
@@ -169,11 +169,10 @@ def test_the_rule_lets_pass(code):
 
 # Each module of mlp imports only those on lines above its own
 ORDER = [
-    {"arithmetic", "random"},
+    {"arithmetic", "random", "team"},
     {"distortions", "layers", "optimizers", "regularization"},
     {"network"},
-    {"parallel"},
-    {"batches"},
+    {"batches", "parallel"},
     {"training"},
 ]
 

@@ -267,7 +267,7 @@ def test_error_in_the_second_process_is_told(train, monkeypatch):
         if part == 1:  # the second process's
             raise MemoryError("too little")
 
-    monkeypatch.setattr("mlp.parallel.available_processes", lambda: 2)
+    monkeypatch.setattr("mlp.team.available_processes", lambda: 2)
     monkeypatch.setattr("mlp.parallel.DividedStep.multiply", multiply)
     result, out = train()
     refusal(result, "", "second process", "MemoryError: too little")

@@ -11,7 +11,7 @@ import pytest
 from conftest import Project, new_project
 
 from faults.common import NEW, SEED, STAGES, times
-from mlp.parallel import available_processes
+from mlp.team import available_processes
 
 pytestmark = pytest.mark.slow
 

@@ -22,8 +22,8 @@ from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
 from mlp.network import Preparation, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
-from mlp.parallel import available_processes
 from mlp.regularization import Dropout
+from mlp.team import available_processes
 from mlp.training import Method, kept, measure, new_state, train
 from pipeline.evaluation.evaluation import evaluate, save_evaluation
 from pipeline.images.hold_out import hold_out

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mlp.parallel import available_processes
+from mlp.team import available_processes
 from pipeline.program.errors import UserError
 from tools.portable.table import Row
 

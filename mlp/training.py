@@ -28,14 +28,12 @@ class Score(NamedTuple):
     accuracy: float
 
     def is_like_guessing(self, classes: int) -> bool:
-        """Return whether a network that knows only the number of classes would be about as good.
+        """Return whether the accuracy is little better than 1 / classes, which guessing has.
 
-        Its accuracy is 1 / classes, and its loss ln(classes). About as good is: an accuracy below twice that, or below
-        halfway from it to 1 if this is less; or a loss above ln(classes).
+        Little better is: below twice that, or below halfway from it to 1 if this is less.
         """
         chance = 1.0 / classes
-        uniform = float(ARITHMETICS["exact"].log(np.array([float(classes)]))[0])
-        return self.accuracy < min(2.0 * chance, (1.0 + chance) / 2.0) or self.loss > uniform
+        return self.accuracy < min(2.0 * chance, (1.0 + chance) / 2.0)
 
 
 class Epoch(NamedTuple):

@@ -146,8 +146,8 @@ def train(
         )
     if unseen.is_like_guessing(len(preparation.classes)):
         typer.echo(
-            f"note: the network is hardly better than guessing (validation accuracy {unseen.accuracy:.3f}, loss "
-            f"{unseen.loss:.3f}); try another train.learning_rate (now {knobs.learning_rate}) or "
+            f"note: the network is hardly better than guessing (validation accuracy {unseen.accuracy:.3f}); "
+            f"try another train.learning_rate (now {knobs.learning_rate}) or "
             f"train.weight_init_std (now {knobs.weight_init_std}; glorot suits most networks), or more "
             f"train.iterations (now {knobs.iterations}).",
             err=True,

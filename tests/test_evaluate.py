@@ -181,8 +181,20 @@ def test_a_committee_of_copies_decides_as_the_one(folder):
     result, out = evaluate(folder, others=["copy.npz"])
     assert result.exit_code == 0, result.output
     assert (out / "confusion.csv").read_bytes() == (alone / "confusion.csv").read_bytes()
-    losses = [json.loads((path / "test.json").read_text())["loss"] for path in (alone, out)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert (out / "test.json").read_bytes() == (alone / "test.json").read_bytes()
+
+
+def test_a_committee_sure_of_wrong_classes_has_a_loss(folder):
+    """Their probabilities of the true class are too small for a number."""
+    network = load_model(folder / "mlp.npz")
+    network.weights[-1] = network.weights[-1] * network.arithmetic.dtype(20_000)
+    for name in ("mlp.npz", "copy.npz"):
+        save_model(folder / name, network)
+    _, alone = evaluate(folder, "alone")
+    result, out = evaluate(folder, others=["copy.npz"])
+    assert result.exit_code == 0, result.output
+    assert json.loads((out / "test.json").read_text())["loss"] > 1000
+    assert (out / "test.json").read_bytes() == (alone / "test.json").read_bytes()
 
 
 def test_a_committee_has_one_arithmetic_and_one_preparation(folder):

@@ -47,10 +47,11 @@ def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
     images, labels = split
     A = networks[0].arithmetic
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        found = [predict(network, images) for network in networks]
-        y = functools.reduce(np.add, (probabilities for probabilities, _ in found)) / len(found)
-        # One network's logarithm is exact where its probability is too small for a number
-        log_y = found[0][1] if len(found) == 1 else A.log(y)
+        probabilities, logarithms = zip(*(predict(network, images) for network in networks), strict=True)
+        y = _mean(probabilities)
+        # Not ln y: a probability can be too small for a number, and its logarithm is not
+        largest = functools.reduce(np.maximum, logarithms)
+        log_y = largest + A.log(_mean([A.exp(log - largest) for log in logarithms]))
         loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))  # ln y − ln 1
     actual, predicted = labels.argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(actual != predicted)
@@ -60,6 +61,11 @@ def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
     _, _, image_shape, classes = networks[0].preparation
     mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes)
     return Evaluation(loss, actual, predicted, mistakes)
+
+
+def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of arrays, element by element, added in their order."""
+    return functools.reduce(np.add, arrays) / len(arrays)
 
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:

@@ -314,10 +314,11 @@ def test_a_change_replaces_a_value_of_the_file(write):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("train.sed=1", "train.sed; did you mean train.seed?"),
-        ("trian.seed=1", "unknown key trian; did you mean train?"),
-        ("train.seed=x", 'train.seed is "x"; expected a whole number'),
-        ("train.seed=1e3", "train.seed is 1000.0; expected a whole number"),
+        ("train.sed=1", '-S is "train.sed=1": unknown key train.sed; did you mean train.seed?'),
+        ("trian.seed=1", '-S is "trian.seed=1": unknown key trian; did you mean train?'),
+        ("train.seed=x", '-S is "train.seed=x": train.seed is "x"; expected a whole number'),
+        ("train.seed=1e3", '-S is "train.seed=1e3": train.seed is 1000.0; expected a whole number'),
+        ("train.hidden_sizes=[0]", '-S is "train.hidden_sizes=[0]": train.hidden_sizes is [0]; expected'),
         ("train.seed", '"train.seed"; expected SECTION.KEY=VALUE'),
         ("train.seed=", "expected SECTION.KEY=VALUE"),
         ("seed=1", "expected SECTION.KEY=VALUE"),
@@ -329,6 +330,11 @@ def test_a_wrong_change_is_one_sentence(write, change, words):
         load_params(write(GOOD), [change])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_of_the_file_is_not_one_of_a_change(write):
+    path = write(GOOD.replace("iterations:", "iterations: 0 #"))
+    assert str(refused(load_params, path, ["train.seed=1"])).startswith(f"{path}: train.iterations is 0; expected")
 
 
 def test_a_change_does_not_mend_a_file_that_is_no_mapping(write):

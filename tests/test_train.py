@@ -321,7 +321,7 @@ def test_a_parameter_on_the_command_line_counts_as_one_in_the_file(train, prepar
     words = [*map(str, files), "--params", str(params), "-S", "train.seed=3", "--set-param", "train.hidden_sizes=[7]"]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert contents(again) == contents(out)
-    refusal(CliRunner().invoke(app, [*words, "-S", "train.seed=-3"]), "params.yaml", "train.seed", "-3")
+    refusal(CliRunner().invoke(app, [*words, "-S", "train.seed=-3"]), '-S is "train.seed=-3": train.seed is -3')
 
 
 def test_help_tells_of_every_file():

@@ -129,9 +129,10 @@ def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
 
     Raises:
         UserError: the file is missing or is not YAML, or a key is unknown, missing, of the wrong type or out of range.
-            The sentence names the key, the value found and what is expected.
+            The sentence names the file or the change, the key, the value found and what is expected.
     """
     values = load_plain_yaml(path)
+    changed = {}
     for change in changes:
         parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
         if not parts:
@@ -140,6 +141,14 @@ def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
         if isinstance(values, dict) and isinstance(values.get(section, {}), dict):
             try:
                 values.setdefault(section, {})[key] = parse_plain_yaml(text)
+                changed[f"{section}.{key}"] = change
             except UserError as error:
                 raise UserError(f"-S is {show(change)}: {error}.") from None
-    return check(path, Params, values)
+    try:
+        return check(path, Params, values)
+    except UserError as error:
+        for key, change in changed.items():
+            if error.about in (key, key.partition(".")[0]):
+                sentence = str(error).removeprefix(f"{path}: ")
+                raise UserError(f"-S is {show(change)}: {sentence}", about=error.about) from None
+        raise

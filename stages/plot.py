@@ -48,7 +48,7 @@ def plot(
         use_own_settings,
     )
     from pipeline.evaluation.report import confusion_matrix
-    from pipeline.program.files import written_whole
+    from pipeline.program.files import read_json, written_whole
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_model, load_prepared
     from pipeline.store.tables import read_confusion, read_history
@@ -89,7 +89,10 @@ def plot(
         (training, ("train.json", "validation.json", "history.csv")),
         (evaluation, ("test.json", "classes.json", "confusion.csv")),
     ):
-        files |= {metrics / name: (folder / name).read_bytes() for name in copied}
+        for name in copied:
+            if name.endswith(".json"):
+                read_json(folder / name)  # a damaged file ends here; the tables were read above
+            files[metrics / name] = (folder / name).read_bytes()
     for path, content in files.items():
         with written_whole(path) as file:
             file.write(content)

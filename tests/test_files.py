@@ -20,7 +20,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from pipeline.images.idx import read_images
 from pipeline.program.errors import UserError
-from pipeline.program.files import write_json, write_text, written_whole
+from pipeline.program.files import read_json, write_json, write_text, written_whole
 from pipeline.store.arrays import Blocks, load_arrays, save_arrays, write_arrays
 from tests.refusals import refused
 
@@ -498,6 +498,16 @@ def test_json_keeps_order_and_bits(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"a": float("nan")})
     assert path.read_bytes().startswith(b'{\n  "b"')
+
+
+def test_json_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "some.json"
+    assert "no such file" in str(refused(read_json, path))
+    write_json(path, {"b": 0.1 + 0.2})
+    assert read_json(path) == {"b": 0.1 + 0.2}
+    for damaged in (path.read_bytes()[:-3], b"", b"\xff\xfe"):
+        path.write_bytes(damaged)
+        assert str(refused(read_json, path)).startswith(f"{path}: ")
 
 
 def test_np_load_of_bytes_in_memory_agrees(tmp_path):

@@ -53,7 +53,7 @@ def inputs(tmp_path, monkeypatch):
     pairs = zip(names[actual], names[predicted], strict=True)
     Path("confusion.csv").write_text("actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
     for name in ("train.json", "validation.json", "test.json", "classes.json"):
-        Path(name).write_text(f"numbers of {name}\n")
+        Path(name).write_text(f'{{"numbers": "of {name}"}}\n')
     save_network(rng.normal(size=(20, 7)), NAMES)
     save_training_images(NAMES)
     wrong = np.flatnonzero(actual != predicted)
@@ -246,6 +246,8 @@ def test_a_missing_file_is_named(inputs, name):
         ("history.csv", "{head}\n1,2,3,4,5,six,1\n", "validation_accuracy"),
         ("confusion.csv", "actual,predicted\nBag,Sandal\n", "Sandal"),
         ("mlp.npz", "<html>", "array file"),
+        ("test.json", '{"accuracy": 0.9', "JSON"),
+        ("train.json", "", "JSON"),
     ],
 )
 def test_a_malformed_file_is_a_sentence(inputs, name, content, about):

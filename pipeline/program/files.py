@@ -51,6 +51,20 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file that the pipeline wrote.
+
+    Raises:
+        UserError: it is not there, or is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `dvc repro` to make it.", path=path) from None
+    except ValueError:
+        raise UserError(f"{path}: not a whole JSON file; run `dvc repro` to make it again.", path=path) from None
+
+
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write `values` as JSON, in their order. Floats are written by `repr`: reading them gives the same bits."""
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")

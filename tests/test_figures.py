@@ -520,6 +520,17 @@ def test_many_classes_have_smaller_counts(classes, size):
     assert text.get_fontsize() == size
 
 
+def test_the_most_classes_fit_into_one_picture():
+    figure = draw_confusion(np.eye(256, dtype=int), [f"class {number}" for number in range(256)])
+    assert max(figure.get_size_inches()) < 21
+    axes = figure.axes[0]
+    assert not axes.texts  # no count would fit into a cell
+    picture(figure, 120)
+    first, second, *others = (label.get_window_extent() for label in axes.get_yticklabels())
+    assert not first.overlaps(second)
+    assert len(others) == 254
+
+
 def test_few_epochs_and_few_classes_fill_most_of_the_figure():
     curves = draw_loss(history_of([(1.0, 0.5, 1.0, 0.5)]))
     assert curves.axes[0].get_xlim() == (0, 1.2)

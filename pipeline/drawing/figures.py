@@ -67,7 +67,7 @@ def _draw_curves(title: str, y_label: str, history: dict[str, np.ndarray], names
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw the confusion matrix: the counts, and each cell coloured by its share of the row.
+    """Draw the confusion matrix: each cell coloured by its share of the row, with its count unless the cells are small.
 
     Args:
         counts: (classes, classes) whole numbers; row i, column j: images of class i that were predicted as class j.
@@ -79,7 +79,8 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     colours = colormaps["Blues"].resampled(33)
     number = len(classes)
     names = [_shortened(name, 20) for name in classes]
-    cell = 0.5 if number <= 12 else 0.36 if number <= 25 else 0.26
+    cell = 0.5 if number <= 12 else 0.36 if number <= 25 else min(0.26, 16 / number)  # inches
+    large = cell > 0.2
     longest = max(map(len, names))
     size = max(number * cell, 3.5) + 1.2 + 0.08 * longest
     figure = _figure(size + 1, size)
@@ -94,7 +95,9 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.grid(which="minor", color="white")
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    for row, column in zip(*np.nonzero(counts), strict=True):
+    if not large:
+        axes.tick_params(labelsize=50 * cell)  # points, of which an inch has 72
+    for row, column in zip(*np.nonzero(counts), strict=True) if large else ():
         axes.text(
             column,
             row,

@@ -154,8 +154,24 @@ def test_speed_has_the_numbers_of_the_benchmark():
         for network, number in zip(header[1:], numbers, strict=True):
             assert int(number) == best[network][name], f"{name}, {network}"
 
-    written = re.compile(r"\d[\d,.]*\d")
-    assert set(written.findall(page)) <= set(written.findall(results + growth + knobs))
+    # "0.67 times as long as JAX (limit 0.75)"
+    text = " ".join(page.split())
+    limited = re.findall(r"(\d[\d.]*) (?:times|MB)[^()]*\(limit (\d[\d.]*)\)", text)
+    trainings, steps = knobs.split("A step with")
+    (memory,) = ((peak, most) for name, peak, most, *_ in rows(growth) if name == "exact")
+    assert limited == [
+        *((median, most) for _, most, median, *_ in rows(results[results.index("at most") :]) if _is_number(most)),
+        *((ratio.split()[0], most) for _, _, _, ratio, most, *_ in rows(trainings) if _is_number(most)),
+        memory,
+        *((ratio.split()[0], most) for _, _, ratio, _, most, _ in rows(steps) if _is_number(most)),
+    ]
+    peaks = {images: peak for images, _, _, peak, *_ in rows(growth)}
+    needed = re.findall(r"(\d+) MB for (\d+,\d+)", text)
+    assert needed == [(peaks[images], images) for images in ("60,000", "960,000")]
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "").isdigit()
 
 
 def test_sweeps_have_the_numbers_of_the_benchmark():

@@ -156,7 +156,7 @@ def test_verify_makes_one_row_again(recorded):
 
 def test_verify_names_a_row_that_is_not_there(recorded):
     for words, row in ((("--record", "b"), "b-0"), (("--record", "a", "--seed", "2"), "a-2")):
-        assert_one_sentence(tool("verify", recorded, *words), f"records/dvc.lock has no row {row}")
+        assert_one_sentence(tool("verify", recorded, *words), f"records/dvc.lock has no row {row}", "expected one of a")
     assert_one_sentence(tool("verify", recorded, "--seed", "1"), "give --record")
 
 
@@ -208,6 +208,15 @@ def test_check_finds_damage_in_the_records(recorded):
     result = tool("check", recorded)
     assert_one_sentence(result, "dvc repro")
     assert result.stdout == f"{Path('records', 'train-a-0')}: not what {Path('records', 'dvc.lock')} says.\n"
+
+
+def test_check_finds_damage_in_the_cache_of_the_records(recorded):
+    chosen = next((recorded.folder / "records").glob(".dvc/cache/files/md5/??/*"))
+    damage(chosen)
+    result = tool("check", recorded)
+    assert_one_sentence(result, "dvc repro")
+    assert result.stdout == f"{chosen}: damaged in DVC's cache; removed.\n"
+    assert not chosen.exists()
 
 
 def test_check_ignores_what_dvc_ignores(small):

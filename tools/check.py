@@ -1,4 +1,4 @@
-"""Are the files that DVC keeps undamaged? Hash its whole cache and every output, so that DVC makes damaged ones again.
+"""Are the files that DVC keeps undamaged? Hash all of its caches and outputs, so that DVC makes damaged files again.
 
 python -m tools.check
 
@@ -20,19 +20,17 @@ from tools.lock import locked_outputs
 
 @command
 def main() -> None:
-    """Hash DVC's cache and all outputs, and list the damaged files. `dvc repro` then makes them again.
+    """Hash DVC's caches and all outputs, and list the damaged files. `dvc repro` then makes them again.
 
     A damaged file in the cache is removed. An output that differs from dvc.lock gets a new time, so that DVC sees it.
     """
-    cache = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], stdout=subprocess.PIPE, text=True)
-    if cache.returncode:
-        raise UserError("this is not a DVC project.")
-    damaged = list(damaged_in_cache(Path(cache.stdout.strip())))
-    for path in damaged:
-        path.unlink()
-        print(f"{path}: damaged in DVC's cache; removed.")
-    different = 0
-    for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
+    damaged = different = 0
+    for project in (Path(), *(lock.parent for lock in Path().glob("*/dvc.lock"))):
+        for path in damaged_in_cache(cache_of(project)):
+            damaged += 1
+            path.unlink()
+            print(f"{path}: damaged in DVC's cache; removed.")
+        lock = project / "dvc.lock"
         for path in different_outputs(lock):
             different += 1
             for file in path.rglob("*") if path.is_dir() else [path]:
@@ -41,6 +39,19 @@ def main() -> None:
     if damaged or different:
         raise UserError("some files are damaged; run `dvc repro` beside their dvc.lock to make them again.")
     print("All files in DVC's cache and all outputs are undamaged.")
+
+
+def cache_of(project: Path) -> Path:
+    """Return the folder of a DVC project's cache.
+
+    Raises:
+        UserError: it is not a DVC project.
+    """
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    result = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise UserError(f"{project.absolute()}: not a DVC project.", path=project)
+    return project / result.stdout.strip()
 
 
 def damaged_in_cache(cache: Path) -> Iterator[Path]:

@@ -43,7 +43,9 @@ def main(
         stages = {f"short@{record}", f"train@{row}", f"evaluate@{row}"} if record else None
         stated = _chosen(clone / lock, stages)
         if record and f"evaluate@{row}" not in {stage for stage, _ in stated}:
-            raise UserError(f"{lock} has no row {row}; see records/ledger.md.")
+            rows = [stage.partition("@")[2] for stage, _ in locked_outputs(clone / lock) if stage.startswith("train@")]
+            records = dict.fromkeys(row.rpartition("-")[0] for row in rows)
+            raise UserError(f"{lock} has no row {row}; expected one of {', '.join(records)}, and one of its seeds.")
         reproduce(project, *([f"evaluate@{row}"] if record else []))
         made = _chosen(clone / lock, stages)
     print_comparison(stated, made, lock)

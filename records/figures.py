@@ -1,6 +1,5 @@
-"""Draw what the records show: digits as training distorts them, and the mistakes that all five networks make."""
+"""Draw what the records show: digits as training distorts them, and the mistakes that five networks have in common."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +17,13 @@ def main(
     evaluation: Annotated[Path, typer.Argument(help="What the committee's evaluation wrote.")],
     results: Annotated[list[Path], typer.Argument(help="The results of the committee's networks.")],
     distorted: Annotated[Path, typer.Option(help="Output: the figure of distorted digits.")],
-    mistakes: Annotated[Path, typer.Option(help="Output: the figure of the mistakes that all networks make.")],
+    mistakes: Annotated[Path, typer.Option(help="Output: the figure of the mistakes that all make.")],
 ) -> None:
-    """Draw distorted training images, and the test images that all networks of a committee get wrong."""
+    """Draw distorted training images, and the test images that a committee and each of its networks get wrong."""
     import numpy as np  # here, so that --help answers at once
 
     from pipeline.drawing.figures import draw_misclassified, draw_training_images, picture, use_own_settings
-    from pipeline.program.files import written_whole
+    from pipeline.program.files import read_json, written_whole
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_prepared
     from pipeline.training.method import distortion_of
@@ -36,17 +35,18 @@ def main(
     distortion = distortion_of(settings, shape)
     made = [distortion.distort(shown, seed=0, epoch=epoch, first=0) for epoch in range(EPOCHS)] if distortion else []
 
-    wrong = set.intersection(*({place for place, _, _ in json.loads(path.read_text())["wrong"]} for path in results))
+    wrong = set.intersection(*({place for place, _, _ in read_json(path)["wrong"]} for path in results))
     every = load_misclassified(evaluation / "misclassified.npz")
     chosen = np.isin(every.place, sorted(wrong))
     columns = {name: getattr(every, name)[chosen] for name in ("images", "actual", "predicted", "probability", "place")}
 
-    title = f"The {len(wrong)} mistakes that all {len(results)} networks make"
+    common = int(np.count_nonzero(chosen))
+    title = f"The {common} mistakes that all {len(results)} networks and their committee make"
 
     use_own_settings()
     for path, figure in (
         (distorted, draw_training_images(shown.reshape(-1, *shape), [some.reshape(-1, *shape) for some in made])),
-        (mistakes, draw_misclassified(every._replace(**columns), len(wrong), title)),
+        (mistakes, draw_misclassified(every._replace(**columns), common, title)),
     ):
         with written_whole(path) as file:
             file.write(picture(figure, settings.plot.dpi))

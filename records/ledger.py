@@ -1,6 +1,5 @@
 """Write the ledger: each record's published error beside those of its five seeds, as a table and as a figure."""
 
-import json
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from pipeline.program.command import command
+from pipeline.program.files import read_json, write_text, written_whole
 from pipeline.settings.params import Published, load_params
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 def rows() -> list[Row]:
     """Return the lines of the ledger, from the parameter files, the results that are there, and the benchmark."""
-    costs = json.loads(COSTS.read_text())
+    costs = read_json(COSTS)
     found = []
     committees = []
     for name in RECORDS:
@@ -74,7 +74,7 @@ def rows() -> list[Row]:
 def _errors(name: str) -> int | None:
     """Return the number of errors in a result, if it is there."""
     path = HERE / "results" / f"{name}.json"
-    return json.loads(path.read_text())["errors"] if path.exists() else None
+    return read_json(path)["errors"] if path.exists() else None
 
 
 def table(lines: list[Row]) -> str:
@@ -113,7 +113,6 @@ def main(
 ) -> None:
     """Write the ledger as a table and as a figure."""
     from pipeline.drawing.figures import picture, use_own_settings
-    from pipeline.program.files import write_text, written_whole
     from records.drawing import draw_ledger
 
     lines = rows()

@@ -15,11 +15,11 @@ def main(
     result: Annotated[Path, typer.Argument(help="Output: a JSON file.")],
 ) -> None:
     """Write the number of errors, the loss, and place, class and predicted class of each misclassified image."""
-    from pipeline.program.files import write_text  # here, so that --help answers at once
+    from pipeline.program.files import read_json, write_text  # here, so that --help answers at once
     from pipeline.store.artifacts import load_misclassified
 
     mistakes = load_misclassified(evaluation / "misclassified.npz")
-    loss = json.loads((evaluation / "test.json").read_text())["loss"]
+    loss = read_json(evaluation / "test.json")["loss"]
     columns = (mistakes.place, mistakes.actual, mistakes.predicted)
     wrong = sorted(zip(*(column.tolist() for column in columns), strict=True))
     lines = ",\n    ".join(map(json.dumps, wrong))

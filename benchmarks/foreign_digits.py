@@ -12,7 +12,6 @@ With `--pictures`, FOLDER gets a picture from each source, and sheets with the p
 
 import random
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,8 @@ from benchmarks import disturbances
 from benchmarks.drawn_digits import COLOURS, FONTS, in_fonts, written
 from mlp.network import Network, predict
 from pipeline.images.idx import read_images, read_labels
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
 from pipeline.store.artifacts import load_model
 from tests.drawings import drawings, rasterised
 from tools.digits import examine
@@ -134,7 +135,7 @@ def prepared(number: int, folder: Path | None) -> Prepared:
             shown = picture
     if folder:
         name = re.sub(r"\W+", "-", source.replace("'", "")).lower()
-        shown.save(folder / "drawings" / f"{name}-{number % 10}.png")
+        shown.save(folder / "drawings" / f"{name}.png")
         write_sheet(np.stack(images), folder / "prepared" / f"{name}.png")
     return Prepared(source, np.array(digits), np.stack(images), findings)
 
@@ -163,6 +164,7 @@ def row(network: Network, pictures: Prepared) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+@command
 def main(
     models: Annotated[
         list[Path] | None, typer.Argument(help="Trained networks.", show_default="models/mlp.npz")
@@ -171,7 +173,7 @@ def main(
 ) -> None:
     """Print how accurate models are on other pictures than MNIST's, and how many get a note."""
     if pictures and pictures.exists() and not pictures.is_dir():
-        sys.exit(f"error: {pictures} is not a folder; name another one.")
+        raise UserError(f"{pictures} is not a folder; name another one.")
     for folder in ("drawings", "prepared") if pictures else ():
         (pictures / folder).mkdir(parents=True, exist_ok=True)
     models = models or [Path("models/mlp.npz")]
@@ -200,4 +202,4 @@ def write_sheet(images: np.ndarray, path: Path, columns: int = 40, most: int = 8
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw, ImageOps
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from mlp import network
@@ -320,6 +321,21 @@ def test_table_and_json_agree(run, predictions, trained):
         assert list(map(int, rest.split())) == [share for share in shares if share]
         assert prediction["probability"] == max(prediction["probabilities"].values())
         assert sum(prediction["probabilities"].values()) == pytest.approx(1)
+
+
+def test_percents_stand_below_their_class_whatever_its_script(run, predictions, trained):
+    """A terminal gives a Korean, Chinese or Japanese character two cells."""
+    names = ("영", "하나", "둘셋넷", "삼", "사", "오", "여섯", "일곱", "여덟", "아홉")
+    network = load_model(trained / "mlp.npz")
+    network.preparation = network.preparation._replace(classes=names)
+    save_model(Path("korean.npz"), network)
+    result = run(trained / IMAGES, "--limit", 5, model="korean.npz")
+    header, _, *rows = result.stdout.splitlines()
+    for row in rows:
+        name = row.split("]")[1].split()[0]
+        shares = row[row.index("%") + 1 :]
+        best = max(shares.split(), key=int)
+        assert cell_len(row[: row.rindex(best) + len(best)]) == cell_len(header[: header.index(name) + len(name)])
 
 
 @pytest.fixture

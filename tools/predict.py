@@ -171,11 +171,13 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> Non
 
 def _table(predictions: list[Prediction], classes: tuple[str, ...]) -> "Table":
     """Return a table with the probability of every class in whole percents, blank below ½ %."""
-    widths = [max(len(name), 3) + 2 for name in classes]
+    from rich.cells import cell_len  # of a terminal: a Korean or Chinese character takes two cells
+
+    widths = [max(cell_len(name), 3) + 2 for name in classes]
 
     # One column for all classes: Rich takes a millisecond for a row of a dozen cells, and an IDX file has thousands
     def aligned(cells: list[str]) -> str:
-        return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        return "".join(" " * (width - cell_len(cell)) + cell for cell, width in zip(cells, widths, strict=True))
 
     table = _begun_table()
     table.add_column(aligned(list(classes)), no_wrap=True)

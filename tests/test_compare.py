@@ -171,6 +171,19 @@ def test_a_baseline_of_several_parameters():
     assert find_setting(settings, ["train.activation=relu", "train.hidden_sizes=[50,20]"]) == relu, "as people type it"
 
 
+def test_a_baseline_is_written_as_in_params_yaml(dvc_shows):
+    experiments = [experiment(f"a-{n}", "relu", n % 2, 0.8) for n in range(4)]
+    for n, one in enumerate(experiments):
+        train = one["revs"][0]["data"]["params"]["params.yaml"]["data"]["train"]
+        train |= {"nesterov": n > 1, "momentum": 0.9 if n > 1 else 0.5}
+    settings = by_setting(finished_runs(experiments, ["*"]))
+    first, second = settings
+    assert second == ("train.nesterov=true", "train.momentum=0.9")
+    for written in ("train.nesterov=true", "train.momentum=0.90", "train.momentum=9e-1"):
+        assert find_setting(settings, [written]) == second
+    assert find_setting(settings, ["train.nesterov=false"]) == first
+
+
 def test_baseline_that_is_not_one_setting(dvc_shows):
     dvc_shows([*many_parameters([800]), experiment("more", "relu", 0, 0.5)])
     assert refusal(run("--baseline", "train.activation=tanh")) == (
@@ -499,6 +512,24 @@ def test_a_curve_has_the_epochs_that_all_seeds_have(commit_history):
     curve = read_curve(finished_runs(runs, ["*"]))
     np.testing.assert_array_equal(curve.epochs, [2, 4])
     np.testing.assert_allclose(curve.mean, [0.5, 0.7])
+
+
+def test_seeds_without_a_common_epoch_have_no_curve(dvc_shows, commit_history):
+    commits = commit_history({1: 0.5, 2: 0.6}), commit_history({3: 0.4, 6: 0.6})
+    dvc_shows([experiment(f"a-{n}", "relu", n, 0.9, commit=commit) for n, commit in enumerate(commits)])
+    assert "the experiments a-0, a-1 have no epoch in common" in refusal(run("--figure", "act.png"))
+    assert not Path("act.png").exists()
+
+
+def test_two_seeds_have_a_band(commit_history):
+    commits = commit_history({1: 0.5, 2: 0.6}), commit_history({1: 0.7, 2: 0.6})
+    runs = [experiment(f"a-{n}", "relu", n, 0.9, commit=commit) for n, commit in enumerate(commits)]
+    curve = read_curve(finished_runs(runs, ["*"]))
+    np.testing.assert_allclose(curve.sd, [0.1 * 2**0.5, 0], atol=1e-12)
+    figure = draw_curves({(): curve})
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert len(axes.collections) == 1
+    assert [text.get_text() for text in legend.get_texts()] == ["all (2 seeds)"]
 
 
 def some_curves(number, epochs=40, runs=5):

@@ -48,10 +48,13 @@ def read_curve(runs: Sequence[Run]) -> Curve:
     """Read the histories of a setting's runs, and average them.
 
     Raises:
-        UserError: the commit of a run has no usable history.
+        UserError: the commit of a run has no usable history, or the runs have no epoch in common.
     """
     accuracies = [_accuracy_by_epoch(run) for run in runs]
     epochs = sorted(set.intersection(*map(set, accuracies)))
+    if not epochs:
+        names = ", ".join(run.name for run in runs)
+        raise UserError(f"the experiments {names} have no epoch in common, so they have no mean; name others.")
     values = [[accuracy[epoch] for accuracy in accuracies] for epoch in epochs]
     # fmean and stdev sum exactly, so the figure has the same bytes on every machine; NumPy's mean and std do not
     mean = np.array([fmean(at_epoch) for at_epoch in values])

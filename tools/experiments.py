@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from pipeline.program.errors import UserError
+from pipeline.settings.plain_yaml import parse_plain_yaml
 
 METRICS = {  # a name for people; the file and the key
     "validation accuracy": ("metrics/validation.json", "accuracy"),
@@ -122,17 +123,27 @@ def by_setting(runs: list[Run]) -> Settings:
 
 
 def _texts(parameters: Mapping[str, Any]) -> Params:
-    return tuple(f"{key}={value}" for key, value in parameters.items())
+    """Return parameters as `-S` takes them."""
+    return tuple(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in parameters.items())
+
+
+def _read(param: str) -> tuple[str, Any]:
+    """Return the key of a parameter such as "train.seed=3", and its value; the text itself, if it is not YAML."""
+    key, _, text = param.partition("=")
+    try:
+        return key.strip(), parse_plain_yaml(text)
+    except UserError:
+        return key.strip(), text
 
 
 def find_setting(settings: Settings, params: list[str]) -> Params:
-    """Return the only setting that has all these parameters. Spaces do not count: [50, 20] is [50,20].
+    """Return the only setting that has all these parameters. Their values are YAML: [50, 20] is [50,20].
 
     Raises:
         UserError: no setting has them, or several have.
     """
-    wanted = {param.replace(" ", "") for param in params}
-    found = [setting for setting in settings if wanted <= {param.replace(" ", "") for param in setting}]
+    wanted = [_read(param) for param in params]
+    found = [setting for setting in settings if all(param in map(_read, setting) for param in wanted)]
     if len(found) == 1:
         return found[0]
     given, rest = ", ".join(params), found or settings

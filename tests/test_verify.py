@@ -219,6 +219,20 @@ def test_check_finds_damage_in_the_cache_of_the_records(recorded):
     assert not chosen.exists()
 
 
+def test_check_leaves_the_files_that_dvc_is_writing(small):
+    folder = next(small.folder.glob(".dvc/cache/files/md5/??"))
+    (folder / ".AbC123.tmp").write_text("half of a")
+    assert tool("check", small).returncode == 0
+    assert (folder / ".AbC123.tmp").exists()
+
+
+def test_a_broken_lock_is_named_with_its_cure(recorded):
+    (recorded.folder / "records" / "dvc.lock").write_text("stages: [")
+    assert_one_sentence(tool("check", recorded), f"git checkout {Path('records', 'dvc.lock')}")
+    recorded.commit("Break it")
+    assert_one_sentence(tool("verify", recorded, "--record", "a"), "the committed records/dvc.lock is not valid")
+
+
 def test_check_ignores_what_dvc_ignores(small):
     (small.folder / ".dvcignore").write_text("*.part\n")
     (small.folder / "copies" / ".c.77.part").touch()

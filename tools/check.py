@@ -55,9 +55,9 @@ def cache_of(project: Path) -> Path:
 
 
 def damaged_in_cache(cache: Path) -> Iterator[Path]:
-    """Yield the files in the cache with an MD5 that is not their name."""
+    """Yield the files in the cache with an MD5 that is not their name, without those that DVC is writing."""
     for path in sorted(cache.glob("files/md5/??/*")):
-        if md5_of(path) != path.parent.name + path.name.removesuffix(".dir"):
+        if path.suffix != ".tmp" and md5_of(path) != path.parent.name + path.name.removesuffix(".dir"):
             yield path
 
 

@@ -20,4 +20,4 @@ def locked_outputs(lock: Path) -> dict[tuple[str, str], str]:
         outs = [(name, out) for name, stage in stages.items() for out in stage.get("outs", [])]
         return {(name, str(out["path"])): str(out["md5"]) for name, out in outs}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise UserError(f"{lock} is not valid; restore it: git checkout {lock.name}") from None
+        raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None

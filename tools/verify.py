@@ -41,13 +41,17 @@ def main(
         if record:
             project, lock, row = clone / "records", "records/dvc.lock", f"{record}-{seed or 0}"
         stages = {f"short@{record}", f"train@{row}", f"evaluate@{row}"} if record else None
-        stated = _chosen(clone / lock, stages)
+        try:
+            outputs = locked_outputs(clone / lock)
+        except UserError:
+            raise UserError(f"the committed {lock} is not valid; commit a valid one.") from None
+        stated = _chosen(outputs, stages)
         if record and f"evaluate@{row}" not in {stage for stage, _ in stated}:
-            rows = [stage.partition("@")[2] for stage, _ in locked_outputs(clone / lock) if stage.startswith("train@")]
+            rows = [stage.partition("@")[2] for stage, _ in outputs if stage.startswith("train@")]
             records = dict.fromkeys(row.rpartition("-")[0] for row in rows)
             raise UserError(f"{lock} has no row {row}; expected one of {', '.join(records)}, and one of its seeds.")
         reproduce(project, *([f"evaluate@{row}"] if record else []))
-        made = _chosen(clone / lock, stages)
+        made = _chosen(locked_outputs(clone / lock), stages)
     print_comparison(stated, made, lock)
     for stage, path in stated | made:
         if stated.get((stage, path)) != made.get((stage, path)):
@@ -55,9 +59,9 @@ def main(
     print(f"All {len(stated)} outputs have the bytes that {lock} states.")
 
 
-def _chosen(lock: Path, stages: Collection[str] | None) -> Outputs:
+def _chosen(outputs: Outputs, stages: Collection[str] | None) -> Outputs:
     """Return the outputs of these stages, or of all."""
-    return {key: md5 for key, md5 in locked_outputs(lock).items() if stages is None or key[0] in stages}
+    return {key: md5 for key, md5 in outputs.items() if stages is None or key[0] in stages}
 
 
 def reproduce(project: Path, *stages: str) -> None:

@@ -70,6 +70,9 @@ def main(
     """Compare this checkout, as it is committed, with another commit, and print the table in Markdown."""
     if not (ROOT / PREPARED / "train.npz").exists():
         sys.exit(f"error: {PREPARED}/train.npz: no such file; run `dvc repro preprocess` to make it.")
+    known = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+    if subprocess.run(known, cwd=ROOT, stderr=subprocess.DEVNULL).returncode:
+        sys.exit(f"error: {commit} is not a commit of this repository.")
     steps, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
         roots = [check_out(name, Path(folder, side)) for name, side in (("HEAD", "this"), (commit, "other"))]

@@ -15,6 +15,8 @@ import typer
 
 from benchmarks.machine import ROOT, describe_machine, seconds
 from pipeline.program.command import command
+from pipeline.program.errors import UserError
+from pipeline.program.files import read_json, write_json
 from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
 from records.ledger import COSTS
@@ -36,6 +38,16 @@ def digest(params: Params) -> str:
 def data_of(record: str) -> Path:
     """Return the folder with the prepared data of a record."""
     return Path("records", "prepared", params_of(record).download.dataset)
+
+
+def check_data(record: str) -> None:
+    """Check that a record's data are prepared.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not (ROOT / data_of(record) / "test.npz").exists():
+        raise UserError(f"{data_of(record)}: no data; run `dvc repro prepare@{data_of(record).name}` in records/.")
 
 
 def time_of(record: str, folder: Path, *changes: str) -> float:
@@ -71,27 +83,34 @@ def errors(record: str, seed: int, folder: Path) -> int:
 @command
 def main(
     names: Annotated[list[str], typer.Argument(help="Names of records.")],
-    seeds: Annotated[int, typer.Option(help="Train so many networks in float32 to the end, in place of times.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Train so many networks in float32 to the end, in place of times.")
+    ] = 0,
 ) -> None:
     """Measure what records cost in float32 and in exact arithmetic, or the errors in float32."""
-    found: dict[str, dict[str, Any]] = json.loads(COSTS.read_text()) if COSTS.exists() else {}
+    for name in names:
+        check_data(name)
     for name in names:
         recipe = digest(params_of(name))
-        if found.get(name, {}).get("recipe") != recipe:
-            found[name] = {"recipe": recipe}  # what is there was measured with other parameters
-        entry = found[name]
+        entry = _costs().get(name, {})
+        if entry.get("recipe") != recipe:
+            entry = {"recipe": recipe}  # what is there was measured with other parameters
         with tempfile.TemporaryDirectory() as folder:
             if not seeds or "seconds" not in entry:
                 entry["machine"] = "{processor}, {system}, Python {python}".format(**describe_machine())
                 entry["seconds"] = times(name, Path(folder))
-                _write(found)
+                _write(name, entry)
             for seed in range(len(entry.get("float32_errors", [])), seeds):
                 entry.setdefault("float32_errors", []).append(errors(name, seed, Path(folder)))
-                _write(found)
+                _write(name, entry)
 
 
-def _write(found: dict[str, dict[str, Any]]) -> None:
-    COSTS.write_text(json.dumps(found, indent=2) + "\n")
+def _costs() -> dict[str, dict[str, Any]]:
+    return read_json(COSTS) if COSTS.exists() else {}
+
+
+def _write(name: str, entry: dict[str, Any]) -> None:
+    write_json(COSTS, _costs() | {name: entry})  # read again: another run may have written meanwhile
 
 
 if __name__ == "__main__":

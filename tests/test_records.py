@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks import records as measured
 from benchmarks.records import digest
 from pipeline.settings.params import load_params
 from pipeline.settings.plain_yaml import load_plain_yaml
@@ -18,6 +19,7 @@ from records.figures import main as figures
 from records.ledger import COSTS, HERE, RECORDS, SEEDS, Row, rows, table
 from records.result import main as result
 from tests.conftest import ROOT
+from tests.refusals import refusal
 from tests.test_train import save_prepared
 
 STAGES = yaml.safe_load((HERE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -241,3 +243,56 @@ def test_the_figures_show_the_mistakes_of_all_networks(tmp_path):
         sizes.append([Image.open(tmp_path / name).size[1] for name in ("mistakes.png", "distorted.png")])
     assert sizes[0][0] < sizes[1][0]
     assert sizes[0][1] < sizes[1][1]
+
+
+# What the benchmark of float32 keeps
+
+
+@pytest.fixture
+def costs(tmp_path, monkeypatch):
+    """A function that runs the benchmark, with networks that are trained at once. It returns what the file has."""
+    path = tmp_path / "costs.json"
+    monkeypatch.setattr(measured, "COSTS", path)
+    monkeypatch.setattr(measured, "check_data", lambda name: None)
+    monkeypatch.setattr(measured, "times", lambda name, folder: {"exact": 90.0, "float32": 30.0})
+    monkeypatch.setattr(measured, "errors", lambda name, seed, folder: 100 + seed)
+
+    def run(*words):
+        ran = CliRunner().invoke(measured.main, words)
+        assert ran.exit_code == 0, ran.output
+        return json.loads(path.read_text())
+
+    return run
+
+
+def test_the_benchmark_trains_the_seeds_that_are_missing(costs, monkeypatch):
+    found = costs("nielsen", "--seeds", "2")["nielsen"]
+    assert (found["seconds"]["exact"], found["float32_errors"]) == (90.0, [100, 101])
+    monkeypatch.setattr(measured, "errors", lambda name, seed, folder: 200 + seed)
+    assert costs("nielsen", "--seeds", "3")["nielsen"]["float32_errors"] == [100, 101, 202]
+    assert costs("nielsen")["nielsen"]["float32_errors"] == [100, 101, 202]
+
+
+def test_the_benchmark_forgets_what_has_other_parameters(costs):
+    costs("nielsen", "--seeds", "2")
+    text = measured.COSTS.read_text()
+    measured.COSTS.write_text(text.replace(digest(measured.params_of("nielsen")), "another"))
+    assert costs("nielsen", "--seeds", "1")["nielsen"]["float32_errors"] == [100]
+
+
+def test_the_benchmark_keeps_what_another_run_wrote(costs, monkeypatch):
+    def errors(name, seed, folder):
+        if seed == 0:
+            written = json.loads(measured.COSTS.read_text()) | {"fashion": {"recipe": "of another run"}}
+            measured.COSTS.write_text(json.dumps(written))
+        return seed
+
+    monkeypatch.setattr(measured, "errors", errors)
+    found = costs("nielsen", "--seeds", "2")
+    assert found["fashion"] == {"recipe": "of another run"}
+    assert found["nielsen"]["float32_errors"] == [0, 1]
+
+
+def test_the_benchmark_without_data_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "data_of", lambda name: tmp_path / "mnist")
+    refusal(CliRunner().invoke(measured.main, ["nielsen", "--seeds", "5"]), "", "dvc repro prepare@mnist")

@@ -23,7 +23,7 @@ def main(
     import numpy as np  # here, so that --help answers at once
 
     from pipeline.drawing.figures import draw_misclassified, draw_training_images, picture, use_own_settings
-    from pipeline.program.files import read_json, written_whole
+    from pipeline.program.files import read_json, write_bytes
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_prepared
     from pipeline.training.method import distortion_of
@@ -48,8 +48,7 @@ def main(
         (distorted, draw_training_images(shown.reshape(-1, *shape), [some.reshape(-1, *shape) for some in made])),
         (mistakes, draw_misclassified(every._replace(**columns), common, title)),
     ):
-        with written_whole(path) as file:
-            file.write(picture(figure, settings.plot.dpi))
+        write_bytes(path, picture(figure, settings.plot.dpi))
 
 
 if __name__ == "__main__":

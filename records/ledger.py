@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from pipeline.program.command import command
-from pipeline.program.files import read_json, write_text, written_whole
+from pipeline.program.files import read_json, write_bytes, write_text
 from pipeline.settings.params import Published, load_params
 
 HERE = Path(__file__).parent
@@ -118,8 +118,7 @@ def main(
     lines = rows()
     write_text(markdown, table(lines))
     use_own_settings()
-    with written_whole(figure) as file:
-        file.write(picture(draw_ledger(lines), 120))
+    write_bytes(figure, picture(draw_ledger(lines), 120))
 
 
 if __name__ == "__main__":

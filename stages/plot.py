@@ -48,7 +48,7 @@ def plot(
         use_own_settings,
     )
     from pipeline.evaluation.report import confusion_matrix
-    from pipeline.program.files import read_json, written_whole
+    from pipeline.program.files import read_json, write_bytes
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_model, load_prepared
     from pipeline.store.tables import read_confusion, read_history
@@ -94,8 +94,7 @@ def plot(
                 read_json(folder / name)  # a damaged file ends here; the tables were read above
             files[metrics / name] = (folder / name).read_bytes()
     for path, content in files.items():
-        with written_whole(path) as file:
-            file.write(content)
+        write_bytes(path, content)
 
 
 if __name__ == "__main__":

@@ -450,6 +450,15 @@ def test_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, nam
     assert os.listdir(tmp_path) == ["folder"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    assert "regular file" in str(refused(write_text, path, "text"))
+    assert path.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 def fail(path, named):
     """Begin to write a file, and fail as on a full disk, with an error that names some file."""
     with written_whole(path) as file:

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import re
+import shlex
 import tracemalloc
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from tests.refusals import refusal
 from tools.pack.__main__ import main
 from tools.pack.dataset import gather
 from tools.predict import predict
-from tools.resizing import fit, proportional
+from tools.resizing import fit, median_of_border, proportional
 
 COMMENTED = "# My datasets, with a comment\r\nother: {classes: [a, b]}  # not read"
 
@@ -93,16 +95,37 @@ def greys(name: str = "pets") -> dict[str, list[int]]:
 # The pipeline
 
 
-@pytest.mark.parametrize("each", [2, 50, 70, 200])
-def test_the_command_that_is_printed_fits_the_images(here, each):
+def test_the_command_that_keeps_a_dataset_can_be_pasted(here):
+    two_classes()
+    Path("my data").mkdir()
+    Path("my data", "datasets.yaml").write_text("")
+    result = pack("photos", "pets", "--datasets", "my data/datasets.yaml")
+    words = shlex.split(result.stdout.partition("Keep it:")[2].splitlines()[0])
+    assert words[:3] == ["dvc", "add", str(Path("my data", "datasets", "pets"))]
+    assert words[4:7] == ["git", "add", str(Path("my data", "datasets"))]
+
+
+def test_the_list_of_datasets_is_replaced_whole(here):
+    two_classes()
+    os.link("datasets.yaml", "linked.yaml")  # as who has the file open: sees the old content to the end
+    packed("photos", "pets")
+    assert Path("linked.yaml").read_text() == "# none yet\n"
+
+
+@pytest.mark.parametrize(("each", "iterations"), [(2, 1000), (50, 1000), (70, 1000), (200, 1000), (700, 1120)])
+def test_the_command_that_is_printed_fits_the_images(here, each, iterations):
     for number in range(each):
         draw(f"photos/cat/{number}.png", grey(number % 256))
         draw(f"photos/dog/{number}.png", grey(255 - number % 256))
     printed = pack("photos", "pets").stdout
-    training = int(re.search(r": (\d+) training", printed)[1])
+    training = int(re.search(r": ([\d,]+) training", printed)[1].replace(",", ""))
     params = load_params(ROOT / "params.yaml", re.findall(r"-S (\S+)", printed.partition("Train on it:")[2]))
     assert params.download.dataset == "pets"
-    assert 1 <= params.train.batch_size <= training - params.preprocess.validation_size
+    rest = training - params.preprocess.validation_size
+    assert 1 <= params.train.batch_size <= rest
+    assert params.train.iterations == iterations
+    if each > 2:  # an epoch has several steps
+        assert params.train.batch_size <= rest / 3 or params.train.batch_size == 100
 
 
 def test_pictures_of_digits_go_through_the_pipeline(here):
@@ -250,17 +273,28 @@ def test_folder_that_is_no_dataset(here, files, words):
     assert contents() == before
 
 
-@pytest.mark.parametrize(("light", "options", "noted"), [(200, [], True), (200, ["--invert"], False), (50, [], False)])
-def test_light_images_get_a_note(here, light, options, noted):
+@pytest.mark.parametrize(
+    ("light", "options", "cure"),
+    [(200, [], "better: --invert."), (200, ["--invert"], ""), (50, [], ""), (50, ["--invert"], "leave out --invert.")],
+)
+def test_light_images_get_a_note(here, light, options, cure):
     for number in range(4):
         for name in ("cat", "dog"):
             draw(f"photos/{name}/{number}.png", grey(light))
     result = pack("photos", "pets", *options)
     assert result.exit_code == 0
-    assert ("mostly light" in result.stderr) == noted
+    assert ("mostly light" in result.stderr) == bool(cure)
+    assert cure in result.stderr
 
 
 # Images
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_the_background_is_the_median_of_the_border(picture):
+    rows, columns = np.indices(picture.shape)
+    inside = (rows > 0) & (rows < len(picture) - 1) & (columns > 0) & (columns < picture.shape[1] - 1)
+    assert median_of_border(picture) == sorted(picture[~inside])[np.count_nonzero(~inside) // 2]
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.integers(1, 30), st.integers(1, 30))
@@ -484,6 +518,12 @@ def test_name_that_is_there_is_refused_unless_it_is_the_same_dataset(here):
     before = contents()
     refusal(pack("photos", "pets"), "datasets.yaml", "pets")
     assert contents() == before
+
+
+def test_a_label_is_any_byte(here):
+    rows = [[f"class {number:03}", number % 256] for number in range(256) for _ in range(2)]
+    Path("own.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
+    assert len(packed("own.csv", "own")) == 256
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", "1", "a b", "ä", "x" * 65, "nan", "No"])

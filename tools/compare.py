@@ -209,14 +209,12 @@ def _parameters(setting: Params, runs: BySeeds) -> dict[str, Any]:
 def write_figure(path: Path, settings: Settings) -> None:
     """Draw the validation accuracy over the epochs into a PNG file."""
     from pipeline.drawing.figures import picture, use_own_settings
-    from pipeline.program.files import written_whole
+    from pipeline.program.files import write_bytes
     from tools.curves import draw_curves, read_curve
 
     use_own_settings()
     curves = {setting: read_curve(list(runs.values())) for setting, runs in settings.items()}
-    content = picture(draw_curves(curves), DPI)
-    with written_whole(path) as file:
-        file.write(content)
+    write_bytes(path, picture(draw_curves(curves), DPI))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """
     if path.is_dir():  # the rename would fail, but after all the work; and the names "." and "/" are empty
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():  # the rename would replace a device, such as /dev/null
+        raise UserError(f"{path}: not a regular file; give the name of a file.", path=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -45,10 +47,15 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             part.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
+    with written_whole(path) as file:
+        file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with `\\n` line ends on every system."""
-    with written_whole(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> Any:

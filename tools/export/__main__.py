@@ -24,7 +24,7 @@ def main(
     if not importlib.util.find_spec("onnx"):
         raise UserError("the export needs the package onnx; install it: make setup-export")
 
-    from pipeline.program.files import check_distinct, written_whole
+    from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_model
     from tools.check import md5_of
     from tools.export.graph import onnx_model
@@ -37,8 +37,7 @@ def main(
         raise UserError(
             f"{model}: its weights are too large to compute with; run `dvc repro` to make it again.", path=model
         ) from None
-    with written_whole(output) as file:
-        file.write(content)
+    write_bytes(output, content)
     typer.echo(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 
 

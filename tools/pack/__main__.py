@@ -39,6 +39,7 @@ def main(
     file, a row has the label and then the pixels of one image, 0 to 255; the first row may be a header. A file that
     cannot be used is left out, with a sentence.
     """
+    import shlex
     import tempfile
 
     from tools.digits import prepare as prepare_digit
@@ -74,7 +75,8 @@ def main(
         entry = Entry.of(name, gathered.classes, files)
         is_new = entry.add(datasets, files)
         if mostly_light(gathered.images):
-            typer.echo("note: the images are mostly light; networks learn light on black better: --invert.", err=True)
+            cure = "leave out --invert" if invert else "--invert"
+            typer.echo(f"note: the images are mostly light; networks learn light on black better: {cure}.", err=True)
 
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
@@ -85,7 +87,8 @@ def main(
     if left_out:
         typer.echo(f"{left_out} files were left out.", err=True)
     typer.echo(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
-    typer.echo(f'Keep it:     dvc add {folder} && git add {folder.parent} {datasets} && git commit -m "Add {name}"')
+    added, parent, file = (shlex.quote(str(path)) for path in (folder, folder.parent, datasets))
+    typer.echo(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
     held_out = max(1, len(train) // 10)
     changes = {
         "download.dataset": name,

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.images.hold_out import hold_out
 from pipeline.program.errors import UserError, clip
-from pipeline.program.files import written_whole
+from pipeline.program.files import write_bytes, written_whole
 from pipeline.settings.datasets import SAVED_AS, load_dataset
 from pipeline.settings.plain_yaml import load_plain_yaml, parse_plain_yaml
 from pipeline.store.arrays import StoredRows
@@ -162,8 +162,7 @@ class Entry(NamedTuple):
             with written_whole(datasets.parent / FOLDER / self.name / SAVED_AS[key]) as file:
                 file.writelines(content())
         if is_new:
-            with written_whole(datasets) as file:
-                file.write(text)
+            write_bytes(datasets, text)
         return is_new
 
     def _check_added(self, datasets: Path, entries: object, text: str) -> None:

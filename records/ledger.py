@@ -89,15 +89,16 @@ def table(lines: list[Row]) -> str:
         verdict = ("yes" if row.mean <= row.published.published else "no") if row.complete else "not complete"
         counts = ", ".join("–" if count is None else str(count) for count in row.errors)
         exact, float32 = (f"{row.cost['seconds'][name] / 60:.1f}" if row.cost else "" for name in ("exact", "float32"))
-        float32_errors = row.cost.get("float32_errors", [])
-        float32_error = ""
-        if len(float32_errors) == len(row.errors):
-            float32_error = _mean_and_spread([100 * count / IMAGES for count in float32_errors])
+        percent = [100 * count / IMAGES for count in row.cost.get("float32_errors", [])]
+        float32_error = _mean_and_spread(percent) if percent else ""
+        if 0 < len(percent) < len(row.errors):
+            float32_error += f" (of {len(percent)})"
         cells = [row.name, row.network, row.published.recipe, f"{row.published.published:g}", error, counts, verdict]
         text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
     machines = {row.cost["machine"]: None for row in lines if row.cost}
     return "\n".join(text) + (
-        f"\n\nMinutes: one training on two cores of {'; '.join(machines)}, by `python -m benchmarks.records`.\n"
+        f"\n\nMinutes: one training on two cores of {'; '.join(machines)}, by `python -m benchmarks.records`. "
+        "A number in brackets says of how many seeds a float32 error is, if not of all.\n"
     )
 
 

@@ -180,7 +180,8 @@ def test_the_ledger_counts():
     assert "| 0.7 | 0.42 | 42 | yes |  |  |  |" in line(42)
     cost = {"seconds": {"exact": 90, "float32": 30}, "machine": "a machine"}
     assert line(60, 50, **cost, float32_errors=[61, 55]).endswith("| yes | 1.5 | 0.58 ± 0.04 | 0.5 |")
-    assert line(60, 50, **cost, float32_errors=[61]).endswith("| yes | 1.5 |  | 0.5 |")
+    assert line(60, 50, **cost, float32_errors=[61]).endswith("| yes | 1.5 | 0.61 (of 1) | 0.5 |")
+    assert line(60, 50, **cost).endswith("| yes | 1.5 |  | 0.5 |")
 
 
 def test_the_figure_shows_each_seed_and_the_mean_of_complete_rows():

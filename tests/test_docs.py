@@ -154,6 +154,9 @@ def test_speed_has_the_numbers_of_the_benchmark():
         for network, number in zip(header[1:], numbers, strict=True):
             assert int(number) == best[network][name], f"{name}, {network}"
 
+    written = re.compile(r"\d[\d,.]*\d")
+    assert set(written.findall(page)) <= set(written.findall(results + growth + knobs))
+
     # "0.67 times as long as JAX (limit 0.75)"
     text = " ".join(page.split())
     limited = re.findall(r"(\d[\d.]*) (?:times|MB)[^()]*\(limit (\d[\d.]*)\)", text)

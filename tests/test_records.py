@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from benchmarks import records as measured
 from benchmarks.records import digest
+from pipeline.drawing.figures import draw_misclassified
 from pipeline.settings.params import load_params
 from pipeline.settings.plain_yaml import load_plain_yaml
 from pipeline.store.artifacts import Misclassified, save_misclassified
@@ -246,7 +247,26 @@ def test_the_figures_show_the_mistakes_of_all_networks(tmp_path):
     assert sizes[0][1] < sizes[1][1]
 
 
-# What the benchmark of float32 keeps
+def test_the_title_counts_the_mistakes_that_are_shown(tmp_path, monkeypatch):
+    """All networks can be wrong, each in its way, where their mean is right."""
+    drawn = []
+
+    def draw(mistakes, most, title):
+        drawn.append((mistakes.place.tolist(), most, title))
+        return draw_misclassified(mistakes, most, title)
+
+    monkeypatch.setattr("pipeline.drawing.figures.draw_misclassified", draw)
+    save_prepared(tmp_path / "train.npz", np.zeros((20, 784), np.uint8), np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
+    save_mistakes(tmp_path / "evaluation", [0, 1, 5], [1] * 3, [2] * 3)
+    (tmp_path / "0.json").write_text(json.dumps({"wrong": [[place, 1, 3] for place in (0, 1, 2)]}))
+    words = [HERE / "simard-none.yaml", tmp_path / "train.npz", tmp_path / "evaluation", *[tmp_path / "0.json"] * 2]
+    words += ["--distorted", tmp_path / "distorted.png", "--mistakes", tmp_path / "mistakes.png"]
+    ran = CliRunner().invoke(figures, list(map(str, words)))
+    assert ran.exit_code == 0, ran.output
+    assert drawn == [([0, 1], 2, "The 2 mistakes that all 2 networks and their committee make")]
+
+
+# The benchmark of float32 keeps its results
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def rows() -> list[Row]:
         if record.committee:
             line = f"committee-{name}"
             committees.append(Row(line, f"five {network}", record.committee, [_errors(line)], {}))
+    # The committee of all is compared with the best published one
     best = min((row.published for row in committees), key=lambda published: published.published)
     both = best.model_copy(update={"recipe": "mean of all ten networks' probabilities"})
     return [*found, *committees, Row("committee-both", "five of each", both, [_errors("committee-both")], {})]
@@ -97,7 +98,7 @@ def table(lines: list[Row]) -> str:
         text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
     machines = {row.cost["machine"]: None for row in lines if row.cost}
     return "\n".join(text) + (
-        f"\n\nMinutes: one training on two cores of {'; '.join(machines)}, by `python -m benchmarks.records`. "
+        f"\n\nMinutes: one training on two cores of {'; '.join(machines)}, by\n`python -m benchmarks.records`. "
         "A number in brackets says of how many seeds a float32 error is, if not of all.\n"
     )
 

@@ -47,8 +47,8 @@ def main(
             raise UserError(f"the committed {lock} is not valid; commit a valid one.") from None
         stated = _chosen(outputs, stages)
         if record and f"evaluate@{row}" not in {stage for stage, _ in stated}:
-            rows = [stage.partition("@")[2] for stage, _ in outputs if stage.startswith("train@")]
-            records = dict.fromkeys(row.rpartition("-")[0] for row in rows)
+            trained = [stage.removeprefix("train@") for stage, _ in outputs if stage.startswith("train@")]
+            records = dict.fromkeys(name.rpartition("-")[0] for name in trained)
             raise UserError(f"{lock} has no row {row}; expected one of {', '.join(records)}, and one of its seeds.")
         reproduce(project, *([f"evaluate@{row}"] if record else []))
         made = _chosen(locked_outputs(clone / lock), stages)

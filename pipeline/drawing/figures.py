@@ -96,7 +96,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     if not large:
-        axes.tick_params(labelsize=50 * cell)  # points, of which an inch has 72
+        axes.tick_params(labelsize=50 * cell)  # points: an inch has 72
     for row, column in zip(*np.nonzero(counts), strict=True) if large else ():
         axes.text(
             column,

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.machine import ROOT, describe_machine, seconds
+from benchmarks.machine import ROOT, available_cores, describe_machine, seconds
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json
@@ -21,7 +21,7 @@ from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
 from records.ledger import COSTS
 
-EPOCHS = 1, 4  # the time of an epoch is a third of the difference
+EPOCHS = 1, 4  # trainings of so many epochs; their difference leaves out the start
 
 
 def params_of(record: str) -> Params:
@@ -51,15 +51,15 @@ def check_data(record: str) -> None:
 
 
 def time_of(record: str, folder: Path, *changes: str) -> float:
-    """Train a record's network into `folder`, and return the seconds it takes."""
+    """Train a record's network into `folder`, with `changes` such as train.seed=1, and return the seconds it takes."""
     data = data_of(record)
-    words = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", folder / "training"]
+    words: list[Path | str] = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", folder / "training"]
     words += ["--params", f"records/{record}.yaml", *(word for change in changes for word in ("-S", change))]
     return seconds([sys.executable, "-m", "stages.train", *map(str, words)])
 
 
 def times(record: str, folder: Path) -> dict[str, float]:
-    """Return how many seconds a whole training takes in each arithmetic, from a few epochs of it."""
+    """Return how many seconds a whole training of seed 0 takes in each arithmetic, from a few epochs of it."""
     params = params_of(record).train
     steps = len(load_prepared(ROOT / data_of(record) / "train.npz").split.images) // params.batch_size
     found = {}
@@ -80,24 +80,39 @@ def errors(record: str, seed: int, folder: Path) -> int:
     return len(load_misclassified(folder / "evaluation" / "misclassified.npz").place)
 
 
+def begun(name: str) -> dict[str, Any]:
+    """Return what was measured of a record with its parameters on this machine.
+
+    Raises:
+        UserError: it was measured on another machine.
+    """
+    facts = describe_machine() | {"cores": str(available_cores())}
+    machine = "{cores} cores of {processor}, {system}, Python {python}".format(**facts)
+    recipe = digest(params_of(name))
+    entry = _costs().get(name, {})
+    if entry.get("recipe") != recipe:  # what is there was measured with other parameters
+        return {"recipe": recipe, "machine": machine}
+    if entry["machine"] != machine:
+        raise UserError(
+            f"records/{COSTS.name}: {name} was measured on {entry['machine']}; this is {machine}. "
+            "Remove the entry to measure all of it here."
+        )
+    return entry
+
+
 @command
 def main(
     names: Annotated[list[str], typer.Argument(help="Names of records.")],
-    seeds: Annotated[
-        int, typer.Option(min=0, help="Train so many networks in float32 to the end, in place of times.")
-    ] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="Number of float32 networks to train, to count their errors.")] = 0,
 ) -> None:
     """Measure what records cost in float32 and in exact arithmetic, or the errors in float32."""
     for name in names:
         check_data(name)
+        begun(name)
     for name in names:
-        recipe = digest(params_of(name))
-        entry = _costs().get(name, {})
-        if entry.get("recipe") != recipe:
-            entry = {"recipe": recipe}  # what is there was measured with other parameters
+        entry = begun(name)
         with tempfile.TemporaryDirectory() as folder:
             if not seeds or "seconds" not in entry:
-                entry["machine"] = "{processor}, {system}, Python {python}".format(**describe_machine())
                 entry["seconds"] = times(name, Path(folder))
                 _write(name, entry)
             for seed in range(len(entry.get("float32_errors", [])), seeds):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -28,16 +29,18 @@ def draw_ledger(rows: Sequence["Row"]) -> Figure:
         axes.plot([row.published.published, *row.percent], [height] * (1 + len(row.percent)), color="#BBBBBB", lw=1)
     hollow: dict[str, Any] = {"markerfacecolor": "none", "mew": 1.8, "zorder": 3}  # the seeds can lie under it
     axes.plot(published, heights, "D", color=VERMILLION, ms=8, label="published", ls="", clip_on=False, **hollow)
-    axes.plot(*zip(*means, strict=True), "|", color=BLUE, ms=16, mew=2.5, ls="", label="here, mean", clip_on=False)
+    columns = np.array(means).reshape(-1, 2).T  # two, even if no row is complete
+    axes.plot(*columns, "|", color=BLUE, ms=16, mew=2.5, ls="", label="here, mean", clip_on=False)
     points = [(error, height) for row, height in lines for error in row.percent]
-    axes.plot(*zip(*points, strict=True), "s", color=BLUE, ms=3.5, alpha=0.6, ls="", label="here, each seed")
+    columns = np.array(points).reshape(-1, 2).T
+    axes.plot(*columns, "s", color=BLUE, ms=3.5, alpha=0.6, ls="", label="here, each seed")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.set_yticks(heights, [row.name for row in shown])
-    lowest, highest = min(published + [x for x, _ in points]), max(published + [x for x, _ in points])
-    axes.set_xlim(0.85 * lowest, 1.2 * highest)
+    percents = [*published, *(x for x, _ in points)] or [min(TICKS), max(TICKS)]
+    axes.set_xlim(0.85 * min(percents), 1.2 * max(percents))
     axes.set_ylim(0.4, len(shown) + 0.6)
     axes.set_xlabel("test error (% of 10,000 images)")
     axes.grid(axis="x", color="#E5E5E5")

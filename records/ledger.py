@@ -27,13 +27,22 @@ RECORDS = (
 
 
 class Row(NamedTuple):
-    """A line of the ledger."""
+    """A line of the ledger.
+
+    Attributes:
+        name: the record's, or the committee's.
+        network: the sizes of its layers, such as 784-800-10.
+        published: the published error, its source, and the recipe.
+        errors: numbers of wrong test images, by seed; None for a missing seed. A committee has one number.
+        cost: the record's entry in costs.json: `seconds` of one training, by arithmetic; `float32_errors`, numbers of
+            wrong test images by seed; `machine`.
+    """
 
     name: str
-    network: str  # the sizes of its layers, such as 784-800-10
+    network: str
     published: Published
-    errors: list[int | None]  # wrong test images, by seed, None where a seed is missing; of a committee one number
-    cost: dict[str, Any]  # what costs.json says of it
+    errors: list[int | None]
+    cost: dict[str, Any]
 
     @property
     def percent(self) -> list[float]:
@@ -79,7 +88,7 @@ def _errors(name: str) -> int | None:
 
 
 def table(lines: list[Row]) -> str:
-    """Return the ledger as a table in Markdown, and the machines that its times are of."""
+    """Return the ledger as a table in Markdown, and a note with the machines that measured the times."""
     text = [
         "| record | network | recipe | published | error | wrong of 10,000, by seed | at or below | minutes "
         "| float32: error | float32: minutes |",
@@ -98,13 +107,13 @@ def table(lines: list[Row]) -> str:
         text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
     machines = {row.cost["machine"]: None for row in lines if row.cost}
     return "\n".join(text) + (
-        f"\n\nMinutes: one training on two cores of {'; '.join(machines)}, by\n`python -m benchmarks.records`. "
-        "A number in brackets says of how many seeds a float32 error is, if not of all.\n"
+        f"\n\nMinutes: one training on {'; '.join(machines)}, by\n`python -m benchmarks.records`. "
+        "A float32 error with a number in brackets is the mean of so many seeds.\n"
     )
 
 
 def _mean_and_spread(percent: list[float]) -> str:
-    """Return mean ± standard deviation; of one number itself."""
+    """Return mean ± standard deviation (of a sample: n − 1), or the number, if there is only one."""
     return f"{fmean(percent):.2f} ± {stdev(percent):.2f}" if len(percent) > 1 else f"{percent[0]:.2f}"
 
 

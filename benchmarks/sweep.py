@@ -176,8 +176,8 @@ def main(
     parts = [
         "# Sweeps\n",
         "`python -m benchmarks.sweep` writes this file. The pipeline has one stage that copies a file, so the time is",
-        "that of Git and DVC. The Git remote and the DVC remote are folders on this machine. Beside other work all",
-        "takes longer, so compare the processor seconds.\n",
+        "that of Git and DVC. The Git remote and the DVC remote are folders on this machine. Other work slows it",
+        "down, so compare the processor seconds.\n",
         f"{points:,} experiments on {os.cpu_count()} workers of this machine took {wall / 60:.0f} minutes: "
         f"{3600 * points / wall:,.0f} an hour, {processor / points:.2f} processor seconds each.\n",
         f"One experiment on a worker elsewhere, if the remotes have few experiments, and if they have {points:,}:\n",

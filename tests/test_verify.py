@@ -93,6 +93,14 @@ def test_verify_names_the_first_output_that_differs(small, wrong, first):
     assert "All" not in result.stdout
 
 
+def test_verify_says_that_it_leaves_out_what_is_not_committed(small):
+    assert "note:" not in tool("verify", small).stderr
+    (small.folder / "given").write_text("another text")
+    result = tool("verify", small)
+    assert result.returncode == 0
+    assert "note: the last commit is verified, without the changes since.\n" in result.stderr
+
+
 def test_verify_uses_no_checkpoints(small):
     """Otherwise it could verify a training and run only the end of it."""
     command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
@@ -155,8 +163,10 @@ def test_verify_makes_one_row_again(recorded):
 
 
 def test_verify_names_a_row_that_is_not_there(recorded):
-    for words, row in ((("--record", "b"), "b-0"), (("--record", "a", "--seed", "2"), "a-2")):
-        assert_one_sentence(tool("verify", recorded, *words), f"records/dvc.lock has no row {row}", "expected one of a")
+    seeds = tool("verify", recorded, "--record", "a", "--seed", "2")
+    assert_one_sentence(seeds, "records/dvc.lock", "a has no seed 2", "expected one of 0, 1.")
+    names = tool("verify", recorded, "--record", "b")
+    assert_one_sentence(names, "records/dvc.lock has no record b", "expected one of a.")
     assert_one_sentence(tool("verify", recorded, "--seed", "1"), "give --record")
 
 

@@ -37,6 +37,8 @@ def main(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         clone = Path(folder, "clone")
         _run(["git", "clone", "--quiet", "--no-local", ".", str(clone)], Path())
+        if subprocess.run(["git", "status", "--porcelain"], capture_output=True, check=True).stdout:
+            typer.echo("note: the last commit is verified, without the changes since.", err=True)
         project, lock, row = clone, "dvc.lock", ""
         if record:
             project, lock, row = clone / "records", "records/dvc.lock", f"{record}-{seed or 0}"
@@ -47,9 +49,12 @@ def main(
             raise UserError(f"the committed {lock} is not valid; commit a valid one.") from None
         stated = _chosen(outputs, stages)
         if record and f"evaluate@{row}" not in {stage for stage, _ in stated}:
-            trained = [stage.removeprefix("train@") for stage, _ in outputs if stage.startswith("train@")]
-            records = dict.fromkeys(name.rpartition("-")[0] for name in trained)
-            raise UserError(f"{lock} has no row {row}; expected one of {', '.join(records)}, and one of its seeds.")
+            trained = {stage.removeprefix("train@"): None for stage, _ in outputs if stage.startswith("train@")}
+            seeds = [number for name, _, number in (name.rpartition("-") for name in trained) if name == record]
+            if seeds:
+                raise UserError(f"{lock}: {record} has no seed {seed or 0}; expected one of {', '.join(seeds)}.")
+            records = ", ".join(dict.fromkeys(name.rpartition("-")[0] for name in trained))
+            raise UserError(f"{lock} has no record {record} of single networks; expected one of {records}.")
         reproduce(project, *([f"evaluate@{row}"] if record else []))
         made = _chosen(locked_outputs(clone / lock), stages)
     print_comparison(stated, made, lock)

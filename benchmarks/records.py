@@ -118,6 +118,10 @@ def main(
             for seed in range(len(entry.get("float32_errors", [])), seeds):
                 entry.setdefault("float32_errors", []).append(errors(name, seed, Path(folder)))
                 _write(name, entry)
+                print(f"{name}, seed {seed}: {entry['float32_errors'][-1]} errors in float32", flush=True)
+        found = ", ".join(map(str, entry.get("float32_errors", []))) or "not counted"
+        cost = entry["seconds"]
+        print(f"{name}: {cost['exact']} s, in float32 {cost['float32']} s; errors in float32: {found}", flush=True)
 
 
 def _costs() -> dict[str, dict[str, Any]]:

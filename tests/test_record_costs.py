@@ -56,6 +56,7 @@ def costs(tmp_path, monkeypatch):
     def run(*words):
         ran = CliRunner().invoke(measured.main, words)
         assert ran.exit_code == 0, ran.output
+        run.output = ran.stdout
         return json.loads(path.read_text())["nielsen"]
 
     run.commands = commands
@@ -83,6 +84,8 @@ def test_the_times_are_those_of_a_whole_training(costs):
 
 def test_the_errors_are_those_of_float32_on_the_test_images(costs):
     assert costs("nielsen", "--seeds", "3")["float32_errors"] == [2, 3, 4]
+    assert costs.output.splitlines()[:3] == [f"nielsen, seed {seed}: {2 + seed} errors in float32" for seed in range(3)]
+    assert costs.output.endswith("errors in float32: 2, 3, 4\n")
     commands = costs.commands[4:]  # after those that measure the times
     assert [command[2] for command in commands] == ["stages.train", "stages.evaluate"] * 3
     changes = [{"train.arithmetic": "float32", "train.seed": str(seed)} for seed in range(3)]

@@ -1,0 +1,1 @@
+"""A multi-layer perceptron, and its training, in NumPy alone."""

@@ -90,7 +90,7 @@ def _errors(name: str) -> int | None:
 def table(lines: list[Row]) -> str:
     """Return the ledger as a table in Markdown, and a note with the machines that measured the times."""
     text = [
-        "| record | network | recipe | published | error | wrong of 10,000, by seed | at or below | minutes "
+        "| record | network | recipe | published | error | wrong of 10,000, by seed | at or below published | minutes "
         "| float32: error | float32: minutes |",
         "|---|---|---|---:|---:|---|---|---:|---:|---:|",
     ]
@@ -107,8 +107,9 @@ def table(lines: list[Row]) -> str:
         text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
     machines = {row.cost["machine"]: None for row in lines if row.cost}
     return "\n".join(text) + (
-        f"\n\nMinutes: one training on {'; '.join(machines)}, by\n`python -m benchmarks.records`. "
-        "A float32 error with a number in brackets is the mean of so many seeds.\n"
+        f"\n\nMinutes of one training, from the time of its epochs on {'; '.join(machines)},\n"
+        "by `python -m benchmarks.records`. (of 2): the float32 error of two seeds, not five.\n"
+        "Empty: not measured, or no result.\n"
     )
 
 

@@ -65,7 +65,7 @@ def test_the_ledger_has_each_record_and_committee(small):
         f"| committee-simard-elastic | five 784-800-10 | {mean} | 0.39 |  | – | not complete |  |  |  |",
         "| committee-both | five of each | mean of all ten networks' probabilities | 0.31 | 0.32 | 32 | no |  |  |  |",
     ]
-    assert "Minutes: one training on a fast machine; a slow one, by" in lines
+    assert "Minutes of one training, from the time of its epochs on a fast machine; a slow one," in lines
     assert (small / "ledger.png").read_bytes() == picture(draw_ledger(rows()), 120)
 
 
@@ -120,7 +120,7 @@ def test_the_lessons_have_the_numbers_of_the_ledger():
     text = " ".join((ROOT / "docs" / "records.md").read_text(encoding="utf-8").split())
     for words in (
         f"exact arithmetic takes {min(ratios):.1f} to {max(ratios):.1f} times as long as float32",
-        f"removes {removed('simard-none', 'simard-affine')} of the mistakes, "
+        f"remove {removed('simard-none', 'simard-affine')} of the mistakes, "
         f"and bending {removed('simard-affine', elastic)} of the rest",
         f"one layer of 800 with distortions has {lines[elastic].mean:.2f} %",
         f"remove {removed(elastic, small)} of what elastic distortions leave, "

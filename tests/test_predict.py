@@ -655,7 +655,9 @@ def test_one_bad_file_among_good_ones(run, trained):
 
 def test_model_is_missing_or_damaged(run, trained):
     drawn().save("x.png")
-    assert refusal(run("x.png", model="no.npz")) == "error: no.npz: no such file; run `dvc repro` to make it.\n"
+    assert (
+        refusal(run("x.png", model="no.npz")) == "error: no.npz: no such file; run `dvc repro`, if a stage makes it.\n"
+    )
     shutil.copy("x.png", "no.npz")
     assert "no.npz: not an array file of this pipeline" in refusal(run("x.png", model="no.npz"))
 

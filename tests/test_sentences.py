@@ -78,7 +78,7 @@ def blank_picture() -> Path:
 SENTENCES = {
     "array file that is missing": (
         lambda: told(load_model, Path("mlp.npz")),
-        "mlp.npz: no such file; run `dvc repro` to make it.",
+        "mlp.npz: no such file; run `dvc repro`, if a stage makes it.",
     ),
     "raw file that is missing": (
         lambda: told(read_images, Path("train-images")),

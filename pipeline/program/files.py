@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro` to make it.", path=path) from None
+        raise UserError(f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path) from None
     except ValueError:
         raise UserError(f"{path}: not a whole JSON file; run `dvc repro` to make it again.", path=path) from None
 

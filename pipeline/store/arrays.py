@@ -227,7 +227,7 @@ def _opened(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro` to make it.", path=path) from None
+        raise UserError(f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path) from None
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:

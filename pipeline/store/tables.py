@@ -110,7 +110,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[list[str]]:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file, strict=True))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro` to make it.", path=path) from None
+        raise UserError(f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise _unusable(path, "", clip(str(error))) from None
     if lines[:1] != [list(columns)]:

@@ -80,7 +80,7 @@ def errors(record: str, seed: int, folder: Path) -> int:
     return len(load_misclassified(folder / "evaluation" / "misclassified.npz").place)
 
 
-def begun(name: str) -> dict[str, Any]:
+def entry_of(name: str) -> dict[str, Any]:
     """Return what was measured of a record with its parameters on this machine.
 
     Raises:
@@ -108,9 +108,9 @@ def main(
     """Measure what records cost in float32 and in exact arithmetic, or the errors in float32."""
     for name in names:
         check_data(name)
-        begun(name)
+        entry_of(name)
     for name in names:
-        entry = begun(name)
+        entry = entry_of(name)
         with tempfile.TemporaryDirectory() as folder:
             if not seeds or "seconds" not in entry:
                 entry["seconds"] = times(name, Path(folder))

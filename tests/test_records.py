@@ -9,7 +9,7 @@ from pipeline.settings.params import load_params
 from pipeline.settings.plain_yaml import load_plain_yaml
 from records.ledger import HERE, RECORDS, SEEDS
 from tests.conftest import ROOT
-from tools.check import md5_of
+from tools.check import md5_of, md5_of_folder
 
 LOCK = load_plain_yaml(HERE / "dvc.lock")["stages"]  # PyYAML alone would read 5e-05 as text
 OUTPUTS = {out["path"]: out["md5"] for stage in LOCK.values() for out in stage["outs"]}
@@ -164,6 +164,8 @@ def test_a_stage_used_what_the_others_made_and_what_is_in_git(name):
     """Code, parameters, results and figures are in Git; the data and the models can be missing."""
     for dep in LOCK[name]["deps"]:
         path = dep["path"]
+        if path.startswith("prepared/"):
+            continue  # the next test
         assert dep["md5"] == (OUTPUTS[path] if path in OUTPUTS else md5_of(HERE / path)), path
     for path, used in LOCK[name].get("params", {}).items():
         params = load_plain_yaml(HERE / path)
@@ -171,6 +173,14 @@ def test_a_stage_used_what_the_others_made_and_what_is_in_git(name):
     for out in LOCK[name]["outs"]:
         if out["path"].startswith(("results/", "figures/", "ledger.md")):
             assert md5_of(HERE / out["path"]) == out["md5"], out["path"]
+
+
+@pytest.mark.parametrize("folder", ["prepared/mnist", "prepared/fashion-mnist"])
+def test_all_stages_used_the_prepared_data(folder):
+    deps = [dep for stage in LOCK.values() for dep in stage["deps"] if dep["path"].startswith(f"{folder}/")]
+    used = {(dep["path"].removeprefix(f"{folder}/"), dep["md5"]) for dep in deps}
+    assert [name for name, _ in sorted(used)] == ["test.npz", "train.npz", "validation.npz"]
+    assert md5_of_folder(dict(used)) == OUTPUTS[folder]
 
 
 def test_each_result_is_of_a_row_or_a_committee():

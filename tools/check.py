@@ -69,13 +69,17 @@ def different_outputs(lock: Path) -> Iterator[Path]:
             yield path
 
 
+def md5_of_folder(files: dict[str, str]) -> str:
+    """Return DVC's MD5 of a folder, from the MD5 of each of its files by name."""
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
+    return hashlib.md5(text.encode()).hexdigest() + ".dir"
+
+
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files, without those it ignores."""
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".part"]
-        listed = sorted((file.relative_to(path).as_posix(), md5_of(file)) for file in files)
-        text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
-        return hashlib.md5(text.encode()).hexdigest() + ".dir"
+        return md5_of_folder({file.relative_to(path).as_posix(): md5_of(file) for file in files})
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

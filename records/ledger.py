@@ -1,7 +1,6 @@
 """Write the ledger: each record's published error beside those of its five seeds, as a table and as a figure."""
 
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -9,6 +8,7 @@ import typer
 from pipeline.program.command import command
 from pipeline.program.files import read_json, write_bytes, write_text
 from pipeline.settings.params import Published, load_params
+from tools.tables import mean_and_deviation
 
 HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
@@ -95,12 +95,12 @@ def table(lines: list[Row]) -> str:
         "|---|---|---|---:|---:|---|---|---:|---:|---:|",
     ]
     for row in lines:
-        error = _mean_and_spread(row.percent) if row.complete else ""
+        error = mean_and_deviation(row.percent, 2) if row.complete else ""
         verdict = ("yes" if row.mean <= row.published.published else "no") if row.complete else "not complete"
         counts = ", ".join("–" if count is None else str(count) for count in row.errors)
         exact, float32 = (f"{row.cost['seconds'][name] / 60:.1f}" if row.cost else "" for name in ("exact", "float32"))
         percent = [100 * count / IMAGES for count in row.cost.get("float32_errors", [])]
-        float32_error = _mean_and_spread(percent) if percent else ""
+        float32_error = mean_and_deviation(percent, 2) if percent else ""
         if 0 < len(percent) < len(row.errors):
             float32_error += f" (of {len(percent)})"
         cells = [row.name, row.network, row.published.recipe, f"{row.published.published:g}", error, counts, verdict]
@@ -111,11 +111,6 @@ def table(lines: list[Row]) -> str:
         "by `python -m benchmarks.records`. (of 2): the float32 error of two seeds, not five.\n"
         "Empty: not measured, or no result.\n"
     )
-
-
-def _mean_and_spread(percent: list[float]) -> str:
-    """Return mean ± standard deviation (of a sample: n − 1), or the number, if there is only one."""
-    return f"{fmean(percent):.2f} ± {stdev(percent):.2f}" if len(percent) > 1 else f"{percent[0]:.2f}"
 
 
 @command

@@ -9,7 +9,7 @@ from pipeline.settings.params import load_params
 from pipeline.settings.plain_yaml import load_plain_yaml
 from records.ledger import HERE, RECORDS, SEEDS
 from tests.conftest import ROOT
-from tools.check import md5_of, md5_of_folder
+from tools.lock import md5_of, md5_of_folder
 
 LOCK = load_plain_yaml(HERE / "dvc.lock")["stages"]  # PyYAML alone would read 5e-05 as text
 OUTPUTS = {out["path"]: out["md5"] for stage in LOCK.values() for out in stage["outs"]}

@@ -71,7 +71,7 @@ def card(project: Path) -> str:
 
 def _check_metrics(project: Path, outputs: dict[tuple[str, str], str]) -> None:
     """Raise a UserError if the files in metrics/ are not those that dvc.lock states."""
-    from tools.check import md5_of
+    from tools.lock import md5_of
 
     for name in ("train", "validation", "test", "classes"):
         path = project / "metrics" / f"{name}.json"

@@ -6,8 +6,6 @@ DVC does not hash a read-only file in its cache again, nor an output with the le
 does not see damage by a disk, or through a hard link, and `dvc status` says that everything is up to date.
 """
 
-import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.lock import locked_outputs
+from tools.lock import locked_outputs, md5_of
 
 
 @command
@@ -67,21 +65,6 @@ def different_outputs(lock: Path) -> Iterator[Path]:
         path = lock.parent / name
         if path.exists() and md5_of(path) != md5:
             yield path
-
-
-def md5_of_folder(files: dict[str, str]) -> str:
-    """Return DVC's MD5 of a folder, from the MD5 of each of its files by name."""
-    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
-    return hashlib.md5(text.encode()).hexdigest() + ".dir"
-
-
-def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files, without those it ignores."""
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".part"]
-        return md5_of_folder({file.relative_to(path).as_posix(): md5_of(file) for file in files})
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from tools.experiments import (
     finished_runs,
 )
 from tools.paired import CONFIDENCE, Comparison, Difference, compared_with
+from tools.tables import mean_and_deviation
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from rich.table import Table
@@ -103,7 +104,7 @@ def compared(settings: Settings, baseline: list[str] | None) -> Comparison | Non
 
 def print_tables(settings: Settings, comparison: Comparison | None) -> None:
     """Print the summary, and a table for each setting that was compared with the baseline."""
-    from tools.terminal import fits, plain_console
+    from tools.tables import fits, plain_console
 
     console = plain_console()
     table = summary(settings)
@@ -118,7 +119,7 @@ def summary(settings: Settings) -> "Table":
     """Return a table with a row for each setting and a column for each metric."""
     table = _table(SUMMARY, "setting", "seeds", *METRICS)
     for setting, runs in settings.items():
-        table.add_row(_name(setting), str(len(runs)), *map(_mean_and_spread, _values(runs).values()))
+        table.add_row(_name(setting), str(len(runs)), *map(mean_and_deviation, _values(runs).values()))
     return table
 
 
@@ -126,7 +127,7 @@ def tall_summary(settings: Settings) -> "Table":
     """Return the same table for narrow terminals, with a line for each metric instead of a column."""
     table = _table(SUMMARY, "setting", "seeds", "metric", "mean ± sd")
     for setting, runs in settings.items():
-        values = map(_mean_and_spread, _values(runs).values())
+        values = map(mean_and_deviation, _values(runs).values())
         for row in zip_longest(_name(setting).split("\n"), [str(len(runs))], METRICS, values, fillvalue=""):
             table.add_row(*row)  # each metric beside its value, also where they are folded
         table.add_section()
@@ -160,10 +161,6 @@ def _name(setting: Params) -> str:
 def _values(runs: BySeeds) -> dict[str, list[float]]:
     """Return the values of each metric, one for each run."""
     return {metric: [run.metrics[metric] for run in runs.values()] for metric in METRICS}
-
-
-def _mean_and_spread(values: list[float]) -> str:
-    return f"{fmean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
 
 
 def document(settings: Settings, comparison: Comparison | None) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None
 
 
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    from tools.terminal import fits, plain_console
+    from tools.tables import fits, plain_console
 
     console = plain_console()
     table = _table(predictions, classes)

@@ -26,8 +26,8 @@ def main(
 
     from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_model
-    from tools.check import md5_of
     from tools.export.graph import onnx_model
+    from tools.lock import md5_of
 
     check_distinct(output, model)
     network = load_model(model)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tools.terminal import plain_console
+from tools.tables import plain_console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,0 +1,40 @@
+"""What `dvc.lock` states, and the MD5 of a file or a folder as DVC computes it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from pipeline.program.errors import UserError
+
+
+def locked_outputs(lock: Path) -> dict[tuple[str, str], str]:
+    """Return the MD5 of each output in a `dvc.lock`, by stage and path.
+
+    Raises:
+        UserError: the file is not a valid `dvc.lock`.
+        OSError: the file cannot be read.
+    """
+    text = lock.read_bytes()
+    try:
+        stages = yaml.safe_load(text)["stages"]
+        outs = [(name, out) for name, stage in stages.items() for out in stage.get("outs", [])]
+        return {(name, str(out["path"])): str(out["md5"]) for name, out in outs}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None
+
+
+def md5_of_folder(files: dict[str, str]) -> str:
+    """Return DVC's MD5 of a folder, from the MD5 of each of its files by name."""
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
+    return hashlib.md5(text.encode()).hexdigest() + ".dir"
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files, without those it ignores."""
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".part"]
+        return md5_of_folder({file.relative_to(path).as_posix(): md5_of(file) for file in files})
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,0 +1,35 @@
+"""What the commands print: tables for a terminal of any width, for pipes and files; numbers over several seeds."""
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # imported inside functions: the records' ledger prints no table
+    from rich.console import Console
+    from rich.table import Table
+
+
+def mean_and_deviation(values: Sequence[float], digits: int = 4) -> str:
+    """Return mean ± standard deviation of a sample (n − 1), or the number alone if there is only one.
+
+    Args:
+        values: one number for each seed.
+        digits: how many digits to print after the point.
+    """
+    mean = f"{fmean(values):.{digits}f}"
+    return f"{mean} ± {stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def plain_console() -> "Console":
+    """Return a console that prints text as it is: brackets are no markup. A pipe or a file gets lines of any length."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    return console
+
+
+def fits(console: "Console", table: "Table") -> bool:
+    """Say whether the console shows each row of `table` without breaking lines."""
+    return console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width

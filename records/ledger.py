@@ -1,7 +1,9 @@
-"""Write the ledger: each record's published error beside those of its five seeds, as a table and as a figure."""
+"""Write the ledger: each record's published error beside those of its seeds, as two tables and a figure."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -10,20 +12,19 @@ from pipeline.program.files import read_json, write_bytes, write_text
 from pipeline.settings.params import Published, load_params
 from tools.tables import mean_and_deviation
 
+if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
+    from matplotlib.figure import Figure
+
 HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
 SEEDS = range(5)
-RECORDS = (
-    "simard-none",
-    "simard-affine",
-    "simard-elastic",
-    "ciresan-small",
-    "dropout",
-    "keras-mnist-mlp",
-    "nielsen",
-    "fashion",
-)
+UNSEEN = range(5, 10)  # seeds that no choice of a recipe has looked at
+SIMARD = "simard-none", "simard-affine", "simard-elastic"
+RECORDS = (*SIMARD, "ciresan-small", "dropout", "keras-mnist-mlp", "nielsen", "fashion")
+# A committee has the networks of the seeds 0 to 4 of these records. The last one's file says what was published.
+COMMITTEES = {"committee-simard-elastic": SIMARD[2:], "committee-both": ("simard-elastic", "ciresan-small")}
+TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]  # of the figure, in percent
 
 
 class Row(NamedTuple):
@@ -32,100 +33,112 @@ class Row(NamedTuple):
     Attributes:
         name: the record's, or the committee's.
         network: the sizes of its layers, such as 784-800-10.
-        published: the published error, its source, and the recipe.
-        errors: numbers of wrong test images, by seed; None for a missing seed. A committee has one number.
-        cost: the record's entry in costs.json: `seconds` of one training, by arithmetic; `float32_errors`, numbers of
-            wrong test images by seed; `machine`.
+        published: the published error, and what differs here.
+        errors: percent of wrong test images of the seeds 0 to 4 that are there; a committee has one number.
+        unseen: percent of wrong test images of the seeds 5 to 9 that are there.
+        cost: the record's entry in costs.json.
     """
 
     name: str
     network: str
     published: Published
-    errors: list[int | None]
+    errors: list[float]
+    unseen: list[float]
     cost: dict[str, Any]
-
-    @property
-    def percent(self) -> list[float]:
-        """The errors that are there, in percent of the test images."""
-        return [100 * count / IMAGES for count in self.errors if count is not None]
-
-    @property
-    def complete(self) -> bool:
-        """Whether all seeds are there."""
-        return None not in self.errors
-
-    @property
-    def mean(self) -> float:
-        """The mean error of a complete row, in percent. It has one rounding, to be compared with what was published."""
-        return 100 * sum(count for count in self.errors if count is not None) / (IMAGES * len(self.errors))
 
 
 def rows() -> list[Row]:
     """Return the lines of the ledger, from the parameter files, the results that are there, and the benchmark."""
     costs = read_json(COSTS)
-    found = []
-    committees = []
+    records: dict[str, Row] = {}
+    committees: list[Row] = []
     for name in RECORDS:
         params = load_params(HERE / f"{name}.yaml")
-        record = params.record
-        assert record is not None
+        assert params.record is not None
         network = "-".join(map(str, (784, *params.train.hidden_sizes, 10)))
-        results = [f"{name}-{seed}" for seed in SEEDS]
-        found.append(Row(name, network, record, list(map(_errors, results)), costs.get(name, {})))
-        if record.committee:
-            line = f"committee-{name}"
-            committees.append(Row(line, f"five {network}", record.committee, [_errors(line)], {}))
-    # The committee of all is compared with the best published one
-    best = min((row.published for row in committees), key=lambda published: published.published)
-    both = best.model_copy(update={"recipe": "mean of all ten networks' probabilities"})
-    return [*found, *committees, Row("committee-both", "five of each", both, [_errors("committee-both")], {})]
+        errors, unseen = (_errors(f"{name}-{seed}" for seed in seeds) for seeds in (SEEDS, UNSEEN))
+        records[name] = Row(name, network, params.record, errors, unseen, costs.get(name, {}))
+        for committee, members in COMMITTEES.items():
+            if members[-1] == name and params.record.committee:
+                network = " and ".join(f"five {records[member].network}" for member in members)
+                committees.append(Row(committee, network, params.record.committee, _errors([committee]), [], {}))
+    return [*records.values(), *committees]
 
 
-def _errors(name: str) -> int | None:
-    """Return the number of errors in a result, if it is there."""
-    path = HERE / "results" / f"{name}.json"
-    return read_json(path)["errors"] if path.exists() else None
+def _errors(names: Iterable[str]) -> list[float]:
+    """Return the error of each result that is there, in percent."""
+    paths = (HERE / "results" / f"{name}.json" for name in names)
+    return [read_json(path)["errors"] * 100 / IMAGES for path in paths if path.exists()]
 
 
-def table(lines: list[Row]) -> str:
-    """Return the ledger as a table in Markdown, and a note with the machines that measured the times."""
-    text = [
-        "| record | network | recipe | published | error | wrong of 10,000, by seed | at or below published | minutes "
-        "| float32: error | float32: minutes |",
-        "|---|---|---|---:|---:|---|---|---:|---:|---:|",
+def text(lines: Sequence[Row]) -> str:
+    """Return the ledger in Markdown: a table of the records, and one of their seeds and of what exactness costs."""
+    records = [
+        "| record | network | published: error in % | here | seeds 5 to 9 | like for like? | minutes |",
+        "|---|---|---|---:|---:|---|---:|",
     ]
-    for row in lines:
-        error = mean_and_deviation(row.percent, 2) if row.complete else ""
-        verdict = ("yes" if row.mean <= row.published.published else "no") if row.complete else "not complete"
-        counts = ", ".join("–" if count is None else str(count) for count in row.errors)
-        exact, float32 = (f"{row.cost['seconds'][name] / 60:.1f}" if row.cost else "" for name in ("exact", "float32"))
-        percent = [100 * count / IMAGES for count in row.cost.get("float32_errors", [])]
-        float32_error = mean_and_deviation(percent, 2) if percent else ""
-        if 0 < len(percent) < len(row.errors):
-            float32_error += f" (of {len(percent)})"
-        cells = [row.name, row.network, row.published.recipe, f"{row.published.published:g}", error, counts, verdict]
-        text.append(f"| {' | '.join([*cells, exact, float32_error, float32])} |")
-    machines = {row.cost["machine"]: None for row in lines if row.cost}
-    return "\n".join(text) + (
-        f"\n\nMinutes of one training, from the time of its epochs on {'; '.join(machines)},\n"
-        "by `python -m benchmarks.records`. (of 2): the float32 error of two seeds, not five.\n"
-        "Empty: not measured, or no result.\n"
-    )
+    seeds = [
+        "| record | wrong of 10,000, seeds 0 to 4 | seeds 5 to 9 | float32: error | wrong of 10,000 | minutes |",
+        "|---|---|---|---:|---|---:|",
+    ]
+    for name, network, published, errors, unseen, cost in lines:
+        float32 = [count * 100 / IMAGES for count in cost.get("float32_errors", [])]
+        here, there, other = (mean_and_deviation(some, 2) if some else "" for some in (errors, unseen, float32))
+        wrong = [", ".join(f"{error * IMAGES / 100:.0f}" for error in some) for some in (errors, unseen, float32)]
+        minutes = {arithmetic: f"{seconds / 60:.1f}" for arithmetic, seconds in cost.get("seconds", {}).items()}
+        like = f"{'yes' if published.like_for_like else 'no'}: {published.differs}"
+        figure = f"{published.published:g}: {published.kind}"
+        records.append(f"| {' | '.join([name, network, figure, here, there, like, minutes.get('exact', '')])} |")
+        seeds.append(f"| {' | '.join([name, *wrong[:2], other, wrong[2], minutes.get('float32', '')])} |")
+    machines = "; ".join({row.cost["machine"]: None for row in lines if row.cost})
+    note = f"Minutes of one training, by `python -m benchmarks.records`, on {machines}."
+    return "\n".join([*records, "", *seeds, "", note, ""])
+
+
+def draw(lines: Sequence[Row]) -> "Figure":
+    """Draw each row's published error, its seeds' errors and the mean of the first five, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    from pipeline.drawing.figures import BLUE, VERMILLION
+
+    shown = list(reversed([row for row in lines if row.errors]))  # from below
+    marks: list[tuple[str, list[list[float]], dict[str, Any]]] = [
+        ("published", [[row.published.published] for row in shown], {"marker": "D", "color": VERMILLION, "ms": 8}),
+        ("mean of seeds 0 to 4", [[fmean(row.errors)] for row in shown], {"marker": "|", "color": BLUE, "ms": 16}),
+        ("seeds 0 to 4", [row.errors for row in shown], {"marker": "s", "color": BLUE, "ms": 3}),
+        ("seeds 5 to 9", [row.unseen for row in shown], {"marker": "o", "color": BLUE, "ms": 6}),
+    ]
+    figure = Figure(figsize=(7.5, 0.42 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    axes = figure.add_subplot()
+    for label, columns, style in marks:
+        points = [(error, height) for height, errors in enumerate(columns) for error in errors]
+        axes.plot(*zip(*points, strict=True), ls="", label=label, mfc="none", mew=1.5, clip_on=False, **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(TICKS))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.set_yticks(range(len(shown)), [row.name for row in shown])
+    axes.set_xlabel("test error (% of 10,000 images)")
+    axes.grid(color="#E5E5E5")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
 
 
 @command
 def main(
-    markdown: Annotated[Path, typer.Argument(help="Output: the table.")],
+    markdown: Annotated[Path, typer.Argument(help="Output: the tables.")],
     figure: Annotated[Path, typer.Argument(help="Output: the figure.")],
 ) -> None:
-    """Write the ledger as a table and as a figure."""
+    """Write the ledger as tables and as a figure."""
     from pipeline.drawing.figures import picture, use_own_settings
-    from records.drawing import draw_ledger
 
     lines = rows()
-    write_text(markdown, table(lines))
+    write_text(markdown, text(lines))
     use_own_settings()
-    write_bytes(figure, picture(draw_ledger(lines), 120))
+    write_bytes(figure, picture(draw(lines), 120))
 
 
 if __name__ == "__main__":

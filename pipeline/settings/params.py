@@ -95,21 +95,24 @@ class Plot(Section):
 
 
 class Published(Section):
-    """A published result."""
+    """A published result, and how the one here is unlike it."""
 
-    recipe: str = Field(min_length=1, max_length=100, description="the recipe in a few words, as text")
-    source: str = Field(min_length=1, max_length=200, description="where it was published, as text")
+    paper: str = Field(min_length=1, max_length=200, description="where it was published, as text")
     published: float = _number(0, 100)  # error in percent
+    kind: str = Field(min_length=1, max_length=200, description="what kind of figure that is, as text")
+    differs: str = Field(min_length=1, max_length=200, description="what differs here, as text")
+    why: str = Field(min_length=1, max_length=300, description="why it differs, as text")
+    like_for_like: bool = Field(description="true or false")
 
 
 class Record(Published):
-    """What a parameter file of `records/` says about its recipe, and about the committee of its networks."""
+    """What a parameter file of `records/` says about its result, and about the committee of its networks."""
 
     committee: Published | None = None
 
 
 class Params(Section):
-    """All of a parameter file: `params.yaml`, or one of `records/`."""
+    """All of a parameter file: `params.yaml`, or one of `records/` with its base."""
 
     record: Record | None = None
 
@@ -124,14 +127,15 @@ def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
     """Read and check a parameter file.
 
     Args:
-        path: the file.
+        path: the file. Its key `base`, if it has one, names another file beside it: that file's values, with the values
+            of `path` in their places, are the parameters.
         changes: values to use instead of the file's, such as "train.seed=3". The value is YAML.
 
     Raises:
         UserError: the file is missing or is not YAML, or a key is unknown, missing, of the wrong type or out of range.
             The sentence names the file or the change, the key, the value found and what is expected.
     """
-    values = load_plain_yaml(path)
+    values = _with_base(path)
     changed = {}
     for change in changes:
         parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
@@ -152,3 +156,20 @@ def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
                 sentence = str(error).removeprefix(f"{path}: ")
                 raise UserError(f"-S is {show(change)}: {sentence}", about=error.about) from None
         raise
+
+
+def _with_base(path: Path) -> Any:
+    """Return the values of a parameter file in the places of those of its base, if it has one."""
+    values = load_plain_yaml(path)
+    if not isinstance(values, dict) or "base" not in values:
+        return values
+    if not isinstance(name := values.pop("base"), str):
+        sentence = f"{path}: base is {show(name)}; expected the name of a file beside it."
+        raise UserError(sentence, path=path, about="base")
+    merged = load_plain_yaml(path.parent / name)
+    if not isinstance(merged, dict):
+        return merged  # no parameters, as `check` says
+    for section, own in values.items():
+        there = merged.get(section)
+        merged[section] = there | own if isinstance(there, dict) and isinstance(own, dict) else own
+    return merged

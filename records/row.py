@@ -1,0 +1,66 @@
+"""Train one network of a record and test it, or test a committee of networks that are there.
+
+python -m records.row simard-none 0
+python -m records.row committee-simard-elastic
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.program.command import command
+from pipeline.program.files import read_json, write_text
+from pipeline.settings.params import load_params
+from records.ledger import COMMITTEES, HERE, SEEDS
+
+
+@command
+def main(
+    name: Annotated[str, typer.Argument(help="A record, or a committee.")],
+    seed: Annotated[int, typer.Argument(help="The row's seed. A committee has none.")] = 0,
+) -> None:
+    """Write the model and the result: the number of errors, the loss, and every misclassified image."""
+    if members := COMMITTEES.get(name):
+        test, evaluation = HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
+        first, *others = (HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS)
+        run("evaluate", first, test, evaluation, *(f"--with={path}" for path in others))
+        write_result(evaluation, HERE / "results" / f"{name}.json")
+        return
+    params, model = HERE / f"{name}.yaml", HERE / "models" / f"{name}-{seed}.npz"
+    data = HERE / "prepared" / load_params(params).download.dataset
+    with tempfile.TemporaryDirectory() as temporary:
+        training, evaluation = Path(temporary, "training"), Path(temporary, "evaluation")
+        splits = data / "train.npz", data / "validation.npz"
+        run("train", *splits, model, training, "--params", params, f"--set-param=train.seed={seed}")
+        run("evaluate", model, data / "test.npz", evaluation)
+        write_result(evaluation, HERE / "results" / f"{name}-{seed}.json")
+
+
+def run(stage: str, *words: str | Path, quiet: bool = False) -> None:
+    """Run a stage with its arguments, and end with its exit code if it fails; its message says why."""
+    command = [sys.executable, "-m", f"stages.{stage}", *map(str, words)]
+    result = subprocess.run(command, cwd=HERE.parent, capture_output=quiet, text=True)
+    if result.returncode:
+        sys.stderr.write(result.stderr or "")
+        raise typer.Exit(result.returncode)
+
+
+def write_result(evaluation: Path, result: Path) -> None:
+    """Write the number of errors, the loss, and place, class and predicted class of each misclassified image."""
+    from pipeline.store.artifacts import load_misclassified  # here, so that --help answers at once
+
+    mistakes = load_misclassified(evaluation / "misclassified.npz")
+    loss = read_json(evaluation / "test.json")["loss"]
+    columns = (mistakes.place, mistakes.actual, mistakes.predicted)
+    wrong = sorted(zip(*(column.tolist() for column in columns), strict=True))
+    lines = ",\n    ".join(map(json.dumps, wrong))
+    write_text(result, f'{{\n  "errors": {len(wrong)},\n  "loss": {loss},\n  "wrong": [\n    {lines}\n  ]\n}}\n')
+
+
+if __name__ == "__main__":
+    main()

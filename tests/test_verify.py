@@ -15,6 +15,7 @@ STAGES = {
     "double": {
         "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
         "deps": ["given"],
+        "params": ["twice"],
         "outs": ["doubled"],
     },
     "copy": {
@@ -32,6 +33,7 @@ def reproduced(tmp_path_factory) -> Path:
     project = Project(tmp_path_factory.mktemp("reproduced") / "project")
     project.folder.mkdir()
     (project.folder / "given").write_text("digits\n")
+    (project.folder / "params.yaml").write_text("twice: 1\n")
     (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
     project.run("git", "init", "-q")
     project.run("dvc", "init", "-q")
@@ -129,23 +131,49 @@ def test_verify_needs_a_valid_lock(small, content):
     assert_one_sentence(tool("verify", small), "dvc.lock")
 
 
+# verify, another revision
+
+
+def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
+    """Each is compared with its own dvc.lock, and not with today's."""
+    small.run("git", "tag", "mlp@v1.0.0")
+    small.run("dvc", "exp", "run", "-q", "--name", "twice", "-S", "params.yaml:twice=2")
+    small.run("git", "restore", ".")
+    restate(small, "doubled")
+    assert_one_sentence(tool("verify", small), "output doubled")
+    for rev in ("HEAD~1", "mlp@v1.0.0", "twice"):
+        result = tool("verify", small, "--rev", rev)
+        assert result.returncode == 0, result.stderr
+        assert "All 2 outputs have the bytes that dvc.lock states." in result.stdout
+
+
+def test_verify_refuses_a_revision_that_is_not_there(small):
+    assert_one_sentence(tool("verify", small, "--rev", "mlp@v9"), "commit, tag or experiment mlp@v9")
+
+
+def test_verify_says_that_a_commit_had_other_packages(small):
+    (small.folder / "requirements.txt").write_text("numpy==1.0")
+    small.commit("Pin")
+    assert "note: HEAD~1 has another requirements.txt" in tool("verify", small, "--rev", "HEAD~1").stderr
+
+
 # verify, a row of the records
 
 
-def copying(source: str, out: str) -> dict:
-    return {"cmd": f"python -c \"import shutil; shutil.copy('{source}', '{out}')\"", "deps": [source], "outs": [out]}
+def copying(source: str, out: str, result: str) -> dict:
+    code = f"[open(out, 'w').write(open('{source}').read()) for out in ('{out}', 'results/{result}.json')]"
+    return {"cmd": f'python -c "{code}"', "deps": [source], "outs": [out, f"results/{result}.json"]}
 
 
 @pytest.fixture
 def recorded(small) -> Project:
-    """The project with records: two rows of a record, each a short form, a training and an evaluation."""
-    records = small.folder / "records"
-    records.mkdir()
-    stages = {"prepare": copying("../given", "prepared")}
-    stages["short"] = {"foreach": ["a"], "do": copying("prepared", "short")}
-    for stage, source in (("train", "short"), ("evaluate", "train-${item}")):
-        stages[stage] = {"foreach": ["a-0", "a-1"], "do": copying(source, f"{stage}-${{item}}")}
-    (records / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    """The project with records: two rows of a record, and their committee."""
+    (small.folder / "records" / "results").mkdir(parents=True)
+    (small.folder / "records" / "results" / "README").touch()
+    stages = {"prepare": {"cmd": "cp ../given prepared", "deps": ["../given"], "outs": ["prepared"]}}
+    stages["row"] = {"foreach": ["a-0", "a-1"], "do": copying("prepared", "model-${item}", "${item}")}
+    stages["committee"] = copying("model-a-0", "evaluation", "committee-a")
+    (small.folder / "records" / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     small.run("dvc", "--cd", "records", "init", "-q", "--subdir")
     small.run("dvc", "--cd", "records", "repro", "-q")
     small.commit("Record")
@@ -153,20 +181,26 @@ def recorded(small) -> Project:
 
 
 def test_verify_makes_one_row_again(recorded):
-    restate(recorded, "train-a-1", "evaluate-a-1", lock="records/dvc.lock")
+    restate(recorded, "model-a-1", lock="records/dvc.lock")
     result = tool("verify", recorded, "--record", "a")
     assert result.returncode == 0, result.stderr
     assert "All 3 outputs have the bytes that records/dvc.lock states." in result.stdout
     assert "a-1" not in result.stdout
     assert "double" not in result.stderr
-    assert_one_sentence(tool("verify", recorded, "--record", "a", "--seed", "1"), "output train-a-1", "stage train@a-1")
+    assert_one_sentence(tool("verify", recorded, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1")
+
+
+def test_verify_makes_a_committee_again(recorded):
+    result = tool("verify", recorded, "--record", "committee-a")
+    assert result.returncode == 0, result.stderr
+    assert "All 5 outputs have the bytes that records/dvc.lock states." in result.stdout
 
 
 def test_verify_names_a_row_that_is_not_there(recorded):
     seeds = tool("verify", recorded, "--record", "a", "--seed", "2")
     assert_one_sentence(seeds, "records/dvc.lock", "a has no seed 2", "expected one of 0, 1.")
     names = tool("verify", recorded, "--record", "b")
-    assert_one_sentence(names, "records/dvc.lock has no record b", "expected one of a.")
+    assert_one_sentence(names, "records/dvc.lock has no record b", "expected one of a, committee-a.")
     assert_one_sentence(tool("verify", recorded, "--seed", "1"), "give --record")
 
 
@@ -214,10 +248,10 @@ def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, out
 
 
 def test_check_finds_damage_in_the_records(recorded):
-    damage(recorded.folder / "records" / "train-a-0")
+    damage(recorded.folder / "records" / "model-a-0")
     result = tool("check", recorded)
     assert_one_sentence(result, "dvc repro")
-    assert result.stdout == f"{Path('records', 'train-a-0')}: not what {Path('records', 'dvc.lock')} says.\n"
+    assert result.stdout == f"{Path('records', 'model-a-0')}: not what {Path('records', 'dvc.lock')} says.\n"
 
 
 def test_check_finds_damage_in_the_cache_of_the_records(recorded):
@@ -240,7 +274,7 @@ def test_a_broken_lock_is_named_with_its_cure(recorded):
     (recorded.folder / "records" / "dvc.lock").write_text("stages: [")
     assert_one_sentence(tool("check", recorded), f"git checkout {Path('records', 'dvc.lock')}")
     recorded.commit("Break it")
-    assert_one_sentence(tool("verify", recorded, "--record", "a"), "the committed records/dvc.lock is not valid")
+    assert_one_sentence(tool("verify", recorded, "--record", "a"), "the records/dvc.lock of HEAD is not valid")
 
 
 def test_check_ignores_what_dvc_ignores(small):

@@ -201,7 +201,7 @@ def report(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(
         [
             "# Agreement with PyTorch\n",
-            f"`make agreement` writes this file. After {STEPS} steps it compares the parameters with those of PyTorch",
+            f"`make bench` writes this file. After {STEPS} steps it compares the parameters with those of PyTorch",
             f"{torch.__version__.split('+')[0]}: the largest difference, relative to the array's largest number.\n",
             "* *Rule alone*: both get the same random gradients. Max-norm and dropout are no part of it.",
             f"* *Training*: 784-{HIDDEN}-10, tanh, batches of {BATCH} real digits, the same order and dropout masks.",

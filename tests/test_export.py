@@ -20,8 +20,8 @@ from tests.networks import MINMAX, ZSCORE, digits, new_network, run
 from tests.refusals import refusal
 from tools.export.__main__ import main
 
-# `make slow` and continuous integration install it
-needs_onnx = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="make setup-export installs it")
+# `make test-all` and continuous integration install it
+needs_onnx = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="make test-all installs it")
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_example_on_the_page_runs(export, tmp_path):
 def test_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     output = tmp_path / "model.onnx"
-    assert "make setup-export" in refusal(CliRunner().invoke(main, [str(output)]))
+    assert "make setup WITH=export" in refusal(CliRunner().invoke(main, [str(output)]))
     assert not output.exists()
 
 
@@ -147,7 +147,7 @@ def test_committed_model_on_all_test_images(tmp_path):
     """docs/export.md states the bound. `make repro` has made the model and the data."""
     model, output = ROOT / "models" / "mlp.npz", tmp_path / "model.onnx"
     result = CliRunner().invoke(main, [str(output), "--model", str(model)])
-    assert result.exit_code == 0, f"run `make repro setup-export` first: {result.output}"
+    assert result.exit_code == 0, f"run `make repro setup WITH=export` first: {result.output}"
     images = read_images(ROOT / "data" / "raw" / "t10k-images-idx3-ubyte")[:]
     assert len(images) == 10_000
     (bound,) = re.findall(r"differ by less than (\S+)\.", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"))

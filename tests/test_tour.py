@@ -1,6 +1,6 @@
 """The commands of docs/tour.md run in order on the sample of real digits, and print what the page shows.
 
-`make tour` writes the outputs in docs/tour.md again.
+`make update` writes the outputs in docs/tour.md again.
 """
 
 import re

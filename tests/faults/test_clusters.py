@@ -27,7 +27,7 @@ from faults.sweeps import (
 from tools.portable.surroundings import pythons
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("distributed", reason="make slow and make faults install it")
+pytest.importorskip("distributed", reason="make test-all installs it")
 
 LONG = ["-S", "train.iterations=200000"]
 

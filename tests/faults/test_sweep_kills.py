@@ -1,4 +1,4 @@
-"""A sweep whose leader, nannies and workers are killed at random moments. Only `make faults` runs it."""
+"""A sweep whose leader, nannies and workers are killed at random moments. A minute and more."""
 
 import random
 import subprocess
@@ -14,7 +14,7 @@ from faults.common import SEED, times
 from faults.sweeps import Sweeps, finish, left_behind, states
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("distributed", reason="make slow and make faults install it")
+pytest.importorskip("distributed", reason="make test-all installs it")
 
 AXES = ["-S", "train.seed=0,1,2,3,4,5,6,7,8,9,10,11", "-S", "train.activation=sigmoid,tanh"]
 POINTS = 24

@@ -20,7 +20,7 @@ from faults.sweeps import (
 )
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("distributed", reason="make slow and make faults install it")
+pytest.importorskip("distributed", reason="make test-all installs it")
 
 
 def test_a_sweep_makes_ordinary_experiments(sweeps, undisturbed):

@@ -22,7 +22,7 @@ def main(
     MD5 of the model file.
     """
     if not importlib.util.find_spec("onnx"):
-        raise UserError("the export needs the package onnx; install it: make setup-export")
+        raise UserError("the export needs the package onnx; install it: make setup WITH=export")
 
     from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_model

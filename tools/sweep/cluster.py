@@ -55,7 +55,7 @@ def connect(scheduler: str | None, certificates: Sequence[Path | None], workers:
         UserError: Dask is missing, or the scheduler cannot be reached, or has no workers.
     """
     if not importlib.util.find_spec("distributed"):
-        raise UserError("sweeps need Dask; install it: make setup-sweep")
+        raise UserError("sweeps need Dask; install it: make setup WITH=sweep")
     if scheduler is None:
         with _local_client(workers) as client:
             yield client

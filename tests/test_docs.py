@@ -161,6 +161,10 @@ def test_speed_has_the_numbers_of_the_benchmark():
             expected.append([f"{network}, {arithmetic}", *(cell.split()[0] for cell in compared), limit])
     assert ratios[2:] == expected
 
+    written = re.compile(r"\d[\d,.]*\d")
+    sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
+    assert set(written.findall(" ".join(sentences))) <= set(written.findall(speed + growth))
+
     # "1.46 times as long as PyTorch (limit 2.00)"
     text = " ".join(page.split())
     limited = re.findall(r"(\d[\d.]*) times[^()]*\(limit (\d[\d.]*)\)", text)

@@ -225,8 +225,8 @@ PEERS = {
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,), "products32"),
     "exact": Peer("**this project, exact**", "numpy", EXACT, (1,), "products64"),
     "float32": Peer("**this project, float32**", "numpy", FLOAT32, (1,), "products32"),
-    "products64": Peer("bare products, float64", "numpy", PRODUCTS64, (2,), "products64"),
-    "products32": Peer("bare products, float32", "numpy", PRODUCTS32, (2,), "products32"),
+    "products64": Peer("bare products, float64", "numpy", PRODUCTS64, (1, 2), "products64"),
+    "products32": Peer("bare products, float32", "numpy", PRODUCTS32, (1, 2), "products32"),
 }
 
 

@@ -24,15 +24,15 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | settings
 
 
-def seconds(command: list[str], folder: Path = ROOT, **settings: str) -> float:
-    """Run a command in a folder, in such an environment, and return how long it takes."""
+def seconds(command: list[str]) -> float:
+    """Run a command in such an environment, and return how long it takes."""
     began = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=environment(**settings), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def describe_machine() -> dict[str, str]:
-    """Return what is worth knowing of the machine: processor, cores, memory, system, Python."""
+    """Return what is worth knowing of a measurement: processor, cores, memory, system, Python, and the commit."""
     cpu, vectors = platform.processor() or platform.machine(), ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -49,6 +49,8 @@ def describe_machine() -> dict[str, str]:
         machine["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     machine["system"] = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     machine["python"] = platform.python_version()
+    git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    machine["commit"] = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return machine
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,57 +50,6 @@ class Task(NamedTuple):
 
 
 Run = Callable[[], Sequence[float]]
-
-
-def diary(task: Task) -> Run:
-    """The training loop of a first NumPy notebook, written as one writes it before measuring anything."""
-    images, labels = task.scaled_images(np.float64), task.classes()
-    W1, b1 = task.W1.copy(), np.zeros(task.W1.shape[1])
-    W2, b2 = task.W2.copy(), np.zeros(task.W2.shape[1])
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    def sigmoid_gradient(x):
-        return (1 - sigmoid(x)) * sigmoid(x)
-
-    def softmax(x):
-        x = x.T - np.max(x.T, axis=0)
-        return (np.exp(x) / np.sum(np.exp(x), axis=0)).T
-
-    def one_hot(y, classes):
-        t = np.zeros((y.size, classes))
-        for row, label in zip(t, y, strict=True):
-            row[label] = 1
-        return t
-
-    def cross_entropy(y, t):
-        return -np.sum(np.log(y[np.arange(len(y)), t.argmax(axis=1)])) / len(y)
-
-    def affine_backward(dy, X, W):
-        return np.dot(dy, W.T), np.dot(X.T, dy), np.sum(dy, axis=0)
-
-    def step(X, labels):
-        nonlocal W1, b1, W2, b2
-        a1 = np.dot(X, W1) + b1
-        z1 = sigmoid(a1)
-        y = softmax(np.dot(z1, W2) + b2)
-        t = one_hot(labels, len(b2))
-        loss = cross_entropy(y, t)
-        dz1, dW2, db2 = affine_backward((y - t) / len(X), z1, W2)
-        _dX, dW1, db1 = affine_backward(sigmoid_gradient(a1) * dz1, X, W1)
-        W1, b1 = W1 - LEARNING_RATE * dW1, b1 - LEARNING_RATE * db1
-        W2, b2 = W2 - LEARNING_RATE * dW2, b2 - LEARNING_RATE * db2
-        return loss
-
-    def run():
-        losses = []
-        for _ in range(task.batches):
-            rows = np.random.choice(len(images), BATCH)
-            losses.append(step(images[rows], labels[rows]))
-        return losses
-
-    return run
 
 
 def scikit_learn(task: Task) -> Run:
@@ -144,7 +94,7 @@ def pytorch_network(task: Task, activation):
     return network
 
 
-def pytorch(task: Task, compiled: bool = False) -> Run:
+def pytorch(task: Task) -> Run:
     import torch
     from torch import nn
 
@@ -152,15 +102,9 @@ def pytorch(task: Task, compiled: bool = False) -> Run:
     network = pytorch_network(task, nn.Sigmoid())
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
 
-    def loss_of(X, y):
-        return nn.functional.cross_entropy(network(X), y)
-
-    if compiled:
-        loss_of = torch.compile(loss_of)
-
     def step(rows):
         optimizer.zero_grad()
-        loss = loss_of(images[rows], labels[rows])
+        loss = nn.functional.cross_entropy(network(images[rows]), labels[rows])
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -170,10 +114,6 @@ def pytorch(task: Task, compiled: bool = False) -> Run:
         return [step(rows) for rows in order.view(-1, BATCH)]
 
     return run
-
-
-def pytorch_compiled(task: Task) -> Run:
-    return pytorch(task, compiled=True)
 
 
 def jax_scan(task: Task) -> Run:
@@ -240,14 +180,6 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **kno
     return run
 
 
-def exact(task: Task) -> Run:
-    return this_project(task, "exact")
-
-
-def float32(task: Task) -> Run:
-    return this_project(task, "float32")
-
-
 def products(task: Task, dtype) -> Run:
     """The five matrix products of a step and nothing else, into arrays allocated beforehand: no loss."""
     X = task.scaled_images(np.float32)[:BATCH].astype(dtype)
@@ -265,14 +197,6 @@ def products(task: Task, dtype) -> Run:
         return []
 
     return run
-
-
-def products_float64(task: Task) -> Run:
-    return products(task, np.float64)
-
-
-def products_float32(task: Task) -> Run:
-    return products(task, np.float32)
 
 
 class Peer(NamedTuple):
@@ -293,16 +217,16 @@ class Peer(NamedTuple):
     floor: str = ""
 
 
+EXACT, FLOAT32 = (partial(this_project, arithmetic=name) for name in ("exact", "float32"))
+PRODUCTS64, PRODUCTS32 = (partial(products, dtype=dtype) for dtype in (np.float64, np.float32))
 PEERS = {
-    "diary": Peer("study diary's loop, float64", "numpy", diary, (2,), "products64"),
     "pytorch": Peer("PyTorch, eager", "torch", pytorch, (1, 2), "products32"),
-    "compiled": Peer("PyTorch, torch.compile", "torch", pytorch_compiled, (1, 2), "products32"),
     "sklearn": Peer("scikit-learn, MLPClassifier", "sklearn", scikit_learn, (2,), "products32"),
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,), "products32"),
-    "exact": Peer("**this project, exact**", "numpy", exact, (1,), "products64"),
-    "float32": Peer("**this project, float32**", "numpy", float32, (1,), "products32"),
-    "products64": Peer("bare products, float64", "numpy", products_float64, (2,), "products64"),
-    "products32": Peer("bare products, float32", "numpy", products_float32, (2,), "products32"),
+    "exact": Peer("**this project, exact**", "numpy", EXACT, (1,), "products64"),
+    "float32": Peer("**this project, float32**", "numpy", FLOAT32, (1,), "products32"),
+    "products64": Peer("bare products, float64", "numpy", PRODUCTS64, (1, 2), "products64"),
+    "products32": Peer("bare products, float32", "numpy", PRODUCTS32, (1, 2), "products32"),
 }
 
 

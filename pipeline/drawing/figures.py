@@ -176,7 +176,7 @@ def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray]) ->
     axes = figure.add_subplot()
     axes.set_axis_off()
     what = f"below, distorted as in {len(distorted)} epochs" if distorted else "training does not distort them"
-    axes.set_title(f"The first {n} training images; {what}")
+    axes.set_title(f"Training images; {what}")
     axes.imshow(np.repeat(canvas[..., np.newaxis], 3, axis=2), interpolation="nearest")
     return figure
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tools.digits import prepare
 from typer.testing import CliRunner
 
 from pipeline.fetching.fetch import fetch
@@ -25,7 +26,6 @@ from tests.networks import digits
 from tests.test_artifacts import MISCLASSIFIED, MODEL, PREPARED
 from tests.test_idx import idx
 from tests.test_train import save_prepared
-from tools.digits import prepare
 from tools.pack.__main__ import main as pack
 from tools.pictures import read_picture
 

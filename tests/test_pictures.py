@@ -254,6 +254,7 @@ SPECKS = np.where(np.random.default_rng(0).random((200, 200)) < 0.02, 0, 255).as
         (box(100, 150), ""),
         (box(100, 151), "several digits"),
         (np.hstack([four(), four()]), "several digits"),
+        (np.hstack([filled(100, 10)[:, :-90], filled(100, 10)[:, 90:]]), "several digits"),  # higher than wide
         (four()[:260, 20:], ""),
         (four()[:260, 120:], "touches 2 sides"),
         (dotted(5), ""),
@@ -283,6 +284,7 @@ def test_notes_on_doubtful_pictures(picture, note):
         drawn("blue", "yellow"),
         drawn("yellow", "blue"),
         drawn("red", "cyan"),
+        drawn("magenta", "red"),  # only the blue differs
         drawn(mode="L"),
         drawn(mode="1"),
         drawn(mode="P"),

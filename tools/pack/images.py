@@ -85,15 +85,12 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
     Images without a `shape` are square. If `inverted`, light and dark are exchanged. A UserError says that the file is
     missing, or which row is not as expected.
     """
-    number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file, skipinitialspace=True, strict=True), 1):
-                if not row:
-                    continue  # a blank line
-                label, *cells = row
+            rows = csv.reader(file, skipinitialspace=True, strict=True)
+            for label, *cells in filter(None, rows):  # blank lines are empty
                 shape = shape or (isqrt(len(cells)),) * 2
-                if number > 1 or any(cell in BYTES for cell in cells):  # no header
+                if rows.line_num > 1 or any(cell in BYTES for cell in cells):  # no header
                     pixels = _pixels(cells, shape)
                     yield label.strip(), 255 - pixels if inverted else pixels
     except OSError as error:
@@ -101,7 +98,7 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; expected a folder or a CSV file.") from None
     except (csv.Error, ValueError) as error:
-        raise UserError(f"{path}: line {number}: {error}.") from None
+        raise UserError(f"{path}: line {rows.line_num}: {error}.") from None
 
 
 def _pixels(cells: list[str], shape: Shape) -> np.ndarray:

@@ -30,6 +30,8 @@ class Preparation(NamedTuple):
     scale: float  # factor: an input is (byte − shift) · scale
     image_shape: tuple[int, int]  # rows and columns of an image
     classes: tuple[str, ...]  # names of the classes, in the order of the labels
+    fitted: bool = False  # whether an image is a whole picture, made smaller, not a digit that was found on one
+    inverted: bool = False  # whether an image is a picture whose light and dark were then exchanged
 
 
 class Split(NamedTuple):

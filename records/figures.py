@@ -36,7 +36,7 @@ def main() -> None:
     title = f"The {count} mistakes that all {len(results)} networks and their committee make"
 
     use_own_settings()
-    distorted = draw_training_images(shown.reshape(-1, *shape), made)
+    distorted = draw_training_images(shown.reshape(-1, *shape), made, f"The first {SHOWN} training images")
     write_bytes(HERE / "figures" / "distorted.png", picture(distorted, settings.plot.dpi))
     gallery = draw_misclassified(mistakes, count, title)
     write_bytes(HERE / "figures" / "mistakes.png", picture(gallery, settings.plot.dpi))

@@ -8,7 +8,7 @@ import typer
 from pipeline.program.command import ParamsFile, command
 from pipeline.program.errors import UserError
 
-SHOWN, EPOCHS = 10, 6  # training images in training_images.png, and how many of each
+SHOWN, EPOCHS = 10, 6  # the most training images in training_images.png, and how many distortions of each
 
 
 @command
@@ -37,7 +37,9 @@ def plot(
 
     Then copy the figures, tables and numbers into the folder that is in Git.
     """
-    from pipeline.drawing.figures import (  # here, so that --help answers at once
+    import numpy as np  # here, so that --help answers at once
+
+    from pipeline.drawing.figures import (
         draw_accuracy,
         draw_confusion,
         draw_loss,
@@ -65,7 +67,9 @@ def plot(
     prepared = load_prepared(images)
     if prepared.preparation != network.preparation:
         raise UserError(f"{model}: was not trained on the preparation that {images} has; run `dvc repro`.", path=model)
-    shown = prepared.split.images[:SHOWN]
+    some = range(min(len(names), SHOWN))
+    first = [np.flatnonzero(prepared.split.labels[:, number])[: SHOWN // len(some)] for number in some]
+    shown = prepared.split.images[np.concatenate(first)]
     distortion = distortion_of(settings, shape)
     distorted = (
         [distortion.distort(shown, seed=0, epoch=epoch, first=0) for epoch in range(EPOCHS)] if distortion else []

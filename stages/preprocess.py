@@ -23,7 +23,7 @@ def preprocess(
     """Check the images, hold some out for validation, flatten them and one-hot encode their labels.
 
     Pixels stay bytes on disk. The shift and the scale of the chosen scaling are saved with them. Training computes the
-    network's input, (byte - shift) * scale, for each mini-batch.
+    network's input, (byte - shift) * scale, for each mini-batch. How pictures became images is saved, too.
     """
     import numpy as np  # here, so that --help answers at once
 
@@ -39,7 +39,8 @@ def preprocess(
 
     check_distinct(raw, train, validation, test, params, datasets)
     settings = load_params(params)
-    classes = load_dataset(datasets, settings.download.dataset).classes
+    dataset = load_dataset(datasets, settings.download.dataset)
+    classes = dataset.classes
     knobs = settings.preprocess
 
     images, labels = read_labelled(raw / TRAIN_IMAGES, raw / TRAIN_LABELS, len(classes))
@@ -58,7 +59,7 @@ def preprocess(
 
     kept, held_out = hold_out(len(images), knobs.validation_size, knobs.seed)
     shift, scale = scaling_of(images.blocks(kept), knobs.scaling)
-    preparation = Preparation(shift, scale, (height, width), classes)
+    preparation = Preparation(shift, scale, (height, width), classes, dataset.fitted, dataset.inverted)
     everything = np.arange(len(test_images))
     save_prepared(train, images, kept, one_hot(labels[kept], len(classes)), preparation)
     save_prepared(validation, images, held_out, one_hot(labels[held_out], len(classes)), preparation)

@@ -104,12 +104,6 @@ class Tab:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name, modifiers=2 if control else 0)
 
-    def choose_file(self, selector: str, path: Path) -> None:
-        """Choose a file, as if in the dialog of an input element."""
-        document = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
-
     def _read(self) -> dict:
         while b"\0" not in self._rest:
             received = self._answers.read1(1 << 20)

@@ -97,11 +97,6 @@ class Tab:
         releases = [{"type": "keyUp", "value": key} for key in reversed(keys)]
         self._call("WebDriver:PerformActions", actions=[{"type": "key", "id": "keys", "actions": presses + releases}])
 
-    def choose_file(self, selector: str, path: Path) -> None:
-        """Choose a file, as if in the dialog of an input element."""
-        element = self._call("WebDriver:FindElement", using="css selector", value=selector)["value"]
-        self._call("WebDriver:ElementSendKeys", id=element[ELEMENT], text=str(path))
-
     def _privileged(self, script: str, *arguments: object) -> Any:
         self._call("Marionette:SetContext", value="chrome")
         try:

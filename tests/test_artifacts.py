@@ -40,7 +40,12 @@ def models(draw) -> Network:
         activation=draw(st.sampled_from(list(ACTIVATIONS.values()))),
         arithmetic=arithmetic,
         preparation=Preparation(
-            draw(st.integers(0, 255 * 256)) / 256, draw(st.floats(1e-6, 1e6)), image_shape, classes
+            draw(st.integers(0, 255 * 256)) / 256,
+            draw(st.floats(1e-6, 1e6)),
+            image_shape,
+            classes,
+            fitted=draw(st.booleans()),
+            inverted=draw(st.booleans()),
         ),
     )
 

@@ -57,6 +57,13 @@ def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):
     assert dataset.files.test_labels.sha256 == entry([])["files"]["test_labels"]["sha256"]
 
 
+def test_an_entry_may_say_how_pictures_became_images(tmp_path):
+    for keys in ({}, {"fitted": True}, {"inverted": True}):
+        found = load_dataset(write_datasets(tmp_path, ["x"], **keys), "tiny")
+        assert (found.fitted, found.inverted) == ("fitted" in keys, "inverted" in keys)
+    assert refusal(write_datasets(tmp_path, ["x"], inverted="yes")).about == "tiny.inverted"
+
+
 @pytest.mark.parametrize(("name", "end"), [("tinny", "did you mean tiny?"), ("other", "it has tiny.")])
 def test_unknown_dataset(tmp_path, name, end):
     error = refusal(write_datasets(tmp_path, ["x"]), name)
@@ -116,8 +123,8 @@ def test_no_mirror(tmp_path, text):
 
 GOOD = entry(["x"])
 BAD_ENTRIES = {
-    "a list": ([], "tiny", "classes, mirrors, files"),
-    "nothing": (None, "tiny", "classes, mirrors, files"),
+    "a list": ([], "tiny", "classes, mirrors, files, fitted, inverted"),
+    "nothing": (None, "tiny", "classes, mirrors, files, fitted, inverted"),
     "a key missing": ({"classes": ["a", "b"], "files": GOOD["files"]}, "tiny.mirrors", "one address or more"),
     "a key misspelt": ({**GOOD, "mirors": []}, "tiny.mirors", "tiny.mirrors?"),
     "numbers for names": (GOOD | {"classes": [0, 1]}, "tiny.classes", '["0", "1"]'),

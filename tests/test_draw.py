@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from mlp.network import Network, Preparation, forward, predict
@@ -19,11 +18,9 @@ from pipeline.store.artifacts import save_model
 from tests.drawings import drawings, rasterised
 from tests.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.test_train import save_prepared
-from tools.digits import examine, prepare
-from tools.doubts import doubts
 from tools.draw.__main__ import draw
 from tools.draw.page import FOLDER, SCRIPTS, layer_data, make_page, model_data
-from tools.ink import Findings
+from tools.pictures.preparation import fit, like_mnist, prepare
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow tests run the same in Chromium")
@@ -81,73 +78,54 @@ def test_other_sizes_and_classes():
     assert there == predict(network, images)[0].tolist()
 
 
-@needs_node
-def test_strokes_become_the_same_pixels_and_the_same_image():
-    some = drawings()[::10]
-    pixels = [rasterised(drawing["strokes"]) for drawing in some]
-    found = javascript(
-        "data.map(({strokes}) => rasterise(strokes))"
-        ".map(picture => [[...picture.bytes], [...prepare(picture, [28, 28]).image]])",
-        some,
-    )
-    for there, here in zip(found, pixels, strict=True):
-        assert np.array_equal(np.reshape(there[0], here.shape), here)
-        assert np.array_equal(np.reshape(there[1], (28, 28)), prepare(here))
-
-
-@st.composite
-def pictures(draw):
-    """Noise, blots of ink on uneven paper, lines that cross the picture; dark or light, some transparent."""
-    most = draw(st.sampled_from([8, 50, 150]))  # pixels a side; lines are removed from large pictures alone
-    rows, columns = draw(st.integers(1, most)), draw(st.integers(1, most))
-    source = np.random.Generator(np.random.PCG64(draw(st.integers(0, 2**32))))
-    picture = source.integers(0, draw(st.sampled_from([1, 20, 256])), (rows, columns, 4), np.uint8)
-    picture += np.linspace(0, draw(st.sampled_from([0, 120])), columns).astype(np.uint8)[:, np.newaxis]
-    for _ in range(draw(st.integers(0, 4))):
-        top, left = source.integers(0, rows), source.integers(0, columns)
-        picture[top : top + source.integers(0, rows) + 1, left : left + source.integers(0, columns) + 1] += 110
-    for _ in range(draw(st.integers(0, 2))):
-        picture[source.integers(0, rows)] = 200
-        picture[:, source.integers(0, columns)] = 200
-    picture = 255 - picture if draw(st.booleans()) else picture
-    if draw(st.booleans()):
-        picture[:, :, 3] = 255  # opaque
-    return picture
-
-
-SHAPES = st.sampled_from([(28, 28), (20, 32), (7, 5)])
+SHAPES = [(28, 28), (20, 32), (7, 5)]
 
 
 @needs_node
-@given(st.lists(st.tuples(pictures(), SHAPES), min_size=20, max_size=20))
-@settings(max_examples=15)
-def test_pictures_become_the_same_image_with_the_same_notes(pictures):
-    def examined(picture, shape):
-        try:
-            image, findings = examine(picture, shape)
-        except ValueError:
-            return None  # blank
-        return [image.ravel().tolist(), findings._asdict(), doubts(findings, 1.0)]
-
-    given_data = [
-        {"rows": len(pixels), "columns": len(pixels[0]), "channels": pixels.reshape(-1, 4).T.tolist(), "shape": shape}
-        for pixels, shape in pictures
+def test_strokes_become_the_image_that_python_makes_of_their_pixels():
+    source = np.random.Generator(np.random.PCG64(0))
+    scribbles = [
+        [
+            {"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()}
+            for width in source.integers(16, 177, strokes).tolist()
+        ]
+        for strokes in (1, 2, 4)
     ]
+    given = [drawing["strokes"] for drawing in drawings()] + scribbles
     there = javascript(
-        "data.map(p => prepare(toGrey(onPaper({...p, channels: p.channels.map(c => Uint8Array.from(c))})), p.shape))"
-        ".map(found => found && [[...found.image], found.findings, doubts(found.findings)])",
-        given_data,
+        "data.drawings.map(strokes => rasterise(strokes)).map(drawing => [[...drawing.bytes],"
+        " ...data.models.map(model => [...prepare(drawing, model)])])",
+        {
+            "drawings": given,
+            "models": [
+                {"imageShape": shape, "fitted": fitted, "inverted": inverted}
+                for shape in SHAPES
+                for fitted, inverted in ((False, False), (True, False), (True, True))
+            ],
+        },
     )
-    assert there == [examined(*picture) for picture in pictures]
+    for strokes, (pixels, *images) in zip(given, there, strict=True):
+        ink = rasterised(strokes)
+        assert np.array_equal(np.reshape(pixels, ink.shape), ink)
+        for shape, (digit, whole, inverted) in zip(SHAPES, zip(*[iter(images)] * 3, strict=True), strict=True):
+            on_paper = fit(Image.fromarray(255 - ink), shape)
+            assert digit == like_mnist(ink, shape).ravel().tolist()
+            assert whole == on_paper.ravel().tolist()
+            assert inverted == (255 - on_paper).ravel().tolist()
+
+
+def test_a_drawing_and_its_picture_become_the_same_image():
+    """So `predict` says the same of a picture of the drawing as the page."""
+    for drawing in drawings():
+        ink = rasterised(drawing["strokes"])
+        image, notes = prepare(Image.fromarray(255 - ink), (28, 28), fitted=False, inverted=False)
+        assert np.array_equal(image, like_mnist(ink, (28, 28)))
+        assert notes == []
 
 
 @needs_node
-def test_same_notes_for_the_same_findings():
-    numbers = np.random.Generator(np.random.PCG64(0)).integers(1, [40, 5, 10, 4, 30, 30, 900], (2000, 7))
-    findings = [Findings(*row) for row in numbers.tolist()]
-    there = javascript("data.map(doubts)", [found._asdict() for found in findings])
-    assert there == [doubts(found, 1.0) for found in findings]
-    assert {len(sentences) for sentences in there} >= {0, 1, 2, 3, 4}
+def test_nothing_drawn_is_no_image():
+    assert javascript("prepare(rasterise([]), {imageShape: [28, 28]})", None) is None
 
 
 @needs_node

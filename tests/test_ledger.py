@@ -230,7 +230,7 @@ def test_a_figure_shows_the_mistakes_that_all_networks_make(drawn):
 
 def test_a_figure_shows_the_first_training_images_as_training_distorts_them(drawn):
     first, calls = drawn
-    shown, made = calls["draw_training_images"]
+    shown, made, _ = calls["draw_training_images"]
     np.testing.assert_array_equal(shown, first.reshape(-1, 28, 28))
     distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
     expected = [distortion.distort(first, seed=0, epoch=epoch, first=0).reshape(-1, 28, 28) for epoch in range(5)]

@@ -33,7 +33,6 @@ from tests.refusals import refusal
 from tools.pack.__main__ import main
 from tools.pack.dataset import gather
 from tools.predict import predict
-from tools.resizing import fit, median_of_border, proportional
 
 COMMENTED = "# My datasets, with a comment\r\nother: {classes: [a, b]}  # not read"
 
@@ -85,6 +84,12 @@ def two_classes(each: int = 5) -> None:
     for number in range(each):
         draw(f"photos/cat/{number}.png", grey(number))
         draw(f"photos/dog/{number}.png", grey(200 + number))
+
+
+def remembered(name: str) -> tuple[bool, bool]:
+    """Return whether the entry says that pictures were fitted and inverted."""
+    dataset = load_dataset(Path("datasets.yaml"), name)
+    return dataset.fitted, dataset.inverted
 
 
 def greys(name: str = "pets") -> dict[str, list[int]]:
@@ -152,9 +157,9 @@ def test_pictures_of_digits_go_through_the_pipeline(here):
         assert result.exit_code == 0, result.output
     assert json.loads(Path("evaluation/test.json").read_text())["accuracy"] > 0.7
 
-    # A picture gives what its image gave
+    # A picture gives what its image gave: the model remembers that whole pictures were used
     names = [str(path) for path in sorted(Path("photos").glob("*/*.png"))[::50]]
-    result = CliRunner().invoke(predict, [*names, "--model", "mlp.npz", "--prepare", "fit", "--json"])
+    result = CliRunner().invoke(predict, [*names, "--model", "mlp.npz", "--json"])
     places = [int(Path(name).stem) for name in names]
     expected, _ = probabilities(load_model(Path("mlp.npz")), sample.images[places])
     found = [list(answer["probabilities"].values()) for answer in json.loads(result.stdout)]
@@ -290,45 +295,13 @@ def test_light_images_get_a_note(here, light, options, cure):
 # Images
 
 
-@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_the_background_is_the_median_of_the_border(picture):
-    rows, columns = np.indices(picture.shape)
-    inside = (rows > 0) & (rows < len(picture) - 1) & (columns > 0) & (columns < picture.shape[1] - 1)
-    assert median_of_border(picture) == sorted(picture[~inside])[np.count_nonzero(~inside) // 2]
-
-
-@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.integers(1, 30), st.integers(1, 30))
-def test_fit_keeps_proportions_and_range(picture, rows, columns):
-    image = fit(Image.fromarray(picture), (rows, columns))
-    assert image.shape == (rows, columns)
-    assert picture.min() <= image.min()
-    assert image.max() <= picture.max()
-    height, width = proportional(picture.shape, (rows, columns))
-    assert (height, width) == (rows, width) or (height, width) == (height, columns), "one side is full"
-    assert abs(height * picture.shape[1] - width * picture.shape[0]) <= max(picture.shape) * 1.0
-
-
-@given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 4))
-def test_fit_takes_means(picture, factor):
-    """A picture of the right size stays as it is; so does one with larger pixels."""
-    large = np.kron(picture, np.ones((factor, factor), np.uint8))
-    np.testing.assert_array_equal(fit(Image.fromarray(large), picture.shape), picture)
-
-
-def test_fit_puts_the_picture_on_its_background():
-    picture = grey(200, 10, 20)
-    picture[3:7, 8:12] = 10
-    image = fit(Image.fromarray(picture), (20, 20))
-    assert (image[:5] == 200).all()
-    assert (image[15:] == 200).all()
-    np.testing.assert_array_equal(image[5:15], picture)
-
-
 def test_options_for_the_images(here):
     two_classes()
     (image, *_) = packed("photos", "small", "--size", "12x20")["dog"]
     assert image.shape == (12, 20)
     assert sorted(int(image[0, 0]) for image in packed("photos", "inverted", "--invert")["cat"]) == [*range(251, 256)]
+    assert remembered("small") == (True, False)
+    assert remembered("inverted") == (True, True)
 
     for name in ("ink/0", "ink/1"):
         for number in range(2):
@@ -339,6 +312,7 @@ def test_options_for_the_images(here):
         assert image.shape == (28, 28)
         assert (image[0, 0], image.max()) == (0, 255)
         assert np.count_nonzero(image.any(axis=1)) == 20
+    assert remembered("digits") == (False, False)
 
 
 def test_coloured_transparent_and_16_bit_pictures_become_grey(here):
@@ -355,7 +329,7 @@ def test_images_are_not_kept_in_memory(tmp_path):
     image = np.zeros((200, 200), np.uint8)
     images = ((str(number % 2), image) for number in range(500))  # 20 MB
     tracemalloc.start()
-    gathered = gather(tmp_path, images, tmp_path / "spool", invert=False)
+    gathered = gather(tmp_path, images, tmp_path / "spool")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert gathered.images.shape == (500, 200, 200)
@@ -404,6 +378,14 @@ def test_csv_gives_its_images_and_labels(here, table, header, line_end, quoting,
     for name in {label for label, _ in given}:
         expected = sorted(image.tobytes() for label, image in given if label == name)
         assert sorted(image.tobytes() for image in found[name]) == expected
+    assert remembered("own") == (False, False)
+
+
+def test_images_of_a_csv_file_inverted(here):
+    Path("own.csv").write_text("a,0\nb,1\na,0\nb,1\n")
+    packed("own.csv", "own", "--invert")
+    assert greys("own") == {"a": [255, 255], "b": [254, 254]}
+    assert remembered("own") == (False, False)  # a new picture is no row of a table
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -442,25 +424,28 @@ def test_cell_that_is_no_pixel_or_label_is_named(here, change, about):
     assert not Path("datasets").exists()
 
 
-def test_columns_that_pandas_numbers_are_a_header(here):
-    rows = [[value % 2, *[value] * 16] for value in range(4)]
-    for name, header in (("first", [0, *range(1, 17)]), ("second", ["label", *range(16)])):
-        Path("own.csv").write_text(csv_text([header, *rows]))
-        assert sum(map(len, packed("own.csv", name).values())) == 4
-
-
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
         (csv_text(ROWS)[:-5], [], ["line 4", "9", "8"]),
         (csv_text(ROWS).replace(",", ";"), [], ["commas"]),
-        (csv_text([row[:6] for row in ROWS]), [], ["5 pixels", "--size"]),
-        (csv_text(ROWS), ["--size", "28"], ["9 pixels", "28"]),
+        (csv_text([row[:6] for row in ROWS]), [], ["line 1", "5", "--size ROWSxCOLUMNS"]),
+        (csv_text(ROWS), ["--size", "28"], ["28 × 28", "9"]),
+        (csv_text(ROWS), ["--size", "9x3"], ["9 × 3", "28x20 for 28 rows of 20"]),
         (csv_text(ROWS), ["--prepare", "digit"], ["--prepare"]),
         (csv_text(ROWS[:3]), [], ["class b"]),
         ("", [], ["0"]),
     ],
-    ids=["cut short", "semicolons", "no square", "another size", "prepared", "one image of a class", "empty"],
+    ids=[
+        "cut short",
+        "semicolons",
+        "no square",
+        "another size",
+        "another shape",
+        "prepared",
+        "one image of a class",
+        "empty",
+    ],
 )
 def test_csv_that_is_no_dataset(here, text, options, words):
     Path("own.csv").write_text(text)
@@ -537,7 +522,7 @@ def test_name_that_is_no_name(here, name):
 @pytest.mark.parametrize("size", ["0", "28x", "x28", "28*28", "1449x1449", "-1", "28x28x28", "", "９"])
 def test_size_that_is_no_size(here, size):
     two_classes()
-    refusal(pack("photos", "pets", f"--size={size}"), "", "--size")
+    refusal(pack("photos", "pets", f"--size={size}"), "", "--size", "ROWSxCOLUMNS", "28x20 (28 rows of 20 pixels")
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.1", "nan", "2"])

@@ -29,12 +29,12 @@ TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 def preprocess(raw, tmp_path, write_params):
     """A function that runs the stage on the sample with some parameters and returns its result and its folder."""
 
-    def run(name="prepared", **knobs):
+    def run(name="prepared", datasets=ROOT / "datasets.yaml", **knobs):
         knobs = {"validation_size": 100} | knobs
         params = write_params({f"preprocess.{key}": value for key, value in knobs.items()})
         out = tmp_path / name
         files = [str(out / f"{split}.npz") for split in SPLITS]
-        options = ["--params", str(params), "--datasets", str(ROOT / "datasets.yaml")]
+        options = ["--params", str(params), "--datasets", str(datasets)]
         return CliRunner().invoke(app, [str(raw), *files, *options]), out
 
     return run
@@ -67,6 +67,15 @@ def test_what_is_written(prepared):
         assert arrays["classes"].tolist() == list("0123456789")
         assert set(np.unique(arrays["labels"])) == {0, 1}
         assert (arrays["labels"].sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("flag", ["fitted", "inverted"])
+def test_how_pictures_became_images_is_remembered(prepared, tmp_path, flag):
+    entries = (ROOT / "datasets.yaml").read_text(encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(entries.replace("\nmnist:\n", f"\nmnist:\n  {flag}: true\n"), encoding="utf-8")
+    for arrays in prepared(datasets=tmp_path / "own.yaml"):
+        assert [name for name in ("fitted", "inverted") if name in arrays] == [flag]
+        assert arrays[flag]
 
 
 def test_splits_are_the_images_with_their_labels_in_order(prepared, raw):

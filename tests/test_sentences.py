@@ -25,9 +25,8 @@ from tests.networks import digits
 from tests.test_artifacts import MISCLASSIFIED, MODEL, PREPARED
 from tests.test_idx import idx
 from tests.test_train import save_prepared
-from tools.digits import prepare
 from tools.pack.__main__ import main as pack
-from tools.pictures import read_picture
+from tools.pictures.files import read_picture
 
 
 def told(mistake: Callable[..., object], *arguments: object) -> str:
@@ -175,10 +174,11 @@ SENTENCES = {
     ),
     "name of one's own dataset": (
         lambda: packed("own.csv", "1/2"),
-        "error: the name is '1/2'; expected a letter, then letters, digits, - or _; at most 64 characters.\n",
+        "error: the name is '1/2'; expected a letter, then letters, digits, - or _, at most 64 characters, and no "
+        "value in YAML such as yes.\n",
     ),
     "blank picture": (
-        lambda: told(read_picture, blank_picture(), (28, 28), prepare),
+        lambda: told(read_picture, blank_picture(), (28, 28), False, False),
         "seven.png: the picture is blank.",
     ),
 }

@@ -156,12 +156,13 @@ def draw_misclassified(mistakes: Misclassified, most: int, title: str = "") -> F
     return figure
 
 
-def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray]) -> Figure:
+def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray], title: str = "Training images") -> Figure:
     """Draw some training images in a row, and below each what training makes of it.
 
     Args:
         images: the images, (n, H, W) uint8.
         distorted: arrays like `images`, one for each row below; none, if training does not distort.
+        title: what the images are.
     """
     n, height, width = images.shape
     gap = max(1, height // 14)
@@ -176,7 +177,7 @@ def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray]) ->
     axes = figure.add_subplot()
     axes.set_axis_off()
     what = f"below, distorted as in {len(distorted)} epochs" if distorted else "training does not distort them"
-    axes.set_title(f"The first {n} training images; {what}")
+    axes.set_title(f"{title}; {what}")
     axes.imshow(np.repeat(canvas[..., np.newaxis], 3, axis=2), interpolation="nearest")
     return figure
 

@@ -58,7 +58,8 @@ def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
     probability = y[wrong, predicted[wrong]].astype(np.float64)
     order = np.argsort(-probability, kind="stable")
     wrong, probability = wrong[order], probability[order]
-    _, _, image_shape, classes = networks[0].preparation
+    preparation = networks[0].preparation
+    image_shape, classes = preparation.image_shape, preparation.classes
     mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes)
     return Evaluation(loss, actual, predicted, mistakes)
 

@@ -64,7 +64,10 @@ class Files(Section):
 
 
 class Dataset(Section):
-    """A dataset. `classes` has the name of each label; `mirrors` are addresses of folders."""
+    """A dataset. `classes` has the name of each label; `mirrors` are addresses of folders.
+
+    `fitted` and `inverted` say how a picture becomes an image: see `mlp.network.Preparation`.
+    """
 
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
         min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
@@ -73,6 +76,8 @@ class Dataset(Section):
         min_length=1, description="a list of one address or more, as text"
     )
     files: Files
+    fitted: bool = Field(False, description="true or false")
+    inverted: bool = Field(False, description="true or false")
 
     def by_name(self) -> dict[str, File]:
         """Return the files by the names they are saved under."""

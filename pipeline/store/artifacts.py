@@ -15,6 +15,8 @@ from pipeline.program.errors import UserError, clip
 from pipeline.program.names import is_name
 from pipeline.store.arrays import Blocks, StoredRows, load_arrays, save_arrays
 
+FLAGS = ("fitted", "inverted")  # of a preparation: a file has the array only if it is true
+
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
 
@@ -209,12 +211,13 @@ def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:
 
 
 def _preparation_arrays(preparation: Preparation) -> Arrays:
-    return {
+    arrays: Arrays = {
         "shift": np.array(preparation.shift, np.float64),
         "scale": np.array(preparation.scale, np.float64),
         "image_shape": np.array(preparation.image_shape, np.int64),
         "classes": np.array(preparation.classes),
     }
+    return arrays | {name: np.array(True) for name in FLAGS if getattr(preparation, name)}
 
 
 def _preparation(arrays: Arrays) -> Preparation:
@@ -223,7 +226,8 @@ def _preparation(arrays: Arrays) -> Preparation:
     on_grid = 0.0 <= shift <= 255.0 and (shift * 256.0).is_integer()
     _require(on_grid, "shift", "its shift is not a multiple of 1/256 from 0 to 255")
     _require(0.0 < scale < np.inf, "scale", "its scale is not a positive number")
-    return Preparation(shift, scale, image_shape, classes)
+    flags = {name: bool(_entry(arrays, name, "b1", 0)) for name in FLAGS if name in arrays}
+    return Preparation(shift, scale, image_shape, classes, **flags)
 
 
 def _image_shape(arrays: Arrays) -> tuple[int, int]:

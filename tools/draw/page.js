@@ -1,7 +1,7 @@
 // The page: a drawing, or an image, goes in; the answer and a look inside the network come out.
 "use strict";
 
-const SURE = 0.6; // below this probability, the answer says so; as in tools/doubts.py
+const SURE = 0.6; // below this probability, the answer says so
 const STRONGEST = 6; // neurons to show
 const STEP = 16; // units that an arrow key moves the pen
 
@@ -11,24 +11,22 @@ const model = readModel(stored);
 const [rows, columns] = model.imageShape;
 const paper = $("paper");
 
-// All that can be seen follows from this. `image` has bytes, if the network sees an image that was not drawn; `findings`
-// say what was seen on its picture.
-const state = {strokes: [], image: null, findings: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
+// All that can be seen follows from this. `image` has the bytes of a test image, if the network sees one.
+const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
 
-// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order, the
-// inputs of the layers, and the notes.
+// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order, and
+// the inputs of the layers.
 function answer() {
-  const {image, findings} = state.image ? state : prepare(rasterise(state.strokes), model.imageShape) ?? {};
+  const image = state.image ?? prepare(rasterise(state.strokes), model);
   if (!image) return null;
   const {probabilities, inputs} = predict(model, image);
-  return {image, probabilities, ranking: ranking(probabilities), inputs, notes: findings ? doubts(findings) : []};
+  return {image, probabilities, ranking: ranking(probabilities), inputs};
 }
 
 function show() {
   const found = answer();
   drawPaper();
   showVerdict(found);
-  showNotes(found?.notes ?? []);
   showBars(found);
   drawBytes($("image"), found?.image ?? new Uint8Array(rows * columns));
   showNeurons(found);
@@ -58,14 +56,6 @@ function showVerdict(found) {
     ? `${percent(found.probabilities[best])} sure`
     : `Not sure: ${percent(found.probabilities[best])}. Perhaps ${model.classes[next]}, ${percent(found.probabilities[next])}.`;
   say(name, ` ${words}`, ...(state.source ? [` (${state.source})`] : []));
-}
-
-function showNotes(notes) {
-  $("notes").replaceChildren(...notes.map(sentence => {
-    const item = document.createElement("li");
-    item.textContent = `${sentence[0].toUpperCase()}${sentence.slice(1)}.`;
-    return item;
-  }));
 }
 
 // Show the words, and let a screen reader say them once the drawing rests.
@@ -199,7 +189,7 @@ function undo() {
 }
 
 function clear() {
-  Object.assign(state, {strokes: [], image: null, findings: null, source: ""});
+  Object.assign(state, {strokes: [], image: null, source: ""});
   lift();
 }
 
@@ -273,12 +263,6 @@ $("clear").addEventListener("click", () => { clear(); show(); });
 
 // Test images
 
-function load(found, source) {
-  clear();
-  Object.assign(state, found, {source});
-  show();
-}
-
 function makeThumbnails() {
   const examples = stored.examples ?? [];
   $("examples").hidden = examples.length === 0;
@@ -292,58 +276,21 @@ function makeThumbnails() {
     button.className = ranking(probabilities)[0] === example.class ? "right" : "wrong";
     button.setAttribute("aria-label", `Test image ${example.place}: ${name}`);
     button.append(canvas, name);
-    button.addEventListener("click", () => load({image: bytes}, `test image ${example.place}, really ${name}`));
+    button.addEventListener("click", () => {
+      clear();
+      Object.assign(state, {image: bytes, source: `test image ${example.place}, really ${name}`});
+      show();
+    });
     return button;
   }));
 }
-
-// Pictures from files
-
-let opened = 0; // files; a slow one must not replace a later one
-
-async function open(file) {
-  const number = ++opened;
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file, {colorSpaceConversion: "none"});
-  } catch {
-    if (number === opened) fail(`${file.name}: this browser cannot read it as a picture.`);
-    return;
-  }
-  if (number !== opened) return;
-  const factor = Math.max(1, bitmap.width / 1024, bitmap.height / 1024);
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map(side => Math.max(1, Math.round(side / factor)));
-  const context = canvas.getContext("2d");
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
-  const channels = [0, 1, 2, 3].map(channel => Uint8Array.from(data.filter((_, i) => i % 4 === channel)));
-  const found = prepare(toGrey(onPaper({rows: canvas.height, columns: canvas.width, channels})), model.imageShape);
-  if (found) load(found, file.name);
-  else fail(`${file.name}: the picture is blank.`);
-}
-
-function fail(sentence) {
-  clear();
-  show();
-  say(sentence);
-}
-
-$("file").addEventListener("change", event => { if (event.target.files[0]) open(event.target.files[0]); event.target.value = ""; });
-addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("dropping"); });
-addEventListener("dragleave", () => document.body.classList.remove("dropping"));
-addEventListener("drop", event => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
-});
 
 // The page as a whole
 
 function showFoot() {
   const accuracy = stored.accuracy === undefined ? "" : ` It classifies ${(100 * stored.accuracy).toFixed(2)} % of the test images correctly.`;
   const sizes = [rows * columns, ...model.layers.map(layer => layer.outputs)].join("-");
-  const bits = model.arithmetic === "exact" ? "For drawings, its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
+  const bits = model.arithmetic === "exact" ? "Its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
   $("foot").textContent = `Model ${stored.md5}, ${sizes}.${accuracy} ${bits}`;
 }
 

@@ -12,7 +12,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.store.artifacts import Prepared
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("network.js", "strokes.js", "grey.js", "ink.js", "digit.js", "doubts.js", "page.js")
+SCRIPTS = ("network.js", "strokes.js", "preparation.js", "page.js")
 RIGHT, WRONG = 10, 6  # test images on the page
 
 
@@ -46,14 +46,16 @@ def model_data(network: Network) -> dict[str, object]:
     Raises:
         FloatingPointError: a weight is too large to compute with.
     """
-    shift, scale, image_shape, classes = network.preparation
+    preparation = network.preparation
     return {
         "activation": network.activation.name,
         "arithmetic": network.arithmetic.name,
-        "shift": shift,
-        "scale": scale,
-        "imageShape": image_shape,
-        "classes": classes,
+        "shift": preparation.shift,
+        "scale": preparation.scale,
+        "imageShape": preparation.image_shape,
+        "classes": preparation.classes,
+        "fitted": preparation.fitted,
+        "inverted": preparation.inverted,
         "layers": [layer_data(W, b) for W, b in zip(network.weights, network.biases, strict=True)],
     }
 

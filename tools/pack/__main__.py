@@ -8,8 +8,6 @@ import typer
 from pipeline.program.command import DatasetsFile, command
 from pipeline.program.errors import UserError, visible
 
-DEFAULT_BATCH = 100  # in params.yaml
-
 
 @command
 def main(
@@ -18,14 +16,16 @@ def main(
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="ROWS[xCOLUMNS]",
-            help="The images' size in pixels, such as 28x20. The images of a CSV file keep their size.",
-            show_default="28; for a CSV file: square",
+            metavar="ROWSxCOLUMNS",
+            help="The images' rows × columns: 28x20 is 28 rows of 20 pixels. A CSV file's images keep their size.",
+            show_default="28x28; for a CSV file: square",
         ),
     ] = None,
     prepare: Annotated[
         Literal["fit", "digit"],
-        typer.Option(help="fit: keep the proportions. digit: as tools.predict prepares pictures of digits."),
+        typer.Option(
+            help="fit: keep the whole picture. digit: find a drawn digit or letter. tools.predict then does the same."
+        ),
     ] = "fit",
     invert: Annotated[bool, typer.Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
     test_share: Annotated[float, typer.Option(help="The share of each class that becomes test images.")] = 0.2,
@@ -42,62 +42,57 @@ def main(
     import shlex
     import tempfile
 
-    from tools.digits import prepare as prepare_digit
-    from tools.pack.dataset import Entry, check_name, gather, idx_files, mostly_light, split
-    from tools.pack.sources import check_shape, csv_images, folder_images
-    from tools.resizing import fit
+    from tools.pack.dataset import add, check_name, entry_of, gather, split, write_idx_files
+    from tools.pack.images import csv_images, folder_images, shape_of
 
     check_name(name)
     if not 0 < test_share < 1:
         raise UserError(f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2.")
-    shape = None if size is None else check_shape(size)
-    left_out = 0
+    shape = None if size is None else shape_of(size)
+    left_out = []
 
     def leave_out(sentence: str) -> None:
-        nonlocal left_out
-        left_out += 1
+        left_out.append(sentence)
         typer.echo(visible(f"left out: {sentence}"), err=True)
 
+    flags = {"fitted": prepare == "fit", "inverted": invert}
     if source.is_dir():
-        preparation = fit if prepare == "fit" else prepare_digit
-        images = folder_images(source, shape or (28, 28), preparation, leave_out)
+        images = folder_images(source, shape or (28, 28), **flags, leave_out=leave_out)
     elif prepare == "digit":
         raise UserError("--prepare digit is for pictures; a CSV file has images already.")
     else:
-        images = csv_images(source, shape)
+        images, flags = csv_images(source, shape, invert), {}  # its images are no pictures
 
     with tempfile.TemporaryDirectory() as temporary:
-        gathered = gather(source, images, Path(temporary, "images"), invert)
+        folder = Path(temporary)
+        gathered = gather(source, images, folder / "spool")
         if strict and left_out:
-            raise UserError(f"{source}: {left_out} of its files cannot be used. With --strict, nothing is written.")
-        train, test = split(source, gathered, test_share, seed)
-        files = idx_files(gathered, train, test)
-        entry = Entry.of(name, gathered.classes, files)
-        is_new = entry.add(datasets, files)
-        if mostly_light(gathered.images):
-            cure = "leave out --invert" if invert else "--invert"
-            typer.echo(f"note: the images are mostly light; networks learn light on black better: {cure}.", err=True)
+            raise UserError(f"{source}: {len(left_out)} of its files cannot be used; --strict then writes nothing.")
+        parts = split(source, gathered, test_share, seed)
+        write_idx_files(folder, gathered, parts)
+        is_new = add(datasets, name, entry_of(name, gathered.classes, flags, folder), folder)
 
+    if gathered.mean > 127.5:
+        cure = "leave out --invert" if invert else "--invert"
+        typer.echo(f"note: the images are mostly light; networks learn light on black better: {cure}.", err=True)
+    training = len(parts["train"])
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
     typer.echo(
-        f"{folder}: {len(train):,} training and {len(test):,} test images of {rows} × {columns} pixels, "
+        f"{folder}: {training:,} training and {len(parts['test']):,} test images of {rows} × {columns} pixels, "
         f"{len(gathered.classes)} classes."
     )
     if left_out:
-        typer.echo(f"{left_out} files were left out.", err=True)
+        typer.echo(f"{len(left_out)} files were left out.", err=True)
     typer.echo(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
     added, parent, file = (shlex.quote(str(path)) for path in (folder, folder.parent, datasets))
     typer.echo(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
-    held_out = max(1, len(train) // 10)
-    changes = {
-        "download.dataset": name,
-        "preprocess.validation_size": held_out,
-        "train.iterations": min(max(len(train), 1000), 50_000),  # some 100 epochs, with the default batches
-    }
-    if (rest := len(train) - held_out) < DEFAULT_BATCH:
-        changes["train.batch_size"] = max(1, rest // 10)
-    typer.echo("Train on it: dvc exp run " + " ".join(f"-S {key}={value}" for key, value in changes.items()))
+    held_out = max(1, training // 10)
+    iterations = min(max(training, 1000), 50_000)  # some 100 epochs, with the default batches
+    changes = f"-S download.dataset={name} -S preprocess.validation_size={held_out} -S train.iterations={iterations}"
+    if (rest := training - held_out) < 100:  # the default batch
+        changes += f" -S train.batch_size={max(1, rest // 10)}"
+    typer.echo(f"Train on it: dvc exp run {changes}")
 
 
 if __name__ == "__main__":

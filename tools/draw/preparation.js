@@ -1,0 +1,96 @@
+// A drawing becomes an image for the network, with the bytes of tools/pictures/preparation.py: all numbers are whole.
+"use strict";
+
+// Return the image's bytes, of {rows, columns, bytes}: 255 where there is ink, 0 elsewhere; null if there is none. A model
+// of whole pictures gets the whole drawing, dark on white paper.
+function prepare(drawing, {imageShape: [rows, columns], fitted, inverted}) {
+  if (!drawing.bytes.some(byte => byte)) return null;
+  const image = fitted
+    ? fit({...drawing, bytes: drawing.bytes.map(byte => 255 - byte)}, rows, columns)
+    : likeMnist(drawing, rows, columns);
+  return inverted ? image.map(byte => 255 - byte) : image;
+}
+
+// Return the whole picture, its proportions kept, in the middle of white paper.
+function fit(picture, rows, columns) {
+  const [height, width] = proportional(picture, rows, columns), area = picture.rows * picture.columns;
+  const bytes = resized(picture, height, width).map(sum => divided(sum, area));
+  const image = new Uint8Array(rows * columns).fill(255);
+  return pasted(image, {rows: height, columns: width, bytes}, (rows - height) >> 1, (columns - width) >> 1, columns);
+}
+
+// Return the ink like MNIST's digits: it fills 20/28 of the image, its centre of mass as near the middle as it fits.
+function likeMnist(ink, rows, columns) {
+  const digit = cropped(ink), box = side => Math.max(1, Math.floor(side * 20 / 28));
+  const [height, width] = proportional(digit, box(rows), box(columns));
+  const area = resized(digit, height, width), largest = area.reduce((a, b) => Math.max(a, b));
+  const bytes = area.map(sum => divided(sum * 255, largest));
+  let mass = 0, down = 0, across = 0;
+  bytes.forEach((value, i) => {
+    mass += value;
+    down += value * Math.floor(i / width);
+    across += value * (i % width);
+  });
+  const start = (side, length, moment) =>
+    Math.min(Math.max(divided(Math.floor(side / 2) * mass - moment, mass), 0), side - length);
+  const top = start(rows, height, down), left = start(columns, width, across);
+  return pasted(new Uint8Array(rows * columns), {rows: height, columns: width, bytes}, top, left, columns);
+}
+
+// Return the smallest rectangle with every pixel that is not 0.
+function cropped({rows, columns, bytes}) {
+  let top = rows, bottom = -1, left = columns, right = -1;
+  bytes.forEach((value, i) => {
+    if (!value) return;
+    const r = Math.floor(i / columns), c = i % columns;
+    [top, bottom, left, right] = [Math.min(top, r), Math.max(bottom, r), Math.min(left, c), Math.max(right, c)];
+  });
+  const inside = bytes.filter((_, i) => {
+    const r = Math.floor(i / columns), c = i % columns;
+    return top <= r && r <= bottom && left <= c && c <= right;
+  });
+  return {rows: bottom - top + 1, columns: right - left + 1, bytes: inside};
+}
+
+// Return the largest rows and columns that fit into a box with the proportions of the picture; 1 or more each.
+function proportional(picture, rows, columns) {
+  return picture.rows * columns > picture.columns * rows
+    ? [rows, Math.max(1, divided(picture.columns * rows, picture.rows))]
+    : [Math.max(1, divided(picture.rows * columns, picture.columns)), columns];
+}
+
+// Return the picture scaled to rows × columns: each new pixel is the sum over the area that it covers.
+function resized(picture, rows, columns) {
+  const down = overlaps(picture.rows, rows), across = overlaps(picture.columns, columns);
+  const area = new Float64Array(rows * columns); // whole numbers far below 2⁵³
+  for (const [from, to, height] of down) {
+    for (const [x, column, width] of across) {
+      area[to * columns + column] += height * width * picture.bytes[from * picture.columns + x];
+    }
+  }
+  return area;
+}
+
+// Return [old, new, length] for each old and new pixel that overlap on a side of old · new units.
+function overlaps(olds, news) {
+  const found = [];
+  for (let i = 0; i < olds; i++) {
+    for (let j = Math.floor(i * news / olds); j * olds < (i + 1) * news; j++) {
+      found.push([i, j, Math.min((i + 1) * news, (j + 1) * olds) - Math.max(i * news, j * olds)]);
+    }
+  }
+  return found;
+}
+
+// Put a picture into an image that has `columns`, and return the image.
+function pasted(image, picture, top, left, columns) {
+  for (let r = 0; r < picture.rows; r++) {
+    image.set(picture.bytes.subarray(r * picture.columns, (r + 1) * picture.columns), (top + r) * columns + left);
+  }
+  return image;
+}
+
+// Return numerator / denominator, rounded to the nearest whole number.
+function divided(numerator, denominator) {
+  return Math.floor((2 * numerator + denominator) / (2 * denominator));
+}

@@ -1,0 +1,115 @@
+"""Pictures in a folder, and pixels in a CSV file: one image at a time, with the name of its class."""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+
+from mlp.arithmetic import MOST_TERMS
+from pipeline.program.errors import UserError, clip
+from pipeline.program.names import LONGEST, is_name
+from pipeline.program.progress import progress
+from tools.pictures.files import read_picture
+from tools.pictures.preparation import Shape
+
+Labelled = tuple[str, np.ndarray]  # the name of a class, and an image: (rows, columns) uint8
+
+MOST_CLASSES = 256  # a label is a byte
+BYTES = {str(byte): byte for byte in range(256)}
+
+
+def shape_of(size: str) -> Shape:
+    """Return the rows and columns that `size` states: "28" or "28x20". A UserError says that it states none."""
+    found = re.fullmatch(r"([1-9]\d{0,6})(?:x([1-9]\d{0,6}))?", size, re.ASCII)
+    rows, columns = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 0 < rows * columns <= MOST_TERMS:
+        expected = f"ROWSxCOLUMNS, such as 28x20 (28 rows of 20 pixels) or 28 (a square); at most {MOST_TERMS:,} pixels"
+        raise UserError(f"--size is {clip(size)}; expected {expected}.")
+    return rows, columns
+
+
+def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the classes' names in their order: numbers by their value, other names by their characters.
+
+    A UserError says that there are too few or too many, or that one cannot be shown in a table.
+    """
+    found = sorted(set(names))
+    if not 2 <= len(found) <= MOST_CLASSES:
+        raise UserError(f"{source}: expected 2 to {MOST_CLASSES} classes, found {len(found)}.")
+    if bad := [name for name in found if not is_name(name)]:
+        expected = f"text of 1 to {LONGEST} characters"
+        raise UserError(f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}.")
+    are_numbers = all(re.fullmatch(r"\d+", name, re.ASCII) for name in found)
+    return tuple(sorted(found, key=int) if are_numbers else found)
+
+
+def folder_images(
+    folder: Path, shape: Shape, fitted: bool, inverted: bool, leave_out: Callable[[str], None]
+) -> Iterator[Labelled]:
+    """Yield the images of a folder with one subfolder of pictures for each class, in sorted order.
+
+    Hidden files are ignored. `leave_out` gets a sentence about each other file that cannot be used. A UserError says
+    that there are too few or too many subfolders, or that one has no usable picture.
+    """
+    names = [path.name for path in _visible(folder) if path.is_dir()]
+    if not names:
+        raise UserError(f"{folder}: no subfolders; put the pictures into one subfolder for each class.")
+    for path in _visible(folder):
+        if not path.is_dir():
+            leave_out(f"{path}: not in a class's folder.")
+    for number, name in enumerate(in_order(folder, names), 1):
+        usable = 0
+        files = _visible(folder / name)
+        for path in progress(files, f"Class {number} of {len(names)}", total=len(files)):
+            try:
+                image, _ = read_picture(path, shape, fitted, inverted)
+            except UserError as error:
+                leave_out(str(error))
+                continue
+            usable += 1
+            yield name, image
+        if not usable:
+            raise UserError(f"{folder / name}: no picture that can be used; add some, or remove the folder.")
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.name)
+
+
+def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labelled]:
+    """Yield the images of a CSV file in UTF-8: in each row the label, then the pixels. The first may be a header.
+
+    Images without a `shape` are square. If `inverted`, light and dark are exchanged. A UserError says that the file is
+    missing, or which row is not as expected.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, skipinitialspace=True, strict=True)
+            for label, *cells in filter(None, rows):  # blank lines are empty
+                shape = shape or (isqrt(len(cells)),) * 2
+                if rows.line_num > 1 or any(cell in BYTES for cell in cells):  # no header
+                    pixels = _pixels(cells, shape)
+                    yield label.strip(), 255 - pixels if inverted else pixels
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; expected a folder or a CSV file.") from None
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{path}: line {rows.line_num}: {error}.") from None
+
+
+def _pixels(cells: list[str], shape: Shape) -> np.ndarray:
+    """Return the image of a row's cells. A ValueError says what is wrong with them."""
+    rows, columns = shape
+    if not 0 < len(cells) <= MOST_TERMS:
+        raise ValueError(f"expected a label and 1 to {MOST_TERMS:,} pixels, separated by commas")
+    if len(cells) != rows * columns:
+        cure = "--size ROWSxCOLUMNS, such as 28x20 for 28 rows of 20 pixels, states another size"
+        raise ValueError(f"expected {rows * columns} pixels ({rows} × {columns}), found {len(cells)}; {cure}")
+    try:
+        return np.frombuffer(bytes(BYTES[cell] for cell in cells), np.uint8).reshape(shape)
+    except KeyError as error:
+        raise ValueError(f"expected whole numbers from 0 to 255, found {clip(repr(error.args[0]))}") from None

@@ -1,0 +1,111 @@
+"""Image files and IDX files. They are untrusted: what they need in memory is bounded."""
+
+import gzip
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
+
+from pipeline.program.errors import UserError
+from tools.pictures.grey import reduction
+from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare
+
+FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # Pillow reads these without starting another program
+MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million
+MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}  # more memory for each pixel; A4 at 600 dpi has 34.8 million
+MOST_A_SIDE = 65_535  # JPEG's own limit; decoders hold a few rows
+MOST_OF_IDX = 1 << 28  # pixels to read from an IDX file; MNIST's largest has 47 million
+
+Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
+
+
+def read_picture(path: Path, shape: Shape, fitted: bool, inverted: bool) -> tuple[np.ndarray, list[str]]:
+    """Read an image file and prepare its picture, as `prepare` does. If the file has several, use the first.
+
+    Raises:
+        UserError: there is no such file; it is no image, is damaged, or has too many pixels; or its picture is blank.
+    """
+    _check_is_file(path)
+    picture, pictures = _first_picture(path)
+    try:
+        image, notes = prepare(picture, shape, fitted, inverted)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from None
+    return image, [f"the first of {pictures} pictures is used"] * (pictures > 1) + notes
+
+
+def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
+    """Return the images of an IDX file, gzipped or not, at most `limit`: (n, rows, columns) uint8. None: it is not one.
+
+    Raises:
+        UserError: there is no such file; it is damaged, has too many pixels, or has labels instead of images.
+    """
+    _check_is_file(path)
+    with path.open("rb") as file:
+        is_gzipped = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if is_gzipped else path.open("rb") as file:
+            header = file.read(16)
+            if header[:2] != b"\0\0":  # no image format begins so
+                return None
+            if header[:4] != b"\0\0\x08\x03" or len(header) < 16:
+                kind = "labels" if header[:4] == b"\0\0\x08\x01" else "something else"
+                raise UserError(f"{path}: an IDX file of {kind}; expected one of images.")
+            stated, rows, columns = struct.unpack(">3I", header[4:])
+            images = min(stated, limit or stated)
+            if not 0 < images * rows * columns <= MOST_OF_IDX:
+                found = f"{images} × {rows} × {columns} pixels"
+                raise UserError(f"{path}: expected 1 to {MOST_OF_IDX:,}, found {found}; --limit N reads only N images.")
+            content = file.read(images * rows * columns)
+            rest = file.read(1) if images == stated else b""  # there, gzip compares its checksum
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: the gzip file is damaged ({str(error).rstrip('.')}).") from None
+    if len(content) + len(rest) != images * rows * columns:
+        raise UserError(f"{path}: the file is shorter or longer than its {stated} images of {rows} × {columns} bytes.")
+    return np.frombuffer(content, np.uint8).reshape(images, rows, columns)
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        kind = "no such file" if not path.exists() else "a folder" if path.is_dir() else "not a regular file"
+        raise UserError(f"{path}: {kind}; expected a picture.")
+
+
+def _first_picture(path: Path) -> tuple[Image.Image, int]:
+    """Return the first picture of a file, upright, and the number of pictures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd metadata
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(path, image)
+                pictures = getattr(image, "n_frames", 1)
+                # `prepare` reduces a large picture; JPEG's decoder can do it earlier, by 2, 4 or 8, in less memory
+                factor = reduction(image, LONGEST_OF_FITTED)
+                image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
+                return image, pictures
+        except Image.UnidentifiedImageError:
+            formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+            raise UserError(f"{path}: not an image; expected one in {formats} format.") from None
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # damage makes Pillow's decoders raise errors of many types
+            reason = str(error).rstrip(".") or type(error).__name__
+            raise UserError(f"{path}: the image is damaged ({reason}).") from None
+
+
+def _check_size(path: Path, image: ImageFile.ImageFile) -> None:
+    """Raise a UserError if the picture is so large that its decoder may need more than some 500 MB."""
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder makes whole tiles; one may exceed the picture
+        width = max(width, image.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0))
+        height = max(height, image.tag_v2.get(TiffImagePlugin.TILELENGTH, 0))
+    most = MOST_PIXELS_OF.get(image.format or "", MOST_PIXELS)
+    if width * height > most or max(width, height) > MOST_A_SIDE:
+        raise UserError(
+            f"{path}: expected at most {most:,} pixels, and {MOST_A_SIDE:,} a side; found {width} × {height}."
+        )

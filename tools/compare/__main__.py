@@ -18,8 +18,8 @@ from rich.table import Table
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.compare.experiments import METRICS, Settings, as_text, by_setting, find_setting, finished_runs
-from tools.compare.paired import CONFIDENCE, METHOD, Minus, interval, minus_baseline
+from tools.compare.experiments import METRICS, Settings, Values, as_text, by_setting, find_setting, finished_runs
+from tools.compare.paired import CONFIDENCE, METHOD, interval, minus_baseline
 from tools.tables import mean_and_deviation, plain_console
 
 
@@ -31,9 +31,7 @@ def main(
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SECTION.KEY=VALUE",
-            help="Compare each setting with the one that has this parameter. If several have it, repeat the option.",
-            show_default="with two settings, the first",
+            metavar="SECTION.KEY=VALUE", help="Compare the others with the setting that has this; repeatable."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of tables.")] = False,
@@ -45,7 +43,8 @@ def main(
 ) -> None:
     """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
 
-    A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed.
+    A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed:
+    the second with the first, if there is no --baseline.
     JSON and CSV have each run's commit, the commit it was run from (parent), and all parameters.
     """
     if as_csv and (as_json or baseline):
@@ -55,48 +54,50 @@ def main(
     settings = by_setting(finished_runs(names or ["*"]))
     first = find_setting(settings, baseline) if baseline else next(iter(settings))
     minus = minus_baseline(settings, first) if baseline or (len(settings) == 2 and not as_csv) else {}
-    if figure:
-        from tools.compare.curves import write_figure  # here, so that `--help` is quick
+    if figure:  # imports here, so that `--help` is quick
+        from pipeline.drawing.figures import picture
+        from pipeline.program.files import write_bytes
+        from tools.compare.curves import draw_curves
 
-        write_figure(figure, settings)
+        write_bytes(figure, picture(draw_curves(settings), 120))
     if as_csv:
         print_csv(settings)
     elif as_json:
         print(json.dumps(document(settings, minus, first), indent=2))
     else:
-        print_tables(settings, minus, first)
+        print_table("Mean ± standard deviation over the seeds", values_of(settings))
+        if minus:
+            print_table(f"Difference from {first}, seed by seed", minus, paired=True)
 
 
-def print_tables(settings: Settings, minus: Minus, baseline: str) -> None:
-    """Print the summary, and a table for each setting that was compared with the baseline."""
-    console = plain_console()
-    table = _table("Mean ± standard deviation over the seeds", "metric", "setting", "seeds", "mean ± sd")
-    for metric in METRICS:
-        for place, (setting, runs) in enumerate(settings.items()):
-            mean = mean_and_deviation([run.metrics[metric] for run in runs.values()])
-            table.add_row("" if place else metric, setting, str(len(runs)), mean)
-        table.add_section()
-    console.print(table)
-    for setting, metrics in minus.items():
-        title = f"{setting}  minus  {baseline}, seed by seed"
-        table = _table(title, "metric", "pairs", "mean ± sd", f"{CONFIDENCE:.0%} confidence interval of the mean")
-        table.caption = f"Interval: {METHOD}."
-        for metric, values in metrics.items():
-            low, high = interval(values)
-            mean = mean_and_deviation(values, sign="+")
-            table.add_row(metric, str(len(values)), mean, f"{low:+.4f} to {high:+.4f}")
-        console.print(table)
+def values_of(settings: Settings) -> Values:
+    """Return the values of each metric in each setting."""
+    return {
+        setting: {metric: [run.metrics[metric] for run in runs.values()] for metric in METRICS}
+        for setting, runs in settings.items()
+    }
 
 
-def _table(title: str, *columns: str) -> Table:
-    """Return an empty table with these columns; a narrow terminal folds their text and never cuts it."""
+def print_table(title: str, values: Values, paired: bool = False) -> None:
+    """Print a table of means, or of paired differences with their intervals. A narrow terminal folds the text."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("metric", "setting") else "right", overflow="fold")
-    return table
+    names = ("metric", "setting", "pairs" if paired else "seeds", "mean ± sd", f"{CONFIDENCE:.0%} interval")
+    for column in names if paired else names[:-1]:
+        table.add_column(column, justify="left" if column in names[:2] else "right", overflow="fold")
+    for metric in METRICS:
+        for place, (setting, metrics) in enumerate(values.items()):
+            numbers = metrics[metric]
+            mean = mean_and_deviation(numbers, sign="+" if paired else "")
+            ends = ["{:+.4f} to {:+.4f}".format(*interval(numbers))] if paired else []
+            table.add_row("" if place else metric, setting, str(len(numbers)), mean, *ends)
+        if len(values) > 1:
+            table.add_section()
+    if paired:
+        table.caption = f"Interval of the mean: {METHOD}."
+    plain_console().print(table)
 
 
-def document(settings: Settings, minus: Minus, baseline: str) -> dict[str, Any]:
+def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]:
     """Return each run and all numbers of the tables, for JSON. One run has no standard deviation: null."""
 
     def numbers(values: list[float]) -> dict[str, Any]:
@@ -108,14 +109,14 @@ def document(settings: Settings, minus: Minus, baseline: str) -> dict[str, Any]:
         "settings": [
             {
                 "setting": setting,
-                "runs": [run._asdict() for run in runs.values()],
-                "metrics": {metric: numbers([run.metrics[metric] for run in runs.values()]) for metric in METRICS},
+                "runs": [run._asdict() for run in settings[setting].values()],
+                "metrics": {metric: numbers(values) for metric, values in metrics.items()},
                 "minus_baseline": {
                     metric: numbers(values) | {"degrees_of_freedom": len(values) - 1, "interval": interval(values)}
                     for metric, values in minus.get(setting, {}).items()
                 },
             }
-            for setting, runs in settings.items()
+            for setting, metrics in values_of(settings).items()
         ],
     }
 

@@ -4,27 +4,18 @@ import csv
 import subprocess
 import textwrap
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.drawing.figures import BLUE, VERMILLION, picture, use_own_settings
+from pipeline.drawing.figures import BLUE, VERMILLION, use_own_settings
 from pipeline.program.errors import UserError
-from pipeline.program.files import write_bytes
 from tools.compare.experiments import Run, Settings
 
 HISTORY = "metrics/history.csv"
 # Okabe and Ito's colours without yellow, which is too bright for a line
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 LOOKS = [(colour, dashes) for dashes in ("-", "--") for colour in COLOURS]
-DPI = 120
-
-
-def write_figure(path: Path, settings: Settings) -> None:
-    """Draw the settings into a PNG file."""
-    use_own_settings()
-    write_bytes(path, picture(draw_curves(settings), DPI))
 
 
 def draw_curves(settings: Settings) -> Figure:
@@ -35,6 +26,7 @@ def draw_curves(settings: Settings) -> Figure:
     """
     if len(settings) > len(LOOKS):
         raise UserError(f"a figure shows at most {len(LOOKS)} settings, not {len(settings)}; name fewer experiments.")
+    use_own_settings()
     labels = [textwrap.fill(f"{setting} (seeds: {len(runs)})", 80) for setting, runs in settings.items()]
     height = 4.5 + 0.2 * sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(7.5, height), layout="constrained")

@@ -31,6 +31,7 @@ class Run(NamedTuple):
 
 # By the parameters that tell a setting from the others ("train.momentum=0.9"), then by a run's seeds ("train.seed=0")
 Settings = dict[str, dict[str, Run]]
+Values = dict[str, dict[str, list[float]]]  # by setting and metric, one for each seed
 
 
 def finished_runs(names: list[str]) -> list[Run]:

@@ -1,26 +1,22 @@
 """Settings compared seed by seed: the differences, and Student's confidence interval of their mean."""
 
 import math
-from bisect import bisect
 from statistics import fmean, stdev
 
 import typer
 
-from tools.compare.experiments import METRICS, Settings
+from tools.compare.experiments import METRICS, Settings, Values
 
 CONFIDENCE = 0.95
 METHOD = "Student's t of the paired differences, pairs - 1 degrees of freedom"
 
 
-Minus = dict[str, dict[str, list[float]]]  # by setting and metric; one difference for each pair
-
-
-def minus_baseline(settings: Settings, baseline: str) -> Minus:
+def minus_baseline(settings: Settings, baseline: str) -> Values:
     """Return each other setting's metrics minus the baseline's, in pairs of runs with the same seeds.
 
     A setting that has fewer than two pairs is left out, with a sentence.
     """
-    minus: Minus = {}
+    minus: Values = {}
     base = settings[baseline]
     for setting in (name for name in settings if name != baseline):
         pairs = [(run.metrics, base[seeds].metrics) for seeds, run in settings[setting].items() if seeds in base]
@@ -40,17 +36,10 @@ def interval(values: list[float]) -> tuple[float, float]:
 def t_quantile(df: int) -> float:
     """Return t: Student's distribution with `df` degrees of freedom lies within ± t with probability CONFIDENCE.
 
-    With t = √df · tan θ the probability is a finite sum of powers of cos θ (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    With t = √df · tan θ, the density of θ is proportional to (cos θ) ** (df - 1). The midpoint rule integrates it.
     """
-    steps = 10**9  # of a right angle: θ is one of them
+    import numpy as np  # here, so that `--help` is quick
 
-    def probability(step: int) -> float:
-        angle = math.pi / 2 * step / steps
-        total, term = 0.0, 1.0
-        for power in range(1 + df % 2, df, 2):
-            total += term
-            term *= math.cos(angle) ** 2 * power / (power + 1)
-        even = math.sin(angle) * total
-        return 2 / math.pi * (angle + math.cos(angle) * even) if df % 2 else even
-
-    return math.sqrt(df) * math.tan(math.pi / 2 * bisect(range(steps), CONFIDENCE, key=probability) / steps)
+    angles = np.linspace(0, math.pi / 2, 100_001)
+    probability = np.cumsum(np.cos((angles[1:] + angles[:-1]) / 2) ** (df - 1))
+    return math.sqrt(df) * math.tan(np.interp(CONFIDENCE * probability[-1], probability, angles[1:]))

@@ -18,8 +18,6 @@ from pipeline.program.errors import UserError
 from tools.lock import locked_outputs
 from tools.tables import mean_and_deviation
 
-FIGURES = ("metrics/figures/*.png", "records/figures/*.png")
-
 
 @command
 def main(
@@ -102,10 +100,11 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
 def figures(before: str, after: str) -> str:
     """Return the changed figures of both commits: images if the remote has a web address, else their names."""
     remote = git("remote", "get-url", "origin")  # such as https://host/owner/name.git or git@host:owner/name.git
-    place = re.fullmatch(r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)[:/](.+?)(?:\.git)?", remote)
+    place = re.fullmatch(r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)[:/](.+?)(?:\.git)?/?", remote)
     image = f"![](https://{place[1]}/{place[2]}/raw/{{}}/{{}})" if place else "in Git"
     rows = []
-    for line in git("diff", "--no-renames", "--name-status", before, after, "--", *FIGURES).splitlines():
+    where = ("--", "metrics/figures/*.png", "records/figures/*.png")
+    for line in git("diff", "--no-renames", "--name-status", before, after, *where).splitlines():
         kind, path = line.split("\t")
         then, now = image.format(before, path), image.format(after, path)
         rows.append([f"`{path}`", "-" if kind == "A" else then, "-" if kind == "D" else now])

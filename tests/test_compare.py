@@ -1,107 +1,79 @@
-"""`tools.compare`: runs grouped, averaged, paired and drawn. The tour shows that it reads what DVC writes."""
+"""`tools.compare`: runs grouped, averaged, paired and drawn. tests/test_report.py runs it on DVC's own output."""
 
 import csv
 import io
 import json
-import os
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_rgb
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.drawing.figures import use_own_settings
 from pipeline.program.errors import UserError
 from pipeline.store.tables import EpochRow, write_history
+from tests.conftest import ROOT
+from tests.refusals import refusal
 from tests.terminal import on_terminal
-from tools.compare import compare as app
-from tools.curves import MOST_CURVES, Curve, draw_curves, read_curve
-from tools.experiments import METRICS, by_setting, find_setting, finished_runs
-from tools.paired import compared_with, t_quantile
+from tools.compare.__main__ import main
+from tools.compare.curves import LOOKS, curve_of, draw_curves
+from tools.compare.experiments import METRICS, Run, by_setting
+from tools.compare.paired import t_quantile
 
-ROOT = Path(__file__).parents[1]
-
-
-def experiment(name, activation, seed, accuracy, state="success", hidden_sizes=(50,), metrics=None, commit="0" * 40):
-    """Return an experiment as `dvc exp show --json` gives it, with the keys that are read."""
-    train = {"hidden_sizes": list(hidden_sizes), "activation": activation, "seed": seed}
-    metrics = metrics or (accuracy, 0.5, accuracy, 0.5, accuracy)
-    validation_accuracy, validation_loss, test_accuracy, test_loss, macro_f1 = metrics
-    data = {
-        "params": {"params.yaml": {"data": {"preprocess": {"seed": 0}, "train": train}}},
-        "metrics": {
-            "metrics/train.json": {"data": {"accuracy": 1.0, "loss": 0.0}},
-            "metrics/validation.json": {"data": {"accuracy": validation_accuracy, "loss": validation_loss}},
-            "metrics/test.json": {"data": {"accuracy": test_accuracy, "loss": test_loss, "macro_f1": macro_f1}},
-        },
-    }
-    revisions = [{"rev": commit, "data": data}]
-    return {"name": name, "revs": revisions, "executor": {"state": state} if state else None}
-
-
-FOUR = [
-    experiment("act-10", "relu", 1, 0.90),
-    experiment("act-9", "relu", 0, 0.88, state=None),
-    experiment("act-2", "sigmoid", 1, 0.85),
-    experiment("act-1", "sigmoid", 0, 0.87),
-]
-QUEUED = experiment("act-6", "tanh", 0, 0.1, state="queued")  # DVC gives it the metrics of its commit
-
-
-def five_seeds(*activations):
-    """Settings with five seeds each, all metrics different; and the metrics, (setting, seed, metric)."""
-    values = np.random.default_rng(3).uniform(0.1, 0.9, (len(activations), 5, 5))
-    runs = [
-        experiment(f"{activation}-{seed}", activation, seed, 0, metrics=values[setting, seed].tolist())
-        for setting, activation in enumerate(activations)
-        for seed in range(5)
-    ]
-    return runs, values
-
-
+PARENT = "c" * 40
 T_OF_FIVE = 2.7764451052  # t of 4 degrees of freedom, from a table
 
 
-def paired_rows(values, baseline):
-    """Return the rows of the table of differences: `values` minus `baseline`, each (seed, metric)."""
-    differences = values - baseline
-    means, deviations = differences.mean(axis=0), differences.std(axis=0, ddof=1)
-    margins = T_OF_FIVE * deviations / np.sqrt(5)
-    return [
-        [metric, "5", f"{mean:+.4f} ± {sd:.4f}", f"{mean - margin:+.4f} to {mean + margin:+.4f}"]
-        for metric, mean, sd, margin in zip(METRICS, means, deviations, margins, strict=True)
+def experiment(name, metrics=0.9, state="success", commit="0" * 40, **train):
+    """Return an experiment as `dvc exp show --json` gives it, with the keys that are read."""
+    metrics = metrics if isinstance(metrics, list) else [metrics] * 5
+    train = {"hidden_sizes": [50], "activation": "relu", "nesterov": False, "seed": 0} | train
+    files: dict = {}
+    for (file, key), value in zip(METRICS.values(), metrics, strict=True):
+        files.setdefault(file, {"data": {}})["data"][key] = value
+    params = {"params.yaml": {"data": {"preprocess": {"seed": 0}, "train": train}}}
+    revisions = [{"rev": commit, "data": {"params": params, "metrics": files}}]
+    return {"name": name, "revs": revisions, "executor": {"state": state} if state else None}
+
+
+def five_seeds(*activations):
+    """Return experiments of five seeds for each activation; and their metrics, (activation, seed, metric)."""
+    values = np.random.default_rng(3).uniform(0.1, 0.9, (len(activations), 5, 5))
+    experiments = [
+        experiment(f"{activation}-{seed}", values[place, seed].tolist(), activation=activation, seed=seed)
+        for place, activation in enumerate(activations)
+        for seed in range(5)
     ]
+    return experiments, values
 
 
 @pytest.fixture
 def dvc_shows(tmp_path, monkeypatch):
-    """A function that makes `python -m dvc exp show --json` print these experiments of two commits."""
+    """A function that makes `python -m dvc exp show --json` print these experiments of HEAD."""
     monkeypatch.chdir(tmp_path)
 
     def show(experiments):
-        commits = [{"experiments": None}, {"experiments": experiments}]
+        commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": experiments}]
         script = f"import sys\nassert sys.argv[1:] == ['exp', 'show', '--json']\nprint({json.dumps(commits)!r})\n"
         Path("dvc.py").write_text(script, encoding="utf-8")
 
     return show
 
 
-def run(*names):
-    return CliRunner().invoke(app, names)
+def compare(*words):
+    return CliRunner().invoke(main, words)
 
 
-def refusal(result):
-    """Return the one sentence with which the command ended."""
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert isinstance(result.exception, SystemExit)
-    assert result.stderr.count("\n") == 1
-    return result.stderr
+def printed(*words, note=""):
+    """Return what the command prints. On standard error it prints the note."""
+    result = compare(*words)
+    assert (result.exit_code, result.stderr) == (0, note)
+    return result.stdout
 
 
 def rows(text):
@@ -109,578 +81,102 @@ def rows(text):
     return [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
 
 
-def test_both_tables(dvc_shows):
-    experiments, values = five_seeds("relu", "tanh")
-    dvc_shows(experiments)
-    result = run()
-    assert (result.exit_code, result.stderr) == (0, "")
-    title, header, _, relu, tanh, pairs_title, pairs_header, _, *pairs = rows(result.stdout)
-    assert title == ["Mean ± standard deviation over the seeds"]
-    assert header == ["setting", "seeds", *METRICS]
-    for row, activation, of_setting in ((relu, "relu", values[0]), (tanh, "tanh", values[1])):
-        expected = zip(of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1), strict=True)
-        assert row == [f"train.activation={activation}", "5", *(f"{mean:.4f} ± {sd:.4f}" for mean, sd in expected)]
-
-    assert pairs_title == ["train.activation=tanh", "minus", "train.activation=relu, seed by seed"]
-    assert pairs_header == ["metric", "pairs", "mean ± sd", "95% confidence interval of the mean"]
-    assert pairs == paired_rows(values[1], values[0])
-
-
-def test_every_other_setting_is_compared_with_the_baseline(dvc_shows):
-    experiments, values = five_seeds("relu", "sigmoid", "tanh")
-    dvc_shows(experiments)
-    result = run("--baseline", "train.activation=sigmoid")
-    assert (result.exit_code, result.stderr) == (0, "")
-    _, relu, tanh = re.split(r"\n(?=\S.*  minus  )", result.stdout)
-    for text, activation, of_setting in ((relu, "relu", values[0]), (tanh, "tanh", values[2])):
-        title, _, _, *pairs = rows(text)
-        assert title == [f"train.activation={activation}", "minus", "train.activation=sigmoid, seed by seed"]
-        assert pairs == paired_rows(of_setting, values[1])
-
-
-def test_the_second_of_two_settings_may_be_the_baseline(dvc_shows):
-    experiments, values = five_seeds("relu", "tanh")
-    dvc_shows(experiments)
-    result = run("--baseline", "train.activation=tanh")
-    title, _, _, *pairs = rows(result.stdout)[5:]
-    assert title == ["train.activation=relu", "minus", "train.activation=tanh, seed by seed"]
-    assert pairs == paired_rows(values[0], values[1])
-
-
-def test_pairs_have_the_same_seed_whatever_the_order():
-    experiments, _ = five_seeds("relu", "tanh")
-    relu, tanh = ("train.activation=relu",), ("train.activation=tanh",)
-    first, *others = (
-        compared_with(by_setting(finished_runs(order, ["*"])), relu)
-        for order in (experiments, experiments[::-1], [*experiments[3:], *experiments[:3]])
-    )
-    assert others == [first, first]
-    settings = by_setting(finished_runs(experiments, ["*"]))
-    settings[tanh] = dict(reversed(settings[tanh].items()))
-    assert compared_with(settings, relu) == first
-
-
-def test_a_baseline_of_several_parameters():
-    sizes = [("relu", [50]), ("relu", [50, 20]), ("tanh", [50, 20])]
-    experiments = [experiment(f"x-{place}", a, 0, 0.9, hidden_sizes=size) for place, (a, size) in enumerate(sizes)]
-    settings = by_setting(finished_runs(experiments, ["*"]))
-    small, relu, tanh = settings
-    assert find_setting(settings, ["train.activation=tanh"]) == tanh
-    assert find_setting(settings, ["train.hidden_sizes=[50]"]) == small
-    assert find_setting(settings, ["train.hidden_sizes=[50, 20]", "train.activation=relu"]) == relu
-    assert find_setting(settings, ["train.activation=relu", "train.hidden_sizes=[50,20]"]) == relu, "as people type it"
-
-
-def test_a_baseline_is_written_as_in_params_yaml(dvc_shows):
-    experiments = [experiment(f"a-{n}", "relu", n % 2, 0.8) for n in range(4)]
-    for n, one in enumerate(experiments):
-        train = one["revs"][0]["data"]["params"]["params.yaml"]["data"]["train"]
-        train |= {"nesterov": n > 1, "momentum": 0.9 if n > 1 else 0.5}
-    settings = by_setting(finished_runs(experiments, ["*"]))
-    first, second = settings
-    assert second == ("train.nesterov=true", "train.momentum=0.9")
-    for written in ("train.nesterov=true", "train.momentum=0.90", "train.momentum=9e-1"):
-        assert find_setting(settings, [written]) == second
-    assert find_setting(settings, ["train.nesterov=false"]) == first
-
-
-def test_baseline_that_is_not_one_setting(dvc_shows):
-    dvc_shows([*many_parameters([800]), experiment("more", "relu", 0, 0.5)])
-    assert refusal(run("--baseline", "train.activation=tanh")) == (
-        "error: no setting has train.activation=tanh; choose from train.activation=relu, train.activation=sigmoid, "
-        "train.hidden_sizes=[50], train.hidden_sizes=[800].\n"
-    )
-    assert refusal(run("--baseline", "train.activation=relu")) == (
-        "error: several settings have train.activation=relu; "
-        "add one of train.hidden_sizes=[50], train.hidden_sizes=[800].\n"
-    )
-    dvc_shows(FOUR[:2])
-    assert refusal(run("--baseline", "train.activation=relu")) == (
-        "error: no setting has train.activation=relu: these experiments differ in nothing but their seeds.\n"
-    )
-
-
-def test_three_settings_have_no_second_table(dvc_shows):
-    dvc_shows([*FOUR, experiment("other", "[b]:smile:", 0, 0.5)])
-    result = run()
-    assert (result.exit_code, result.stderr) == (0, "")
-    lines = rows(result.stdout)
-    assert [line[:2] for line in lines[3:]] == [
-        ["train.activation=sigmoid", "2"],
-        ["train.activation=relu", "2"],
-        ["train.activation=[b]:smile:", "1"],  # printed as it is
+def test_the_tables_have_the_numbers_of_the_json(dvc_shows):
+    experiments, _ = five_seeds("relu", "sigmoid", "tanh")
+    dvc_shows(experiments[::-1])
+    assert "Difference" not in printed(), "three settings, no baseline"
+    words = ("--baseline", "train.activation=sigmoid")
+    settings = json.loads(printed("--json", *words))["settings"]
+    summary, pairs = printed(*words).split("Difference from train.activation=sigmoid, seed by seed")
+    title, header, _, *lines = rows(summary)
+    assert (title, header[1:]) == (["Mean ± standard deviation over the seeds"], ["setting", "seeds", "mean ± sd"])
+    assert [line[0] for line in lines[::3]] == list(METRICS)
+    assert [line[-3:] for line in lines] == [
+        [one["setting"], "5", "{mean:.4f} ± {sd:.4f}".format(**one["metrics"][metric])]
+        for metric, one in product(METRICS, settings)
     ]
-    assert result.stdout.count("\n train.activation=") == 3, "aligned at the left"
-    _, head, *body = (line for line in result.stdout.splitlines() if "seeds" in line or "activation=" in line)
-    units = head.index("seeds") + len("seeds") - 1
-    assert [line[units - 1 : units + 1] for line in body] == [" 2", " 2", " 1"], "aligned at the right"
-    assert lines[-1][2:] == ["0.5000"] * len(METRICS), "one run has no spread"
+    header, _, *lines, caption = rows(pairs)
+    assert header == ["metric", "setting", "pairs", "mean ± sd", "95% interval"]
+    numbers = [(one["setting"], one["minus_baseline"][metric]) for metric, one in product(METRICS, settings[::2])]
+    assert [line[-4:] for line in lines] == [
+        [name, "5", "{mean:+.4f} ± {sd:.4f}".format(**one), "{:+.4f} to {:+.4f}".format(*one["interval"])]
+        for name, one in numbers
+    ]
+    assert caption == ["Interval of the mean: Student's t of the paired differences, pairs - 1 degrees of freedom."]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_are_sorted_by_setting_and_seed(dvc_shows, order):
+    """Parameters as in params.yaml: numbers by size, then texts. DVC's order and the names do not matter."""
+    stds, sizes, seeds = [0.5, 2, 10, "glorot", "he"], [[9, 9], [80], [80, 9]], [2, 10]
+    experiments = [
+        experiment(f"sweep-{n * 7 % 31:02}", hidden_sizes=size, std=std, seed=seed)
+        for n, (size, std, seed) in enumerate(product(sizes, stds, seeds))
+    ]
+    dvc_shows(sorted(experiments, key=lambda one: one["name"])[::order])
+    expected = [f"train.hidden_sizes={size}, train.std={std}" for size in ("[9,9]", "[80]", "[80,9]") for std in stds]
+    assert [row[-3:-1] for row in rows(printed())[3:18]] == [[setting, "2"] for setting in expected]
+    assert [one["setting"] for one in json.loads(printed("--json"))["settings"]] == expected
+    table = csv.DictReader(io.StringIO(printed("--csv")))
+    assert [row["experiment"] for row in table] == [one["name"] for one in experiments]
 
 
 def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
-    dvc_shows(FOUR[:2])
-    assert rows(run().stdout)[-1][:3] == ["all", "2", f"0.8900 ± {0.02 / 2**0.5:.4f}"]
-
-
-def many_parameters(sizes):
-    sizes = [("relu", sizes), ("sigmoid", [50])]
-    return [experiment(f"x-{seed}{a}", a, seed, 0.9 + seed / 100, hidden_sizes=h) for a, h in sizes for seed in (0, 1)]
+    """A run counts once, also under two names. One run has no spread. Brackets and colons are printed as they are."""
+    dvc_shows([experiment("a", 0.88, seed=0), experiment("b", 0.9, seed=1), experiment("c", 0.9, seed=1)])
+    assert rows(printed())[3] == ["validation accuracy", "all", "2", f"0.8900 ± {0.02 / 2**0.5:.4f}"]
+    dvc_shows([experiment(name, 0.5, activation=name) for name in ("relu", "[b]:smile:", "tanh")])
+    assert rows(printed())[3] == ["validation accuracy", "train.activation=[b]:smile:", "1", "0.5000"]
+    dvc_shows([experiment("a", 0.88), experiment("b", 0.9)])
+    refusal(compare(), "", "a", "b", "same parameters")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-@pytest.mark.parametrize("columns", [120, 80, 40])
-def test_nothing_is_cut_on_a_narrow_terminal(dvc_shows, columns):
-    dvc_shows(many_parameters([800, 800, 800, 800]))
+@pytest.mark.parametrize("columns", [100, 40])
+def test_a_terminal_cuts_nothing(dvc_shows, columns):
+    dvc_shows(five_seeds("relu", "tanh")[0])
+    piped = printed()
+    assert "Difference" in piped
     text = on_terminal(columns, "tools.compare")
-    assert "…" not in text
     assert max(map(len, text.splitlines())) <= columns
-    cells = "".join(row[0] for row in rows(text.split("minus")[0]))
-    settings = "train.hidden_sizes=[800,800,800,800]train.activation=relu", "train.hidden_sizes=[50]train.activation"
-    assert all(setting in cells.replace(" ", "") for setting in settings)
-    if columns == 80:
-        assert re.search(r"test macro F1 [^\n]*\n +\n train\.hidden_sizes=\[50\] ", text), (
-            "a blank line between settings"
-        )
-        summary_rows = rows(text)
-        assert summary_rows[1] == ["setting", "seeds", "metric", "mean ± sd"]
-        assert summary_rows[3][1:] == ["2", "validation accuracy", f"0.9050 ± {0.01 / 2**0.5:.4f}"]
-        assert [row[-2:] for row in summary_rows[3:] if "±" in row[-1]][:5] == [
-            [metric, f"{mean} ± {sd}"]
-            for metric, mean, sd in zip(
-                METRICS, ["0.9050", "0.5000"] * 2 + ["0.9050"], ["0.0071", "0.0000"] * 2 + ["0.0071"], strict=True
-            )
-        ]
+    assert sorted(re.sub(r"[\s─]", "", text)) == sorted(re.sub(r"[\s─]", "", piped))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-def test_comparisons_with_a_baseline_fit_80_columns(dvc_shows):
-    experiments, values = five_seeds("relu", "sigmoid", "tanh")
-    dvc_shows(experiments)
-    text = on_terminal(80, "tools.compare", "--baseline", "train.activation=relu")
-    assert max(map(len, text.splitlines())) <= 80
-    shown = rows(text)
-    for of_setting in values[1:]:
-        for row in paired_rows(of_setting, values[0]):
-            assert row in shown, "on one line"
+# The baseline
 
 
-def test_a_pipe_has_no_edge(dvc_shows):
-    dvc_shows(many_parameters([800] * 40))
-    assert f"train.hidden_sizes={[800] * 40} " in run().stdout
+def test_without_a_baseline_the_first_of_two_settings_is_it(dvc_shows):
+    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
+    assert "Difference from train.rate=9, seed by seed" in printed()
 
 
-def test_experiments_are_sorted_by_name_and_number():
-    assert [run.name for run in finished_runs(FOUR, ["*"])] == ["act-1", "act-2", "act-9", "act-10"]
-    settings = by_setting(finished_runs(FOUR, ["*"]))
-    assert list(settings) == [("train.activation=sigmoid",), ("train.activation=relu",)]
-    seeds = [("preprocess.seed=0", "train.seed=0"), ("preprocess.seed=0", "train.seed=1")]
-    assert all(list(metrics) == seeds for metrics in settings.values())
-
-
-def test_experiments_are_chosen_by_name_and_count_once(dvc_shows):
-    experiments = [*FOUR, experiment("other", "tanh", 0, 0.5), experiment("again", "relu", 0, 0.88)]
-    runs = finished_runs(experiments, ["act-?", "act-10", "act-1"])
-    assert [run.name for run in runs] == ["act-1", "act-2", "act-9", "act-10"]
-    dvc_shows(experiments)
-    chosen = run("act-*", "again")
-    assert chosen.exit_code == 0
-    assert [row[:2] for row in rows(chosen.stdout)[3:5]] == [
-        ["train.activation=sigmoid", "2"],
-        ["train.activation=relu", "2"],
-    ]
-    mean, sd = fmean([0.88, 0.90]), stdev([0.88, 0.90])
-    assert rows(chosen.stdout)[4][2] == f"{mean:.4f} ± {sd:.4f}"
-
-
-def test_unfinished_experiments_are_left_out(dvc_shows):
-    failed = experiment("act-5", "tanh", 0, 0.1, state="failed")
-    nameless = QUEUED | {"name": None}
-    without_result = {"name": "act-4", "revs": None, "executor": None}
-    dvc_shows([*FOUR, failed, QUEUED, nameless, without_result])
-    result = run("act-*")
-    assert result.stderr == "Left out: 3 queued, running or failed.\n"
-    assert "tanh" not in result.stdout
-    assert refusal(run("act-1", "act-5")) == (
-        "error: this commit has no finished experiment called act-5; "
-        "1 queued, running or failed: see `dvc queue status`.\n"
-    )
-
-
-def test_each_name_must_match(dvc_shows):
-    dvc_shows(FOUR)
-    for names in (["tanh-*"], ["act-*", "tanh-*"], ["tanh-*", "act-*"]):
-        assert refusal(run(*names)) == "error: this commit has no finished experiment called tanh-*.\n"
-    dvc_shows([])
-    assert refusal(run()) == "error: this commit has no finished experiment.\n"
-    dvc_shows([QUEUED])
-    assert "experiment; 1 queued, running or failed" in refusal(run())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"metrics": None},
-        {"metrics": {}},
-        {"metrics": {"metrics/validation.json": {"data": {"accuracy": 1, "loss": 1}}}},
-        {"params": {}},
-        {"params": {"params.yaml": {"data": {"train": 5}}}},
-    ],
-)
-def test_experiment_without_metrics_or_parameters(dvc_shows, change):
-    broken = experiment("act-7", "relu", 2, 0.9)
-    broken["revs"][0]["data"] |= change
-    dvc_shows([*FOUR, broken])
-    assert refusal(run()) == "error: the experiment act-7 lacks metrics or parameters; remove it or run it again.\n"
-
-
-def test_experiment_without_data(dvc_shows):
-    dvc_shows([*FOUR, {"name": "act-7", "revs": [{"data": None}], "executor": None}])
-    assert "the experiment act-7 lacks metrics or parameters" in refusal(run())
-
-
-def test_same_parameters_with_other_metrics(dvc_shows):
-    dvc_shows([experiment("act-8", "relu", 0, 0.1), *FOUR])
-    assert refusal(run("act-8", "act-9")) == (
-        "error: act-9 has other metrics than an experiment with the same parameters: their code or data differ.\n"
-    )
-
-
-UNPAIRED = (
-    "train.activation=relu and train.activation=sigmoid have not run with the same seeds; "
-    "only one has run with preprocess.seed=0, train.seed=0."
-)
-ALONE = "with one seed there is no spread to compare with; run several."
-
-
-@pytest.mark.parametrize(("names", "reason"), [(["act-1", "act-2", "act-10"], UNPAIRED), (["act-2", "act-10"], ALONE)])
-def test_seeds_that_do_not_pair(dvc_shows, names, reason):
-    dvc_shows(FOUR)
-    assert refusal(run(*names, "--baseline", "train.activation=sigmoid")) == f"error: {reason}\n"
-    unasked = run(*names)
-    assert (unasked.exit_code, unasked.stderr) == (0, f"Not compared seed by seed: {reason}\n")
-    assert [row[0] for row in rows(unasked.stdout)[3:]] == ["train.activation=sigmoid", "train.activation=relu"]
-
-
-# JSON and CSV
-
-
-def test_json_has_the_runs_and_the_numbers_of_the_tables(dvc_shows):
-    experiments, values = five_seeds("relu", "sigmoid", "tanh")
-    dvc_shows(experiments)
-    result = run("--json", "--baseline", "train.activation=sigmoid")
-    assert (result.exit_code, result.stderr) == (0, "")
-    document = json.loads(result.stdout)
-    assert (document["baseline"], document["confidence"]) == ({"train.activation": "sigmoid"}, 0.95)
-    assert len(document["settings"]) == 3
-    for setting, activation, of_setting in zip(document["settings"], ("relu", "sigmoid", "tanh"), values, strict=True):
-        assert setting["parameters"] == {"train.activation": activation}
-        assert setting["runs"] == [
-            {
-                "experiment": f"{activation}-{seed}",
-                "seeds": {"preprocess.seed": 0, "train.seed": seed},
-                "metrics": dict(zip(METRICS, of_setting[seed].tolist(), strict=True)),
-            }
-            for seed in range(5)
-        ]
-        assert list(setting["mean"]) == list(setting["sd"]) == list(METRICS)
-        np.testing.assert_allclose(list(setting["mean"].values()), of_setting.mean(axis=0))
-        np.testing.assert_allclose(list(setting["sd"].values()), of_setting.std(axis=0, ddof=1))
-        if activation == "sigmoid":
-            assert setting["minus_baseline"] is None
-            continue
-        differences = of_setting - values[1]
-        mean, sd = differences.mean(axis=0), differences.std(axis=0, ddof=1)
-        margin = T_OF_FIVE * sd / np.sqrt(5)
-        for place, metric in enumerate(METRICS):
-            expected = {"pairs": 5, "mean": mean[place], "sd": sd[place]}
-            expected |= {"low": (mean - margin)[place], "high": (mean + margin)[place]}
-            assert setting["minus_baseline"][metric] == pytest.approx(expected)
-
-
-def test_json_of_one_seed_and_without_a_baseline(dvc_shows):
-    dvc_shows([*FOUR, experiment("wide", "relu", 0, 0.5, hidden_sizes=(800, 20))])
-    document = json.loads(run("--json").stdout)
-    assert document["baseline"] is None
-    assert [setting["minus_baseline"] for setting in document["settings"]] == [None] * 3
-    wide = document["settings"][-1]
-    assert wide["parameters"] == {"train.hidden_sizes": [800, 20], "train.activation": "relu"}, "a list stays a list"
-    assert wide["mean"]["test accuracy"] == 0.5
-    assert set(wide["sd"].values()) == {None}
-    two = json.loads(run("--json", "act-*").stdout)
-    assert two["baseline"] == {"train.activation": "sigmoid"}, "the first of two settings"
-
-
-def test_csv_has_a_row_for_each_run(dvc_shows):
-    dvc_shows([*FOUR, experiment("wide", "relu", 2, 0.5, hidden_sizes=(800, 20)), QUEUED])
-    result = run("--csv")
-    assert (result.exit_code, result.stderr) == (0, "Left out: 1 queued, running or failed.\n")
-    table = list(csv.reader(io.StringIO(result.stdout)))
-    assert table == [
-        ["experiment", "train.hidden_sizes", "train.activation", "preprocess.seed", "train.seed", *METRICS],
-        ["act-1", "[50]", "sigmoid", "0", "0", "0.87", "0.5", "0.87", "0.5", "0.87"],
-        ["act-2", "[50]", "sigmoid", "0", "1", "0.85", "0.5", "0.85", "0.5", "0.85"],
-        ["act-9", "[50]", "relu", "0", "0", "0.88", "0.5", "0.88", "0.5", "0.88"],
-        ["act-10", "[50]", "relu", "0", "1", "0.9", "0.5", "0.9", "0.5", "0.9"],
-        ["wide", "[800, 20]", "relu", "0", "2", "0.5", "0.5", "0.5", "0.5", "0.5"],
-    ]
-
-
-@pytest.mark.parametrize("form", ["--json", "--csv"])
-def test_numbers_for_programs_keep_every_bit(dvc_shows, form):
-    experiments, values = five_seeds("relu")
-    dvc_shows(experiments)
-    result = run(form)
-    if form == "--json":
-        runs = json.loads(result.stdout)["settings"][0]["runs"]
-        numbers = [list(one["metrics"].values()) for one in runs]
-    else:
-        numbers = [[float(row[metric]) for metric in METRICS] for row in csv.DictReader(io.StringIO(result.stdout))]
-    np.testing.assert_array_equal(numbers, values[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--json", "--csv"], "--json and --csv exclude each other; give one of them."),
-        (
-            ["--csv", "--baseline", "train.activation=relu"],
-            "--csv prints the runs and no differences; leave out --baseline, or use --json.",
-        ),
-        (["--figure", "act.pdf"], "act.pdf: the figure is a PNG file; give a name that ends in .png."),
-    ],
-)
-def test_options_that_contradict(dvc_shows, options, reason):
-    dvc_shows(FOUR)
-    assert refusal(run(*options)) == f"error: {reason}\n"
-    assert not Path("act.pdf").exists()
-
-
-# The figure
-
-
-@pytest.fixture
-def commit_history(tmp_path, monkeypatch):
-    """A function that commits a history, its text or its validation accuracies by epoch. It returns the commit."""
-    monkeypatch.chdir(tmp_path)
-
-    def git(*words):
-        settings = ("-c", "user.name=Somebody", "-c", "user.email=a@example.com", "-c", "core.autocrlf=false")
-        environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}
-        result = subprocess.run(["git", *settings, *words], env=environment, capture_output=True, text=True, check=True)
-        return result.stdout.strip()
-
-    git("init", "--quiet")
-
-    def commit(history):
-        path = Path("metrics/history.csv")
-        if isinstance(history, str):
-            path.parent.mkdir()
-            path.write_text(history, encoding="utf-8")
-        else:
-            write_history(path, [EpochRow(epoch, 5 * epoch, 0.4, 0.3, 0.2, share) for epoch, share in history.items()])
-        git("add", "metrics")
-        git("commit", "--quiet", "--allow-empty", "--message", "A run")
-        return git("rev-parse", "HEAD")
-
-    return commit
-
-
-def by_epoch(accuracies):
-    return dict(enumerate(accuracies.tolist(), start=1))
-
-
-def test_a_curve_is_the_mean_and_spread_of_the_seeds_at_each_epoch(commit_history):
-    values = np.random.default_rng(4).uniform(0.1, 0.9, (3, 20))
-    runs = finished_runs(
-        [experiment(f"a-{n}", "relu", n, 0.9, commit=commit_history(by_epoch(row))) for n, row in enumerate(values)],
-        ["*"],
-    )
-    curve = read_curve(runs)
-    np.testing.assert_array_equal(curve.epochs, np.arange(1, 21))
-    np.testing.assert_allclose(curve.mean, values.mean(axis=0))
-    np.testing.assert_allclose(curve.sd, values.std(axis=0, ddof=1))
-    alone = read_curve(runs[1:2])
-    assert (curve.runs, alone.runs) == (3, 1)
-    np.testing.assert_array_equal(alone.mean, values[1])
-
-
-def test_a_curve_has_the_epochs_that_all_seeds_have(commit_history):
-    """A run may stop early, and a long history has every k-th epoch."""
-    short = commit_history({1: 0.5, 2: 0.6, 3: 0.7, 4: 0.8})
-    sparse = commit_history({2: 0.4, 4: 0.6, 6: 0.8})
-    runs = [experiment("a-0", "relu", 0, 0.9, commit=short), experiment("a-1", "relu", 1, 0.9, commit=sparse)]
-    curve = read_curve(finished_runs(runs, ["*"]))
-    np.testing.assert_array_equal(curve.epochs, [2, 4])
-    np.testing.assert_allclose(curve.mean, [0.5, 0.7])
-
-
-def test_seeds_without_a_common_epoch_have_no_curve(dvc_shows, commit_history):
-    commits = commit_history({1: 0.5, 2: 0.6}), commit_history({3: 0.4, 6: 0.6})
-    dvc_shows([experiment(f"a-{n}", "relu", n, 0.9, commit=commit) for n, commit in enumerate(commits)])
-    assert "the experiments a-0, a-1 have no epoch in common" in refusal(run("--figure", "act.png"))
-    assert not Path("act.png").exists()
-
-
-def test_two_seeds_have_a_band(commit_history):
-    commits = commit_history({1: 0.5, 2: 0.6}), commit_history({1: 0.7, 2: 0.6})
-    runs = [experiment(f"a-{n}", "relu", n, 0.9, commit=commit) for n, commit in enumerate(commits)]
-    curve = read_curve(finished_runs(runs, ["*"]))
-    np.testing.assert_allclose(curve.sd, [0.1 * 2**0.5, 0], atol=1e-12)
-    figure = draw_curves({(): curve})
-    (axes,), (legend,) = figure.axes, figure.legends
-    assert len(axes.collections) == 1
-    assert [text.get_text() for text in legend.get_texts()] == ["all (2 seeds)"]
-
-
-def some_curves(number, epochs=40, runs=5):
-    """Return curves like those of a training, with different lengths: steep at first, then almost level."""
-    source = np.random.default_rng(5)
-    curves = {}
-    for place in range(number):
-        numbers = np.arange(1.0, epochs + place + 1)
-        mean = 0.98 - 0.01 * source.random() - 0.5 / numbers**2
-        sd = source.uniform(0.001, 0.005, len(numbers)) if runs > 1 else np.zeros(len(numbers))
-        curves[(f"train.learning_rate={place}", "train.momentum=0.9")] = Curve(runs, numbers, mean, sd)
-    return curves
-
-
-def edges(band):
-    """Return the epochs of a band, and its lower and upper edge."""
-    (path,) = band.get_paths()
-    epochs = np.unique(path.vertices[:, 0])
-    at = [path.vertices[path.vertices[:, 0] == epoch, 1] for epoch in epochs]
-    return epochs, np.array([y.min() for y in at]), np.array([y.max() for y in at])
-
-
-def test_the_figure_shows_each_curve_with_its_band_and_its_name():
-    curves = some_curves(3)
-    figure = draw_curves(curves)
-    (axes,), (legend,) = figure.axes, figure.legends
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "accuracy (share of images classified correctly)")
-    assert "Validation accuracy" in legend.get_title().get_text()
-    for (setting, curve), line, band, text, handle in zip(
-        curves.items(), axes.lines, axes.collections, legend.get_texts(), legend.get_lines(), strict=True
+def test_a_baseline_of_several_parameters(dvc_shows):
+    shapes = [("relu", [50]), ("relu", [50, 20]), ("tanh", [50, 20])]
+    dvc_shows([experiment(f"{a}{h}{s}", activation=a, hidden_sizes=h, seed=s) for (a, h), s in product(shapes, (0, 1))])
+    small, relu, tanh = (one["setting"] for one in json.loads(printed("--json"))["settings"])
+    assert [small, relu] == [f"train.hidden_sizes={sizes}, train.activation=relu" for sizes in ("[50]", "[50,20]")]
+    for params, expected in (
+        (["train.hidden_sizes=[50]"], small),
+        (["train.activation=relu", "train.hidden_sizes=[50, 20]"], relu),
+        (["train.activation=tanh"], tanh),
     ):
-        np.testing.assert_array_equal(line.get_xdata(), curve.epochs)
-        np.testing.assert_array_equal(line.get_ydata(), curve.mean)
-        epochs, low, high = edges(band)
-        np.testing.assert_array_equal(epochs, curve.epochs)
-        np.testing.assert_array_equal(low, curve.mean - curve.sd)
-        np.testing.assert_array_equal(high, curve.mean + curve.sd)
-        assert to_hex(band.get_facecolor()[0]).upper() == line.get_color() == handle.get_color()
-        assert text.get_text() == f"{', '.join(setting)} (5 seeds)"
+        words = [word for param in params for word in ("--baseline", param)]
+        assert json.loads(printed("--json", *words))["baseline"] == expected
+    assert tanh not in refusal(compare("--baseline", "train.activation=relu"), "", "2 settings", small, relu)
+    refusal(compare("--baseline", "train.activation=elu"), "", "0 settings", "train.activation=elu", small, relu, tanh)
 
 
-def test_one_seed_has_no_band_and_one_epoch_is_visible():
-    (several,) = some_curves(1).values()
-    figure = draw_curves(some_curves(1, epochs=1, runs=1) | {(): several})
-    (axes,), (legend,) = figure.axes, figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "train.learning_rate=0, train.momentum=0.9 (1 seed)",
-        "all (5 seeds)",
-    ]
-    assert len(axes.collections) == 1
-    assert [line.get_marker() not in ("", "None") for line in axes.lines] == [True, False]
-
-
-@pytest.mark.parametrize(("number", "epochs"), [(1, 1), (2, 3), (10, 90)])
-def test_late_differences_fill_the_plot(number, epochs):
-    curves = some_curves(number, epochs)
-    (axes,) = draw_curves(curves).axes
-    late = [curve.epochs > len(curve.epochs) / 4 for curve in curves.values()]
-    low = min((curve.mean - curve.sd)[some].min() for curve, some in zip(curves.values(), late, strict=True))
-    high = max((curve.mean + curve.sd).max() for curve in curves.values())
-    bottom, top = axes.get_ylim()
-    assert bottom < low < high < top
-    assert high - low > 0.9 * (top - bottom)
-    assert axes.get_xlim()[0] < 1
-    assert axes.get_xlim()[1] > epochs + number - 1
-
-
-def test_equal_accuracies_can_be_drawn():
-    level = Curve(2, np.arange(1.0, 4), np.full(3, 1.0), np.zeros(3))
-    (axes,) = draw_curves({(): level}).axes
-    bottom, top = axes.get_ylim()
-    assert bottom < 1 < top
-
-
-def test_no_two_curves_look_the_same():
-    figure = draw_curves(some_curves(MOST_CURVES))
-    (axes,) = figure.axes
-    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
-    assert len(looks) == len(axes.lines) == MOST_CURVES >= 10
-    with pytest.raises(UserError, match=f"at most {MOST_CURVES} settings, not {MOST_CURVES + 1}"):
-        draw_curves(some_curves(MOST_CURVES + 1))
-
-
-@pytest.mark.parametrize("parameters", [1, 12])
-def test_the_legend_is_on_the_page_and_covers_no_curve(parameters):
-    use_own_settings()
-    long = tuple(f"train.parameter_{number}=[800, 800]" for number in range(parameters))
-    curves = {(*setting, *long): curve for setting, curve in some_curves(10).items()}
-    figure = draw_curves(curves)
-    figure.draw_without_rendering()
-    (axes,), (legend,) = figure.axes, figure.legends
-    names, plot, page = legend.get_window_extent(), axes.get_window_extent(), figure.bbox
-    assert names.y0 > plot.y1
-    assert page.x0 <= names.x0 < names.x1 <= page.x1
-    assert names.y1 <= page.y1
-    assert plot.height > 200
-
-
-def test_figure_beside_the_tables(dvc_shows, commit_history):
-    histories = [commit_history({1: 0.5, 2: accuracy}) for accuracy in (0.6, 0.7, 0.8, 0.9)]
-    seeds = [("relu", 0), ("relu", 1), ("tanh", 0), ("tanh", 1)]
-    dvc_shows(
-        [
-            experiment(f"{a}-{seed}", a, seed, 0.9, commit=commit)
-            for (a, seed), commit in zip(seeds, histories, strict=True)
-        ]
-    )
-    tables = run().stdout
-    for form, out in ([], "one.png"), (["--csv"], "folder/two.PNG"):
-        result = run(*form, "--figure", out)
-        assert (result.exit_code, result.stderr) == (0, "")
-        assert form or result.stdout == tables
-        with Image.open(out) as image:
-            assert image.format == "PNG"
-            assert image.width == 900
-    assert Path("one.png").read_bytes() == Path("folder/two.PNG").read_bytes()
-
-
-@pytest.mark.parametrize("history", [None, "", "epoch\n1\n"])
-def test_experiment_without_a_usable_history(dvc_shows, commit_history, history):
-    commit = "0" * 40 if history is None else commit_history(history)
-    Path("old.png").write_bytes(b"old")
-    dvc_shows([experiment("act-7", "relu", 2, 0.9, commit=commit)])
-    assert refusal(run("--figure", "old.png")) == (
-        "error: the experiment act-7 lacks a usable metrics/history.csv; remove it or run it again.\n"
-    )
-    assert Path("old.png").read_bytes() == b"old"
-
-
-def test_dvc_fails(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    sentence = refusal(run())
-    assert sentence.startswith("error: `dvc exp show` failed: you are not inside of a DVC repository")
-    assert sentence.endswith(".\n")
-
-
-@pytest.mark.parametrize(
-    ("stderr", "reason"),
-    [
-        (
-            "WARNING: a\nERROR: unexpected error - no space.\n\nHaving any troubles? Hit us up!",
-            "unexpected error - no space",
-        ),
-        ("Traceback\nZeroDivisionError: division", "ZeroDivisionError: division"),
-        ("", "it gave no reason"),
-    ],
-)
-def test_dvc_fails_in_other_ways(tmp_path, monkeypatch, stderr, reason):
-    monkeypatch.chdir(tmp_path)
-    Path("dvc.py").write_text(f"import sys\nprint('[]')\nsys.stderr.write({stderr!r})\nsys.exit(255)")
-    assert refusal(run()) == f"error: `dvc exp show` failed: {reason}.\n"
+def test_pairs_have_the_same_seed(dvc_shows):
+    """A seed that only one of the settings ran with has no pair. Fewer than two pairs have no spread."""
+    runs = [("relu", 0, 0.5), ("relu", 1, 0.6), ("relu", 2, 0.9), ("tanh", 3, 0.1), ("tanh", 2, 0.8), ("tanh", 1, 0.7)]
+    experiments = [experiment(f"{a}{seed}", accuracy, activation=a, seed=seed) for a, seed, accuracy in runs]
+    dvc_shows(experiments)
+    difference = json.loads(printed("--json"))["settings"][1]["minus_baseline"]["test accuracy"]
+    assert (difference["degrees_of_freedom"], difference["mean"]) == (1, pytest.approx(0))
+    assert difference["interval"] == pytest.approx([-0.1 * 12.7062047, 0.1 * 12.7062047])
+    dvc_shows(experiments[:-1])
+    note = "Not compared: train.activation=tanh and train.activation=relu have fewer than two seeds in common.\n"
+    assert "Difference" not in printed(note=note)
 
 
 @pytest.mark.parametrize(
@@ -690,9 +186,188 @@ def test_t_is_that_of_the_tables(df, t):
     assert round(t_quantile(df), 4) == t
 
 
+# Which experiments
+
+
+def test_experiments_are_chosen_by_name(dvc_shows):
+    dvc_shows([experiment(name, seed=seed) for seed, name in enumerate(["act-1", "act-22", "other", "again"])])
+    assert rows(printed("act-?", "again", "a*n"))[3][1:3] == ["all", "2"]
+    for names in (["tanh-*"], ["act-*", "tanh-*"], ["tanh-*", "act-*"]):
+        refusal(compare(*names), "", "finished experiment called tanh-*")
+    dvc_shows([])
+    refusal(compare(), "", "no finished experiment")
+
+
+def test_unfinished_experiments_are_left_out(dvc_shows):
+    """DVC gives them the metrics of their commit."""
+    unfinished = [experiment(name, 0.1, state=name, seed=9) for name in ("queued", "failed", "running")]
+    without_result = {"name": "lost", "revs": None, "executor": None}
+    dvc_shows([experiment("a", state=None), *unfinished, experiment(None, state="queued"), without_result])
+    assert rows(printed(note="Left out: 5 queued, running or failed.\n"))[3][1:3] == ["all", "1"]
+    refusal(compare("queued"), "", "no finished experiment called queued")
+
+
+@pytest.mark.parametrize("data", [None, {"metrics": {}}, {"params": {"params.yaml": {"data": {"train": 5}}}}])
+def test_an_experiment_without_metrics_or_parameters(dvc_shows, data):
+    broken = experiment("act-7")
+    broken["revs"][0]["data"] = data and broken["revs"][0]["data"] | data
+    dvc_shows([broken])
+    refusal(compare(), "", "act-7", "lacks metrics or parameters")
+
+
+def test_dvc_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refusal(compare(), "", "`dvc exp show` failed")
+
+
+# JSON and CSV
+
+
+def test_json_has_the_runs_and_the_numbers_of_the_tables(dvc_shows):
+    experiments, values = five_seeds("relu", "sigmoid", "tanh")
+    dvc_shows(experiments)
+    document = json.loads(printed("--json", "--baseline", "train.activation=sigmoid"))
+    assert document["baseline"] == "train.activation=sigmoid"
+    assert document["interval"]["confidence"] == 0.95
+    assert "Student's t of the paired differences, pairs - 1 degrees" in document["interval"]["method"]
+    for setting, activation, of_setting in zip(document["settings"], ("relu", "sigmoid", "tanh"), values, strict=True):
+        assert setting["setting"] == f"train.activation={activation}"
+        for seed, run in zip(range(5), setting["runs"], strict=True):
+            train = {"train.hidden_sizes": [50], "train.activation": activation, "train.nesterov": False}
+            assert run.pop("parameters") == {"preprocess.seed": 0, **train, "train.seed": seed}
+            assert run.pop("metrics") == dict(zip(METRICS, of_setting[seed].tolist(), strict=True))
+            assert run == {"experiment": f"{activation}-{seed}", "commit": "0" * 40, "parent": PARENT}
+        mean, sd = of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1)
+        assert [list(one.values()) for one in setting["metrics"].values()] == pytest.approx(np.transpose([mean, sd]))
+        difference = of_setting - values[1]
+        mean, sd = difference.mean(axis=0), difference.std(axis=0, ddof=1)
+        low, high = mean - T_OF_FIVE * sd / 5**0.5, mean + T_OF_FIVE * sd / 5**0.5
+        found = [[one["mean"], one["sd"], *one["interval"]] for one in setting["minus_baseline"].values()]
+        assert found == (pytest.approx(np.transpose([mean, sd, low, high])) if activation != "sigmoid" else [])
+    document = json.loads(printed("--json", "relu-0"))
+    assert document["baseline"] is None
+    assert document["settings"][0]["metrics"]["test loss"] == {"mean": values[0, 0, 3], "sd": None}
+
+
+def test_csv_has_a_row_for_each_run_with_every_parameter_and_every_bit(dvc_shows):
+    third = [1 / 3, 0.1 + 0.2, 1e-17, 1.0, 2 / 3]
+    dvc_shows([experiment("b", third, seed=1, hidden_sizes=[800, 20]), experiment("a", 0.5, commit="a" * 40)])
+    table = list(csv.DictReader(io.StringIO(printed("--csv"))))
+    keys = ["hidden_sizes", "activation", "nesterov", "seed"]
+    names = ["experiment", "commit", "parent", "preprocess.seed", *(f"train.{key}" for key in keys), *METRICS]
+    assert list(table[0]) == names
+    assert list(table[0].values())[:8] == ["a", "a" * 40, PARENT, "0", "[50]", "relu", "false", "0"]
+    assert list(table[1].values())[:8] == ["b", "0" * 40, PARENT, "0", "[800,20]", "relu", "false", "1"]
+    assert [float(table[1][metric]) for metric in METRICS] == third
+
+
+@pytest.mark.parametrize("options", [["--json", "--csv"], ["--csv", "--baseline", "a=1"], ["--figure", "act.pdf"]])
+def test_options_that_contradict(dvc_shows, options):
+    dvc_shows([experiment("a")])
+    refusal(compare(*options))
+    assert not Path("act.pdf").exists()
+
+
+# The figure
+
+
+@pytest.fixture
+def run_with(tmp_path, monkeypatch):
+    """A function that commits a history, its text or its validation accuracies by epoch. It returns the run."""
+    monkeypatch.chdir(tmp_path)
+
+    def git(*words):
+        user = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        return subprocess.run(["git", *user, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "--quiet")
+
+    def make(history, **train):
+        path = Path("metrics/history.csv")
+        if isinstance(history, str):
+            path.parent.mkdir()
+            path.write_text(history, encoding="utf-8")
+        else:
+            write_history(path, [EpochRow(epoch, 5 * epoch, 0.4, 0.3, 0.2, share) for epoch, share in history.items()])
+        git("add", "metrics")
+        git("commit", "--quiet", "--allow-empty", "--message", "A run")
+        parameters = {f"train.{key}": value for key, value in train.items()}
+        return Run("act-7", git("rev-parse", "HEAD"), PARENT, parameters, {})
+
+    return make
+
+
+def test_the_figure_shows_the_mean_of_each_setting_with_its_band(run_with):
+    late = 0.97 + 0.01 * np.random.default_rng(5).random((2, 3, 40))
+    values = late - 0.5 / np.arange(1, 41) ** 2
+    runs = [
+        run_with(dict(enumerate(values[rate, seed].tolist(), start=1)), rate=rate, seed=seed)
+        for rate, seed in product((0, 1), (0, 1, 2))
+    ]
+    figure = draw_curves(by_setting(runs))
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["train.rate=0 (seeds: 3)", "train.rate=1 (seeds: 3)"]
+    for of_setting, line, band in zip(values, axes.lines, axes.collections, strict=True):
+        mean, sd = of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1)
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 41))
+        np.testing.assert_allclose(line.get_ydata(), mean)
+        corners = band.get_paths()[0].vertices
+        edges = [np.sort(corners[corners[:, 0] == epoch, 1])[[0, -1]] for epoch in range(1, 41)]
+        np.testing.assert_allclose(edges, np.transpose([mean - sd, mean + sd]))
+        assert tuple(band.get_facecolor()[0][:3]) == to_rgb(line.get_color())
+    bottom, top = axes.get_ylim()
+    assert 0.95 < bottom < values[:, :, 10:].mean(axis=1).min()
+    assert values.mean(axis=1).max() < top < 1
+
+
+def test_a_curve_has_the_epochs_that_all_seeds_have(run_with):
+    """A run may stop early, and a long history has every k-th epoch."""
+    runs = [run_with({1: 0.5, 2: 0.6, 3: 0.7, 4: 0.8}), run_with({2: 0.4, 4: 0.6, 6: 0.8})]
+    epochs, mean, sd = curve_of(runs)
+    assert epochs.tolist() == [2, 4]
+    assert mean == pytest.approx([0.5, 0.7])
+    assert sd == pytest.approx([0.1 * 2**0.5] * 2)
+    with pytest.raises(UserError, match="no epoch"):
+        curve_of([*runs, run_with({5: 0.5})])
+
+
+def test_no_two_curves_look_the_same_and_the_legend_covers_none(run_with):
+    run = run_with({1: 0.5})
+    settings = {f"train.rate={n}, train.hidden_sizes={[800] * 40}": {"": run} for n in range(len(LOOKS))}
+    figure = draw_curves(settings)
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(LOOKS) > 10
+    assert axes.lines[0].get_marker() not in ("", "None"), "a line alone would not show one epoch"
+    assert np.ptp(axes.collections[0].get_paths()[0].vertices[:, 1]) == 0, "one run has no band"
+    figure.draw_without_rendering()
+    names, plot, page = legend.get_window_extent(), axes.get_window_extent(), figure.bbox
+    assert page.y1 >= names.y1 > names.y0 > plot.y1 > plot.y0 + 200
+    assert page.x0 <= names.x0 < names.x1 <= page.x1
+    with pytest.raises(UserError, match=f"at most {len(LOOKS)} settings"):
+        draw_curves(settings | {"one more": {"": run}})
+
+
+def test_a_figure_beside_the_tables(dvc_shows, run_with):
+    commits = [run_with({1: 0.5, 2: accuracy}).commit for accuracy in (0.6, 0.7)]
+    dvc_shows([experiment(f"{seed}", commit=commit, seed=seed) for seed, commit in enumerate(commits)])
+    assert printed("--figure", "one.png") == printed()
+    printed("--csv", "--figure", "folder/two.PNG")
+    with Image.open("one.png") as image:
+        assert (image.format, image.width) == ("PNG", 900)
+    assert Path("one.png").read_bytes() == Path("folder/two.PNG").read_bytes()
+
+
+@pytest.mark.parametrize("history", ["", "epoch\n1\n", "epoch,validation_accuracy\n1,nought\n"])
+def test_an_experiment_without_a_usable_history(dvc_shows, run_with, history):
+    Path("old.png").write_bytes(b"old")
+    dvc_shows([experiment("act-7", commit=run_with(history).commit if history else "0" * 40)])
+    refusal(compare("--figure", "old.png"), "", "act-7", "metrics/history.csv")
+    assert Path("old.png").read_bytes() == b"old"
+
+
 def test_help_imports_nothing_slow():
     command = [sys.executable, "-X", "importtime", "-m", "tools.compare", "--help"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert result.returncode == 0
     assert "* and ?" in result.stdout
-    assert not re.search(r"\b(numpy|dvc|matplotlib|tools\.terminal|tools\.curves)\b", result.stderr)
+    assert not re.search(r"\b(numpy|dvc|matplotlib|tools\.compare\.curves)\b", result.stderr)

@@ -9,14 +9,19 @@ import yaml
 from pipeline.program.errors import UserError
 
 
-def locked_outputs(lock: Path) -> dict[tuple[str, str], str]:
+def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[str, str], str]:
     """Return the MD5 of each output in a `dvc.lock`, by stage and path.
+
+    Args:
+        lock: the file, or its name in errors.
+        text: what another commit has in it; without a text, the file is read.
 
     Raises:
         UserError: the file is not a valid `dvc.lock`.
         OSError: the file cannot be read.
     """
-    text = lock.read_bytes()
+    if text is None:
+        text = lock.read_bytes()
     try:
         stages = yaml.safe_load(text)["stages"]
         outs = [(name, out) for name, stage in stages.items() for out in stage.get("outs", [])]

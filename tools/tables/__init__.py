@@ -9,14 +9,15 @@ if TYPE_CHECKING:  # imported inside functions: the records' ledger prints no ta
     from rich.table import Table
 
 
-def mean_and_deviation(values: Sequence[float], digits: int = 4) -> str:
+def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "") -> str:
     """Return mean ± standard deviation of a sample (n − 1), or the number alone if there is only one.
 
     Args:
         values: one number for each seed.
         digits: how many digits to print after the point.
+        sign: "+" gives a positive mean a sign, too.
     """
-    mean = f"{fmean(values):.{digits}f}"
+    mean = f"{fmean(values):{sign}.{digits}f}"
     return f"{mean} ± {stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 

@@ -1,0 +1,1 @@
+"""Settings compared over several seeds: `python -m tools.compare`."""

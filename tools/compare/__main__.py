@@ -1,0 +1,136 @@
+"""Compare settings: the mean and spread of the metrics over several seeds, from DVC's experiments.
+
+dvc exp run --queue -n act -S train.activation=sigmoid,tanh,relu -S train.seed=0,1,2,3,4
+dvc exp run --run-all
+python -m tools.compare 'act-*' --baseline train.activation=sigmoid --figure act.png
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
+from tools.compare.experiments import METRICS, Settings, Values, as_text, by_setting, find_setting, finished_runs
+from tools.compare.paired import CONFIDENCE, METHOD, interval, minus_baseline
+from tools.tables import mean_and_deviation, plain_console
+
+
+@command
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Experiments by name; * and ? stand for anything.", show_default="all")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SECTION.KEY=VALUE", help="Compare the others with the setting that has this; repeatable."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables, one row for each run.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Also draw the validation accuracy over the epochs, with its spread."),
+    ] = None,
+) -> None:
+    """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
+
+    A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed:
+    the second with the first, if there is no --baseline.
+    JSON and CSV have each run's commit, the commit it was run from (parent), and all parameters.
+    """
+    if as_csv and (as_json or baseline):
+        raise UserError("--csv prints the runs alone; leave out --json and --baseline.")
+    if figure and figure.suffix.lower() != ".png":
+        raise UserError(f"{figure}: the figure is a PNG file; give a name that ends in .png.", path=figure)
+    settings = by_setting(finished_runs(names or ["*"]))
+    first = find_setting(settings, baseline) if baseline else next(iter(settings))
+    minus = minus_baseline(settings, first) if baseline or (len(settings) == 2 and not as_csv) else {}
+    if figure:  # imports here, so that `--help` is quick
+        from pipeline.drawing.figures import picture
+        from pipeline.program.files import write_bytes
+        from tools.compare.curves import draw_curves
+
+        write_bytes(figure, picture(draw_curves(settings), 120))
+    if as_csv:
+        print_csv(settings)
+    elif as_json:
+        print(json.dumps(document(settings, minus, first), indent=2))
+    else:
+        print_table("Mean ± standard deviation over the seeds", values_of(settings))
+        if minus:
+            print_table(f"Difference from {first}, seed by seed", minus, paired=True)
+
+
+def values_of(settings: Settings) -> Values:
+    """Return the values of each metric in each setting."""
+    return {
+        setting: {metric: [run.metrics[metric] for run in runs.values()] for metric in METRICS}
+        for setting, runs in settings.items()
+    }
+
+
+def print_table(title: str, values: Values, paired: bool = False) -> None:
+    """Print a table of means, or of paired differences with their intervals. A narrow terminal folds the text."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", caption_justify="left")
+    names = ("metric", "setting", "pairs" if paired else "seeds", "mean ± sd", f"{CONFIDENCE:.0%} interval")
+    for column in names if paired else names[:-1]:
+        table.add_column(column, justify="left" if column in names[:2] else "right", overflow="fold")
+    for metric in METRICS:
+        for place, (setting, metrics) in enumerate(values.items()):
+            numbers = metrics[metric]
+            mean = mean_and_deviation(numbers, sign="+" if paired else "")
+            ends = ["{:+.4f} to {:+.4f}".format(*interval(numbers))] if paired else []
+            table.add_row("" if place else metric, setting, str(len(numbers)), mean, *ends)
+        if len(values) > 1:
+            table.add_section()
+    if paired:
+        table.caption = f"Interval of the mean: {METHOD}."
+    plain_console().print(table)
+
+
+def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]:
+    """Return each run and all numbers of the tables, for JSON. One run has no standard deviation: null."""
+
+    def numbers(values: list[float]) -> dict[str, Any]:
+        return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None}
+
+    return {
+        "baseline": baseline if minus else None,
+        "interval": {"method": METHOD, "confidence": CONFIDENCE},
+        "settings": [
+            {
+                "setting": setting,
+                "runs": [run._asdict() for run in settings[setting].values()],
+                "metrics": {metric: numbers(values) for metric, values in metrics.items()},
+                "minus_baseline": {
+                    metric: numbers(values) | {"degrees_of_freedom": len(values) - 1, "interval": interval(values)}
+                    for metric, values in minus.get(setting, {}).items()
+                },
+            }
+            for setting, metrics in values_of(settings).items()
+        ],
+    }
+
+
+def print_csv(settings: Settings) -> None:
+    """Print CSV with a row for each run: its name, commit and parent, all parameters, the metrics."""
+    rows = []
+    for run in (run for runs in settings.values() for run in runs.values()):
+        names = {"experiment": run.experiment, "commit": run.commit, "parent": run.parent}
+        rows.append(names | {key: as_text(value) for key, value in run.parameters.items()} | run.metrics)
+    writer = csv.DictWriter(sys.stdout, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""DVC's finished experiments, and the settings among them: runs that differ in nothing but their seeds."""
+
+import json
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import typer
+
+from pipeline.program.errors import UserError
+
+METRICS = {  # a name for people; the file and the key
+    "validation accuracy": ("metrics/validation.json", "accuracy"),
+    "validation loss": ("metrics/validation.json", "loss"),
+    "test accuracy": ("metrics/test.json", "accuracy"),
+    "test loss": ("metrics/test.json", "loss"),
+    "test macro F1": ("metrics/test.json", "macro_f1"),
+}
+
+
+class Run(NamedTuple):
+    """A finished experiment."""
+
+    experiment: str  # its name in DVC
+    commit: str  # its own commit in Git
+    parent: str  # the commit it was run from
+    parameters: dict[str, Any]  # all of them, seeds included, by "section.key"
+    metrics: dict[str, float]  # by the names in METRICS
+
+
+# By the parameters that tell a setting from the others ("train.momentum=0.9"), then by a run's seeds ("train.seed=0")
+Settings = dict[str, dict[str, Run]]
+Values = dict[str, dict[str, list[float]]]  # by setting and metric, one for each seed
+
+
+def finished_runs(names: list[str]) -> list[Run]:
+    """Read HEAD's finished experiments with one of the names, in which * and ? stand for anything.
+
+    Raises:
+        UserError: a name matches no finished experiment, an experiment has no metrics, or DVC fails.
+    """
+    shown = subprocess.run([sys.executable, "-m", "dvc", "exp", "show", "--json"], stdout=subprocess.PIPE)
+    if shown.returncode:
+        raise UserError("`dvc exp show` failed; its reason is above.")
+    experiments = [(commit["rev"], one) for commit in json.loads(shown.stdout) for one in commit["experiments"] or []]
+    named = [(rev, one) for rev, one in experiments if any(fnmatchcase(one["name"] or "", name) for name in names)]
+    # DVC gives queued and failed experiments the metrics of their commit
+    finished = [(rev, one) for rev, one in named if (one["executor"] or {}).get("state", "success") == "success"]
+    runs = [_run(rev, one) for rev, one in finished if one["revs"]]
+    for name in names:
+        if not any(fnmatchcase(run.experiment, name) for run in runs):
+            raise UserError(f"this commit has no finished experiment called {name}; see `dvc exp show`.")
+    if left_out := len(named) - len(runs):
+        typer.echo(f"Left out: {left_out} queued, running or failed.", err=True)
+    return runs
+
+
+def _run(parent: str, experiment: dict[str, Any]) -> Run:
+    name, commit = experiment["name"], experiment["revs"][0]
+    try:
+        sections = commit["data"]["params"]["params.yaml"]["data"]
+        parameters = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+        files = commit["data"]["metrics"]
+        metrics = {metric: float(files[file]["data"][key]) for metric, (file, key) in METRICS.items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"the experiment {name} lacks metrics or parameters; remove it or run it again.") from None
+    return Run(name, commit["rev"], parent, parameters, metrics)
+
+
+def by_setting(runs: list[Run]) -> Settings:
+    """Return the settings, sorted by their parameters in the order of params.yaml, and the runs of each by its seeds.
+
+    Raises:
+        UserError: two runs have the same parameters and different metrics.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.parameters)
+    differing = [key for key in keys if len({as_text(run.parameters.get(key)) for run in runs}) > 1]
+    seeds = [key for key in differing if key.endswith(".seed")]
+    others = [key for key in differing if key not in seeds]
+    settings: Settings = {}
+    for run in sorted(runs, key=lambda run: [_order(run.parameters.get(key)) for key in others + seeds]):
+        setting, seed = (", ".join(f"{k}={as_text(run.parameters.get(k))}" for k in part) for part in (others, seeds))
+        same = settings.setdefault(setting or "all", {}).setdefault(seed, run)
+        if same.metrics != run.metrics:
+            both = f"{run.experiment} and {same.experiment}"
+            raise UserError(f"{both} have the same parameters and different metrics: their code or data differ.")
+    return settings
+
+
+def as_text(value: Any) -> str:
+    """Return a parameter's value as `-S` takes it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """Return a key to sort parameters by: numbers by size, then texts, then lists by their items."""
+    if isinstance(value, list):
+        return 2, [_order(item) for item in value]
+    return (0, value) if isinstance(value, int | float) else (1, str(value))
+
+
+def find_setting(settings: Settings, params: list[str]) -> str:
+    """Return the only setting that has all these parameters, such as "train.hidden_sizes=[50]".
+
+    Raises:
+        UserError: no setting has them, or several have.
+    """
+    wanted = {param.replace(" ", "") for param in params}
+    found = [setting for setting in settings if wanted <= set(setting.split(", "))]
+    if len(found) != 1:
+        choice = "; ".join(found or settings)
+        raise UserError(f"{len(found)} settings have {', '.join(params)}, not one; choose from {choice}.")
+    return found[0]

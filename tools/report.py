@@ -1,0 +1,127 @@
+"""A report for a pull request, in Markdown: what changed between two commits, as DVC and Git see it.
+
+python -m tools.report
+python -m tools.report 0b6a372 2920c82 > report.md
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.program.command import command
+from pipeline.program.errors import UserError
+from tools.lock import locked_outputs
+from tools.tables import mean_and_deviation
+
+
+@command
+def main(
+    base: Annotated[
+        str | None, typer.Argument(help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1")
+    ] = None,
+    revision: Annotated[str, typer.Argument(help="The commit to report on.")] = "HEAD",
+) -> None:
+    """Print what changed between two commits: metrics, parameters, the bytes of the outputs, figures.
+
+    If HEAD has experiments with several seeds, the report has mean ± standard deviation of their metrics, too.
+    """
+    before, after = commit(base or usual_base()), commit(revision)
+    sections = {
+        "Metrics": changes("metrics", before, after),
+        "Parameters": changes("params", before, after),
+        "Experiments: mean ± standard deviation over the seeds": over_seeds() if after == commit("HEAD") else "",
+        "Outputs in dvc.lock": outputs("dvc.lock", before, after),
+        "Outputs in records/dvc.lock": outputs("records/dvc.lock", before, after, only_changed=True),
+        "Figures": figures(before, after),
+    }
+    print(f"## {after[:7]} compared with {before[:7]}")
+    for title, text in sections.items():
+        if text:
+            print(f"\n### {title}\n\n{text}")
+
+
+def commit(revision: str) -> str:
+    """Return the hash of a commit."""
+    found = git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if not found:
+        raise UserError(f"Git knows no commit {revision}; name another, or fetch it: git fetch --unshallow --tags.")
+    return found
+
+
+def usual_base() -> str:
+    """Return the commit where HEAD left main, or HEAD~1 on main itself."""
+    bases = (git("merge-base", "HEAD", name) for name in ("origin/main", "main"))
+    return next((base for base in bases if base not in ("", commit("HEAD"))), "HEAD~1")
+
+
+def changes(kind: str, before: str, after: str) -> str:
+    """Return DVC's table of changes; `kind` is "metrics" or "params"."""
+    words = (kind, "diff", "--md", before[:7], after[:7])
+    result = subprocess.run([sys.executable, "-m", "dvc", *words], stdout=subprocess.PIPE, encoding="utf-8")
+    if result.returncode:
+        raise UserError(f"`dvc {' '.join(words)}` failed; its reason is above.")
+    text = result.stdout.strip()
+    return text if text.count("\n") > 1 else "No changes."  # the head has two lines
+
+
+def over_seeds() -> str:
+    """Return a table of HEAD's settings with several seeds; nothing if there are none."""
+    result = subprocess.run([sys.executable, "-m", "tools.compare", "--json"], capture_output=True)
+    settings = [one for one in json.loads(result.stdout or '{"settings": []}')["settings"] if len(one["runs"]) > 1]
+    rows = []
+    for one in settings:
+        means = (mean_and_deviation([run["metrics"][metric] for run in one["runs"]]) for metric in one["metrics"])
+        rows.append([one["setting"], str(len(one["runs"])), *means])
+    return table(["setting", "seeds", *settings[0]["metrics"]], rows) if rows else ""
+
+
+def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> str:
+    """Return which outputs have the same bytes in both commits, with the beginnings of their MD5s."""
+    md5s = []
+    for revision in (before[:7], after[:7]):
+        text = git("show", f"{revision}:./{lock}")
+        if not text:
+            return f"{revision} has no {lock}, so there is nothing to compare."
+        md5s.append({path: md5 for (_, path), md5 in locked_outputs(Path(f"{revision}:{lock}"), text).items()})
+    rows = []
+    for path in md5s[1] | md5s[0]:
+        then, now = (md5.get(path, "-") for md5 in md5s)
+        rows.append([f"`{path}`", then[:7], now[:7], "yes" if then == now else "no"])
+    changed = [row for row in rows if row[-1] == "no"]
+    shown = table(["output", before[:7], after[:7], "same bytes"], changed if only_changed else rows)
+    return f"{len(rows) - len(changed)} of {len(rows)} outputs have the same bytes.\n\n{shown}"
+
+
+def figures(before: str, after: str) -> str:
+    """Return the changed figures of both commits: images if the remote has a web address, else their names."""
+    remote = git("remote", "get-url", "origin")  # such as https://host/owner/name.git or git@host:owner/name.git
+    place = re.fullmatch(r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)[:/](.+?)(?:\.git)?/?", remote)
+    image = f"![](https://{place[1]}/{place[2]}/raw/{{}}/{{}})" if place else "in Git"
+    rows = []
+    where = ("--", "metrics/figures/*.png", "records/figures/*.png")
+    for line in git("diff", "--no-renames", "--name-status", before, after, *where).splitlines():
+        kind, path = line.split("\t")
+        then, now = image.format(before, path), image.format(after, path)
+        rows.append([f"`{path}`", "-" if kind == "A" else then, "-" if kind == "D" else now])
+    return table(["figure", before[:7], after[:7]], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    if not rows:
+        return "No changes."
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def git(*words: str) -> str:
+    """Return what Git prints; nothing if it fails."""
+    return subprocess.run(["git", *words], capture_output=True, encoding="utf-8").stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

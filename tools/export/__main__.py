@@ -20,7 +20,7 @@ def main(
     The same network gives the same bytes. docs/export.md says how to use the file.
     """
     if not importlib.util.find_spec("onnx"):
-        raise UserError("the export needs the package onnx; install it: make setup-export")
+        raise UserError("the export needs onnx; install it: python -m pip install -r tools/export/requirements.txt")
 
     from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_model

@@ -3,12 +3,11 @@
 #
 #     debian.sh openblas|reference|blis|mkl -m module argument ...
 #
-# $ARCHITECTURE is Debian's name, such as arm64; MKL is for amd64 only. The first call fetches packages into the
-# user's cache: 130 MB, 700 MB more for MKL, 450 MB for the emulators. It installs nothing.
+# $ARCHITECTURE is Debian's name, such as arm64. MKL is for amd64 only; $PYTHON's pip fetches it. The first call fetches
+# into the user's cache: 130 MB, 700 MB more for MKL, 450 MB for the emulators. It installs nothing.
 set -euo pipefail
-blas=$1
+blas=$1 native=$(dpkg --print-architecture)
 shift
-native=$(dpkg --print-architecture)
 architecture=${ARCHITECTURE:-$native}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/exact-mlp
 home=$cache/$architecture-$blas

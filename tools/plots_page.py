@@ -1,8 +1,7 @@
 """Let `dvc plots show` work without a network: run `python -m tools.plots_page` once, after the installation.
 
-The page that DVC makes loads Vega's scripts from the network. It is blank without one. This program writes a page
-template with the scripts in it, and names the template in `.dvc/config.local`. The scripts come from the package
-vl-convert-python. Git ignores both files. Without them DVC makes its own page.
+DVC's own page loads Vega's scripts from the network, and is blank without one. This program writes a page template with
+the scripts in it, from the package vl-convert-python, and names it in `.dvc/config.local`. Git ignores both files.
 """
 
 import subprocess

@@ -15,14 +15,12 @@ def main(
     output: Annotated[Path, typer.Argument(help="Output: the ONNX file.")],
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
 ) -> None:
-    """Write the trained network as an ONNX file. The same network gives the same bytes.
+    """Write the trained network as an ONNX file: its input is bytes, its output the probability of each class.
 
-    The input `images` is bytes, (batch, rows, columns). Shift and scale are inside. The output `probabilities` has one
-    number for each class, (batch, classes). The metadata are the class names and the image's shape, as JSON, and the
-    MD5 of the model file.
+    The same network gives the same bytes. docs/export.md says how to use the file.
     """
     if not importlib.util.find_spec("onnx"):
-        raise UserError("the export needs the package onnx; install it: make setup WITH=export")
+        raise UserError("the export needs onnx; install it: python -m pip install -r tools/export/requirements.txt")
 
     from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_model
@@ -34,9 +32,7 @@ def main(
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:
-        raise UserError(
-            f"{model}: its weights are too large to compute with; run `dvc repro` to make it again.", path=model
-        ) from None
+        raise UserError(f"{model}: its weights are too large; run `dvc repro` to make it again.", path=model) from None
     write_bytes(output, content)
     typer.echo(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 

@@ -15,13 +15,9 @@ OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 
 
 def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
-    """Return the network as an ONNX model, checked by the onnx package.
+    """Return the network as an ONNX model, checked by the onnx package. The metadata have the `md5` of its file.
 
     It computes in the type of the network's arithmetic. The weights are rounded as `A.dot` rounds them.
-
-    Args:
-        network: the trained network.
-        md5: the MD5 of its file, for the metadata.
 
     Raises:
         FloatingPointError: a weight is too large to compute with.
@@ -39,8 +35,7 @@ def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
         nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    X = node("Flatten", "images", output="bytes")
-    X = node("Cast", X, output="numbers", to=kind)
+    X = node("Cast", node("Flatten", "images", output="bytes"), output="numbers", to=kind)
     h = node("Sub", X, constant("shift", preparation.shift), output="inputs_1")
     last = len(network.weights)
     for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
@@ -53,18 +48,12 @@ def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
             h = node(OPERATORS[network.activation.name], a, output=f"inputs_{layer + 1}")
     node("Softmax", "logits", output="probabilities", axis=1)
 
-    classes = len(preparation.classes)
     images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", *preparation.image_shape])
-    probabilities = helper.make_tensor_value_info("probabilities", kind, ["batch", classes])
+    probabilities = helper.make_tensor_value_info("probabilities", kind, ["batch", len(preparation.classes)])
     graph = helper.make_graph(nodes, "mlp", [images], [probabilities], constants)
     model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
-    helper.set_model_props(
-        model,
-        {
-            "classes": json.dumps(preparation.classes, ensure_ascii=False),
-            "image_shape": json.dumps(preparation.image_shape),
-            "model_md5": md5,
-        },
-    )
+    class_names = json.dumps(preparation.classes, ensure_ascii=False)
+    shape = json.dumps(preparation.image_shape)
+    helper.set_model_props(model, {"classes": class_names, "image_shape": shape, "model_md5": md5})
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,8 +1,8 @@
-"""Run the pipeline in short on the tests' sample of real digits, and print a hash of all files, for each arithmetic.
+"""Prepare, train and test four small networks on the tests' sample of digits, and print a hash of all their files.
 
-    PYTHONPATH=. python tools/portable/short_run.py [processes]
+    PYTHONPATH=. python tools/portable/short_run.py 2  # processes
 
-It prints JSON, with facts about the machine. It needs NumPy and nothing else, so it runs wherever NumPy does.
+It prints JSON: one hash for each arithmetic, and facts about the machine. It needs NumPy and nothing else.
 """
 
 import gzip
@@ -13,17 +13,15 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS
+from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
 from mlp.network import Preparation, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.regularization import Dropout
-from mlp.team import available_processes
 from mlp.training import Method, kept, measure, new_state, train
 from pipeline.evaluation.evaluation import evaluate, save_evaluation
 from pipeline.images.hold_out import hold_out
@@ -36,85 +34,55 @@ from pipeline.store.tables import EpochRow, write_history
 
 SAMPLE = Path(__file__).parents[2] / "tests" / "sample"
 CLASSES = tuple("0123456789")
-BATCH_SIZE = 50
-HELD_OUT = 200  # images for validation, and for testing; the other 400 are to train on
-
+SEED = 2026
 BLAS = re.compile(r"/(lib(?:scipy_|flexi)?(?:openblas|blas|blis|mkl_rt)[^/\n]*)$", re.MULTILINE)
+Run = tuple[str, tuple[int, ...], str, float | str, Method]  # activation, hidden layers, scaling, std of the weights
 
-
-class Run(NamedTuple):
-    """The parameters of a short run."""
-
-    activation: str
-    hidden_sizes: tuple[int, ...]
-    scaling: str
-    std: float | str
-    method: Method
-
-
-def method(steps: int, schedule: Schedule, rule: SGD | Adam, decay: float = 0.0, bound: float = 0.0) -> Method:
-    """Return a method for the batches of all runs."""
-    return Method(steps, BATCH_SIZE, 2026, Optimizer(schedule._replace(steps=steps), rule, decay, bound))
-
-
-PLAIN = method(60, Schedule(0.5), SGD())
+PLAIN = Method(60, 50, SEED, Optimizer(Schedule(0.5)))
+ADAM = Optimizer(Schedule(0.01, "cosine", warmup=5, steps=60), Adam(), weight_decay=0.1)
+NESTEROV = Optimizer(Schedule(0.01, "linear", steps=6), SGD(0.9, nesterov=True), max_norm=1.5)
 DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, elastic=1.0, smoothness=5.0))
-
-# Together they use every function of the network
-RUNS = [
-    Run("sigmoid", (50,), "minmax", 0.05, PLAIN),
-    Run("sigmoid", (50,), "minmax", 0.05, PLAIN._replace(distortion=DISTORTION)),
-    Run(
-        "tanh",
-        (40, 30),
-        "zscore",
-        "glorot",
-        method(60, Schedule(0.01, "cosine", warmup=5), Adam(), decay=0.1)._replace(patience=1, keep_best=True),
-    ),
-    Run(  # with sums of more than 2,048 terms
-        "relu",
-        (2100,),
-        "minmax",
-        "he",
-        method(6, Schedule(0.01, "linear"), SGD(0.9, nesterov=True), bound=1.5)._replace(dropout=Dropout(0.2, 0.5)),
-    ),
+# Together they use every function of mlp
+RUNS: list[Run] = [
+    ("sigmoid", (50,), "minmax", 0.05, PLAIN),
+    ("sigmoid", (50,), "minmax", 0.05, PLAIN._replace(distortion=DISTORTION)),
+    ("tanh", (40, 30), "zscore", "glorot", PLAIN._replace(optimizer=ADAM, patience=1, keep_best=True)),
+    ("relu", (2100,), "minmax", "he", Method(6, 50, SEED, NESTEROV, Dropout(0.2, 0.5))),  # sums of over 2,048 terms
 ]
 
 
-def write_prepared(folder: Path, scaling: str) -> None:
-    """Write what the preprocess stage writes."""
-    images_path, labels_path = folder / "images", folder / "labels"
-    for path, kind in (images_path, "images-idx3"), (labels_path, "labels-idx1"):
-        path.write_bytes(gzip.decompress((SAMPLE / f"train-{kind}-ubyte.gz").read_bytes()))
-    images, labels = read_labelled(images_path, labels_path, len(CLASSES))
-    kept, held_out = hold_out(len(images), HELD_OUT, 2026)
-    _, height, width = images.shape
-    preparation = Preparation(*scaling_of(images.blocks(kept), scaling), (height, width), CLASSES)
-    for name, rows in ("train", kept), ("validation", held_out):
+def short_runs(arithmetic: str, processes: int) -> str:
+    """Return the hash of all files, in 16 hexadecimal digits."""
+    with tempfile.TemporaryDirectory() as name:
+        for number, run in enumerate(RUNS):
+            write_run(Path(name, str(number)), run, ARITHMETICS[arithmetic], processes)
+        return hash_of(Path(name))[:16]
+
+
+def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
+    """Write into a new folder what the stages preprocess, train and evaluate write. 200 images are for validation."""
+    activation, hidden_sizes, scaling, std, method = run
+    folder.mkdir()
+    for name, source in ("images", "train-images-idx3-ubyte.gz"), ("labels", "train-labels-idx1-ubyte.gz"):
+        (folder / name).write_bytes(gzip.decompress((SAMPLE / source).read_bytes()))
+    images, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
+    for_training, for_validation = hold_out(len(images), 200, SEED)
+    preparation = Preparation(*scaling_of(images.blocks(for_training), scaling), (28, 28), CLASSES)
+    for name, rows in ("train", for_training), ("validation", for_validation):
         save_prepared(folder / f"{name}.npz", images, rows, one_hot(labels[rows], len(CLASSES)), preparation)
+    training, validation = (load_prepared(folder / f"{name}.npz").split for name in ("train", "validation"))
 
-
-def write_trained(folder: Path, run: Run, arithmetic: str, processes: int) -> None:
-    """Write what the train stage writes."""
-    training, validation = (load_prepared(folder / f"{name}.npz") for name in ("train", "validation"))
-    activation, A = ACTIVATIONS[run.activation], ARITHMETICS[arithmetic]
-    network = init_network(run.hidden_sizes, activation, run.std, A, training.preparation, 2026)
-    state = new_state(network, run.method)
-    watched = [training.split, validation.split]
-    rows = [
-        EpochRow(epoch, iteration, loss, seen.accuracy, *unseen)
-        for epoch, iteration, loss, (seen, unseen) in train(state, training.split, run.method, watched, processes)
+    network = init_network(hidden_sizes, ACTIVATIONS[activation], std, A, preparation, SEED)
+    state = new_state(network, method)
+    epochs = train(state, training, method, [training, validation], processes)
+    history = [
+        EpochRow(epoch, iteration, loss, seen.accuracy, *unseen) for epoch, iteration, loss, (seen, unseen) in epochs
     ]
-    network = kept(state, run.method)
+    network = kept(state, method)
     save_model(folder / "mlp.npz", network)
-    write_history(folder / "history.csv", rows)
-    write_json(folder / "train.json", measure(network, training.split, processes)._asdict())
-
-
-def write_tested(folder: Path) -> None:
-    """Write what the evaluate stage writes."""
-    network, test = load_model(folder / "mlp.npz"), load_prepared(folder / "validation.npz").split
-    save_evaluation(folder, evaluate([network], test))
+    write_history(folder / "history.csv", history)
+    write_json(folder / "train.json", measure(network, training, processes)._asdict())
+    save_evaluation(folder, evaluate([load_model(folder / "mlp.npz")], validation))
 
 
 def hash_of(folder: Path) -> str:
@@ -126,58 +94,24 @@ def hash_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def write_run(folder: Path, run: Run, arithmetic: str, processes: int) -> None:
-    """Write the files of a short run."""
-    folder.mkdir()
-    write_prepared(folder, run.scaling)
-    write_trained(folder, run, arithmetic, processes)
-    write_tested(folder)
-
-
-def short_runs(arithmetic: str, processes: int) -> str:
-    """Return the hash of the files of all `RUNS`."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number, run in enumerate(RUNS):
-            write_run(Path(folder, str(number)), run, arithmetic, processes)
-        return hash_of(Path(folder))
-
-
-# Facts about the machine
-
-
 def describe() -> dict[str, str]:
-    """Return the facts under the names that they have in the table."""
+    """Return facts about the machine under the names that they have in the table."""
+    try:  # Linux
+        memory = Path("/proc/self/maps").read_text()
+        processors = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        memory, processors = "", []
+    # A system that lists no memory gives the name of the BLAS that NumPy was built with
+    built_with = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     return {
-        "processor": processor(),
+        "processor": (processors or [platform.processor() or platform.machine()])[0],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "blas": blas(),
+        "blas": " + ".join(sorted(set(BLAS.findall(memory)))) or built_with,  # the files in this process's memory
     }
 
 
-def processor() -> str:
-    """Return the processor's name, or its architecture where the system tells no name."""
-    try:
-        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:  # not Linux
-        names = []
-    return (names or [platform.processor() or platform.machine()])[0]
-
-
-def blas() -> str:
-    """Return the file name of the BLAS in this process's memory: "libmkl_rt.so.3".
-
-    Several names are joined with " + ". A system that lists no memory gives the name that NumPy was built with.
-    """
-    try:
-        loaded = set(BLAS.findall(Path("/proc/self/maps").read_text()))
-    except OSError:  # not Linux
-        loaded = set()
-    return " + ".join(sorted(loaded)) or np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-
-
 if __name__ == "__main__":
-    processes = int(sys.argv[1]) if len(sys.argv) > 1 else available_processes()
-    hashes = {arithmetic: short_runs(arithmetic, processes) for arithmetic in ARITHMETICS}
+    hashes = {arithmetic: short_runs(arithmetic, processes=int(sys.argv[1])) for arithmetic in ARITHMETICS}
     print(json.dumps(describe() | hashes))  # after the runs, so that every library is loaded

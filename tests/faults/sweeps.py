@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import psutil
 import yaml
 from conftest import Project, new_project
+
+from faults.cluster import Cluster
 
 AXES = ["-S", "train.seed=0,1", "-S", "train.activation=sigmoid,tanh"]
 POINTS = 4
@@ -50,21 +53,18 @@ class Sweeps:
         run("git", "remote", "add", "origin", str(self.origin))
         run("dvc", "push", "-q")
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a sweep. Its Ctrl-C reaches it and no other process of this test."""
+    def start(self, *words: str, on: Cluster | None = None) -> subprocess.Popen[str]:
+        """Start a sweep on this machine or on a cluster, in a process group of its own."""
+        environment = self.project.environment | ({"DASK_CONFIG": str(on.config)} if on else {})
+        scheduler = ["--scheduler", on.address] if on else []
         return subprocess.Popen(
-            [sys.executable, "-m", "tools.sweep", *words],
-            cwd=self.project.folder,
-            env=self.project.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+            [sys.executable, "-m", "tools.sweep", *words, *scheduler], cwd=self.project.folder, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
 
-    def sweep(self, *words: str) -> tuple[int, str]:
+    def sweep(self, *words: str, on: Cluster | None = None) -> tuple[int, str]:
         """Run a sweep; return its exit code and what it printed."""
-        return finish(self.start(*words))
+        return finish(self.start(*words, on=on))
 
     def pushed(self, prefix: str) -> dict[str, str]:
         """Return the refs in the Git remote of the experiments with this prefix, without it.
@@ -103,9 +103,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def stop_within_10_seconds(process: subprocess.Popen[str]) -> None:
-    """Press Ctrl-C, and fail if the sweep takes longer to end, or says more than one sentence."""
+    """Press Ctrl-C, which a terminal sends to a group of processes. Fail if the sweep takes longer to end."""
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     code, printed = finish(process)
     assert time.monotonic() - began < 10
     assert code == 130, printed
@@ -113,14 +113,20 @@ def stop_within_10_seconds(process: subprocess.Popen[str]) -> None:
     time.sleep(1)  # a guard that was told to kill does it
 
 
+def rows(printed: str) -> list[list[str]]:
+    """Return the cells of the table at the end of a sweep: experiment, parameters, state, worker, seconds, dvc.lock."""
+    row = r"^(\w+-[0-9a-f]{10})  +(\S.*?)  +(\w+(?: \w+)?)  +(\S*) +(\d+)  +([0-9a-f]{12})? *$"
+    return [list(cells) for cells in re.findall(row, printed, re.MULTILINE)]
+
+
 def states(printed: str) -> list[tuple[str, str]]:
-    """Return each experiment and its state in the table at the end of a sweep."""
-    return re.findall(r"^(\w+-[0-9a-f]{10})  +(\w+(?: \w+)?)  ", printed, re.MULTILINE)
+    """Return each experiment and its state."""
+    return [(name, state) for name, _, state, *_ in rows(printed)]
 
 
 def trees(printed: str) -> dict[str, str]:
-    """Return the hash of each experiment's files, without the prefix of its name."""
-    return dict(re.findall(r"^\w+-([0-9a-f]{10})  +.* ([0-9a-f]{12}) *$", printed, re.MULTILINE))
+    """Return the hash of each experiment's dvc.lock, if it has one, without the prefix of its name."""
+    return {row[0].rpartition("-")[2]: row[-1] for row in rows(printed) if row[-1]}
 
 
 def working_below(folder: Path) -> list[str]:

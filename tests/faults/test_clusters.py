@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Project
 
-from faults.cluster import Cluster, certificates, options
+from faults.cluster import Cluster, dask_config
 from faults.sweeps import (
     AXES,
     POINTS,
@@ -66,7 +66,7 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, two_workers):
-    code, printed = sweeps.sweep("tls", *AXES, *two_workers.options)
+    code, printed = sweeps.sweep("tls", *AXES, on=two_workers)
     assert code == 0, printed
     assert [state for _, state in states(printed)] == ["done"] * POINTS
     assert trees(printed) == undisturbed
@@ -86,14 +86,14 @@ def test_another_python_with_another_processors_kernels_makes_the_same_files(
     cluster.start_worker("other", str(other_python), OPENBLAS_CORETYPE="Prescott")
     assert cluster.ask(platform.python_version) != {"other": platform.python_version()}
     assert cluster.ask(os.getenv, "OPENBLAS_CORETYPE") == {"other": "Prescott"}
-    code, printed = sweeps.sweep("python", *AXES, *cluster.options)
+    code, printed = sweeps.sweep("python", *AXES, on=cluster)
     assert code == 0, printed
     assert trees(printed) == undisturbed
 
 
 def test_a_client_without_certificate_is_refused(sweeps, cluster, tmp_path):
-    others = options(certificates(tmp_path / "others"))
-    code, printed = sweeps.sweep("foreign", "-S", "train.seed=0", "--scheduler", cluster.address, *others)
+    cluster.config = dask_config(tmp_path / "others")
+    code, printed = sweeps.sweep("foreign", "-S", "train.seed=0", on=cluster)
     assert code == 1
     assert "cannot be reached" in printed
     assert "Traceback" not in printed
@@ -105,14 +105,14 @@ def test_a_worker_with_other_packages_is_refused(sweeps, cluster, tmp_path):
     (other / "METADATA").write_text("Name: numpy\nVersion: 0.1\n")
     cluster.start_worker("other", PYTHONPATH=str(other.parent))
     cluster.ask(platform.python_version)
-    code, printed = sweeps.sweep("packages", "-S", "train.seed=0", *cluster.options)
+    code, printed = sweeps.sweep("packages", "-S", "train.seed=0", on=cluster)
     assert code == 1
     assert "has other packages than requirements.txt says: numpy 0.1 for " in printed
     assert "Traceback" not in printed
 
 
 def test_ctrl_c_stops_workers_elsewhere(sweeps, two_workers):
-    process = sweeps.start("interrupted", "-S", "train.seed=0,1,2", *LONG, *two_workers.options)
+    process = sweeps.start("interrupted", "-S", "train.seed=0,1,2", *LONG, on=two_workers)
     wait_for_log(process, two_workers.folder, "Training: epoch")
     stop_within_10_seconds(process)
     assert left_behind(two_workers.folder) == []
@@ -120,9 +120,9 @@ def test_ctrl_c_stops_workers_elsewhere(sweeps, two_workers):
 
 
 def test_a_scheduler_that_dies_ends_the_sweep(sweeps, two_workers):
-    process = sweeps.start("orphans", "-S", "train.seed=0,1,2", *LONG, *two_workers.options)
+    process = sweeps.start("orphans", "-S", "train.seed=0,1,2", *LONG, on=two_workers)
     wait_for_log(process, two_workers.folder, "Training: epoch")
-    two_workers.stop_scheduler()
+    two_workers.stop("scheduler")
     code, printed = finish(process)
     assert code == 1
     assert [state for _, state in states(printed)] == ["lost"] * 3
@@ -135,13 +135,13 @@ def test_a_scheduler_that_dies_ends_the_sweep(sweeps, two_workers):
 
 
 def test_two_leaders_at_once_have_one_result_for_each_point(sweeps, undisturbed, two_workers):
-    both = [sweeps.start("leaders", *AXES, *two_workers.options) for _ in range(2)]
+    both = [sweeps.start("leaders", *AXES, on=two_workers) for _ in range(2)]
     for process in both:
         code, printed = finish(process)
         assert code == 0, printed
         assert set(trees(printed).items()) <= set(undisturbed.items())
     assert sweeps.pushed("leaders").keys() == undisturbed.keys()
-    code, printed = sweeps.sweep("leaders", *AXES, *two_workers.options, "--again")
+    code, printed = sweeps.sweep("leaders", *AXES, "--again", on=two_workers)
     assert code == 0, printed
     assert trees(printed) == undisturbed
 
@@ -152,7 +152,7 @@ def test_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, two_w
     hook = sweeps.origin / "hooks" / "pre-receive"
     hook.write_text(f"#!/bin/sh\n[ ! -e {refuse} ] || {{ echo not now >&2; exit 1; }}\n")
     hook.chmod(0o755)
-    process = sweeps.start("refused", *AXES, *two_workers.options)
+    process = sweeps.start("refused", *AXES, on=two_workers)
     try:
         wait_for_log(process, two_workers.folder, "not now")
         assert sweeps.pushed("refused") == {}
@@ -175,11 +175,11 @@ def test_a_dvc_remote_that_fails_for_a_while(sweeps, two_workers, axis, reached)
     process = None
     try:
         if reached:
-            process = sweeps.start("pushing", "-S", axis, *two_workers.options)
+            process = sweeps.start("pushing", "-S", axis, on=two_workers)
             wait_for_log(process, two_workers.folder, reached)
         sweeps.storage.rename(away)
         sweeps.storage.touch()
-        process = process or sweeps.start("pulling", "-S", axis, *two_workers.options)
+        process = process or sweeps.start("pulling", "-S", axis, on=two_workers)
         wait_for_log(process, two_workers.folder, "ERROR: ")
         sweeps.storage.unlink()
         away.rename(sweeps.storage)
@@ -199,21 +199,21 @@ def test_a_dvc_remote_that_fails_for_a_while(sweeps, two_workers, axis, reached)
 def test_a_killed_training_goes_on_on_another_worker(sweeps, two_workers, tmp_path):
     """The workers share a folder for checkpoints."""
     home = tmp_path / "shared"
-    words = ["-S", "train.iterations=12000", *two_workers.options, "--home", str(home)]
-    process = sweeps.start("moved", *words)
+    words = ["moved", "-S", "train.iterations=12000", "--home", str(home)]
+    process = sweeps.start(*words, on=two_workers)
     try:
         log = wait_for_log(process, home, "Running stage 'train'")
         while not list(home.glob("checkpoints/*")):
             assert log.exists(), "the training is too short"
             time.sleep(0.1)
         victim, other = ("one", "two") if two_workers.owns("one", log.parent) else ("two", "one")
-        two_workers.remove(victim)
+        two_workers.kill(victim, "both", again=False)
         wait_for_log(process, home, "Training continues after epoch")
         code, printed = finish(process)
     finally:
         process.kill()
     assert code == 0, printed
     assert re.search(rf"done +\S+-{other} ", printed)
-    code, printed = sweeps.sweep("moved", *words, "--again")
+    code, printed = sweeps.sweep(*words, "--again", on=two_workers)
     assert [state for _, state in states(printed)] == ["same bytes"], printed
     assert left_behind(home) == []

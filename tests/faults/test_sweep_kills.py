@@ -34,7 +34,7 @@ def test_workers_nannies_and_leader_killed_at_any_moment(tmp_path, count):
         for name in WORKERS:
             cluster.start_worker(name)
         began = time.monotonic()
-        code, printed = sweeps.sweep("undisturbed", *AXES, *cluster.options)
+        code, printed = sweeps.sweep("undisturbed", *AXES, on=cluster)
         assert code == 0, printed
         point = (time.monotonic() - began) * len(WORKERS) / POINTS  # seconds
         undisturbed = files(sweeps, "undisturbed")
@@ -44,12 +44,12 @@ def test_workers_nannies_and_leader_killed_at_any_moment(tmp_path, count):
         while count["SIGKILL"] < times(40):
             count["sweeps"] += 1
             prefix = f"killed{count['sweeps']}"
-            disturb(partial(sweeps.start, prefix, *AXES, *cluster.options), cluster, chance, point, count)
+            disturb(partial(sweeps.start, prefix, *AXES, on=cluster), cluster, chance, point, count)
             assert files(sweeps, prefix) == undisturbed
             count["points"] += POINTS
 
         # When a sweep starts, workers remove what dead ones have left
-        code, printed = sweeps.sweep(prefix, "-S", "train.seed=0", *cluster.options, "--again")
+        code, printed = sweeps.sweep(prefix, "-S", "train.seed=0", "--again", on=cluster)
         assert [state for _, state in states(printed)] == ["same bytes"], printed
         assert left_behind(tmp_path) == []
     finally:

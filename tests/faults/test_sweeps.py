@@ -1,6 +1,5 @@
 """Sweeps on this machine's cores."""
 
-import re
 import sys
 import time
 
@@ -12,6 +11,7 @@ from faults.sweeps import (
     Sweeps,
     finish,
     left_behind,
+    rows,
     states,
     stop_within_10_seconds,
     trees,
@@ -26,25 +26,23 @@ pytest.importorskip("distributed", reason="make slow and make faults install it"
 def test_a_sweep_makes_ordinary_experiments(sweeps, undisturbed):
     names = [f"local-{name}" for name in undisturbed]
     run = sweeps.project.run
-    shown = run("dvc", "exp", "list", "--name-only").stdout.split()
-    assert sorted(names) == sorted(name for name in shown if name.startswith("local-"))
-    table = run(sys.executable, "-m", "tools.compare", "local-*").stdout
-    assert table.count("train.activation=") == 4  # two settings, and the title of their comparison
+    assert set(names) <= set(run("dvc", "exp", "list", "--name-only").stdout.split())
+    assert "train.activation=tanh" in run(sys.executable, "-m", "tools.compare", "local-*").stdout
     run("dvc", "exp", "apply", "--quiet", names[0])
     assert run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     run("git", "restore", ".")
     run("dvc", "checkout", "--quiet")
-
-
-def test_a_second_start_runs_nothing(sweeps, undisturbed):
-    code, printed = sweeps.sweep("local", *AXES)
-    assert (code, printed) == (0, f"{POINTS} experiments, {POINTS} of them known.\n")
+    assert sweeps.sweep("local", *AXES) == (0, f"{POINTS} experiments, {POINTS} of them known.\n")
 
 
 def test_a_stage_that_fails_fails_the_sweep(sweeps, undisturbed):
     code, printed = sweeps.sweep("bad", "-S", "train.learning_rate=0.5,1e300")
     assert code == 1
-    assert sorted([state for _, state in states(printed)]) == ["done", "failed"]
+    assert [row[1:3] for row in rows(printed)] == [
+        ["train.learning_rate=0.5", "done"],
+        ["train.learning_rate=1e+300", "failed"],
+    ]
+    assert "train.learning_rate=1e+300: failed\n" in printed
     assert "error: training diverged" in printed
     assert not left_behind(sweeps.project.folder)
 
@@ -53,8 +51,8 @@ def test_a_recipe_makes_the_model_of_its_parameter_file(sweeps, tmp_path):
     changes = ["-S", "train.iterations=20", "-S", "preprocess.validation_size=100", "-S", "plot.dpi=50"]
     code, printed = sweeps.sweep("recipe", *changes, "--recipe", "records/dropout.yaml")
     assert code == 0, printed
-    ((name, state),) = states(printed)
-    assert state == "done"
+    ((name, parameters, state, *_),) = rows(printed)
+    assert (parameters.split(", ")[0], state) == ("records/dropout.yaml", "done")
     run = sweeps.project.run
     run("dvc", "exp", "apply", "--quiet", name)
     swept = (sweeps.project.folder / "models" / "mlp.npz").read_bytes()
@@ -69,9 +67,8 @@ def test_a_recipe_makes_the_model_of_its_parameter_file(sweeps, tmp_path):
 def test_controls_run_on_another_worker(sweeps):
     code, printed = sweeps.sweep("control", "-S", "train.seed=5,6,7", "--workers", "2", "--control", "0.7")
     assert code == 0, printed
-    rows = re.findall(r"^(control-\w+)  +(done|same bytes)  +(\S+)  ", printed, re.MULTILINE)
-    assert len(rows) == 6
-    assert len({(name, worker) for name, _, worker in rows}) == 6, printed
+    assert [state for _, state in states(printed)] == ["done"] * 3 + ["same bytes"] * 3
+    assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == 6, printed
     code, printed = sweeps.sweep("alone", "-S", "train.seed=5", "--workers", "1", "--control", "0.1")
     assert (code, "there is only one" in printed) == (1, True)
 
@@ -127,7 +124,7 @@ def test_two_sweeps_at_once_have_one_result_for_each_point(sweeps, undisturbed):
     assert not left_behind(sweeps.project.folder)
 
 
-@pytest.mark.parametrize("seconds", [3, 7])
+@pytest.mark.parametrize("seconds", [3, 7])  # while workers start, and while they work
 def test_ctrl_c_stops_a_sweep_and_leaves_nothing(sweeps, undisturbed, seconds):
     process = sweeps.start("stopped", "-S", "train.seed=0,1,2,3", "-S", "train.iterations=200000")
     time.sleep(seconds)

@@ -48,7 +48,7 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
             client = stack.enter_context(Client(cluster, security=security, timeout=10))
         except (OSError, TypeError, ValueError) as error:
             cure = "for TLS, DASK_CONFIG names a file that names certificates"
-            raise UserError(f"{scheduler} cannot be reached: {str(error) or 'no answer'}; {cure}") from None
+            raise UserError(f"{scheduler or 'Dask'} cannot be reached: {str(error) or 'no answer'}; {cure}") from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if not client.scheduler_info(n_workers=-1)["workers"]:

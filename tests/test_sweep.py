@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -68,8 +67,6 @@ def test_dvc_makes_a_recipe_of_the_changes(tmp_path, recipe):
 def test_recipes_take_part_in_the_combinations():
     shown = [experiment["parameters"] for experiment in made("train.seed=3,4", recipes=RECIPES)]
     assert shown == [f"{recipe}, train.seed={seed}" for recipe in RECIPES for seed in (3, 4)]
-    with pytest.raises(UserError, match="no-such"):
-        made("train.seed=0", recipes=[Path("no-such.yaml")])
 
 
 @pytest.mark.parametrize(
@@ -136,14 +133,10 @@ def test_only_what_dead_workers_left_is_removed(tmp_path):
     assert sorted(path.name for path in (tmp_path / "clones").iterdir()) == sorted(kept)
 
 
-def new_clone(folder: Path, watch: Callable[[str], None] = lambda line: None) -> Clone:
-    return Clone(folder, dict(os.environ), watch)
-
-
 @not_on_windows
 def test_a_command_is_tried_again_unless_that_is_hopeless(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.sweep.worker.WAITS", (0, 0))
-    clone = new_clone(tmp_path)
+    clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
     tries = clone.path / "tries"
     assert clone.surely("sh", "-c", "echo >> tries; [ $(wc -l < tries) = 3 ]")
     with pytest.raises(LostError, match=r"`sh -c echo broken.*` failed: broken"):
@@ -162,14 +155,14 @@ def test_a_command_ends_with_its_children_when_the_sweep_is_stopped(tmp_path):
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        new_clone(tmp_path, watch).run("sh", "-c", "sleep 1000 & echo $! > new; mv new pid; wait")
+        Clone(tmp_path, dict(os.environ), watch).run("sh", "-c", "sleep 1000 & echo $! > new; mv new pid; wait")
     child = int(pid.read_text())
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.1)
 
 
 def test_the_end_of_a_log(tmp_path):
-    clone = new_clone(tmp_path)
+    clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
     clone.log.write_bytes(b"first\n\n10 %\r20 %\rlast \xff\n\n")
     assert clone.tail(1) == "last \ufffd"
     assert clone.tail(3) == "10 %\n20 %\nlast \ufffd"
@@ -227,5 +220,6 @@ def test_workers_elsewhere_need_tls_and_remotes_with_the_commit(repository):
 
 def test_mistakes_are_refused_before_anything_runs(repository):
     assert "train.momentum is 1.5" in refusal(repository, "-S", "train.momentum=0,1.5")
+    assert "no-such.yaml: No such file" in refusal(repository, "--recipe", "no-such.yaml")
     (repository.folder / "params.yaml").write_text("train: 1\n")
     assert "uncommitted changes in params.yaml" in refusal(repository)

@@ -79,7 +79,7 @@ def run_experiment(experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[st
     if cores := sweep["cores"].get(str(worker.name)):
         os.sched_setaffinity(0, cores)  # of this thread, and of all processes that it starts
     owner = f"{os.getpid()}-{socket.gethostname()}-"  # see `prepare`
-    with tempfile.TemporaryDirectory(prefix=owner, dir=sweep["home"] / "clones", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=owner, dir=f"{sweep['home']}/clones", ignore_cleanup_errors=True) as folder:
         try:
             clone = Clone(Path(folder), _environment(sweep["home"], experiment["again"]), watch)
             outcome = _run_in(clone, experiment, sweep)
@@ -95,7 +95,7 @@ def _run_in(clone: "Clone", experiment: dict[str, Any], sweep: dict[str, Any]) -
     if clone.fetch(ref) and not again:
         return {"state": "known"}
     clone.surely("git", "checkout", "--quiet", "--detach", sweep["rev"])
-    cache = sweep["cache"] or sweep["home"] / "cache"
+    cache = sweep["cache"] or f"{sweep['home']}/cache"
     (clone.path / ".dvc" / "config.local").write_text(f'[cache]\n    dir = "{cache}"\n')
     if again:
         clone.surely("git", "checkout", "--quiet", KNOWN, "--", "params.yaml")
@@ -181,7 +181,7 @@ class Clone:
         return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
-def prepare(sweep: dict[str, Any]) -> Path:
+def prepare(sweep: dict[str, Any]) -> str:
     """Remove the clones that this host's dead workers have left; return the sweep's home.
 
     Raises:
@@ -203,14 +203,14 @@ def prepare(sweep: dict[str, Any]) -> Path:
             wrong.append(f"{package.name} {found} for {str(package.specifier).removeprefix('==')}")
     if wrong:
         raise LostError(f"other packages than requirements.txt says: {', '.join(wrong)}")
-    return home
+    return str(home)  # the leader's Python may not read a Path
 
 
-def _environment(home: Path, again: bool) -> dict[str, str]:
+def _environment(home: str, again: bool) -> dict[str, str]:
     git = {f"GIT_{role}_{key}": "sweep" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
     return os.environ | git | {
         "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(home / "site-cache"),
-        "TRAIN_CHECKPOINTS": "" if again else str(home / "checkpoints"),
+        "DVC_SITE_CACHE_DIR": f"{home}/site-cache",
+        "TRAIN_CHECKPOINTS": "" if again else f"{home}/checkpoints",
         "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
     }  # fmt: skip

@@ -2,16 +2,20 @@
 
 import glob
 import hashlib
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import yaml
 from conftest import Project, new_project
+
+from faults.cluster import Cluster
 
 AXES = ["-S", "train.seed=0,1", "-S", "train.activation=sigmoid,tanh"]
 POINTS = 4
@@ -50,86 +54,100 @@ class Sweeps:
         run("git", "remote", "add", "origin", str(self.origin))
         run("dvc", "push", "-q")
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a sweep. Its Ctrl-C reaches it and no other process of this test."""
+    def start(self, *words: str, on: Cluster | None = None) -> subprocess.Popen[str]:
+        """Start a sweep on this machine or on a cluster, in a process group of its own."""
+        environment = self.project.environment | ({"DASK_CONFIG": str(on.config)} if on else {})
+        scheduler = ["--scheduler", on.address] if on else []
         return subprocess.Popen(
-            [sys.executable, "-m", "tools.sweep", *words],
-            cwd=self.project.folder,
-            env=self.project.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+            [sys.executable, "-m", "tools.sweep", *words, *scheduler], cwd=self.project.folder, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
 
     def sweep(self, *words: str) -> tuple[int, str]:
-        """Run a sweep; return its exit code and what it printed."""
+        """Run a sweep on this machine; return its exit code and what it printed."""
         return finish(self.start(*words))
+
+    def run(self, *words: str, on: Cluster | None = None, code: int = 0) -> str:
+        """Run a sweep; fail unless it ends with an exit code. Return what it printed."""
+        return ended(self.start(*words, on=on), code)
 
     def pushed(self, prefix: str) -> dict[str, str]:
         """Return the refs in the Git remote of the experiments with this prefix, without it.
 
         Fail if the DVC remote lacks any of their data, or has it damaged.
         """
-        listed = self.project.run("git", "ls-remote", str(self.origin), f"refs/exps/*/{prefix}-*").stdout
-        refs = {line.rpartition("-")[2]: line.split()[1] for line in listed.splitlines()}
+        listed = self._git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*")
+        refs = {ref.rpartition("-")[2]: ref for ref in listed.splitlines()}
         for ref in refs.values():
-            for digest in self._hashes(ref):
-                data = (self.storage / "files" / "md5" / digest[:2] / digest[2:]).read_bytes()
-                assert hashlib.md5(data).hexdigest() == digest.removesuffix(".dir")
+            lock = yaml.safe_load(self._git("show", f"{ref}:dvc.lock"))
+            for out in (out for stage in lock["stages"].values() for out in stage["outs"]):
+                if not out["path"].startswith("metrics"):  # these are in Git
+                    data = (self.storage / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).read_bytes()
+                    assert hashlib.md5(data).hexdigest() == out["md5"].removesuffix(".dir")
         return refs
 
-    def _hashes(self, ref: str) -> list[str]:
-        """Return the hashes of the outputs in an experiment's dvc.lock that DVC keeps."""
-        lock = yaml.safe_load(self._git("show", f"{ref}:dvc.lock"))
-        outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
-        return [out["md5"] for out in outs if not out["path"].startswith("metrics")]
-
-    def files(self, ref: str) -> list[str]:
-        """Return the hashes and the names of an experiment's files in Git, without DVC's notes on its arguments."""
-        return [line for line in self._git("ls-tree", "-r", ref).splitlines() if "\t.dvc/tmp/" not in line]
+    def files(self, prefix: str) -> dict[str, list[str]]:
+        """Return the hashes and names of these experiments' files in Git, without DVC's notes on its arguments."""
+        listed = {name: self._git("ls-tree", "-r", ref).splitlines() for name, ref in self.pushed(prefix).items()}
+        return {name: [line for line in lines if "\t.dvc/tmp/" not in line] for name, lines in listed.items()}
 
     def _git(self, *words: str) -> str:
         return self.project.run("git", "--git-dir", str(self.origin), *words).stdout
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for a sweep; return its exit code and what it printed."""
+    """Wait for a sweep; return its exit code and what it printed. Fail if that has a traceback."""
     try:
         printed, _ = process.communicate(timeout=900)
     finally:
         process.kill()
+    assert "Traceback" not in printed, printed
     return process.returncode, printed
 
 
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Wait for a sweep; fail unless it ends with an exit code. Return what it printed."""
+    found, printed = finish(process)
+    assert found == code, printed
+    return printed
+
+
 def stop_within_10_seconds(process: subprocess.Popen[str]) -> None:
-    """Press Ctrl-C, and fail if the sweep takes longer to end, or says more than one sentence."""
+    """Press Ctrl-C, which a terminal sends to a group of processes. Fail if the sweep takes longer to end."""
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    code, printed = finish(process)
+    os.killpg(process.pid, signal.SIGINT)
+    ended(process, 130)
     assert time.monotonic() - began < 10
-    assert code == 130, printed
-    assert "Traceback" not in printed
     time.sleep(1)  # a guard that was told to kill does it
 
 
+def rows(printed: str) -> list[list[str]]:
+    """Return the cells of the table at the end of a sweep: experiment, parameters, state, worker, seconds, dvc.lock."""
+    row = r"^(\w+-[0-9a-f]{10})  +(\S.*?)  +(\w+(?: \w+)?)  +(\S*) +(\d+)  +([0-9a-f]{12})? *$"
+    return [list(cells) for cells in re.findall(row, printed, re.MULTILINE)]
+
+
 def states(printed: str) -> list[tuple[str, str]]:
-    """Return each experiment and its state in the table at the end of a sweep."""
-    return re.findall(r"^(\w+-[0-9a-f]{10})  +(\w+(?: \w+)?)  ", printed, re.MULTILINE)
+    """Return each experiment and its state."""
+    return [(name, state) for name, _, state, *_ in rows(printed)]
 
 
 def trees(printed: str) -> dict[str, str]:
-    """Return the hash of each experiment's files, without the prefix of its name."""
-    return dict(re.findall(r"^\w+-([0-9a-f]{10})  +.* ([0-9a-f]{12}) *$", printed, re.MULTILINE))
+    """Return the hash of each experiment's dvc.lock, if it has one, without the prefix of its name."""
+    return {row[0].rpartition("-")[2]: row[-1] for row in rows(printed) if row[-1]}
 
 
 def working_below(folder: Path) -> list[str]:
     """Return the processes that work in a clone below a folder."""
-    return [
-        " ".join(process.info["cmdline"] or [])
-        for process in psutil.process_iter(["cwd", "cmdline"])
-        if str(folder) in (process.info["cwd"] or "") and "/clones/" in process.info["cwd"]
-    ]
+    found = [process.info for process in psutil.process_iter(["cwd", "cmdline"]) if process.info["cwd"]]
+    return [str(info["cmdline"]) for info in found if str(folder) in info["cwd"] and "/clones/" in info["cwd"]]
+
+
+def wait_until_none_works_below(folder: Path) -> None:
+    ends = time.monotonic() + 60
+    while working := working_below(folder):
+        assert time.monotonic() < ends, working
+        time.sleep(0.1)
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -138,12 +156,8 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def found_below(folder: Path, pattern: str) -> list[str]:
-    """Return the paths at most four folders below one that end like this.
-
-    Folders may vanish meanwhile, which pathlib does not bear.
-    """
-    patterns = (f"{folder}/{'*/' * depth}{pattern}" for depth in range(5))
-    return [path for pattern in patterns for path in glob.glob(pattern, include_hidden=True)]
+    """Return the paths at most four folders below one that end like this. They may vanish meanwhile."""
+    return [path for depth in range(5) for path in glob.glob(f"{folder}/{'*/' * depth}{pattern}", include_hidden=True)]
 
 
 def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> Path:
@@ -151,11 +165,9 @@ def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> Pat
     ends = time.monotonic() + 600
     while time.monotonic() < ends and process.poll() is None:
         for log in map(Path, found_below(folder, "clones/*/log")):
-            try:
+            with suppress(FileNotFoundError):  # the experiment has ended
                 if text in log.read_text(errors="replace"):
                     return log
-            except FileNotFoundError:  # the experiment has ended
-                continue
         time.sleep(0.1)
     process.kill()
     raise TimeoutError(f"no log says {text!r}: {finish(process)}")

@@ -5,8 +5,9 @@ python -m tools.compare 'rate-*'
 """
 
 import sys
+import uuid
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,9 +29,6 @@ def main(
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler instead: tls://host:8786. Its workers run the experiments.")
     ] = None,
-    tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="The certificate of who signed the others.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="This client's certificate.")] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key.")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Accept a scheduler without TLS: who reaches it runs code.")
     ] = False,
@@ -47,28 +45,34 @@ def main(
     Each is an ordinary DVC experiment of the last commit: `dvc exp show`, `dvc exp apply` and tools.compare know it. If
     the sweep is started again, it runs what is missing. Ctrl-C stops it.
     """
-    from tools.sweep import board, cluster, leader, repository
-    from tools.sweep.points import points
+    from tools.sweep import cluster, leader, repository
+    from tools.sweep.combinations import combinations
 
     if sys.platform == "win32":
         raise UserError("sweeps need Linux or macOS.")
-    certificates = [tls_ca, tls_cert, tls_key]
-    cluster.check_security(scheduler, certificates, insecure=insecure)
+    if scheduler and not scheduler.startswith("tls://") and not insecure:
+        raise UserError(f"--scheduler is {scheduler}: who reaches it runs code; expected tls://…, or --insecure.")
     rev = repository.committed()
-    wanted = points(name, axes, Path("params.yaml"), rev, recipes or [])
+    wanted = combinations(name, axes, Path("params.yaml"), rev, recipes or [])
     origin = repository.remote_with(rev) if scheduler else str(Path.cwd())
-    names = {point.name for point in wanted}
-    there = names & repository.known(origin, rev)
-    missing = [point for point in wanted if again or point.name not in there]
-    typer.echo(f"{len(wanted)} experiments, {len(there)} of them known.")
+    names = {one["name"] for one in wanted}
+    known = names & repository.known(origin, rev)
+    missing = [one | {"again": one["name"] in known} for one in wanted if again or one["name"] not in known]
+    typer.echo(f"{len(wanted)} experiments, {len(known)} of them known.")
     failed = False
     if missing:
-        shared = leader.shared(rev, origin, home, local=scheduler is None)
-        if scheduler is None:
-            repository.check_data()
-        with cluster.connect(scheduler, certificates, workers) as client:
-            results = leader.run(client, missing, shared, again=there if again else set(), control=control)
-        failed = board.show(results)
+        sweep: dict[str, Any] = {  # what workers need to know
+            "id": f"sweep-{uuid.uuid4().hex[:8]}",
+            "rev": rev,
+            "refs": repository.refs_of(rev),  # the folder of the experiments' refs
+            "origin": origin,  # the Git remote, which has the commit
+            "home": home if scheduler else str(Path(".dvc", "tmp", "sweep").resolve()),  # the folder for clones
+            "cache": None if scheduler else repository.cache_with_data(),  # else each worker has one, and pushes
+            "packages": repository.pinned_packages() if scheduler else [],
+            "cores": {},  # of each worker by name
+        }
+        with cluster.connect(scheduler, workers) as client:
+            failed = leader.show(leader.run(client, missing, sweep, control))
     repository.fetch(origin, rev, names)
     if failed:
         raise typer.Exit(1)

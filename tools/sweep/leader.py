@@ -1,130 +1,88 @@
-"""The leader of a sweep: it gives the experiments to the workers, and gathers the results."""
+"""The leader of a sweep: it gives the experiments to the workers, gathers the results, and shows them."""
 
 import math
-import time
-import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipeline.program.errors import UserError
-from tools.sweep.board import Board
-from tools.sweep.cluster import cores, send_worker, shares
-from tools.sweep.points import Point
-from tools.sweep.repository import cache_folder, pinned_packages, refs_of
+from tools.sweep.cluster import cores_of, send_worker
+from tools.tables import plain_console
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-RETRIES = 2  # of an experiment whose machine failed
-STOPPING = 8.0  # seconds that workers have to stop
-
-
-def shared(rev: str, origin: str, home: str, *, local: bool) -> dict[str, Any]:
-    """Return what all experiments of a sweep share: see `run_experiment` in the folder `worker`."""
-    return {
-        "id": f"sweep-{uuid.uuid4().hex[:8]}",
-        "rev": rev,
-        "refs": refs_of(rev),
-        "origin": origin,
-        "home": str(Path(".dvc", "tmp", "sweep").resolve()) if local else home,
-        "cache": cache_folder() if local else None,
-        "packages": [] if local else pinned_packages(),
-        "cores": {},
-    }
-
 
 def run(
-    client: "Client", points: list[Point], sweep: dict[str, Any], again: set[str], control: float
+    client: "Client", experiments: list[dict[str, Any]], sweep: dict[str, Any], control: float
 ) -> list[dict[str, Any]]:
-    """Run the experiments, and return what `run_experiment` returned of each, and of each control.
-
-    Args:
-        client: of the cluster.
-        points: the experiments to run.
-        sweep: what they share.
-        again: the names of those that are known, and are compared.
-        control: the share of the others that is run twice.
+    """Run experiments on a cluster, and this share of them twice. Return them with their results: see worker.py.
 
     Raises:
         UserError: a worker has other packages than requirements.txt says, or there is no second one for controls.
         typer.Exit: Ctrl-C was pressed, and the workers have stopped.
     """
-    from distributed import Variable, as_completed
+    from distributed import Event, as_completed, wait
 
     worker = send_worker(client)
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if control and len(workers) < 2:
         raise UserError("--control runs experiments again on another worker, and there is only one.")
     # A worker that dies just now is no reason to stop. Another that takes its place looks at its packages itself
-    _refuse_other_packages(client.run(worker.prepare, sweep["home"], sweep["packages"], on_error="ignore"))
-    if sweep["cache"] and cores():  # all workers are on this machine
-        sweep["cores"] = shares(cores(), [str(one["name"]) for one in workers.values()])
-    stop = Variable(f"stop-{sweep['id']}", client=client)
-    stop.set(False)
-    twice = {point.name for point in points[: math.ceil(control * len(points))]} - again
+    for address, error in client.run(worker.prepare, sweep, on_error="return").items():
+        if isinstance(error, worker.LostError):
+            raise UserError(f"the worker {address} has {error}; install them there.")
+    if sweep["cache"]:  # all workers are on this machine
+        sweep["cores"] = cores_of([str(one["name"]) for one in workers.values()])
+    twice = {experiment["name"] for experiment in experiments[: math.ceil(control * len(experiments))]}
+    results: dict[Future, dict[str, Any]] = {}
 
-    def submit(point: Point, repeat: bool, others: list[str] | None = None, elsewhere_than: str = "") -> "Future":
-        return client.submit(
-            worker.run_experiment, point.name, point.changes, sweep, repeat, elsewhere_than,
-            key=f"{sweep['id']}-{point.name}-{repeat}", pure=False, retries=RETRIES,
-            workers=others or None, allow_other_workers=bool(others),
-        )  # fmt: skip
+    def submit(experiment: dict[str, Any], **preferred: Any) -> "Future":
+        key = f"{sweep['id']}-{experiment['name']}-{experiment['again']}"
+        future = client.submit(worker.run_experiment, experiment, sweep, key=key, retries=2, **preferred)
+        results[future] = experiment | {"where": "", "seconds": 0.0, "lock": "", "log": ""}
+        return future
 
-    results = []
-    with Board([point.name for point in points]) as board:
-        client.subscribe_topic(sweep["id"], lambda event: board.hear(event[1]))
-        given: dict[Future, tuple[Point, bool]] = {}
-        try:
-            given |= {submit(point, point.name in again): (point, point.name in again) for point in points}
-            running = as_completed(given, raise_errors=False)
-            for future in running:
-                point, repeat = given[future]
-                results.append(_result(future, point, repeat))
-                board.end(results[-1])
-                if results[-1]["state"] == "done" and point.name in twice:
-                    where = client.who_has([future]).get(future.key, ())
-                    # Dask prefers them. The worker insists, because Dask also gives work to who is idle
-                    others = [address for address in workers if address not in where]
-                    control_run = submit(point, True, others, results[-1]["where"])
-                    given[control_run] = (point, True)
-                    board.begin(point.name, True)
-                    running.add(control_run)
-        except KeyboardInterrupt:
-            with suppress(Exception):
-                stop.set(True)
-                _wait_until_stopped(list(given), board)
-            typer.echo("Stopped. Start the same sweep again to run what is missing.", err=True)
-            raise typer.Exit(130) from None
-    return results
+    client.subscribe_topic(sweep["id"], lambda event: typer.echo(event[1]))
+    try:
+        running = as_completed([submit(experiment) for experiment in experiments], raise_errors=False)
+        for number, future in enumerate(running, start=1):
+            if future.status == "finished":
+                result = results[future] | future.result()
+            else:
+                error = future.exception() if future.status == "error" else "the scheduler has gone"
+                result = results[future] | {"state": "lost", "log": str(error)}
+            if result["state"] == "done" and result["name"] in twice:
+                # Dask prefers these workers. The worker insists, because Dask also gives work to who is idle
+                here = client.who_has([future]).get(future.key, ())
+                others = [address for address in workers if address not in here]
+                again = result | {"again": True, "avoided": result["where"]}
+                running.add(submit(again, workers=others, allow_other_workers=True))
+            results[future] = result
+            typer.echo(f"{result['parameters']}: {result['state']}, {number} of {len(results)}")
+    except KeyboardInterrupt:
+        with suppress(Exception):
+            Event(sweep["id"]).set()
+            wait(list(results), timeout=8)
+        typer.echo("Stopped. Start the same sweep again to run what is missing.", err=True)
+        raise typer.Exit(130) from None
+    return list(results.values())
 
 
-def _result(future: "Future", point: Point, again: bool) -> dict[str, Any]:
-    """Return an experiment's result, also where no worker could give one."""
-    if future.status == "finished":
-        return future.result()
-    if future.status == "cancelled":
-        reason = "the scheduler has gone"
-    else:
-        error = future.exception()
-        reason = "its worker died again and again" if type(error).__name__ == "KilledWorker" else str(error)
-    nothing = {"where": "", "seconds": 0.0, "tree": ""}
-    return {"name": point.name, "again": again, "state": "lost", "log": reason} | nothing
+def show(results: list[dict[str, Any]]) -> bool:
+    """Print a table of the results, and the end of the log of each failure. Say whether there is one."""
+    from rich.table import Table
 
-
-def _wait_until_stopped(futures: "list[Future]", board: Board) -> None:
-    ends = time.monotonic() + STOPPING
-    for future in futures:
-        if (left := ends - time.monotonic()) > 0 and future.status == "pending":
-            with suppress(Exception):
-                board.end(future.result(timeout=left))
-
-
-def _refuse_other_packages(differing: dict[str, str]) -> None:
-    for address, packages in differing.items():
-        if packages:
-            raise UserError(
-                f"the worker {address} has other packages than requirements.txt says: {packages}; install it there."
-            )
+    console = plain_console()
+    table = Table(box=None, pad_edge=False)
+    for column in ("experiment", "parameters", "state", "worker", "seconds", "dvc.lock"):
+        table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+    for result in results:
+        seconds = f"{result['seconds']:.0f}"
+        table.add_row(*(result[key] for key in ("name", "parameters", "state", "where")), seconds, result["lock"])
+    console.print(table)
+    bad = [result for result in results if result["state"] not in ("done", "known", "same bytes")]
+    for result in bad:
+        console.print(f"\n{result['name']}, {result['parameters']}: {result['state']}\n{result['log']}")
+    return bool(bad)

@@ -10,52 +10,40 @@ from pathlib import Path
 from pipeline.program.errors import UserError
 
 
-def git(*words: str, stdin: str = "") -> str:
-    """Return what Git prints.
-
-    Raises:
-        UserError: Git fails.
-    """
-    done = subprocess.run(["git", *words], input=stdin, capture_output=True, text=True, encoding="utf-8")
+def output(*command: str, stdin: str = "", cure: str = "") -> str:
+    """Return what a command of Git or DVC prints. If it fails, raise a UserError that ends with `cure`."""
+    python = [sys.executable, "-m"] if command[0] == "dvc" else []
+    done = subprocess.run([*python, *command], input=stdin, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it gave no reason"]
-        reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
-        raise UserError(f"`git {words[0]}` failed: {reason}")
+        lines = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").splitlines()
+        reason = next((line for line in lines if line.lower().startswith(("fatal: ", "error: "))), lines[-1])
+        raise UserError(f"`{' '.join(command[:3])}` failed: {reason}{cure}")
     return done.stdout.rstrip("\n")
 
 
-def dvc(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC."""
-    return subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True)
-
-
 def committed() -> str:
-    """Return HEAD. The files that Git tracks must be as in it.
-
-    Raises:
-        UserError: some have changes.
-    """
-    if changed := git("-c", "core.quotePath=false", "status", "--porcelain", "--untracked-files=no"):
-        names = ", ".join(line[3:] for line in changed.splitlines()[:3])
-        raise UserError(
-            f"uncommitted changes in {names}; workers run the last commit, so commit or restore them first."
-        )
-    return git("rev-parse", "HEAD")
+    """Return HEAD. Raise a UserError if files that Git tracks have changes."""
+    if changed := output("git", "diff", "--name-only", "-z", "HEAD"):
+        names = ", ".join(changed.split("\0")[:-1][:3])
+        raise UserError(f"uncommitted changes in {names}; workers run the last commit: commit or restore them first.")
+    return output("git", "rev-parse", "HEAD")
 
 
 def remote_with(rev: str) -> str:
-    """Return the address of the Git remote `origin`, which has the commit.
-
-    Raises:
-        UserError: there is no such remote, no branch of it has the commit, or DVC has no default remote.
-    """
-    origin = git("remote", "get-url", "origin")
-    git("fetch", "--quiet", "origin")
-    if not git("branch", "--remotes", "--contains", rev):
+    """Return the address of the Git remote `origin`. Raise a UserError if it lacks the commit, or DVC has no remote."""
+    origin = output("git", "remote", "get-url", "origin")
+    output("git", "fetch", "--quiet", "origin")
+    if not output("git", "branch", "--remotes", "--contains", rev):
         raise UserError(f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push")
-    if dvc("remote", "default").returncode:
-        raise UserError("DVC has no default remote, and workers need one for data: dvc remote add --default storage …")
+    output("dvc", "remote", "default", cure="; workers need one for data: dvc remote add --default storage …")
     return str(Path(origin).resolve()) if Path(origin).exists() else origin
+
+
+def cache_with_data() -> str:
+    """Return the folder of DVC's cache. Raise a UserError if it lacks an output in dvc.lock: workers need them."""
+    if missing := json.loads(output("dvc", "data", "status", "--json")).get("not_in_cache"):
+        raise UserError(f"DVC's cache lacks {', '.join(missing[:3])}; make or get them first: dvc repro, or dvc pull")
+    return str(Path(output("dvc", "cache", "dir")).resolve())
 
 
 def refs_of(rev: str) -> str:
@@ -65,40 +53,13 @@ def refs_of(rev: str) -> str:
 
 def known(origin: str, rev: str) -> set[str]:
     """Return the names of the commit's experiments that a remote has."""
-    return {line.rpartition("/")[2] for line in git("ls-remote", origin, f"{refs_of(rev)}/*").splitlines()}
+    return {line.rpartition("/")[2] for line in output("git", "ls-remote", origin, f"{refs_of(rev)}/*").splitlines()}
 
 
 def fetch(origin: str, rev: str, names: Iterable[str]) -> None:
     """Bring those of these experiments that a remote has into this repository, where `dvc exp show` finds them."""
-    here = known(".", rev)
-    if refs := [f"{refs_of(rev)}/{name}" for name in known(origin, rev) & set(names) - here]:
-        git("fetch", "--quiet", "--stdin", origin, stdin="\n".join(f"{ref}:{ref}" for ref in refs))
-
-
-def check_data() -> None:
-    """Check that DVC's cache has the outputs that dvc.lock names: workers take from it what the parameters leave alone.
-
-    Raises:
-        UserError: some are missing, or DVC fails.
-    """
-    done = dvc("data", "status", "--json")
-    if done.returncode:
-        raise UserError(f"`dvc data status` failed: {done.stderr.strip()}")
-    if missing := json.loads(done.stdout).get("not_in_cache"):
-        names = ", ".join(missing[:3])
-        raise UserError(f"DVC's cache lacks {names}; make or get them first: dvc repro, or dvc pull")
-
-
-def cache_folder() -> str:
-    """Return the folder of DVC's cache.
-
-    Raises:
-        UserError: this folder is not a DVC project.
-    """
-    done = dvc("cache", "dir")
-    if done.returncode:
-        raise UserError("this folder is not a DVC project.")
-    return str(Path(done.stdout.strip()).resolve())
+    if refs := [f"{refs_of(rev)}/{name}" for name in known(origin, rev) & set(names) - known(".", rev)]:
+        output("git", "fetch", "--quiet", "--stdin", origin, stdin="\n".join(f"{ref}:{ref}" for ref in refs))
 
 
 def pinned_packages() -> list[str]:

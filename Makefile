@@ -24,7 +24,7 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says (WIT
 		echo 'Installing the requirements into .venv (a minute, once) ...' && \
 		$(PYTHON) -m venv --clear .venv && \
 		$(RUN) $(INSTALL) requirements.txt && \
-		$(RUN) tools.plots_page && \
+		$(RUN) pipeline.plots_page && \
 		cp requirements.txt .venv/.installed; \
 	fi
 	@for tool in $(WITH); do \

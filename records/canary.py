@@ -1,10 +1,7 @@
 """Does the code compute what it computed when the records were trained? Each record in short, as one hash.
 
-python -m records.canary records/canary.json
-
-Each record is prepared, trained for three epochs and evaluated on the tests' sample of real digits, by the stages
-themselves. Any computed bit that changes also changes the record's hash, and so does a parameter. The rows of dvc.yaml
-depend on these hashes instead of the code: an edit that changes no bit trains nothing again.
+The stages prepare, train for three epochs and evaluate the tests' sample of real digits. Any computed bit that changes
+also changes the record's hash, and so does a parameter. The rows of dvc.yaml depend on these hashes, not on the code.
 """
 
 import gzip

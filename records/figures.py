@@ -3,7 +3,7 @@
 from pipeline.program.command import command
 from records.ledger import HERE, SEEDS
 
-RECORD, DATA = "simard-elastic", "mnist"
+RECORD = "simard-elastic"
 SHOWN, EPOCHS = 10, 5  # training images, and how many distortions of each
 
 
@@ -19,11 +19,11 @@ def main() -> None:
     from pipeline.training.method import distortion_of
 
     settings = load_params(HERE / f"{RECORD}.yaml")
-    prepared = load_prepared(HERE / "prepared" / DATA / "train.npz")
+    prepared = load_prepared(HERE / "prepared" / "mnist" / "train.npz")
     shape = prepared.preparation.image_shape
     shown = prepared.split.images[:SHOWN]
     distortion = distortion_of(settings, shape)
-    assert distortion is not None
+    assert distortion
     made = [distortion.distort(shown, seed=0, epoch=epoch, first=0).reshape(-1, *shape) for epoch in range(EPOCHS)]
 
     results = [read_json(HERE / "results" / f"{RECORD}-{seed}.json") for seed in SEEDS]
@@ -32,14 +32,12 @@ def main() -> None:
     common = np.isin(mistakes.place, sorted(wrong))
     columns = ("images", "actual", "predicted", "probability", "place")
     mistakes = mistakes._replace(**{name: getattr(mistakes, name)[common] for name in columns})
-    count = len(mistakes.place)
-    title = f"The {count} mistakes that all {len(results)} networks and their committee make"
+    title = f"The {common.sum()} mistakes that all {len(results)} networks and their committee make"
 
     use_own_settings()
     distorted = draw_training_images(shown.reshape(-1, *shape), made, f"The first {SHOWN} training images")
-    write_bytes(HERE / "figures" / "distorted.png", picture(distorted, settings.plot.dpi))
-    gallery = draw_misclassified(mistakes, count, title)
-    write_bytes(HERE / "figures" / "mistakes.png", picture(gallery, settings.plot.dpi))
+    for name, figure in (("distorted", distorted), ("mistakes", draw_misclassified(mistakes, common.sum(), title))):
+        write_bytes(HERE / "figures" / f"{name}.png", picture(figure, settings.plot.dpi))
 
 
 if __name__ == "__main__":

@@ -20,31 +20,22 @@ COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
 SEEDS = range(5)
 UNSEEN = range(5, 10)  # seeds that no choice of a recipe has looked at
-SIMARD = "simard-none", "simard-affine", "simard-elastic"
-RECORDS = (*SIMARD, "ciresan-small", "dropout", "keras-mnist-mlp", "nielsen", "fashion")
+SIMARD = ["simard-none", "simard-affine", "simard-elastic"]
+RECORDS = [*SIMARD, "ciresan-small", "dropout", "keras-mnist-mlp", "nielsen", "fashion"]
 # A committee has the networks of the seeds 0 to 4 of these records. The last one's file says what was published.
-COMMITTEES = {"committee-simard-elastic": SIMARD[2:], "committee-both": ("simard-elastic", "ciresan-small")}
+COMMITTEES = {"committee-simard-elastic": ["simard-elastic"], "committee-both": ["simard-elastic", "ciresan-small"]}
 TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]  # of the figure, in percent
 
 
 class Row(NamedTuple):
-    """A line of the ledger.
+    """A line of the ledger."""
 
-    Attributes:
-        name: the record's, or the committee's.
-        network: the sizes of its layers, such as 784-800-10.
-        published: the published error, and what differs here.
-        errors: percent of wrong test images of the seeds 0 to 4 that are there; a committee has one number.
-        unseen: percent of wrong test images of the seeds 5 to 9 that are there.
-        cost: the record's entry in costs.json.
-    """
-
-    name: str
-    network: str
-    published: Published
-    errors: list[float]
-    unseen: list[float]
-    cost: dict[str, Any]
+    name: str  # the record's, or the committee's
+    network: str  # the sizes of its layers, such as 784-800-10
+    published: Published  # the published error, and what differs here
+    errors: list[float]  # percent of wrong test images, for each of the seeds 0 to 4; a committee has one number
+    unseen: list[float]  # the same for the seeds 5 to 9
+    cost: dict[str, Any]  # the record's entry in costs.json
 
 
 def rows() -> list[Row]:
@@ -99,7 +90,6 @@ def draw(lines: Sequence[Row]) -> "Figure":
     """Draw each row's published error, its seeds' errors and the mean of the first five, on a logarithmic axis."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.ticker import FixedLocator, NullLocator
 
     from pipeline.drawing.figures import BLUE, VERMILLION
 
@@ -116,9 +106,8 @@ def draw(lines: Sequence[Row]) -> "Figure":
         points = [(error, height) for height, errors in enumerate(columns) for error in errors]
         axes.plot(*zip(*points, strict=True), ls="", label=label, mfc="none", mew=1.5, clip_on=False, **style)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(TICKS))
-    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.minorticks_off()
     axes.set_yticks(range(len(shown)), [row.name for row in shown])
     axes.set_xlabel("test error (% of 10,000 images)")
     axes.grid(color="#E5E5E5")

@@ -1,8 +1,4 @@
-"""Train one network of a record and test it, or test a committee of networks that are there.
-
-python -m records.row simard-none 0
-python -m records.row committee-simard-elastic
-"""
+"""Train one network of a record and test it, or test a committee of networks that are there."""
 
 import json
 import subprocess

@@ -78,7 +78,7 @@ def test_plots_page_needs_no_network(project):
     assert any(request.startswith("https:") for request in seen["requests"])
 
     # One revision: a colour for training, another for validation
-    project.run("python", "-m", "tools.plots_page")
+    project.run("python", "-m", "pipeline.plots_page")
     project.run("dvc", "plots", "show")
     history = check(look(page, 3, "show.png"), {"workspace": DIGITS})
     assert history["legend"] == ["training", "validation"]

@@ -2,7 +2,7 @@
 
 from typer.testing import CliRunner
 
-from tools.plots_page import main
+from pipeline.plots_page import main
 
 
 def test_folder_without_dvc_is_a_sentence(tmp_path, monkeypatch):
@@ -14,7 +14,7 @@ def test_folder_without_dvc_is_a_sentence(tmp_path, monkeypatch):
 
 
 def test_template_has_the_scripts_and_dvc_is_told(project):
-    result = project.run("python", "-m", "tools.plots_page")
+    result = project.run("python", "-m", "pipeline.plots_page")
     assert result.stderr == ""
     page = (project.folder / ".dvc" / "tmp" / "plots_page.html").read_text(encoding="utf-8")
     assert "{plot_divs}" in page

@@ -129,14 +129,15 @@ def _run(command: list[str], folder: Path) -> None:
 
 def print_comparison(stated: dict[tuple[str, str], str], made: dict[tuple[str, str], str], lock: str) -> None:
     """Print a table with a line for each output."""
-    from rich.console import Console  # here, so that `--help` is quick
-    from rich.table import Table
+    from rich.table import Table  # here, so that `--help` is quick
+
+    from tools.tables import plain_console
 
     table = Table("stage", "output", f"MD5 in {lock}", "made now")
     for output in stated | made:
         before, now = (md5s.get(output, "nothing") for md5s in (stated, made))
-        table.add_row(*output, before[:12], "same bytes" if now == before else f"[red]{now[:12]}")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+        table.add_row(*output, before[:12], "same bytes" if now == before else now[:12])
+    plain_console().print(table)
 
 
 if __name__ == "__main__":

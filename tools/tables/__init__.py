@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported inside functions: the records' ledger prints no table
+if TYPE_CHECKING:  # imported inside the function: the records' ledger prints no table
     from rich.console import Console
-    from rich.table import Table
 
 
 def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "") -> str:
@@ -29,8 +28,3 @@ def plain_console() -> "Console":
     if not console.is_terminal:
         console.width = 10_000
     return console
-
-
-def fits(console: "Console", table: "Table") -> bool:
-    """Say whether the console shows each row of `table` without breaking lines."""
-    return console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width

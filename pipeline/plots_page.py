@@ -1,4 +1,4 @@
-"""Let `dvc plots show` work without a network: run `python -m tools.plots_page` once, after the installation.
+"""Let `dvc plots show` work without a network: run `python -m pipeline.plots_page` once, after the installation.
 
 DVC's own page loads Vega's scripts from the network, and is blank without one. This program writes a page template with
 the scripts in it, from the package vl-convert-python, and names it in `.dvc/config.local`. Git ignores both files.

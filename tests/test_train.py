@@ -13,7 +13,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from mlp.network import Split
+from mlp.network import Preparation, Split
 from mlp.random import SAMPLE, permutation, stream
 from mlp.training import measure
 from pipeline.store.arrays import load_arrays, save_arrays
@@ -78,7 +78,7 @@ def test_what_is_written(train, prepared, arithmetic):
     network = load_model(out / "mlp.npz")
     assert [W.shape for W in network.weights] == [(784, 20), (20, 15), (15, 10)]
     assert (network.activation.name, network.arithmetic.name) == ("tanh", arithmetic)
-    assert network.preparation == (0.0, 1 / 255, (28, 28), tuple("0123456789"))
+    assert network.preparation == Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
 
     with (out / "history.csv").open(newline="") as file:
         rows = list(csv.reader(file))

@@ -21,7 +21,8 @@ from tools.lock import md5_of, md5_of_folder
 LOCK = load_plain_yaml(HERE / "dvc.lock")["stages"]
 OUTPUTS = {out["path"]: out["md5"] for stage in LOCK.values() for out in stage["outs"]}
 CANARY = json.loads((HERE / "canary.json").read_text())
-TWICE: set[str] = set()  # records with seeds that no choice has looked at
+# The recipes of three of these were changed after a test error was seen. Fashion-MNIST is another dataset.
+TWICE = {"simard-none", "keras-mnist-mlp", "nielsen", "fashion"}
 ROWS = [(record, seed) for record in RECORDS for seed in (*SEEDS, *(UNSEEN if record in TWICE else ()))]
 
 

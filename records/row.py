@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from pipeline.program.command import command
+from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_text
 from pipeline.settings.params import load_params
-from records.ledger import COMMITTEES, HERE, SEEDS
+from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
 
 @command
@@ -27,6 +28,8 @@ def main(
         run("evaluate", first, test, evaluation, *(f"--with={path}" for path in others))
         write_result(evaluation, HERE / "results" / f"{name}.json")
         return
+    if name not in RECORDS:
+        raise UserError(f"there is no record {name}; expected one of {', '.join([*RECORDS, *COMMITTEES])}.")
     params, model = HERE / f"{name}.yaml", HERE / "models" / f"{name}-{seed}.npz"
     data = HERE / "prepared" / load_params(params).download.dataset
     with tempfile.TemporaryDirectory() as temporary:
@@ -39,8 +42,8 @@ def main(
 
 def run(stage: str, *words: str | Path, quiet: bool = False) -> None:
     """Run a stage with its arguments, and end with its exit code if it fails; its message says why."""
-    command = [sys.executable, "-m", f"stages.{stage}", *map(str, words)]
-    result = subprocess.run(command, cwd=HERE.parent, capture_output=quiet, text=True)
+    stage_command = [sys.executable, "-m", f"stages.{stage}", *map(str, words)]
+    result = subprocess.run(stage_command, cwd=HERE.parent, capture_output=quiet, text=True)
     if result.returncode:
         sys.stderr.write(result.stderr or "")
         raise typer.Exit(result.returncode)

@@ -9,12 +9,16 @@ import pytest
 from dvc.repo import Repo
 from typer.testing import CliRunner
 
+from mlp.arithmetic import ARITHMETICS
+from mlp.layers import ACTIVATIONS
+from mlp.network import Network
 from pipeline.settings.params import load_params
 from pipeline.settings.plain_yaml import load_plain_yaml
-from pipeline.store.artifacts import load_model, load_prepared
+from pipeline.store.artifacts import load_model, load_prepared, save_model
 from records import canary, row
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS, UNSEEN
 from tests.conftest import ROOT, SAMPLE
+from tests.refusals import refusal
 from tests.test_train import save_prepared
 from tools.lock import md5_of, md5_of_folder
 
@@ -126,8 +130,11 @@ def test_each_result_is_of_a_row_or_a_committee():
 
 
 @pytest.fixture
-def in_short(tmp_path, raw, monkeypatch):
+def in_short(tmp_path, monkeypatch):
     """A function that runs a record in short, with changes to the text of its file, and returns its hash."""
+
+    raw = tmp_path / "raw"
+    canary.write_raw(raw)
 
     def run(record: str, old: str = "", new: str = "") -> str:
         here = tmp_path / f"records{len(list(tmp_path.iterdir()))}"
@@ -157,7 +164,9 @@ def test_a_parameter_changes_the_canary_and_a_word_does_not(in_short):
 # A row
 
 
-def test_a_row_is_a_trained_network_and_its_mistakes(tmp_path, monkeypatch):
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """The prepared data of records in a new folder: the sample's test images."""
     data = tmp_path / "records" / "prepared" / "mnist"
     images, labels = (
         np.frombuffer(gzip.decompress((SAMPLE / f"t10k-{kind}-ubyte.gz").read_bytes()), np.uint8, -1, skip)
@@ -166,12 +175,16 @@ def test_a_row_is_a_trained_network_and_its_mistakes(tmp_path, monkeypatch):
     one_hot = np.eye(10, dtype=np.uint8)[labels]
     for name in ("train", "validation", "test"):
         save_prepared(data / f"{name}.npz", images.reshape(-1, 784), one_hot)
-    here = tmp_path / "records"
+    monkeypatch.setattr(row, "HERE", tmp_path / "records")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return data
+
+
+def test_a_row_is_a_trained_network_and_its_mistakes(data):
+    here = row.HERE
     for name in ("base", "simard-none"):
         text = (HERE / f"{name}.yaml").read_text(encoding="utf-8").replace("iterations: 16500", "iterations: 2")
         (here / f"{name}.yaml").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(row, "HERE", here)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for seed in ("3", "4"):
         ran = CliRunner().invoke(row.main, ["simard-none", seed])
         assert ran.exit_code == 0, ran.output
@@ -182,3 +195,25 @@ def test_a_row_is_a_trained_network_and_its_mistakes(tmp_path, monkeypatch):
     assert result["loss"] != other["loss"]
     actual = load_prepared(data / "test.npz").split.labels.argmax(axis=1)
     assert all(actual[place] == label != predicted for place, label, predicted in result["wrong"])
+
+
+def test_a_committee_is_all_networks_of_its_records(data):
+    """Five copies of one network decide as the one; with five that always say 0, all decide so."""
+    preparation = load_prepared(data / "test.npz").preparation
+    certain = np.zeros(10)
+    certain[0] = 500
+    for record, b in (("simard-elastic", np.linspace(0, 1, 10)), ("ciresan-small", certain)):
+        network = Network([np.zeros((784, 10))], [b], ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation)
+        for seed in SEEDS:
+            save_model(row.HERE / "models" / f"{record}-{seed}.npz", network)
+    answers = {}
+    for name in COMMITTEES:
+        ran = CliRunner().invoke(row.main, [name])
+        assert ran.exit_code == 0, ran.output
+        wrong = json.loads((row.HERE / "results" / f"{name}.json").read_text())["wrong"]
+        answers[name] = {predicted for _, _, predicted in wrong}
+    assert answers == {"committee-simard-elastic": {9}, "committee-both": {0}}
+
+
+def test_a_row_of_no_record_is_refused():
+    refusal(CliRunner().invoke(row.main, ["simard"]), "no record simard", "simard-none", "committee-both")

@@ -11,7 +11,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # .venv/.installed is a copy of the requirements that were installed last. The import fails where the virtual
-# environment's Python has gone, is too old, or has become another version under its feet. Without the check for Git, an
+# environment's Python has gone, is too old, or has become another version meanwhile. Without the check for Git, an
 # unpacked archive would fail only after the installation.
 setup: ## make .venv, if it is missing or is not what requirements.txt says (WITH="sweep export": for these tools, too)
 	@if ! { cmp -s requirements.txt .venv/.installed && \
@@ -45,7 +45,7 @@ test: setup ## run the tests
 	@$(RUN) pytest -q -n auto
 
 test-all: WITH = sweep export
-test-all: test ## run the slow tests, too: the tour, browsers, faults, ONNX (FAULTS_SCALE=10: ten times as many faults)
+test-all: repro test ## run the slow tests, too: the tour, browsers, faults, ONNX (FAULTS_SCALE=10: ten times as many faults)
 	@$(RUN) pytest -q -m slow -n 2 --dist loadfile
 
 lint: setup ## check the code's style and types
@@ -56,7 +56,7 @@ lint: setup ## check the code's style and types
 check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged files again
 	@$(RUN) tools.check
 
-verify: setup ## run all stages again in a clone, compare with dvc.lock (REV=commit or tag; RECORD=name SEED=0: a record)
+verify: setup ## run all stages again in a clone, compare with dvc.lock (REV=a commit, a tag or an experiment; RECORD=name SEED=0: a record)
 	@$(RUN) tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED))
 
 verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
@@ -65,7 +65,7 @@ verify-portable: setup ## short runs with other threads, BLAS libraries, process
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
 	@cd records && $(WITH_DVC) dvc repro prepare && $(WITH_DVC) dvc repro --allow-missing
 
-update: setup ## after an edit: run the pipeline, and write the ledger, the tour's outputs and the model card again
+update: setup ## after an edit: run the pipeline; write the ledger, the tour's outputs and the model card again
 	@$(WITH_DVC) $(RUN) dvc repro
 	@cd records && $(WITH_DVC) dvc repro canary && $(WITH_DVC) dvc repro --single-item ledger
 	@$(RUN) tools.card

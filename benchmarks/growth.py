@@ -98,7 +98,7 @@ def report(quick: bool) -> tuple[str, list[str]]:
     sizes, hidden, batches = (values[:1] if quick else values for values in (TIMES, HIDDEN, BATCHES))
     parts = [
         "# Growth\n",
-        f"`make bench` writes this file. Whole stages, {STEPS} steps of training, all other knobs as in `params.yaml`.",
+        f"`make bench` writes this file. Whole stages, {STEPS} steps of training, the rest as in `params.yaml`.",
         "Memory is that of both processes; what they share counts once. A step's time has its share of the evaluation",
         "after each epoch, and is without the stage's beginning and end.\n",
         images_table(sizes),

@@ -151,10 +151,10 @@ def jax_scan(task: Task) -> Run:
     return run
 
 
-def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **knobs) -> Run:
+def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fields) -> Run:
     """`mlp.training.train` itself. It watches no images, since no other peer takes accuracies after each epoch.
 
-    `knobs` are fields of `Method`; without them it is plain gradient descent.
+    `fields` are those of `Method`; without them it is plain gradient descent.
     """
     from mlp.arithmetic import ARITHMETICS
     from mlp.layers import ACTIVATIONS
@@ -171,7 +171,7 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **kno
         arithmetic=A,
         preparation=Preparation(0.0, task.scale, (28, 28), classes),
     )
-    method = Method(**{"optimizer": Optimizer(Schedule(LEARNING_RATE))} | knobs, **ENDLESS)
+    method = Method(**{"optimizer": Optimizer(Schedule(LEARNING_RATE))} | fields, **ENDLESS)
     epochs = train(new_state(network, method), Split(task.images, task.labels), method, processes=PROCESSES)
 
     def run():

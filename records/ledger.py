@@ -77,7 +77,7 @@ def text(lines: Sequence[Row]) -> str:
         here, there, other = (mean_and_deviation(some, 2) if some else "" for some in (errors, unseen, float32))
         wrong = [", ".join(f"{error * IMAGES / 100:.0f}" for error in some) for some in (errors, unseen, float32)]
         minutes = {arithmetic: f"{seconds / 60:.1f}" for arithmetic, seconds in cost.get("seconds", {}).items()}
-        like = f"{'yes' if published.like_for_like else 'no'}: {published.differs}"
+        like = f"{'alike, but for' if published.like_for_like else 'not alike:'} {published.differs}. {published.why}"
         figure = f"{published.published:g}: {published.kind}"
         records.append(f"| {' | '.join([name, network, figure, here, there, like, minutes.get('exact', '')])} |")
         seeds.append(f"| {' | '.join([name, *wrong[:2], other, wrong[2], minutes.get('float32', '')])} |")

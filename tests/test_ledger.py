@@ -88,8 +88,8 @@ def test_the_ledger_says_what_was_published_and_whether_it_is_like_for_like(smal
     records = cells(text(rows()), 0)
     for name, published in (("nielsen", "1.96"), ("simard-elastic", "0.7"), ("committee-both", "0.31")):
         assert records[name][1].startswith(f"{published}: ")
-    assert records["nielsen"][4].startswith("no: ")
-    assert records["simard-elastic"][4].startswith("yes: ")
+    assert records["nielsen"][4].startswith("not alike: test images")
+    assert records["ciresan-small"][4].startswith("alike, but for ReLU")
 
 
 def test_the_figure_shows_the_rows_that_have_a_result(small):

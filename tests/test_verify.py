@@ -95,6 +95,14 @@ def test_verify_names_the_first_output_that_differs(small, wrong, first):
     assert "All" not in result.stdout
 
 
+def test_verify_names_an_output_that_the_lock_does_not_state(small):
+    lock = yaml.safe_load((small.folder / "dvc.lock").read_text())
+    del lock["stages"]["copy"]
+    (small.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    small.commit("Forget a stage")
+    assert_one_sentence(tool("verify", small), "output copies of the stage copy")
+
+
 def test_verify_says_that_it_leaves_out_what_is_not_committed(small):
     assert "note:" not in tool("verify", small).stderr
     (small.folder / "given").write_text("another text")
@@ -202,6 +210,8 @@ def test_verify_names_a_row_that_is_not_there(recorded):
     names = tool("verify", recorded, "--record", "b")
     assert_one_sentence(names, "records/dvc.lock has no record b", "expected one of a, committee-a.")
     assert_one_sentence(tool("verify", recorded, "--seed", "1"), "give --record")
+    seeds = tool("verify", recorded, "--record", "committee-a", "--seed", "1")
+    assert_one_sentence(seeds, "committee-a has no seeds")
 
 
 # check

@@ -14,7 +14,7 @@ from mlp.network import Network, Preparation, forward, gradients
 from tests.conftest import ROOT
 from tests.networks import take_step
 
-_, _, SECTION = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8").partition("## One step with a pencil\n")
+_, _, SECTION = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8").partition("## One step by hand\n")
 GIVEN = re.findall(r"^    (\S+) = (.+)$", SECTION, re.MULTILINE)
 TABLE = re.findall(r"^\| (.+?) \| .+? \| `(.+?)` \| `(.+?)` \|$", SECTION, re.MULTILINE)
 (RATE,) = re.findall(r"The learning rate η is (.+)\.\n", SECTION)

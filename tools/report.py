@@ -91,16 +91,18 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
     rows = []
     for path in md5s[1] | md5s[0]:
         then, now = (md5.get(path, "-") for md5 in md5s)
-        rows.append([f"`{path}`", then[:7], now[:7], "yes" if then == now else "no"])
-    changed = [row for row in rows if row[-1] == "no"]
+        same = "new" if then == "-" else "removed" if now == "-" else "yes" if then == now else "no"
+        rows.append([f"`{path}`", then[:7], now[:7], same])
+    changed = [row for row in rows if row[-1] != "yes"]
     shown = table(["output", before[:7], after[:7], "same bytes"], changed if only_changed else rows)
-    return f"{len(rows) - len(changed)} of {len(rows)} outputs have the same bytes.\n\n{shown}"
+    both = [row for row in rows if row[-1] in ("yes", "no")]
+    return f"{len(rows) - len(changed)} of the {len(both)} outputs of both have the same bytes.\n\n{shown}"
 
 
 def figures(before: str, after: str) -> str:
     """Return the changed figures of both commits: images if the remote has a web address, else their names."""
     remote = git("remote", "get-url", "origin")  # such as https://host/owner/name.git or git@host:owner/name.git
-    place = re.fullmatch(r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)[:/](.+?)(?:\.git)?/?", remote)
+    place = re.fullmatch(r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)(?::\d+(?=/))?[:/](.+?)(?:\.git)?/?", remote)
     image = f"![](https://{place[1]}/{place[2]}/raw/{{}}/{{}})" if place else "in Git"
     rows = []
     where = ("--", "metrics/figures/*.png", "records/figures/*.png")

@@ -52,7 +52,7 @@ def main(
             stated = locked_outputs(clone / lock)
         except (UserError, OSError):
             raise UserError(f"the {lock.as_posix()} of {rev} is not valid; name a commit with a valid one.") from None
-        targets = [stage_of(record, seed or 0, stated, lock)] if record else []
+        targets = [stage_of(record, seed, stated, lock)] if record else []
         reproduce(project, *targets)
         made = locked_outputs(clone / lock)
         ran = stages_before(project, *targets)
@@ -73,22 +73,26 @@ def commit_of(rev: str) -> str:
     experiments = _git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{rev}").split()
     for name in [rev, *experiments]:
         if commit := _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False):
+            if name != rev and len(experiments) > 1:
+                raise UserError(f"{len(experiments)} commits have an experiment {rev}; name its own commit instead.")
             return commit
     raise UserError(f"there is no commit, tag or experiment {rev} here; see `git log`, `git tag` or `dvc exp list`.")
 
 
-def stage_of(record: str, seed: int, outputs: dict[tuple[str, str], str], lock: Path) -> str:
+def stage_of(record: str, seed: int | None, outputs: dict[tuple[str, str], str], lock: Path) -> str:
     """Return the stage that writes the result of a record's row, or of a committee.
 
     Raises:
         UserError: there is no such record, or it lacks this seed.
     """
     results = {Path(path).stem: stage for stage, path in outputs if path.startswith("results/")}
-    for name in (f"{record}-{seed}", record):
+    if record in results and seed is not None:
+        raise UserError(f"{record} has no seeds; leave out --seed.")
+    for name in (f"{record}-{seed or 0}", record):
         if name in results:
             return results[name]
     if seeds := [name.removeprefix(f"{record}-") for name in results if name.rpartition("-")[0] == record]:
-        raise UserError(f"{lock.as_posix()}: {record} has no seed {seed}; expected one of {', '.join(seeds)}.")
+        raise UserError(f"{lock.as_posix()}: {record} has no seed {seed or 0}; expected one of {', '.join(seeds)}.")
     rows = (name.rpartition("-") for name in results)
     names = dict.fromkeys(start if end.isdigit() else f"{start}-{end}" for start, _, end in rows)
     raise UserError(f"{lock.as_posix()} has no record {record}; expected one of {', '.join(names)}.")

@@ -193,7 +193,7 @@ def test_model(model, count):
 
 
 def test_model_with_false_checksums(model, count):
-    """Whoever writes the checksums anew can write any network, but only one that works as a network."""
+    """Somebody who writes the checksums again can write any network, but only one that works as a network."""
     chance = random.Random(SEED)
     with zipfile.ZipFile(model) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
@@ -303,7 +303,7 @@ def overlapping(number: int) -> bytes:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_archive(model, count, name):
-    """Refused, or the lie is about something that nobody believes."""
+    """Refused, or the lie is about something that no reader uses."""
     right = flat(load_model(model))
     model.write_bytes(HOSTILE[name](model.read_bytes()))
     with bounded(256) as next_case:

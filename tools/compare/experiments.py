@@ -50,7 +50,8 @@ def finished_runs(names: list[str]) -> list[Run]:
     runs = [_run(rev, one) for rev, one in finished if one["revs"]]
     for name in names:
         if not any(fnmatchcase(run.experiment, name) for run in runs):
-            raise UserError(f"this commit has no finished experiment called {name}; see `dvc exp show`.")
+            called = "" if name == "*" else f" called {name}"
+            raise UserError(f"this commit has no finished experiment{called}; see `dvc exp show`.")
     if left_out := len(named) - len(runs):
         typer.echo(f"Left out: {left_out} queued, running or failed.", err=True)
     return runs

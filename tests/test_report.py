@@ -99,7 +99,7 @@ def test_a_report_shows_what_changed_and_what_did_not(small):
     answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
     assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"
     assert answers["`models/constant`"] == "yes"
-    assert "1 of the 5 outputs of both have the same bytes." in result.stdout
+    assert "1 of the 5 outputs of both have the same bytes; 0 are new, 0 removed." in result.stdout
     assert ["`metrics/figures/curve.png`", "in Git", "in Git"] in rows
     assert "still.png" not in result.stdout
 
@@ -153,8 +153,10 @@ def test_only_the_changed_outputs_of_the_records_are_shown(here):
         (here.folder / "records" / "dvc.lock").write_text(text)
         here.commit("Record")
     text = outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1"), only_changed=True)
-    assert "1 of the 2 outputs of both have the same bytes." in text
-    assert cells(text)[2:] == [["`y`", "22", "44", "no"], ["`new`", "-", "33", "new"], ["`z`", "33", "-", "removed"]]
+    assert "1 of the 2 outputs of both have the same bytes; 1 are new, 1 removed." in text
+    assert cells(text)[2:] == [["`y`", "22", "44", "no"]]
+    rows = cells(outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1")))
+    assert rows[-2:] == [["`new`", "-", "33", "new"], ["`z`", "33", "-", "removed"]]
     with pytest.raises(UserError, match=rf"{commit('HEAD')[:7]}:records.dvc\.lock is not valid"):
         outputs("records/dvc.lock", commit("HEAD~1"), commit("HEAD"))
 

@@ -93,10 +93,13 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
         then, now = (md5.get(path, "-") for md5 in md5s)
         same = "new" if then == "-" else "removed" if now == "-" else "yes" if then == now else "no"
         rows.append([f"`{path}`", then[:7], now[:7], same])
-    changed = [row for row in rows if row[-1] != "yes"]
-    shown = table(["output", before[:7], after[:7], "same bytes"], changed if only_changed else rows)
-    both = [row for row in rows if row[-1] in ("yes", "no")]
-    return f"{len(rows) - len(changed)} of the {len(both)} outputs of both have the same bytes.\n\n{shown}"
+    count = {answer: sum(row[-1] == answer for row in rows) for answer in ("yes", "no", "new", "removed")}
+    shown = [row for row in rows if row[-1] == "no" or not only_changed]
+    both = count["yes"] + count["no"]
+    return (
+        f"{count['yes']} of the {both} outputs of both have the same bytes; {count['new']} are new, {count['removed']} "
+        f"removed.\n\n{table(['output', before[:7], after[:7], 'same bytes'], shown)}"
+    )
 
 
 def figures(before: str, after: str) -> str:

@@ -8,7 +8,7 @@ import typer
 from pipeline.program.command import ParamsFile, command
 from pipeline.program.errors import UserError
 
-SHOWN, EPOCHS = 10, 6  # the most training images in training_images.png, and how many distortions of each
+SHOWN, CLASSES, EPOCHS = 10, 30, 6  # training_images.png: images, if there are not more classes; most classes; rows
 
 
 @command
@@ -67,8 +67,9 @@ def plot(
     prepared = load_prepared(images)
     if prepared.preparation != network.preparation:
         raise UserError(f"{model}: was not trained on the preparation that {images} has; run `dvc repro`.", path=model)
-    some = range(min(len(names), SHOWN))
-    first = [np.flatnonzero(prepared.split.labels[:, number])[: SHOWN // len(some)] for number in some]
+    some = range(min(len(names), CLASSES))
+    each = max(1, SHOWN // len(some))
+    first = [np.flatnonzero(prepared.split.labels[:, number])[:each] for number in some]
     shown = prepared.split.images[np.concatenate(first)]
     distortion = distortion_of(settings, shape)
     distorted = (

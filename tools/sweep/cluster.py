@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
     security = Security(require_encryption=scheduler is not None and scheduler.startswith("tls://"))
     with ExitStack() as stack:
         # A terminal sends Ctrl-C to all processes at once. The workers inherit that it is blocked: the leader alone
-        # tells them to stop
+        # tells them to stop. Python's tracker of resources unblocks it where it is started, so it is started before
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             cluster = scheduler or stack.enter_context(

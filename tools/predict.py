@@ -50,17 +50,14 @@ def predict(
     network = load_model(model)
     preparation = network.preparation
     shape = preparation.image_shape
+    fit = preparation.fitted if fitted is None else fitted
+    invert = preparation.inverted if inverted is None else inverted
     answers: list[dict[str, Any]] = []
     images = []
     for file in files:
         found = read_idx(file, limit)
         if found is None:
-            image, notes = read_picture(
-                file,
-                shape,
-                preparation.fitted if fitted is None else fitted,
-                preparation.inverted if inverted is None else inverted,
-            )
+            image, notes = read_picture(file, shape, fit, invert)
             answers.append({"file": str(file), "index": None, "notes": notes})
             found = image[np.newaxis]
         elif found.shape[1:] == shape:

@@ -15,7 +15,7 @@ import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.lock import locked_outputs
+from tools.lock import git, locked_outputs
 from tools.tables import mean_and_deviation
 
 
@@ -121,11 +121,6 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     if not rows:
         return "No changes."
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
-
-
-def git(*words: str) -> str:
-    """Return what Git prints; nothing if it fails."""
-    return subprocess.run(["git", *words], capture_output=True, encoding="utf-8").stdout.strip()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.lock import locked_outputs
+from tools.lock import git, locked_outputs
 
 
 @command
@@ -37,9 +37,9 @@ def main(
     if seed is not None and not record:
         raise UserError("--seed is that of a record's row; give --record, too.")
     commit = commit_of(rev)
-    if rev == "HEAD" and _git("status", "--porcelain"):
+    if rev == "HEAD" and git("status", "--porcelain"):
         typer.echo("note: the last commit is verified, without the changes since.", err=True)
-    if _git("diff", "--name-only", commit, "--", "requirements.txt"):
+    if git("diff", "--name-only", commit, "--", "requirements.txt"):
         typer.echo(f"note: {rev} has another requirements.txt; it runs with the packages that are here.", err=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         clone = Path(folder, "clone")
@@ -70,9 +70,9 @@ def commit_of(rev: str) -> str:
     Raises:
         UserError: there is no such revision.
     """
-    experiments = _git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{rev}").split()
+    experiments = git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{rev}").split()
     for name in [rev, *experiments]:
-        if commit := _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False):
+        if commit := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
             if name != rev and len(experiments) > 1:
                 raise UserError(f"{len(experiments)} commits have an experiment {rev}; name its own commit instead.")
             return commit
@@ -114,11 +114,6 @@ def stages_before(project: Path, *stages: str) -> set[str]:
     with chdir(project), Repo() as repo:
         chosen = [stage for name in stages for stage in repo.stage.collect(name, with_deps=True)]
         return {stage.name for stage in (chosen if stages else repo.index.stages)}
-
-
-def _git(*words: str, check: bool = True) -> str:
-    result = subprocess.run(["git", *words], check=check, capture_output=True, text=True, encoding="utf-8")
-    return result.stdout.strip()
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""What `dvc.lock` states, and the MD5 of a file or a folder as DVC computes it."""
+"""What `dvc.lock` states and Git says, and the MD5 of a file or a folder as DVC computes it."""
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -28,6 +29,11 @@ def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[st
         return {(name, str(out["path"])): str(out["md5"]) for name, out in outs}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None
+
+
+def git(*words: str) -> str:
+    """Return what Git prints; nothing if it fails."""
+    return subprocess.run(["git", *words], capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def md5_of_folder(files: dict[str, str]) -> str:

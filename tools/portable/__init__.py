@@ -1,1 +1,1 @@
-"""Does the pipeline write the same bytes elsewhere? `python -m tools.portable` tries many surroundings."""
+"""Does the pipeline write the same bytes elsewhere? `python -m tools.portable` tries many environments."""

@@ -1,6 +1,5 @@
 """A report for a pull request, in Markdown: what changed between two commits, as DVC and Git see it.
 
-python -m tools.report
 python -m tools.report 0b6a372 2920c82 > report.md
 """
 

@@ -1,9 +1,7 @@
 """Does every output have the bytes that `dvc.lock` states? Run all stages again in a clone, and compare.
 
-python -m tools.verify
 python -m tools.verify --rev mlp@v1.0.0
 python -m tools.verify --record simard-none --seed 0
-python -m tools.verify --record committee-simard-elastic
 """
 
 import os

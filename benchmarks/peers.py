@@ -221,7 +221,7 @@ EXACT, FLOAT32 = (partial(this_project, arithmetic=name) for name in ("exact", "
 PRODUCTS64, PRODUCTS32 = (partial(products, dtype=dtype) for dtype in (np.float64, np.float32))
 PEERS = {
     "pytorch": Peer("PyTorch, eager", "torch", pytorch, (1, 2), "products32"),
-    "sklearn": Peer("scikit-learn, MLPClassifier", "sklearn", scikit_learn, (2,), "products32"),
+    "sklearn": Peer("scikit-learn, MLPClassifier", "sklearn", scikit_learn, (1, 2), "products32"),
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,), "products32"),
     "exact": Peer("**this project, exact**", "numpy", EXACT, (1,), "products64"),
     "float32": Peer("**this project, float32**", "numpy", FLOAT32, (1,), "products32"),

@@ -69,7 +69,7 @@ update: setup ## after an edit: run the pipeline; write the ledger, the tour's o
 	@$(WITH_DVC) $(RUN) dvc repro
 	@cd records && $(WITH_DVC) dvc repro canary && $(WITH_DVC) dvc repro --single-item ledger
 	@$(RUN) tools.card
-	@$(WITH_DVC) $(RUN) tests.test_tour
+	@$(WITH_DVC) $(RUN) tests.docs.test_tour
 
 bench: setup .venv-bench/.installed ## compare with PyTorch, scikit-learn and JAX (BENCH=--quick: a trial)
 	@.venv-bench/bin/python -m benchmarks.bench $(BENCH)

@@ -1,25 +1,35 @@
-"""Real digits, and a small copy of this repository, for the tests."""
+"""The environment of all tests, real digits, and a small copy of this repository."""
 
+import collections
 import gzip
-import hashlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import hypothesis
 import pytest
 import yaml
+from filelock import FileLock
+
+from tests.support.project import SAMPLE, Project, changed_params, new_project
 
 # Two test processes with two threads each on two cores wait for each other most of the time; the bits are the same.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# A test that wants checkpoints says where.
+# A test that wants checkpoints, or a mirror, says where.
 os.environ["TRAIN_CHECKPOINTS"] = ""
+os.environ.pop("DATA_MIRROR", None)
+
+# Stages run in this Python; Git and DVC read and write nothing of the user's.
+os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
+DVC_FOLDERS = tempfile.TemporaryDirectory(prefix="dvc-")
+for variable in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
+    os.environ[variable] = str(Path(DVC_FOLDERS.name) / variable.lower())
 
 # A shell starts background jobs with Ctrl-C ignored, and every process below inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,9 +37,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine takes its time.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
-
-ROOT = Path(__file__).parents[1]
-SAMPLE = ROOT / "tests" / "sample"
 
 
 @pytest.fixture(scope="session")
@@ -63,83 +70,40 @@ def write_params(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def changed_params(values: dict[str, object]) -> dict:
-    """Return the repository's parameters with some replaced; the keys are dotted."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for key, value in values.items():
-        section, name = key.split(".")
-        assert name in params[section]
-        params[section][name] = value
-    return params
-
-
-class Project:
-    """A copy of this repository, in Git and DVC, that takes its data from the sample."""
-
-    small: ClassVar = {"preprocess.validation_size": 100, "train.iterations": 200, "train.learning_rate": 1.0}
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.environment = os.environ | {
-            "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "DVC_NO_ANALYTICS": "1",
-            "DVC_GLOBAL_CONFIG_DIR": str(folder.parent / "config"),
-            "DVC_SYSTEM_CONFIG_DIR": str(folder.parent / "config"),
-            "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
-        }
-        self.environment.pop("DATA_MIRROR", None)  # the sample is at its own mirror
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder; with `check`, fail with its output if it does."""
-        result = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, encoding="utf-8"
-        )
-        if check:
-            assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"
-        return result
-
-    def set_params(self, values: dict[str, object]) -> None:
-        """Write the repository's params.yaml with some values replaced, keys dotted."""
-        text = yaml.safe_dump(changed_params(values), sort_keys=False)
-        (self.folder / "params.yaml").write_text(text, encoding="utf-8")
-
-    def commit(self, message: str) -> None:
-        """Commit every file that Git does not ignore."""
-        self.run("git", "add", "--all")
-        self.run("git", "-c", "user.name=Somebody", "-c", "user.email=a@example.com", "commit", "-q", "-m", message)
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A small pipeline ready for `dvc repro`: nothing has run, the data are a folder away."""
     return new_project(tmp_path)
 
 
-def new_project(folder: Path) -> Project:
-    """Make the small pipeline, and what DVC keeps beside it, in `folder`."""
-    project = Project(folder / "project")
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in tracked.decode().split("\0"):
-        made = name == "dvc.lock" or name.startswith("metrics/")
-        if name and not made and (ROOT / name).is_file():
-            (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, project.folder / name)
-    project.set_params(project.small)
-    (project.folder / "datasets.yaml").write_text(yaml.safe_dump(sample_datasets()), encoding="utf-8")
-
-    project.run("git", "init", "-q")
-    project.run("dvc", "config", "core.site_cache_dir", str(folder / "site-cache"), "--local")
-    project.commit("Begin")
-    return project
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-def sample_datasets() -> dict:
-    """Return a datasets.yaml whose `mnist` is the sample."""
-    datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
-    mnist = datasets["mnist"]
-    mnist["mirrors"] = [str(SAMPLE)]
-    for file in mnist["files"].values():
-        content = gzip.decompress((SAMPLE / f"{file['name']}.gz").read_bytes())
-        file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    return {"mnist": mnist}
+@pytest.fixture(scope="session")
+def reproduced(shared_folder: Path) -> Project:
+    """The small pipeline after `dvc repro`, committed: made by the first test process that needs it. To read only."""
+    folder = shared_folder / "reproduced"
+    with FileLock(shared_folder / "reproduced.lock"):
+        if not folder.exists():
+            project = new_project(shared_folder / "making")
+            project.dvc("repro", "--quiet")
+            project.commit("Results")
+            (shared_folder / "making").rename(folder)
+    return Project(folder / "project")
+
+
+@pytest.fixture
+def project_with_results(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the small pipeline after `dvc repro`, to change."""
+    shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def count() -> collections.Counter[str]:
+    """A counter of what a fault test did."""
+    return collections.Counter()

@@ -1,0 +1,193 @@
+"""The pages are true where a test can see it: their links lead somewhere, and the commands that they show exist."""
+
+import importlib.util
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from dvc.cli.parser import DvcParserError, get_main_parser
+from typer.main import get_command
+
+from tests.support.project import ROOT
+
+PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
+OTHER_PAGES = sorted([*ROOT.glob("benchmarks/*.md"), *ROOT.glob("tests/*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|tmp|work|mnt|opt|srv|var|Users)/[^\s`)]*|\b[A-Z]:\\\S*")
+WITH_OPTIONS = ("tools", "stages", "benchmarks")  # folders of programs for people
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def prose(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", prose(page), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        kept = [c for c in text if c in "-_ " or unicodedata.category(c)[0] in "LMN"]
+        found.add("".join(kept).replace(" ", "-"))
+    return found
+
+
+@pages
+def test_links_lead_to_files_and_headings(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page)) + re.findall(r"(?:src|href)=\"([^\"]+)\"", prose(page))
+    for link in links:
+        if re.match(r"[a-z]+:", link):
+            continue  # on the web
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), link
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of each command that a page shows: in its console blocks, and as code in its prose."""
+    lines = re.findall(r"`([^`\n]+)`", prose(page))
+    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "console":
+            lines += [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    for line in lines:
+        for part in re.split(r"[|;<>]|&&", line):
+            try:
+                words = shlex.split(part, comments=True)
+            except ValueError:
+                continue  # no command: it has a quotation mark alone
+            while words and re.fullmatch(r"\w+=.*", words[0]):
+                words.pop(0)  # a variable of the environment
+            if words[1:3] == ["-m", "dvc"]:
+                words = words[2:]
+            if words:
+                yield words
+
+
+@pages
+def test_commands_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    dvc = get_main_parser()
+    for words in commands(page):
+        shown = shlex.join(words)
+        match words:
+            case ["make", *goals]:
+                assert {goal for goal in goals if "=" not in goal} <= targets, shown
+            case ["dvc", _, *_]:
+                try:
+                    dvc.parse_args(words[1:])
+                except (DvcParserError, SystemExit):
+                    pytest.fail(f"DVC does not know: {shown}")
+            case [python, "-m", module, *arguments] if python.endswith(("python", "python3")):
+                if (ROOT / module.partition(".")[0]).is_dir():
+                    assert importlib.util.find_spec(module), shown
+                if module.startswith(WITH_OPTIONS):
+                    assert {word.partition("=")[0] for word in arguments if word[0] == "-"} <= options(module), shown
+            case [python, script, *_] if python.endswith(("python", "python3")) and script.endswith(".py"):
+                assert (ROOT / script).exists(), shown
+
+
+def options(module: str) -> set[str]:
+    """Return the options of a program: those of its Typer app, or of what `typer.run` makes of its `main`."""
+    if (ROOT / module.replace(".", "/")).is_dir():
+        module += ".__main__"
+    names = vars(importlib.import_module(module))
+    apps = [value for value in names.values() if isinstance(value, typer.Typer)]
+    if not apps:
+        apps = [typer.Typer()]
+        apps[0].command()(names["main"])
+    params = get_command(apps[0]).params
+    return {"--help"} | {name for param in params for name in (*param.opts, *param.secondary_opts)}
+
+
+def test_pages_show_commands():
+    """The test above has something to look at."""
+    first = [words[0] for page in PAGES for words in commands(page)]
+    assert min(first.count(name) for name in ("make", "dvc", "python")) > 5
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=lambda page: page.name)
+def test_no_path_of_a_machine(page):
+    paths = MACHINE_PATH.findall(page.read_text(encoding="utf-8"))
+    assert [path for path in paths if not path.startswith("/home/you/")] == []
+
+
+@pytest.mark.parametrize("text", ["see /tmp/run.txt", "`/home/me/x`", r"in C:\Users\me"])
+def test_path_of_a_machine_is_seen(text):
+    assert MACHINE_PATH.search(text)
+
+
+@pytest.mark.parametrize("text", [".dvc/tmp/x", "s3://bucket/work/x", "../tmp/x", "data/raw", "a/tmp/b", "µs: 3"])
+def test_other_paths_are_fine(text):
+    assert not MACHINE_PATH.search(text)
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of all tables in a text, a row each."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_speed_has_the_numbers_of_the_benchmark():
+    """docs/speed.md repeats what `make bench` writes: of each library the better number of threads."""
+    page, speed, growth = (
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("docs/speed.md", "benchmarks/speed.md", "benchmarks/growth.md")
+    )
+    steps, trainings = speed.split("A whole training:")
+    best: dict[str, dict[str, list[str]]] = {"784-50-10": {}, "784-800-10": {}}
+    for network, fastest in best.items():
+        table = steps[steps.index(f"| {network} |") :].split("\n\n")[0]
+        for name, _, *cells in rows(table)[2:]:
+            if name not in fastest or int(cells[0]) < int(fastest[name][0]):
+                fastest[name] = cells
+    times, ratios = (rows(table) for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE))
+    assert times[0][1:] == list(best)
+    assert {name: numbers for name, *numbers in times[2:]} == {
+        name: [best[network][name][0] for network in best] for name in best["784-50-10"]
+    }
+    expected = []
+    for network, fastest in best.items():
+        for arithmetic in ("exact", "float32"):
+            _, _, *compared, limit, _ = fastest[f"this project, {arithmetic}"]
+            expected.append([f"{network}, {arithmetic}", *(cell.split()[0] for cell in compared), limit])
+    assert ratios[2:] == expected
+
+    written = re.compile(r"\d[\d,.]*\d")
+    sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
+    assert set(written.findall(" ".join(sentences))) <= set(written.findall(speed + growth))
+
+    # "1.46 times as long as PyTorch (limit 2.00)"
+    text = " ".join(page.split())
+    limited = re.findall(r"(\d[\d.]*) times[^()]*\(limit (\d[\d.]*)\)", text)
+    assert limited == [(ratio.split()[0], most) for _, _, _, ratio, most, *_ in rows(trainings) if _is_number(most)]
+    peaks = {images: peak for images, _, _, peak, *_ in rows(growth)}
+    needed = re.findall(r"(\d+) MB for (\d+,\d+)", text)
+    assert needed == [(peaks[images], images) for images in ("60,000", "960,000")]
+
+
+def test_speed_says_where_it_is_ahead_and_behind():
+    """The two lines at the top are true of these peers. If others are faster now, write the lines again."""
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    _, ratios = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+    header, _, *lines = rows(ratios)
+    peers = [name.removeprefix("÷ ") for name in header[1:4]]
+    behind = {name: {peer for peer, r in zip(peers, cells, strict=False) if float(r) > 1} for name, *cells in lines}
+    assert behind == {
+        "784-50-10, exact": {"JAX"},
+        "784-50-10, float32": set(),
+        "784-800-10, exact": {"PyTorch", "JAX"},
+        "784-800-10, float32": set(),
+    }
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "").isdigit()

@@ -1,0 +1,67 @@
+"""README.md says what the committed results say, and README.ko.md says the same in Korean."""
+
+import json
+import re
+
+import pytest
+
+from tests.support.project import ROOT
+
+ENGLISH, KOREAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
+MATHEMATICS = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
+METRICS = {
+    name: json.loads((ROOT / "metrics" / f"{name}.json").read_text()) for name in ("train", "validation", "test")
+}
+
+
+def first_screen(text: str) -> str:
+    """Return what stands above the first heading of the second level."""
+    return text.split("\n## ")[0]
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of the console blocks, without comments."""
+    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+    return [line.split(" #")[0].strip() for line in lines]
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a text, digits only, without those in addresses of links."""
+    return sorted(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", re.sub(r"\]\([^)]*\)", "]", text)))
+
+
+def formulas(text: str) -> set[str]:
+    """Return the indented lines with an equals sign or an arrow, without what explains them at their ends."""
+    lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    return {line.split("   ")[0] for line in lines if "=" in line or "←" in line}
+
+
+def test_accuracy_on_the_first_screen_is_the_committed_one():
+    (percent,) = re.findall(r"([0-9.]+) % of the test images", first_screen(ENGLISH))
+    assert float(percent) == pytest.approx(100 * METRICS["test"]["accuracy"], abs=0.05)
+
+
+def test_table_of_metrics_is_the_committed_one():
+    (names,) = re.findall(r"^Path +(accuracy.*)$", ENGLISH, re.MULTILINE)
+    rows = dict(re.findall(r"^metrics/(\w+)\.json +(.*)$", ENGLISH, re.MULTILINE))
+    shown = {
+        name: {key: float(value) for key, value in zip(names.split(), row.split(), strict=True) if value != "-"}
+        for name, row in rows.items()
+    }
+    assert shown == {name: {key: round(value, 5) for key, value in score.items()} for name, score in METRICS.items()}
+
+
+def test_first_screen_has_the_same_commands_and_numbers_in_korean():
+    assert commands(first_screen(KOREAN)) == commands(first_screen(ENGLISH)) != []
+    assert numbers(first_screen(KOREAN)) == numbers(first_screen(ENGLISH)) != []
+
+
+def test_commands_in_korean_are_commands_of_the_readme():
+    assert set(commands(KOREAN)) <= set(commands(ENGLISH))
+
+
+def test_walk_in_korean_has_the_formulas_and_numbers_of_the_mathematics():
+    walk = KOREAN.removeprefix(first_screen(KOREAN))
+    assert formulas(walk)
+    assert formulas(walk) <= formulas(MATHEMATICS)
+    assert set(numbers(walk)) <= set(numbers(MATHEMATICS))

@@ -1,0 +1,165 @@
+"""The commands of docs/tour.md run in order on the sample of real digits, and print what the page shows.
+
+`make update` writes the outputs in docs/tour.md again.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.support.networks import digits
+from tests.support.project import ROOT, SAMPLE, new_project, sample_datasets
+
+TOUR = ROOT / "docs" / "tour.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# These differ from run to run: commit hashes, task hashes and the time of day. Metrics do not.
+VARYING = [
+    (re.compile(r"\b[0-9a-f]{7}(?= \[)"), "f00d5ee"),  # dvc exp show
+    (re.compile(r"^[0-9a-f]{7}(?=  \S+ +\d\d:\d\d [AP]M  )", re.MULTILINE), "f00d5ee"),  # dvc queue status
+    (re.compile(r"\b\d\d:\d\d [AP]M\b"), "09:41 AM"),
+]
+HOME = "/home/you"
+UP_TO_DATE = "Data and pipelines are up to date.\n"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the commands are those of GNU/Linux"),
+]
+
+
+class Step(NamedTuple):
+    """A command of the tour, and what it prints."""
+
+    command: str
+    output: str
+
+
+def steps(block: str) -> list[Step]:
+    """Split a block into steps: `$ ` begins a command, `> ` continues a here-document, other lines are output."""
+    found: list[Step] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Step(line[2:], ""))
+        elif line.startswith("> ") and not found[-1].output and "<<" in found[-1].command:
+            found[-1] = found[-1]._replace(command=f"{found[-1].command}\n{line[2:]}")
+        else:
+            found[-1] = found[-1]._replace(output=f"{found[-1].output}{line}\n")
+    return found
+
+
+def shown(step: Step) -> str:
+    return "$ " + step.command.replace("\n", "\n> ") + "\n" + step.output
+
+
+class Walk:
+    """Somebody who types the commands of the tour."""
+
+    def __init__(self, project):
+        self.home = project.folder.parent
+        self.folder = project.folder
+        self.environment = project.environment | {
+            **{f"GIT_{role}_NAME": "You" for role in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{role}_EMAIL": "you@example.com" for role in ("AUTHOR", "COMMITTER")},
+            "COLUMNS": "120",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONHASHSEED": "0",  # DVC's order of files is that of a set
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.prepare()
+
+    def run(self, command: str) -> str:
+        """Return the command's output, with fixed text in place of VARYING."""
+        if command.startswith("cd "):
+            self.folder = (self.folder / command[3:]).resolve()
+            return ""
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        output = result.stdout.replace(str(self.home), HOME)
+        for pattern, instead in VARYING:
+            output = pattern.sub(instead, output)
+        lines = "\n".join(map(str.rstrip, output.splitlines())).strip("\n")
+        output = f"{lines}\n" if lines else ""
+        if command.startswith("dvc queue start"):
+            self.wait_for_queue()
+        return output
+
+    def wait_for_queue(self) -> None:
+        for _ in range(100):
+            if not re.search("Queued|Running|[1-9] active", self.run("dvc queue status")):
+                return
+            time.sleep(2)
+        raise AssertionError(self.run("dvc queue status"))
+
+    def prepare(self) -> None:
+        """Make a fresh clone with committed results, but without data and model, and put other data beside it."""
+        params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        for key, small in [("validation_size", "100"), ("iterations", "200"), ("learning_rate", "1.0")]:
+            params = re.sub(rf"^(  {key}: )\S+", rf"\g<1>{small}", params, flags=re.MULTILINE)
+        (self.folder / "params.yaml").write_text(params, encoding="utf-8")
+
+        # Both datasets are the sample. Only their class names differ
+        shutil.copytree(SAMPLE, self.home / "sample")
+        datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+        for name in ("mnist", "fashion-mnist"):
+            small = {"classes": datasets[name]["classes"], "mirrors": [str(self.home / "sample")]}
+            datasets[name] = sample_datasets()["mnist"] | small
+        (self.folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8")
+
+        # The user's own pictures: the same digits, sorted into even and odd
+        for part in ("train", "test"):
+            images, labels = digits(part)
+            for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
+                folder = self.home / "photos" / ("odd" if label % 2 else "even")
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image.reshape(28, 28)).save(folder / f"{part}-{number:03}.png")
+
+        self.run("git branch --move main && dvc repro --quiet")
+        # Like the real history, this one begins with a commit that has no dvc.lock
+        assert self.run("git add --all && git commit --quiet --message Results && dvc status") == UP_TO_DATE
+        assert self.run("git clean -dffxq --exclude .dvc/config.local") == ""
+        assert not (self.folder / "models" / "mlp.npz").exists()
+
+
+def test_tour(project):
+    walk = Walk(project)
+    for block in BLOCK.findall(TOUR.read_text(encoding="utf-8")):
+        for step in steps(block):
+            assert walk.run(step.command) == step.output, f"$ {step.command}"
+
+
+def test_tour_shows_its_commands_in_blocks_that_are_run():
+    """A block of another kind would not be run."""
+    fences = re.findall(r"^```(.*)$", TOUR.read_text(encoding="utf-8"), re.MULTILINE)
+    assert fences[::2] == ["console"] * len(BLOCK.findall(TOUR.read_text(encoding="utf-8")))
+
+
+def write() -> None:
+    """Write the outputs in docs/tour.md again."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        walk = Walk(new_project(Path(folder).resolve()))
+
+        def run(match: re.Match[str]) -> str:
+            text = "".join(shown(step._replace(output=walk.run(step.command))) for step in steps(match[1]))
+            return f"```console\n{text}```"
+
+        TOUR.write_text(BLOCK.sub(run, TOUR.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

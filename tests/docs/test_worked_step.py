@@ -1,0 +1,85 @@
+"""The training step that docs/mathematics.md works through: mlp computes its numbers, and so does a calculator."""
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlp.arithmetic import ARITHMETICS
+from mlp.layers import ACTIVATIONS, cross_entropy, softmax
+from mlp.network import Network, Preparation, forward, gradients
+from tests.support.networks import take_step
+from tests.support.project import ROOT
+
+_, _, SECTION = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8").partition("## One step by hand\n")
+GIVEN = re.findall(r"^    (\S+) = (.+)$", SECTION, re.MULTILINE)
+TABLE = re.findall(r"^\| (.+?) \| .+? \| `(.+?)` \| `(.+?)` \|$", SECTION, re.MULTILINE)
+(RATE,) = re.findall(r"The learning rate η is (.+)\.\n", SECTION)
+(LOSS_AFTER,) = re.findall(r"The loss of the same two images is now (.+)\.\n", SECTION)
+# The numbers as the page writes them, by name
+SHOWN = {name: json.loads(re.sub(r"-?[\d.]+", r'"\g<0>"', numbers)) for name, numbers, *_ in [*GIVEN, *TABLE]}
+SHOWN["loss after"] = LOSS_AFTER
+
+# How the page computes the last number of each row
+LAST = {
+    "a": "{X[1][0]} · {W₁[0][1]} + {X[1][1]} · {W₁[1][1]} + {b₁[1]}",
+    "h": "1 / (1 + e^-{a[1][1]})",
+    "z": "{h[1][0]} · {W₂[0][1]} + {h[1][1]} · {W₂[1][1]} + {b₂[1]}",
+    "y": "e^{z[1][1]} / (e^{z[1][0]} + e^{z[1][1]})",
+    "loss of each image": "-ln({y[1][1]})",
+    "L": "({loss of each image[0]} + {loss of each image[1]}) / 2",
+    "dz": "({y[1][1]} - {t[1][1]}) / 2",
+    "dW₂": "{h[0][1]} · {dz[0][1]} + {h[1][1]} · {dz[1][1]}",
+    "db₂": "{dz[0][1]} + {dz[1][1]}",
+    "dh": "{dz[1][0]} · {W₂[1][0]} + {dz[1][1]} · {W₂[1][1]}",
+    "da": "{dh[1][1]} · {h[1][1]} · (1 - {h[1][1]})",
+    "dW₁": "{X[0][1]} · {da[0][1]} + {X[1][1]} · {da[1][1]}",
+    "db₁": "{da[0][1]} + {da[1][1]}",
+    "new W₁": "{W₁[1][1]} - {rate} · {dW₁[1][1]}",
+    "new b₁": "{b₁[1]} - {rate} · {db₁[1]}",
+    "new W₂": "{W₂[1][1]} - {rate} · {dW₂[1][1]}",
+    "new b₂": "{b₂[1]} - {rate} · {db₂[1]}",
+}
+
+
+@pytest.fixture(scope="module")
+def computed() -> dict[str, np.ndarray]:
+    """The numbers of the step by mlp, not rounded, from the inputs on the page."""
+    X, t, W1, b1, W2, b2 = (np.array(SHOWN[name], float) for name in ("X", "t", "W₁", "b₁", "W₂", "b₂"))
+    images, t = np.rint(255 * X).astype(np.uint8), t.astype(np.uint8)
+    preparation = Preparation(0.0, 1 / 255, (1, 2), ("0", "1"))
+    network = Network([W1, W2], [b1, b2], ACTIVATIONS["sigmoid"], ARITHMETICS["exact"], preparation)
+    A = network.arithmetic
+
+    a, _ = forward(replace(network, weights=[W1], biases=[b1]), images)
+    z, (_, h) = forward(network, images)
+    y, _, _ = softmax(A, z)
+    (dW1, dW2), (db1, db2), terms = gradients(network, images, t)
+    dz = (y - t) / len(t)
+    dh = A.dot(dz, W2.T)
+    losses = [cross_entropy(A, terms[:, [image]]) for image in range(len(t))]
+    values = [a, h, z, y, losses, cross_entropy(A, terms)]
+    values += [dz, dW2, db2, dh, dh * network.activation.gradient(h), dW1, db1]
+    take_step(network, images, t, float(RATE))  # it changes W1, b1, W2 and b2
+    loss_after = cross_entropy(A, gradients(network, images, t)[2])
+    return dict(zip([*LAST, "loss after"], [*values, W1, b1, W2, b2, loss_after], strict=True))
+
+
+def test_page_has_a_row_for_each_quantity():
+    assert [name for name, _, _ in TABLE] == list(LAST)
+
+
+@pytest.mark.parametrize("name", [*LAST, "loss after"])
+def test_mlp_computes_the_numbers(computed, name):
+    np.testing.assert_allclose(np.array(SHOWN[name], float), computed[name], rtol=0, atol=0.50001e-4)
+
+
+@pytest.mark.parametrize(("name", "numbers", "formula"), TABLE)
+def test_pocket_calculator_agrees(name, numbers, formula):
+    assert re.sub(r"\((-[\d.]+)\)", r"\1", formula) == LAST[name].format(**SHOWN, rate=RATE)
+    result = eval(formula.replace("·", "*").replace("^", "**"), {"e": math.e, "ln": math.log})
+    last = np.ravel(json.loads(numbers))[-1]
+    assert abs(round(result, 4) - last) < 1.5e-4  # the last digit may differ by one

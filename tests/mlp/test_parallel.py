@@ -1,0 +1,114 @@
+"""A divided step has the bits of the undivided one, however it is divided."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from mlp.batches import ends
+from mlp.network import Preparation, step
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.parallel import DividedStep
+from mlp.regularization import Dropout
+from mlp.team import Team
+from tests.support.networks import MINMAX, ZSCORE, bits, copy_of, descent, new_network, some_digits
+
+PLAIN, NO_DROPOUT = descent(0.5), Dropout()
+
+
+@st.composite
+def divisions(draw, features: int, parts: int):
+    """Draw a function that cuts n things into parts of any size, some of them empty, as `cut_evenly` does evenly."""
+    seed = draw(st.integers(0, 2**32 - 1))
+
+    def cut(n: int, parts: int) -> list[slice]:
+        rng = np.random.default_rng([seed, n])
+        places = np.sort(rng.integers(0, n + 1, parts - 1)).tolist()
+        return [slice(*pair) for pair in zip([0, *places], [*places, n], strict=True)]
+
+    return cut
+
+
+def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=NO_DROPOUT):
+    """Take some steps undivided and divided; compare the bits of the loss, of all parameters and of the memory."""
+    plain, divided = network, copy_of(network)
+    batch_size = len(X) // steps
+    memories = [optimizer.new_memory(plain.weights + plain.biases) for _ in range(2)]
+    pieces = [np.ascontiguousarray(X[:, pixels]) for pixels in cut(X.shape[1], parts)]
+    needed = [ends(piece) if plain.preparation.shift == 0.0 else np.full(len(X), piece.shape[1]) for piece in pieces]
+    take = DividedStep(divided, pieces, needed, batch_size, optimizer, memories[1], Team(parts), cut)
+    for number in range(steps):
+        rows = np.arange(number * batch_size, (number + 1) * batch_size)
+        masks = dropout.masks([len(W) for W in plain.weights], batch_size, 5, number)
+        expected = step(plain, X[rows], t[rows], optimizer, memories[0], number, masks)
+        found = np.zeros((2, batch_size))
+        take(rows, t[rows], found, number, masks)
+        assert found.tobytes() == expected.tobytes()
+        assert bits(divided) == bits(plain)
+        for ours, theirs in zip(*memories, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                assert (one == other).all()
+
+
+@st.composite
+def optimizers(draw) -> Optimizer:
+    """Draw any rule, schedule, decay and bound."""
+    rate = draw(st.sampled_from([0.01, 0.5]))
+    schedule = Schedule(rate, draw(st.sampled_from(["constant", "linear", "cosine"])), draw(st.integers(0, 2)), 3)
+    momentum, nesterov = draw(st.sampled_from([0.0, 0.5, 0.9])), draw(st.booleans())
+    rule = draw(st.sampled_from([SGD(momentum, nesterov), Adam(momentum)]))
+    return Optimizer(schedule, rule, draw(st.sampled_from([0.0, 0.01])), draw(st.sampled_from([0.0, 0.1, 2.0])))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_division_gives_the_bits_of_the_undivided_step(data):
+    hidden = data.draw(st.lists(st.integers(1, 40), max_size=3), label="hidden")
+    activation = data.draw(st.sampled_from(["sigmoid", "tanh", "relu"]))
+    preparation = data.draw(st.sampled_from([MINMAX, ZSCORE, MINMAX._replace(shift=1.0)]))
+    batch_size = data.draw(st.integers(1, 100), label="batch size")
+    parts = data.draw(st.integers(1, 7), label="parts")
+    std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
+    cut = data.draw(divisions(784, parts))
+    optimizer = data.draw(st.just(PLAIN) | optimizers(), label="optimizer")
+    dropout = Dropout(*data.draw(st.sampled_from([(0.0, 0.0), (0.2, 0.5), (0.0, 0.5), (0.9, 0.0)])))
+    network = new_network("exact", hidden, activation, std, preparation, seed=data.draw(st.integers(0, 9)))
+    check_division(network, *some_digits(0, 3 * batch_size), cut, parts, 3, optimizer, dropout)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("first", [1, -1], ids=["1 and all others", "all but 1, and 1"])
+def test_one_pixel_against_783_and_one_image_against_99(activation, first):
+    network = new_network("exact", [30, 20], activation, 0.05)
+    check_division(network, *some_digits(0, 300), lambda n, parts: [slice(0, first), slice(first, n)], 2)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+def test_inner_dimensions_beyond_2048(activation):
+    # 2,500 pixels, 2,100 neurons in the second layer and batches of 2,200 images: each is the number of terms of some
+    # sum. The sums over its 12 inputs and its 3 outputs have one bit more for each operand.
+    rng = np.random.default_rng(0)
+    X = (rng.integers(0, 256, (4400, 2500)) * (rng.random((4400, 2500)) < 0.2)).astype(np.uint8)
+    t = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 4400)]
+    preparation = Preparation(0.0, 1 / 255, (50, 50), tuple("abc"))
+    network = new_network("exact", [12, 2100], activation, 0.05, preparation)
+    check_division(network, X, t, lambda n, parts: [slice(0, n // 3), slice(n // 3, n)], 2, steps=2)
+
+
+# The pixels that a part can skip
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.integers(0, 2)))
+def test_ends_are_behind_the_last_lit_pixels(images):
+    lit = [[place + 1 for place, byte in enumerate(image) if byte] for image in images.tolist()]
+    # An image that is black is said to be lit everywhere: it is rare, and nothing is lost but time
+    assert ends(images).tolist() == [max(places, default=images.shape[1]) for places in lit]
+
+
+def test_ends_of_many_images_and_of_none():
+    images = np.zeros((2500, 5), np.uint8)
+    images[np.arange(2500), np.arange(2500) % 5] = 1
+    assert ends(images).tolist() == (np.arange(2500) % 5 + 1).tolist()
+    assert ends(np.zeros((0, 5), np.uint8)).tolist() == []
+    assert ends(np.zeros((3, 0), np.uint8)).tolist() == [0, 0, 0]

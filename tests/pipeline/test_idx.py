@@ -1,0 +1,157 @@
+"""IDX files: valid ones are read exactly, and any damage is refused by name."""
+
+import gzip
+import os
+import re
+import struct
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from pipeline.images.idx import read_images, read_labelled, read_labels
+from pipeline.program.errors import UserError
+from tests.support.files import idx
+from tests.support.refusals import numbers, refused
+
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+bytes_of = lambda dimensions: arrays(np.uint8, array_shapes(min_dims=dimensions, max_dims=dimensions, max_side=6))  # noqa: E731
+
+
+@relaxed
+@given(images=bytes_of(3), labels=bytes_of(1))
+def test_round_trip(tmp_path, images, labels):
+    path = tmp_path / "file"
+    path.write_bytes(idx(images))
+    read = read_images(path)
+    np.testing.assert_array_equal(read[:], images, strict=True)
+    path.write_bytes(idx(labels))
+    np.testing.assert_array_equal(read_labels(path, 256), labels, strict=True)
+
+
+@relaxed
+@given(images=bytes_of(3), data=st.data())
+def test_one_damage_is_refused(tmp_path, images, data):
+    good = idx(images)
+    place = data.draw(st.integers(0, len(good) - 1))
+    damaged = data.draw(
+        st.sampled_from(
+            [
+                good[:place],
+                good + bytes(place + 1),
+                good[:place] + good[place + 1 :],
+                good[: place % 16]
+                + bytes([good[place % 16] ^ data.draw(st.integers(1, 255))])
+                + good[place % 16 + 1 :],
+            ]
+        )
+    )
+    path = tmp_path / "images"
+    path.write_bytes(damaged)
+    assert refused(read_images, path).about in ("header", "length")
+
+
+@relaxed
+@given(content=st.binary(max_size=40) | st.binary(max_size=40).map(lambda tail: bytes([0, 0, 8, 1]) + tail))
+def test_any_bytes_are_read_or_refused(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    for read in [read_images, lambda path: read_labels(path, 10)]:
+        try:
+            array = read(path)
+        except UserError:
+            continue
+        assert idx(array[:]) == content
+
+
+THREE_DIMENSIONS = bytes([0, 0, 8, 3])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "none"),
+        (b"<!DOCTYPE html>", "3c 21 44 4f"),
+        (gzip.compress(b"", mtime=0), "1f 8b 08 00"),
+        (bytes([0, 0, 13, 3]) + bytes(12), "00 00 0d 03"),  # type float
+        (bytes([0, 0, 8, 1]) + bytes(12), "00 00 08 01"),  # labels
+    ],
+)
+def test_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path, content, found):
+    path = tmp_path / "images"
+    path.write_bytes(content)
+    error = refused(read_images, path)
+    assert error.about == "header"
+    assert "00 00 08 03" in str(error)
+    assert found in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "about", "told"),
+    [
+        (THREE_DIMENSIONS + bytes(2), "header", [16, 6]),
+        (THREE_DIMENSIONS + struct.pack(">III", 2, 0, 3), "header", [1, 2, 0, 3]),
+        (THREE_DIMENSIONS + struct.pack(">III", 2, 1, 3) + bytes(5), "length", [22, 2, 1, 3, 21]),
+        (
+            THREE_DIMENSIONS + b"\xff" * 12,  # reading does not reserve the memory it needs
+            "length",
+            [79228162458924105385300197391, 4294967295, 4294967295, 4294967295, 16],
+        ),
+    ],
+)
+def test_wrong_lengths_are_told(tmp_path, content, about, told):
+    path = tmp_path / "images"
+    path.write_bytes(content)
+    error = refused(read_images, path)
+    assert (error.about, numbers(error)) == (about, told)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a hole in a file may take room")
+def test_file_of_more_than_4_gib(tmp_path):
+    path = tmp_path / "images"
+    n = 5 << 20
+    with path.open("wb") as file:
+        file.write(bytes([0, 0, 8, 3]) + struct.pack(">III", n, 32, 32))
+        file.truncate(16 + n * 1024)
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\7")
+    images = read_images(path)
+    assert images.shape == (n, 32, 32)
+    assert [image[-1, -1] for image in images[np.array([n - 1, 0])]] == [7, 0]
+
+
+def test_label_out_of_range(tmp_path):
+    path = tmp_path / "labels"
+    path.write_bytes(idx(np.array([0, 9, 10, 3], np.uint8)))
+    error = refused(read_labels, path, 10)
+    assert (error.about, numbers(error)) == ("labels", [0, 9, 10, 2])
+    assert read_labels(path, 11).tolist() == [0, 9, 10, 3]
+
+
+def test_counts_must_agree(tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.write_bytes(idx(np.zeros((3, 2, 2), np.uint8)))
+    labels.write_bytes(idx(np.zeros(2, np.uint8)))
+    error = refused(lambda labels: read_labelled(images, labels, 10), labels)
+    assert error.about == "length"
+    assert str(images) in str(error)
+    assert re.findall(r"\d+", str(error).replace(str(tmp_path), "")) == ["3", "2"]
+    images.write_bytes(idx(np.zeros((2, 2, 2), np.uint8)))
+    assert [len(read) for read in read_labelled(images, labels, 10)] == [2, 2]
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in [tmp_path / "absent", tmp_path]:
+        error = refused(read_images, path)
+        assert error.about == ""
+        assert "`dvc repro download`" in str(error)
+
+
+def test_sample_is_of_real_digits(raw):
+    images = read_images(raw / "train-images-idx3-ubyte")
+    labels = read_labels(raw / "train-labels-idx1-ubyte", 10)
+    assert images.shape == (600, 28, 28)
+    assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as every MNIST tutorial shows them

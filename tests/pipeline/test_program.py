@@ -1,0 +1,163 @@
+"""What every command shares: how it ends after a mistake, how it cuts texts short, and its progress bar."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.program.command import command
+from pipeline.program.errors import UserError, clip
+from pipeline.program.files import check_distinct
+from pipeline.program.progress import progress
+from stages.evaluate import evaluate
+from stages.preprocess import preprocess
+from stages.train import train
+from tests.support.project import ROOT
+
+
+def run(error: BaseException | None):
+    """Run a command that raises an error, if one is given."""
+
+    @command
+    def work() -> None:
+        if error is not None:
+            raise error
+        print("done")
+
+    return CliRunner().invoke(work, [])
+
+
+def test_command_without_a_mistake():
+    result = run(None)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError("it is too long."), "it is too long."),
+        (OSError(errno.ENOSPC, "No space left on device", "mlp.npz"), "mlp.npz: No space left on device."),
+        (OSError(errno.ENOSPC, "No space left on device"), "the output: No space left on device."),
+        (MemoryError(), "there is not enough memory."),
+        (MemoryError("5 bytes"), "there is not enough memory (5 bytes)."),
+    ],
+    ids=repr,
+)
+def test_mistake_ends_a_command_with_a_sentence(error, sentence):
+    result = run(error)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
+
+
+@pytest.mark.parametrize("error", [OSError("of no system"), ValueError("unforeseen")], ids=repr)
+def test_unforeseen_errors_are_not_swallowed(error):
+    assert run(error).exception is error
+
+
+def test_unforeseen_errors_have_pythons_own_traceback():
+    code = "from pipeline.program.command import command\n@command\ndef work() -> None:\n    1 / 0\nwork()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert done.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_help_offers_no_shell_completion():
+    result = CliRunner().invoke(command(lambda: None), ["--help"])
+    assert result.exit_code == 0
+    assert "completion" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "clipped"),
+    [("a" * 80, "a" * 80), ("a" * 81, "a" * 77 + "..."), ("", ""), ("a\nb\x1b[31m é", "a b [31m é")],
+    ids=["80", "81", "none", "not printable"],
+)
+def test_clip(text, clipped):
+    assert clip(text) == clipped
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["closed", "no terminal"])
+def test_progress_is_silent_where_there_is_no_terminal(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(progress(iter("abc"), "Working", 3)) == ["a", "b", "c"]
+    assert stream is None or stream.getvalue() == ""
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+    times = iter([0.0, 9.9, 10.0, 10.0, 19.9, 20.1, 20.1])
+    monkeypatch.setattr("pipeline.program.progress.time.monotonic", lambda: next(times))
+    assert list(progress(iter(range(4)), "Training", 4, note=lambda item: f"epoch {item}")) == [0, 1, 2, 3]
+    assert capsys.readouterr().err == "Training: epoch 1\nTraining: epoch 3\n"
+
+
+def test_progress_is_shown_at_a_terminal_and_goes_away(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "20"}.items():
+        monkeypatch.setenv(name, value)
+    assert list(progress(iter("abc"), "Working", 3)) == ["a", "b", "c"]
+    written = terminal.getvalue()
+    assert "Working" in written
+    assert "100%" in written
+    assert written.rstrip().endswith("\x1b[2K")  # the line is erased
+    assert capsys.readouterr().out == ""
+
+
+def test_progress_shows_a_note_and_what_was_done_before(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "20"}.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    for _ in progress(iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"):
+        time.sleep(0.3)  # until the bar is drawn
+        seen.append(terminal.getvalue())
+    assert "60%" in seen[0]
+    assert "epoch 6, loss 0.17" in seen[0]
+    assert "epoch 7" not in seen[0]
+    assert "70%" in seen[1]
+    assert "epoch 7, loss 0.14" in seen[1]
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal():
+    assert run(UserError("\x1b[31m.png: no such file.")).stderr == "error: ?[31m.png: no such file.\n"
+
+
+def test_terminal_without_a_character_gets_a_question_mark():
+    code = "from pipeline.program.command import command\n@command\ndef work() -> None:\n    print('1 ± 2')\nwork()"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 ? 2\n", "")
+
+
+@pytest.mark.parametrize(
+    ("stage", "paths"),
+    [
+        (preprocess, ["raw", "a.npz", "b.npz", "./a.npz"]),
+        (train, ["a.npz", "b.npz", "a.npz", "folder"]),
+        (train, ["a.npz", "b.npz", "c.npz", "c.npz"]),
+        (evaluate, ["a.npz", "b.npz", "b.npz"]),
+    ],
+)
+def test_stage_refuses_one_path_for_two_files(stage, paths, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(stage, paths)
+    assert result.exit_code == 1
+    assert "given twice" in result.stderr
+
+
+def test_one_path_for_two_files_is_refused(tmp_path):
+    check_distinct(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(UserError) as caught:
+        check_distinct(tmp_path / "a", tmp_path / "b", tmp_path / "b" / ".." / "a")
+    assert caught.value.path == tmp_path / "b" / ".." / "a"

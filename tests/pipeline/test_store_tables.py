@@ -1,0 +1,105 @@
+"""The two tables: written and read back, a bounded number of rows, and damage."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.store.tables import EpochRow, read_confusion, read_history, recorded, write_confusion, write_history
+from tests.support.refusals import numbers, refused
+
+
+def test_history_is_read_back_to_the_last_bit(tmp_path):
+    epochs = [
+        EpochRow(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0, 0),
+        EpochRow(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3, 1),
+    ]
+    write_history(tmp_path / "history.csv", epochs)
+    lines = (tmp_path / "history.csv").read_bytes().decode().split("\n")
+    assert lines[:2] == [
+        "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy,kept",
+        "1,550,0.30000000000000004,0.3333333333333333,1e-320,1.0,0",
+    ]
+    history = read_history(tmp_path / "history.csv")
+    assert list(history) == list(EpochRow._fields)
+    assert list(zip(*(column.tolist() for column in history.values()), strict=True)) == epochs
+
+
+def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
+    path, classes = tmp_path / "confusion.csv", ("T-shirt/top", "a, b", 'the "c"', "two\r\nlines", "", "é")
+    actual, predicted = np.array([0, 1, 2, 3, 4, 5, 0]), np.array([1, 2, 3, 4, 5, 0, 0])
+    write_confusion(path, classes, actual, predicted)
+    assert path.read_bytes().startswith(b'actual,predicted\nT-shirt/top,"a, b"\n"a, b","the ""c"""\n')
+    for now, then in zip(read_confusion(path, classes), (actual, predicted), strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def rows_of(total, kept):
+    """Return what the history has of so many epochs."""
+    third = 1 / 3  # 18 characters
+    return recorded([EpochRow(epoch, 3 * epoch, third, third, third, third) for epoch in range(1, total + 1)], kept)
+
+
+@given(st.data())
+def test_a_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(data):
+    total = data.draw(st.integers(1, 20_000))
+    kept = data.draw(st.integers(1, total))
+    rows = rows_of(total, kept)
+    assert [row.epoch for row in rows if row.kept] == [kept]
+    assert min(total, 250) <= len(rows) <= 502
+    assert rows[-1].epoch == total
+    every = -(-total // 500)
+    assert {row.epoch for row in rows} == {*range(every, total, every), kept, total}
+
+
+@given(st.integers(1, 500))
+def test_a_history_of_at_most_500_epochs_has_them_all(total):
+    assert [row.epoch for row in rows_of(total, total)] == list(range(1, total + 1))
+
+
+def test_a_history_of_many_epochs_stays_small(tmp_path):
+    """300 images in batches of 100, 50,000 steps: 16,667 epochs, a table of 1 MB without the bound."""
+    write_history(tmp_path / "history.csv", rows_of(16_667, 16_667))
+    assert (tmp_path / "history.csv").stat().st_size < 50_000
+
+
+def test_the_first_unknown_class_is_named(tmp_path):
+    path = tmp_path / "confusion.csv"
+    write_confusion(path, ("a", "b", "c", "d"), np.array([0, 1, 3]), np.array([0, 2, 1]))
+    error = refused(read_confusion, path, ("a", "b"))
+    assert error.about == "predicted"
+    assert "'c'" in str(error)
+    assert refused(read_confusion, path, ("a", "c")).about == "actual"
+
+
+def test_the_wrong_line_is_named(tmp_path):
+    path = tmp_path / "confusion.csv"
+    path.write_text("actual,predicted\na,b\na,b,a\n")
+    error = refused(read_confusion, path, ("a", "b"))
+    assert (error.about, numbers(error)) == ("line 3", [3, 3, 2])
+
+
+HEAD = ",".join(EpochRow._fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "about"),
+    [
+        (b"", "header"),
+        (b"epoch,loss\n1,2\n", "header"),
+        (HEAD + b"\n", "length"),
+        (HEAD + b"\n1,2,3\n", "line 2"),
+        (HEAD + b"\n1,2,3,4,5,six,0\n", "validation_accuracy"),
+        (HEAD + b"\n1,2,3,4,5,6,0\n1,2,nan,4,5,6,0\n", "loss"),
+        (HEAD + b"\n1,2,inf,4,five,6,0\n", "loss"),
+        (b"\xff", ""),
+        (None, ""),
+    ],
+)
+def test_damaged_history_is_refused(tmp_path, content, about):
+    path = tmp_path / "history.csv"
+    if content is not None:
+        path.write_bytes(content)
+    error = refused(read_history, path)
+    assert error.about == about
+    assert "`dvc repro`" in str(error)

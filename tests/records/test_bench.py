@@ -1,0 +1,104 @@
+"""The tables of the benchmark: their arithmetic, and what counts as a missed limit or as another training."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import bench, growth, peers, speed
+from benchmarks.speed import Measurement
+from pipeline.images.idx import read_images, read_labels
+from pipeline.program.errors import UserError
+from tests.support.refusals import refusal
+
+
+def measured(peer: str, times: list[float], threads: int = 1, losses: tuple[float, ...] = (0.9, 0.5)) -> Measurement:
+    return Measurement(peer, threads, "1.0", 10, times, list(losses))
+
+
+def steps(exact: float = 30.0) -> list[Measurement]:
+    """Two rounds; in the second everything takes twice as long."""
+    times = {"pytorch": 40.0, "sklearn": 60.0, "jax": 20.0, "exact": exact, "float32": 10.0}
+    times |= {"products64": 20.0, "products32": 10.0}
+    slow = measured("pytorch", [80.0, 90.0], threads=2)
+    return [slow, *(measured(peer, [time, 2 * time]) for peer, time in times.items())]
+
+
+def cells(table: str, name: str) -> list[str]:
+    """Return the cells of a table's last row of this name."""
+    (*_, row) = [line for line in table.splitlines() if name in line]
+    return [cell.strip() for cell in row.strip("|").split("|")][1:]
+
+
+def test_a_step_is_compared_with_the_better_number_of_threads_and_judged_by_bare_products():
+    table = speed.steps_table(50, steps())
+    ratios = ["0.75 (0.75)", "0.50 (0.50)", "1.50 (1.50)", "1.50 (1.50)"]
+    assert cells(table, "this project, exact") == ["1", "45", "30–60", *ratios, "2.00", "met"]
+    assert cells(table, "JAX")[-2:] == ["", ""]
+    assert cells(speed.steps_table(800, steps(exact=31.0)), "this project, exact")[-2:] == ["1.50", "missed"]
+
+
+def test_a_training_is_judged_by_pytorch():
+    trained = [measured("pytorch", [10e4, 10e4]), measured("exact", [19e4, 21e4]), measured("float32", [9e4, 12e4])]
+    table = speed.trainings_table(trained)
+    assert cells(table, "exact") == ["1", "8.0", "2.00 (1.90)", "2.00", "met", "0.5000"]
+    assert cells(table, "float32")[-3:-1] == ["1.00", "missed"]
+    assert speed.missed({50: steps(), 800: steps(exact=31.0)}, trained) == [
+        "784-800-10, exact: 1.55 times the bare products; at most 1.50.",
+        "whole training, float32: 1.05 times PyTorch; at most 1.00.",
+    ]
+
+
+@pytest.mark.parametrize("losses", [(0.9, 0.54), (0.4, 0.5)])
+def test_a_peer_that_learns_something_else_is_an_error(losses):
+    peers = [measured("exact", []), measured("jax", []), measured("products64", [], losses=())]
+    speed.check_losses(peers)
+    with pytest.raises(UserError, match="pytorch"):
+        speed.check_losses([*peers, measured("pytorch", [], losses=losses)])
+
+
+def test_both_arithmetics_learn_the_same(raw):
+    images = read_images(raw / "train-images-idx3-ubyte")[:].reshape(-1, 784)
+    labels = np.eye(10, dtype=np.uint8)[read_labels(raw / "train-labels-idx1-ubyte", 10)]
+    source = np.random.default_rng(0)
+    W1, W2 = source.normal(0.0, 0.01, (784, 50)), source.normal(0.0, 0.01, (50, 10))
+    task = peers.Task(images, labels, 1 / 255, W1, W2)
+    exact, float32 = ([run()[0] for _ in range(8)] for run in (peers.EXACT(task), peers.FLOAT32(task)))
+    assert exact == pytest.approx(float32, rel=1e-4)
+    assert exact[-1] < exact[0]
+
+
+def test_a_training_set_is_repeated(raw, tmp_path):
+    growth.repeat_images(raw, tmp_path, 3)
+    once, thrice = (read_images(folder / "train-images-idx3-ubyte")[:] for folder in (raw, tmp_path))
+    assert np.array_equal(thrice, np.concatenate([once, once, once]))
+    assert len(read_labels(tmp_path / "train-labels-idx1-ubyte", 10)) == 3 * len(once)
+    assert (tmp_path / "t10k-images-idx3-ubyte").read_bytes() == (raw / "t10k-images-idx3-ubyte").read_bytes()
+
+
+@pytest.fixture
+def bench_in(tmp_path, monkeypatch):
+    """A function that runs the command in a folder where it finds no limit kept."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "HERE", tmp_path)
+    monkeypatch.setattr(speed, "report", lambda quick: ("# Speed\n", ["exact: too slow."]))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: None, raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")  # the command sets it, and the test sets it back
+    return lambda *words: CliRunner().invoke(bench.main, ["speed", *words])
+
+
+def test_a_missed_limit_is_an_error_after_the_page_is_written(bench_in, tmp_path):
+    for name in ("raw", "prepared"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    trial = bench_in("--quick")
+    assert (trial.exit_code, trial.stdout) == (0, "# Speed\n\n")
+    assert not (tmp_path / "speed.md").exists()
+    done = bench_in()
+    assert (done.exit_code, done.stderr) == (1, "error: exact: too slow.\n")
+    assert (tmp_path / "speed.md").read_text(encoding="utf-8") == "# Speed\n"
+
+
+def test_without_data_it_is_a_sentence(bench_in):
+    refusal(bench_in(), Path("data", "raw"), "dvc repro preprocess")

@@ -1,0 +1,228 @@
+"""The ledger says what the results say; its figure, and those of the records, show it."""
+
+import json
+import shutil
+from statistics import fmean
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.drawing.figures import draw_misclassified, draw_training_images
+from pipeline.settings.params import load_params
+from pipeline.training.method import distortion_of
+from records import figures, ledger
+from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
+from records.row import write_result
+from tests.support.files import save_mistakes, save_prepared
+from tests.support.project import ROOT
+from tools.tables import mean_and_deviation
+
+# The ledger
+
+
+def cells(markdown: str, table: int) -> dict[str, list[str]]:
+    """Return the cells of a table's rows, by the first of each."""
+    lines = [line for line in markdown.split("\n\n")[table].splitlines()[2:]]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {name: rest for name, *rest in found}
+
+
+def test_the_ledger_is_what_the_results_say():
+    assert (HERE / "ledger.md").read_text(encoding="utf-8") == text(rows())
+
+
+def test_the_readme_shows_rows_of_the_ledger():
+    shown = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    lines = (HERE / "ledger.md").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in shown if line in lines]) >= 4  # a title and three rows
+    assert not [line for line in shown if line.startswith("| simard") and line not in lines]
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A ledger of four records: two have results, one lacks some, one has none; there are two committees."""
+    counts = {"simard-elastic": {1: 72, 3: 71}, "ciresan-small": dict(enumerate([70, 60, 50, 40, 30])), "dropout": {}}
+    counts["nielsen"] = dict(enumerate([200, 210, 190, 205, 195, 220, 180, 220, 180, 200]))
+    (tmp_path / "results").mkdir()
+    for name, errors in counts.items():
+        shutil.copy(HERE / f"{name}.yaml", tmp_path)
+        for seed, count in errors.items():
+            (tmp_path / "results" / f"{name}-{seed}.json").write_text(json.dumps({"errors": count}))
+    (tmp_path / "results" / "committee-both.json").write_text('{"errors": 31}')
+    shutil.copy(HERE / "base.yaml", tmp_path)
+    costs = {
+        "ciresan-small": {"seconds": {"exact": 600, "float32": 120}, "machine": "a fast machine"},
+        "dropout": {"seconds": {"exact": 66, "float32": 33}, "machine": "a slow one", "float32_errors": [99, 101]},
+    }
+    (tmp_path / "costs.json").write_text(json.dumps(costs))
+    monkeypatch.setattr(ledger, "HERE", tmp_path)
+    monkeypatch.setattr(ledger, "COSTS", tmp_path / "costs.json")
+    monkeypatch.setattr(ledger, "RECORDS", tuple(counts))
+    return tmp_path
+
+
+def test_the_ledger_has_each_record_and_committee(small):
+    ran = CliRunner().invoke(ledger.main, [str(small / "ledger.md"), str(small / "ledger.png")])
+    assert ran.exit_code == 0, ran.output
+    written = (small / "ledger.md").read_text(encoding="utf-8")
+    records, seeds = cells(written, 0), cells(written, 1)
+    shown = {name: (network, here, unseen, minutes) for name, (network, _, here, unseen, _, minutes) in records.items()}
+    assert shown == {
+        "simard-elastic": ("784-800-10", "0.71 ± 0.01", "", ""),
+        "ciresan-small": ("784-1000-500-10", "0.50 ± 0.16", "", "10.0"),
+        "dropout": ("784-800-800-10", "", "", "1.1"),
+        "nielsen": ("784-100-10", "2.00 ± 0.08", "2.00 ± 0.20", ""),
+        "committee-simard-elastic": ("five 784-800-10", "", "", ""),
+        "committee-both": ("five 784-800-10 and five 784-1000-500-10", "0.31", "", ""),
+    }
+    assert seeds["nielsen"] == ["200, 210, 190, 205, 195", "220, 180, 220, 180, 200", "", "", ""]
+    assert seeds["dropout"] == ["", "", "1.00 ± 0.01", "99, 101", "0.6"]
+    assert seeds["ciresan-small"] == ["70, 60, 50, 40, 30", "", "", "", "2.0"]
+    assert "a fast machine; a slow one" in written.split("\n\n")[2]
+    assert (small / "ledger.png").exists()
+
+
+def test_the_ledger_says_what_was_published_and_whether_it_is_like_for_like(small):
+    records = cells(text(rows()), 0)
+    for name, published in (("nielsen", "1.96"), ("simard-elastic", "0.7"), ("committee-both", "0.31")):
+        assert records[name][1].startswith(f"{published}: ")
+    assert records["nielsen"][4].startswith("not alike: test images")
+    assert records["ciresan-small"][4].startswith("alike, but for ReLU")
+
+
+def test_the_figure_shows_the_rows_that_have_a_result(small):
+    (axes,) = draw(rows()).axes
+    named = ["committee-both", "nielsen", "ciresan-small", "simard-elastic"]  # from below
+    assert [label.get_text() for label in axes.get_yticklabels()] == named
+    points = {line.get_label(): line.get_xydata() for line in axes.lines}
+    np.testing.assert_allclose(points["published"], [[0.31, 0], [1.96, 1], [0.49, 2], [0.7, 3]])
+    np.testing.assert_allclose(points["mean of seeds 0 to 4"], [[0.31, 0], [2, 1], [0.5, 2], [0.715, 3]])
+    assert sorted(x for x, height in points["seeds 0 to 4"] if height == 3) == pytest.approx([0.71, 0.72])
+    assert sorted(points["seeds 5 to 9"].tolist()) == [[1.8, 1], [1.8, 1], [2, 1], [2.2, 1], [2.2, 1]]
+    assert axes.get_xscale() == "log"
+
+
+def test_the_lessons_have_the_numbers_of_the_ledger():
+    """docs/records.md, "What each teaches"."""
+    lines = {row.name: row for row in rows()}
+    mean = {name: fmean(row.errors) for name, row in lines.items()}
+
+    def removed(before: str, after: str) -> str:
+        return f"{100 * (1 - mean[after] / mean[before]):.0f} %"
+
+    def times(before: str, after: str) -> float:
+        return lines[after].cost["seconds"]["exact"] / lines[before].cost["seconds"]["exact"]
+
+    def left(committee: str, *records: str) -> tuple[int, int]:
+        """Return the numbers of a committee's mistakes, and of those that all its networks make, too."""
+        names = [committee, *(f"{record}-{seed}" for record in records for seed in SEEDS)]
+        wrong = [{tuple(mistake[:2]) for mistake in result_of(name)["wrong"]} for name in names]
+        return len(wrong[0]), len(set.intersection(*wrong))
+
+    def first(record: str) -> int:
+        return result_of(f"{record}-0")["errors"]
+
+    elastic, small = "simard-elastic", "ciresan-small"
+    one, both = left(f"committee-{elastic}", elastic), left("committee-both", elastic, small)
+    ratios = [lines[record].cost["seconds"] for record in RECORDS]
+    ratios = [seconds["exact"] / seconds["float32"] for seconds in ratios]
+    apart = [abs(mean[record] - fmean(lines[record].cost["float32_errors"]) / 100) for record in RECORDS]
+    fives = [abs(mean[name] - fmean(row.unseen)) for name, row in lines.items() if row.unseen]
+    none = [mean_and_deviation(errors, 2) for errors in (lines["simard-none"].unseen, lines["simard-none"].errors)]
+    page = " ".join((ROOT / "docs" / "records.md").read_text(encoding="utf-8").split())
+    for words in (
+        f"Their means differ by at most {max(fives):.2f} percentage points",
+        f"simard-none's second five are {none[0]}, the published error; its first five are {none[1]}",
+        f"exact arithmetic takes {min(ratios):.1f} to {max(ratios):.1f} times as long as float32",
+        f"The mean errors of both arithmetics differ by at most {max(apart):.2f} percentage points",
+        f"remove {removed('simard-none', 'simard-affine')} of the mistakes, "
+        f"and bending {removed('simard-affine', elastic)} of the rest",
+        f"one layer of 800 with distortions has {mean[elastic]:.2f} %",
+        f"remove {removed(elastic, small)} of what elastic distortions leave, "
+        f"in {times(elastic, small):.0f} times the time",
+        f"remove {removed('simard-none', 'dropout')} of the mistakes of `simard-none`, "
+        f"in {times('simard-none', 'dropout'):.0f} times the time. "
+        f"Elastic distortions remove {removed('simard-none', elastic)} in {times('simard-none', elastic):.0f} times",
+        f"removes {removed(elastic, f'committee-{elastic}')} of the mistakes of one: {one[0]} are left, "
+        f"and all five make {one[1]} of them",
+        f"All ten leave {both[0]}, and all ten make {both[1]} of them",
+        f"seed 0 makes {first('keras-mnist-mlp')} mistakes, before 176",
+        f"{first('nielsen')} mistakes for seed 0, before 217",
+    ):
+        assert words in page
+
+
+def result_of(name: str) -> dict:
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
+# What the scripts write
+
+
+@pytest.mark.parametrize(
+    ("columns", "wrong"),
+    [
+        (([7, 3, 12], [1, 2, 3], [4, 5, 6]), [[3, 2, 5], [7, 1, 4], [12, 3, 6]]),
+        ([np.empty(0, np.int64)] * 3, []),
+    ],
+)
+def test_a_result_counts_the_mistakes(tmp_path, columns, wrong):
+    save_mistakes(tmp_path, *columns)
+    write_result(tmp_path, tmp_path / "new" / "row-0.json")
+    expected = {"errors": len(wrong), "loss": 0.1234567890123, "wrong": wrong}
+    assert json.loads((tmp_path / "new" / "row-0.json").read_text()) == expected
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """What records.figures draws: the images, the arguments of both figures, by name.
+
+    Five networks and their committee are wrong on the test images 0 to 8. The committee is right on 3, and the fifth
+    network on 5.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
+    save_prepared(tmp_path / "prepared" / "mnist" / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
+    places = [place for place in range(9) if place != 3]
+    save_mistakes(tmp_path / "evaluation" / "committee-simard-elastic", places, [1] * 8, places)
+    (tmp_path / "results").mkdir()
+    for seed in range(5):
+        places = [place for place in range(9) if place != 5 or seed != 4]
+        path = tmp_path / "results" / f"simard-elastic-{seed}.json"
+        path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
+    for name in ("base", "simard-elastic"):
+        shutil.copy(HERE / f"{name}.yaml", tmp_path)
+    calls = {}
+
+    def recorded(function):
+        def call(*arguments):
+            calls[function.__name__] = arguments
+            return function(*arguments)
+
+        return call
+
+    for function in (draw_misclassified, draw_training_images):
+        monkeypatch.setattr(f"pipeline.drawing.figures.{function.__name__}", recorded(function))
+    monkeypatch.setattr(figures, "HERE", tmp_path)
+    ran = CliRunner().invoke(figures.main, [])
+    assert ran.exit_code == 0, ran.output
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
+    return images[:10], calls
+
+
+def test_a_figure_shows_the_mistakes_that_all_networks_make(drawn):
+    """It shows the committee's answers. All networks can be wrong where their mean is right: that is left out."""
+    mistakes, most, title = drawn[1]["draw_misclassified"]
+    common = [0, 1, 2, 4, 6, 7, 8]
+    assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
+    assert most == 7
+    assert "7 mistakes" in title
+
+
+def test_a_figure_shows_the_first_training_images_as_training_distorts_them(drawn):
+    first, calls = drawn
+    shown, made, _ = calls["draw_training_images"]
+    np.testing.assert_array_equal(shown, first.reshape(-1, 28, 28))
+    distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
+    expected = [distortion.distort(first, seed=0, epoch=epoch, first=0).reshape(-1, 28, 28) for epoch in range(5)]
+    np.testing.assert_array_equal(made, expected)

@@ -1,0 +1,88 @@
+"""Files that the stages read and write, made by the tests."""
+
+import struct
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pipeline.store.arrays import save_arrays
+from pipeline.store.artifacts import Misclassified, save_misclassified
+
+W1, B1 = np.full((6, 4), 0.5), np.zeros(4)
+W2, B2 = np.full((4, 3), 0.5), np.zeros(3)
+
+MODEL = {
+    "weights_1": W1,
+    "biases_1": B1,
+    "weights_2": W2,
+    "biases_2": B2,
+    "activation": np.array("sigmoid"),
+    "arithmetic": np.array("exact"),
+    "shift": np.float64(33.5),
+    "scale": np.float64(0.01),
+    "image_shape": np.array([2, 3], np.int64),
+    "classes": np.array(["a", "b", "c"]),
+}
+PREPARED = {
+    "images": np.arange(24, dtype=np.uint8).reshape(4, 6),
+    "labels": np.eye(3, dtype=np.uint8)[[0, 1, 2, 1]],
+    "shift": np.float64(33.5),
+    "scale": np.float64(0.01),
+    "image_shape": np.array([2, 3], np.int64),
+    "classes": np.array(["a", "b", "c"]),
+}
+MISCLASSIFIED = {
+    "images": np.arange(12, dtype=np.uint8).reshape(2, 6),
+    "actual": np.array([2, 0], np.int64),
+    "predicted": np.array([1, 1], np.int64),
+    "probability": np.array([0.75, 0.5]),
+    "place": np.array([7, 3], np.int64),
+    "image_shape": np.array([2, 3], np.int64),
+    "classes": np.array(["a", "b", "c"]),
+}
+
+
+def save_prepared(path, images, labels, **changes):
+    """Write a prepared split, as the preprocess stage does."""
+    arrays = {
+        "images": images,
+        "labels": labels,
+        "shift": np.float64(0),
+        "scale": np.float64(1 / 255),
+        "image_shape": np.array([28, 28], np.int64),
+        "classes": np.array(list("0123456789")),
+    }
+    save_arrays(path, **(arrays | changes))
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def idx(array: np.ndarray) -> bytes:
+    """Return the bytes of an IDX file."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def save_mistakes(folder, place, actual, predicted):
+    """Write what the evaluate stage would write of these mistakes."""
+    n = len(place)
+    columns = (np.array(place), np.array(actual), np.array(predicted), np.linspace(0.9, 0.5, n))
+    place, actual, predicted, probability = columns
+    images = np.arange(n * 784, dtype=np.uint8).reshape(n, 784)
+    classes = tuple("0123456789")
+    mistakes = Misclassified(images, actual, predicted, probability, place, (28, 28), classes)
+    folder.mkdir(exist_ok=True, parents=True)
+    save_misclassified(folder / "misclassified.npz", mistakes)
+    (folder / "test.json").write_text('{"accuracy": 0.5, "loss": 0.1234567890123}')
+
+
+def drawn(ink="black", paper="white", scale=1, at=(0, 0), mode="RGB"):
+    """Draw a seven, in one or two colours."""
+    seven = Image.new("1", (30, 40))
+    draw = ImageDraw.Draw(seven)
+    draw.line([(5, 5), (24, 5), (12, 35)], 1, 4)
+    seven = seven.resize((30 * scale, 40 * scale), Image.Resampling.NEAREST)
+    picture = Image.new("RGB", (30 * scale + 2 * max(at), 40 * scale + 2 * max(at)), paper)
+    picture.paste(ink, at, seven)
+    return picture.convert(mode)

@@ -1,0 +1,128 @@
+"""A small copy of this repository, in Git and DVC, that takes its data from the sample."""
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "tests" / "sample"
+STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
+
+
+def changed_params(values: dict[str, object]) -> dict:
+    """Return the repository's parameters with some replaced; the keys are dotted."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for key, value in values.items():
+        section, name = key.split(".")
+        assert name in params[section]
+        params[section][name] = value
+    return params
+
+
+def sample_datasets() -> dict:
+    """Return a datasets.yaml whose `mnist` is the sample."""
+    datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+    mnist = datasets["mnist"]
+    mnist["mirrors"] = [str(SAMPLE)]
+    for file in mnist["files"].values():
+        content = gzip.decompress((SAMPLE / f"{file['name']}.gz").read_bytes())
+        file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"mnist": mnist}
+
+
+class Project:
+    """A copy of this repository, in Git and DVC, that takes its data from the sample."""
+
+    small: ClassVar[dict[str, object]] = {
+        "preprocess.validation_size": 100,
+        "train.iterations": 200,
+        "train.learning_rate": 1.0,
+        "plot.dpi": 50,
+    }
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.environment = dict(os.environ)
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's folder; with `check`, fail with its output if it does."""
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, encoding="utf-8"
+        )
+        if check:
+            assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"
+        return result
+
+    def dvc(self, *words: str, check: bool = True) -> str:
+        """Run a command of DVC in this process, where it starts at once; return what it and its stages printed."""
+        from dvc.cli import main
+
+        with chdir(self.folder), captured() as text:
+            code = main(list(words))
+        if check:
+            assert code == 0, f"dvc {' '.join(words)}\n{text[0]}"
+        return text[0]
+
+    def set_params(self, values: dict[str, object]) -> None:
+        """Write the repository's params.yaml with some values replaced, keys dotted."""
+        text = yaml.safe_dump(changed_params(values), sort_keys=False)
+        (self.folder / "params.yaml").write_text(text, encoding="utf-8")
+
+    def commit(self, message: str) -> None:
+        """Commit every file that Git does not ignore."""
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=Somebody", "-c", "user.email=a@example.com", "commit", "-q", "-m", message)
+
+
+@contextmanager
+def captured() -> Iterator[list[str]]:
+    """Collect what this process and its children write to their standard streams; it is in the list at the end."""
+    text: list[str] = []
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            stream = os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8", buffering=1)
+            with stream, redirect_stdout(stream), redirect_stderr(stream):
+                yield text
+        finally:
+            for number, old in enumerate(saved, start=1):
+                os.dup2(old, number)
+                os.close(old)
+            file.seek(0)
+            text.append(file.read())
+
+
+def new_project(folder: Path) -> Project:
+    """Make the small project in `folder`, ready for `dvc repro`: nothing has run, the data are a folder away."""
+    project = Project(folder / "project")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in tracked.decode().split("\0"):
+        made = name == "dvc.lock" or name.startswith("metrics/")
+        if name and not made and (ROOT / name).is_file():
+            (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, project.folder / name)
+    project.set_params(project.small)
+    (project.folder / "datasets.yaml").write_text(yaml.safe_dump(sample_datasets()), encoding="utf-8")
+    project.run("git", "init", "-q")
+    project.commit("Begin")
+    return project
+
+
+def start_python(project: Project, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start Python in the project's folder, as DVC would."""
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=project.folder, env=project.environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, encoding="utf-8", **options,
+    )  # fmt: skip

@@ -1,0 +1,373 @@
+"""`tools.compare`: runs grouped, averaged, paired and drawn. tests/tools/test_report.py runs it on DVC's own output."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.program.errors import UserError
+from pipeline.store.tables import EpochRow, write_history
+from tests.support.project import ROOT
+from tests.support.refusals import refusal
+from tests.support.terminal import on_terminal
+from tools.compare.__main__ import main
+from tools.compare.curves import LOOKS, curve_of, draw_curves
+from tools.compare.experiments import METRICS, Run, by_setting
+from tools.compare.paired import t_quantile
+
+PARENT = "c" * 40
+T_OF_FIVE = 2.7764451052  # t of 4 degrees of freedom, from a table
+
+
+def experiment(name, metrics=0.9, state="success", commit="0" * 40, **train):
+    """Return an experiment as `dvc exp show --json` gives it, with the keys that are read."""
+    metrics = metrics if isinstance(metrics, list) else [metrics] * 5
+    train = {"hidden_sizes": [50], "activation": "relu", "nesterov": False, "seed": 0} | train
+    files: dict = {}
+    for (file, key), value in zip(METRICS.values(), metrics, strict=True):
+        files.setdefault(file, {"data": {}})["data"][key] = value
+    params = {"params.yaml": {"data": {"preprocess": {"seed": 0}, "train": train}}}
+    revisions = [{"rev": commit, "data": {"params": params, "metrics": files}}]
+    return {"name": name, "revs": revisions, "executor": {"state": state} if state else None}
+
+
+def five_seeds(*activations):
+    """Return experiments of five seeds for each activation; and their metrics, (activation, seed, metric)."""
+    values = np.random.default_rng(3).uniform(0.1, 0.9, (len(activations), 5, 5))
+    experiments = [
+        experiment(f"{activation}-{seed}", values[place, seed].tolist(), activation=activation, seed=seed)
+        for place, activation in enumerate(activations)
+        for seed in range(5)
+    ]
+    return experiments, values
+
+
+@pytest.fixture
+def dvc_shows(tmp_path, monkeypatch):
+    """A function that makes `python -m dvc exp show --json` print these experiments of HEAD."""
+    monkeypatch.chdir(tmp_path)
+
+    def show(experiments):
+        commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": experiments}]
+        script = f"import sys\nassert sys.argv[1:] == ['exp', 'show', '--json']\nprint({json.dumps(commits)!r})\n"
+        Path("dvc.py").write_text(script, encoding="utf-8")
+
+    return show
+
+
+def compare(*words):
+    return CliRunner().invoke(main, words)
+
+
+def printed(*words, note=""):
+    """Return what the command prints. On standard error it prints the note."""
+    result = compare(*words)
+    assert (result.exit_code, result.stderr) == (0, note)
+    return result.stdout
+
+
+def rows(text):
+    """Return the cells of each line with text: two spaces or more separate them."""
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def test_the_tables_have_the_numbers_of_the_json(dvc_shows):
+    experiments, _ = five_seeds("relu", "sigmoid", "tanh")
+    dvc_shows(experiments[::-1])
+    assert "Difference" not in printed(), "three settings, no baseline"
+    words = ("--baseline", "train.activation=sigmoid")
+    settings = json.loads(printed("--json", *words))["settings"]
+    summary, pairs = printed(*words).split("Difference from train.activation=sigmoid, seed by seed")
+    title, header, _, *lines = rows(summary)
+    assert (title, header[1:]) == (["Mean ± standard deviation over the seeds"], ["setting", "seeds", "mean ± sd"])
+    assert [line[0] for line in lines[::3]] == list(METRICS)
+    assert [line[-3:] for line in lines] == [
+        [one["setting"], "5", "{mean:.4f} ± {sd:.4f}".format(**one["metrics"][metric])]
+        for metric, one in product(METRICS, settings)
+    ]
+    header, _, *lines, caption = rows(pairs)
+    assert header == ["metric", "setting", "pairs", "mean ± sd", "95% interval"]
+    numbers = [(one["setting"], one["minus_baseline"][metric]) for metric, one in product(METRICS, settings[::2])]
+    assert [line[-4:] for line in lines] == [
+        [name, "5", "{mean:+.4f} ± {sd:.4f}".format(**one), "{:+.4f} to {:+.4f}".format(*one["interval"])]
+        for name, one in numbers
+    ]
+    assert caption == ["Interval of the mean: Student's t of the paired differences, pairs - 1 degrees of freedom."]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_are_sorted_by_setting_and_seed(dvc_shows, order):
+    """Parameters as in params.yaml: numbers by size, then texts. DVC's order and the names do not matter."""
+    stds, sizes, seeds = [0.5, 2, 10, "glorot", "he"], [[9, 9], [80], [80, 9]], [2, 10]
+    experiments = [
+        experiment(f"sweep-{n * 7 % 31:02}", hidden_sizes=size, std=std, seed=seed)
+        for n, (size, std, seed) in enumerate(product(sizes, stds, seeds))
+    ]
+    dvc_shows(sorted(experiments, key=lambda one: one["name"])[::order])
+    expected = [f"train.hidden_sizes={size}, train.std={std}" for size in ("[9,9]", "[80]", "[80,9]") for std in stds]
+    assert [row[-3:-1] for row in rows(printed())[3:18]] == [[setting, "2"] for setting in expected]
+    assert [one["setting"] for one in json.loads(printed("--json"))["settings"]] == expected
+    table = csv.DictReader(io.StringIO(printed("--csv")))
+    assert [row["experiment"] for row in table] == [one["name"] for one in experiments]
+
+
+def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
+    """A run counts once, also under two names. One run has no spread. Brackets and colons are printed as they are."""
+    dvc_shows([experiment("a", 0.88, seed=0), experiment("b", 0.9, seed=1), experiment("c", 0.9, seed=1)])
+    assert rows(printed())[3] == ["validation accuracy", "all", "2", f"0.8900 ± {0.02 / 2**0.5:.4f}"]
+    dvc_shows([experiment(name, 0.5, activation=name) for name in ("relu", "[b]:smile:", "tanh")])
+    assert rows(printed())[3] == ["validation accuracy", "train.activation=[b]:smile:", "1", "0.5000"]
+    dvc_shows([experiment("a", 0.88), experiment("b", 0.9)])
+    refusal(compare(), "", "a", "b", "same parameters")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [100, 40])
+def test_a_terminal_cuts_nothing(dvc_shows, columns):
+    dvc_shows(five_seeds("relu", "tanh")[0])
+    piped = printed()
+    assert "Difference" in piped
+    text = on_terminal(columns, "tools.compare")
+    assert max(map(len, text.splitlines())) <= columns
+    assert sorted(re.sub(r"[\s─]", "", text)) == sorted(re.sub(r"[\s─]", "", piped))
+
+
+# The baseline
+
+
+def test_without_a_baseline_the_first_of_two_settings_is_it(dvc_shows):
+    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
+    assert "Difference from train.rate=9, seed by seed" in printed()
+
+
+def test_a_baseline_of_several_parameters(dvc_shows):
+    shapes = [("relu", [50]), ("relu", [50, 20]), ("tanh", [50, 20])]
+    dvc_shows([experiment(f"{a}{h}{s}", activation=a, hidden_sizes=h, seed=s) for (a, h), s in product(shapes, (0, 1))])
+    small, relu, tanh = (one["setting"] for one in json.loads(printed("--json"))["settings"])
+    assert [small, relu] == [f"train.hidden_sizes={sizes}, train.activation=relu" for sizes in ("[50]", "[50,20]")]
+    for params, expected in (
+        (["train.hidden_sizes=[50]"], small),
+        (["train.activation=relu", "train.hidden_sizes=[50, 20]"], relu),
+        (["train.activation=tanh"], tanh),
+    ):
+        words = [word for param in params for word in ("--baseline", param)]
+        assert json.loads(printed("--json", *words))["baseline"] == expected
+    assert tanh not in refusal(compare("--baseline", "train.activation=relu"), "", "2 settings", small, relu)
+    refusal(compare("--baseline", "train.activation=elu"), "", "0 settings", "train.activation=elu", small, relu, tanh)
+
+
+def test_pairs_have_the_same_seed(dvc_shows):
+    """A seed that only one of the settings ran with has no pair. Fewer than two pairs have no spread."""
+    runs = [("relu", 0, 0.5), ("relu", 1, 0.6), ("relu", 2, 0.9), ("tanh", 3, 0.1), ("tanh", 2, 0.8), ("tanh", 1, 0.7)]
+    experiments = [experiment(f"{a}{seed}", accuracy, activation=a, seed=seed) for a, seed, accuracy in runs]
+    dvc_shows(experiments)
+    difference = json.loads(printed("--json"))["settings"][1]["minus_baseline"]["test accuracy"]
+    assert (difference["degrees_of_freedom"], difference["mean"]) == (1, pytest.approx(0))
+    assert difference["interval"] == pytest.approx([-0.1 * 12.7062047, 0.1 * 12.7062047])
+    dvc_shows(experiments[:-1])
+    note = "Not compared: train.activation=tanh and train.activation=relu have fewer than two seeds in common.\n"
+    assert "Difference" not in printed(note=note)
+
+
+@pytest.mark.parametrize(
+    ("df", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)]
+)
+def test_t_is_that_of_the_tables(df, t):
+    assert round(t_quantile(df), 4) == t
+
+
+# Which experiments
+
+
+def test_experiments_are_chosen_by_name(dvc_shows):
+    dvc_shows([experiment(name, seed=seed) for seed, name in enumerate(["act-1", "act-22", "other", "again"])])
+    assert rows(printed("act-?", "again", "a*n"))[3][1:3] == ["all", "2"]
+    for names in (["tanh-*"], ["act-*", "tanh-*"], ["tanh-*", "act-*"]):
+        refusal(compare(*names), "", "finished experiment called tanh-*")
+    dvc_shows([])
+    refusal(compare(), "", "no finished experiment")
+
+
+def test_unfinished_experiments_are_left_out(dvc_shows):
+    """DVC gives them the metrics of their commit."""
+    unfinished = [experiment(name, 0.1, state=name, seed=9) for name in ("queued", "failed", "running")]
+    without_result = {"name": "lost", "revs": None, "executor": None}
+    dvc_shows([experiment("a", state=None), *unfinished, experiment(None, state="queued"), without_result])
+    assert rows(printed(note="Left out: 5 queued, running or failed.\n"))[3][1:3] == ["all", "1"]
+    refusal(compare("queued"), "", "no finished experiment called queued")
+
+
+@pytest.mark.parametrize("data", [None, {"metrics": {}}, {"params": {"params.yaml": {"data": {"train": 5}}}}])
+def test_an_experiment_without_metrics_or_parameters(dvc_shows, data):
+    broken = experiment("act-7")
+    broken["revs"][0]["data"] = data and broken["revs"][0]["data"] | data
+    dvc_shows([broken])
+    refusal(compare(), "", "act-7", "lacks metrics or parameters")
+
+
+def test_dvc_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refusal(compare(), "", "`dvc exp show` failed")
+
+
+# JSON and CSV
+
+
+def test_json_has_the_runs_and_the_numbers_of_the_tables(dvc_shows):
+    experiments, values = five_seeds("relu", "sigmoid", "tanh")
+    dvc_shows(experiments)
+    document = json.loads(printed("--json", "--baseline", "train.activation=sigmoid"))
+    assert document["baseline"] == "train.activation=sigmoid"
+    assert document["interval"]["confidence"] == 0.95
+    assert "Student's t of the paired differences, pairs - 1 degrees" in document["interval"]["method"]
+    for setting, activation, of_setting in zip(document["settings"], ("relu", "sigmoid", "tanh"), values, strict=True):
+        assert setting["setting"] == f"train.activation={activation}"
+        for seed, run in zip(range(5), setting["runs"], strict=True):
+            train = {"train.hidden_sizes": [50], "train.activation": activation, "train.nesterov": False}
+            assert run.pop("parameters") == {"preprocess.seed": 0, **train, "train.seed": seed}
+            assert run.pop("metrics") == dict(zip(METRICS, of_setting[seed].tolist(), strict=True))
+            assert run == {"experiment": f"{activation}-{seed}", "commit": "0" * 40, "parent": PARENT}
+        mean, sd = of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1)
+        assert [list(one.values()) for one in setting["metrics"].values()] == pytest.approx(np.transpose([mean, sd]))
+        difference = of_setting - values[1]
+        mean, sd = difference.mean(axis=0), difference.std(axis=0, ddof=1)
+        low, high = mean - T_OF_FIVE * sd / 5**0.5, mean + T_OF_FIVE * sd / 5**0.5
+        found = [[one["mean"], one["sd"], *one["interval"]] for one in setting["minus_baseline"].values()]
+        assert found == (pytest.approx(np.transpose([mean, sd, low, high])) if activation != "sigmoid" else [])
+    document = json.loads(printed("--json", "relu-0"))
+    assert document["baseline"] is None
+    assert document["settings"][0]["metrics"]["test loss"] == {"mean": values[0, 0, 3], "sd": None}
+
+
+def test_csv_has_a_row_for_each_run_with_every_parameter_and_every_bit(dvc_shows):
+    third = [1 / 3, 0.1 + 0.2, 1e-17, 1.0, 2 / 3]
+    dvc_shows([experiment("b", third, seed=1, hidden_sizes=[800, 20]), experiment("a", 0.5, commit="a" * 40)])
+    table = list(csv.DictReader(io.StringIO(printed("--csv"))))
+    keys = ["hidden_sizes", "activation", "nesterov", "seed"]
+    names = ["experiment", "commit", "parent", "preprocess.seed", *(f"train.{key}" for key in keys), *METRICS]
+    assert list(table[0]) == names
+    assert list(table[0].values())[:8] == ["a", "a" * 40, PARENT, "0", "[50]", "relu", "false", "0"]
+    assert list(table[1].values())[:8] == ["b", "0" * 40, PARENT, "0", "[800,20]", "relu", "false", "1"]
+    assert [float(table[1][metric]) for metric in METRICS] == third
+
+
+@pytest.mark.parametrize("options", [["--json", "--csv"], ["--csv", "--baseline", "a=1"], ["--figure", "act.pdf"]])
+def test_options_that_contradict(dvc_shows, options):
+    dvc_shows([experiment("a")])
+    refusal(compare(*options))
+    assert not Path("act.pdf").exists()
+
+
+# The figure
+
+
+@pytest.fixture
+def run_with(tmp_path, monkeypatch):
+    """A function that commits a history, its text or its validation accuracies by epoch. It returns the run."""
+    monkeypatch.chdir(tmp_path)
+
+    def git(*words):
+        user = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        return subprocess.run(["git", *user, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "--quiet")
+
+    def make(history, **train):
+        path = Path("metrics/history.csv")
+        if isinstance(history, str):
+            path.parent.mkdir()
+            path.write_text(history, encoding="utf-8")
+        else:
+            write_history(path, [EpochRow(epoch, 5 * epoch, 0.4, 0.3, 0.2, share) for epoch, share in history.items()])
+        git("add", "metrics")
+        git("commit", "--quiet", "--allow-empty", "--message", "A run")
+        parameters = {f"train.{key}": value for key, value in train.items()}
+        return Run("act-7", git("rev-parse", "HEAD"), PARENT, parameters, {})
+
+    return make
+
+
+def test_the_figure_shows_the_mean_of_each_setting_with_its_band(run_with):
+    late = 0.97 + 0.01 * np.random.default_rng(5).random((2, 3, 40))
+    values = late - 0.5 / np.arange(1, 41) ** 2
+    runs = [
+        run_with(dict(enumerate(values[rate, seed].tolist(), start=1)), rate=rate, seed=seed)
+        for rate, seed in product((0, 1), (0, 1, 2))
+    ]
+    figure = draw_curves(by_setting(runs))
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["train.rate=0 (seeds: 3)", "train.rate=1 (seeds: 3)"]
+    for of_setting, line, band in zip(values, axes.lines, axes.collections, strict=True):
+        mean, sd = of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1)
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 41))
+        np.testing.assert_allclose(line.get_ydata(), mean)
+        corners = band.get_paths()[0].vertices
+        edges = [np.sort(corners[corners[:, 0] == epoch, 1])[[0, -1]] for epoch in range(1, 41)]
+        np.testing.assert_allclose(edges, np.transpose([mean - sd, mean + sd]))
+        assert tuple(band.get_facecolor()[0][:3]) == to_rgb(line.get_color())
+    bottom, top = axes.get_ylim()
+    assert 0.95 < bottom < values[:, :, 10:].mean(axis=1).min()
+    assert values.mean(axis=1).max() < top < 1
+
+
+def test_a_curve_has_the_epochs_that_all_seeds_have(run_with):
+    """A run may stop early, and a long history has every k-th epoch."""
+    runs = [run_with({1: 0.5, 2: 0.6, 3: 0.7, 4: 0.8}), run_with({2: 0.4, 4: 0.6, 6: 0.8})]
+    epochs, mean, sd = curve_of(runs)
+    assert epochs.tolist() == [2, 4]
+    assert mean == pytest.approx([0.5, 0.7])
+    assert sd == pytest.approx([0.1 * 2**0.5] * 2)
+    with pytest.raises(UserError, match="no epoch"):
+        curve_of([*runs, run_with({5: 0.5})])
+
+
+def test_no_two_curves_look_the_same_and_the_legend_covers_none(run_with):
+    run = run_with({1: 0.5})
+    settings = {f"train.rate={n}, train.hidden_sizes={[800] * 40}": {"": run} for n in range(len(LOOKS))}
+    figure = draw_curves(settings)
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(LOOKS) > 10
+    assert axes.lines[0].get_marker() not in ("", "None"), "a line alone would not show one epoch"
+    assert np.ptp(axes.collections[0].get_paths()[0].vertices[:, 1]) == 0, "one run has no band"
+    figure.draw_without_rendering()
+    names, plot, page = legend.get_window_extent(), axes.get_window_extent(), figure.bbox
+    assert page.y1 >= names.y1 > names.y0 > plot.y1 > plot.y0 + 200
+    assert page.x0 <= names.x0 < names.x1 <= page.x1
+    with pytest.raises(UserError, match=f"at most {len(LOOKS)} settings"):
+        draw_curves(settings | {"one more": {"": run}})
+
+
+def test_a_figure_beside_the_tables(dvc_shows, run_with):
+    commits = [run_with({1: 0.5, 2: accuracy}).commit for accuracy in (0.6, 0.7)]
+    dvc_shows([experiment(f"{seed}", commit=commit, seed=seed) for seed, commit in enumerate(commits)])
+    assert printed("--figure", "one.png") == printed()
+    printed("--csv", "--figure", "folder/two.PNG")
+    with Image.open("one.png") as image:
+        assert (image.format, image.width) == ("PNG", 900)
+    assert Path("one.png").read_bytes() == Path("folder/two.PNG").read_bytes()
+
+
+@pytest.mark.parametrize("history", ["", "epoch\n1\n", "epoch,validation_accuracy\n1,nought\n"])
+def test_an_experiment_without_a_usable_history(dvc_shows, run_with, history):
+    Path("old.png").write_bytes(b"old")
+    dvc_shows([experiment("act-7", commit=run_with(history).commit if history else "0" * 40)])
+    refusal(compare("--figure", "old.png"), "", "act-7", "metrics/history.csv")
+    assert Path("old.png").read_bytes() == b"old"
+
+
+def test_help_imports_nothing_slow():
+    command = [sys.executable, "-X", "importtime", "-m", "tools.compare", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 0
+    assert "* and ?" in result.stdout
+    assert not re.search(r"\b(numpy|dvc|matplotlib|tools\.compare\.curves)\b", result.stderr)

@@ -1,0 +1,439 @@
+"""Pictures become images: digits on any paper in any light are made like MNIST's; doubtful pictures get a note."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageDraw, ImageOps
+
+from tests.support.files import drawn
+from tests.support.networks import digits
+from tools.pictures.background import find_ink
+from tools.pictures.grey import border, reduction
+from tools.pictures.preparation import fit, proportional
+from tools.pictures.preparation import prepare as prepare_picture
+
+
+def prepare(picture, shape=(28, 28)):
+    """Return the image of a digit on a picture, or on an array of pixels."""
+    return examined(picture, shape)[0]
+
+
+def notes(picture):
+    """Return the notes on a picture's digit as one text."""
+    return "; ".join(examined(picture)[1])
+
+
+def examined(picture, shape=(28, 28)):
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    return prepare_picture(picture, shape, fitted=False, inverted=False)
+
+
+def four(side=400, pen=20):
+    """A four, black on white: its strokes are horizontal, vertical and slanting."""
+    picture = np.full((side, side), 255, np.uint8)
+    unit = side // 20
+    picture[12 * unit : 12 * unit + pen, 5 * unit : 14 * unit] = 0
+    picture[4 * unit : 17 * unit, 11 * unit : 11 * unit + pen] = 0
+    for step in range(8 * unit):
+        picture[4 * unit + step, 9 * unit - step // 2 : 9 * unit - step // 2 + pen] = 0
+    return picture
+
+
+# The digit and its background
+
+
+def spread(ink, radius):
+    """Return the greatest value of the square around each pixel."""
+    rows, columns = ink.shape
+    spread = np.zeros_like(ink)
+    for y, x in product(range(rows), range(columns)):
+        spread[y, x] = ink[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1].max()
+    return spread
+
+
+def pieces_of(ink):
+    """Return the pixels of each connected piece, found by walking from pixel to pixel."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(ink)}
+    pieces = []
+    while left:
+        piece, ahead = [], [left.pop()]
+        while ahead:
+            y, x = ahead.pop()
+            piece.append((y, x))
+            beside = {(y + down, x + right) for down, right in product((-1, 0, 1), repeat=2)} & left
+            left -= beside
+            ahead += beside
+        pieces.append(np.array(piece))
+    return pieces
+
+
+def found_plainly(grey):
+    """Return what `find_ink` does, pixel by pixel, and the number of pieces; if it is so small that no line is thin."""
+    last = grey.shape[0] - 1, grey.shape[1] - 1
+    border = [pixel for (y, x), pixel in np.ndenumerate(grey) if y in (0, last[0]) or x in (0, last[1])]  # each once
+    if 2 * sum(map(int, border)) < len(border) * (int(grey.min()) + int(grey.max())):
+        grey = 255 - grey
+    radius = max(grey.shape) // 6
+    paper = 255 - spread(255 - spread(grey, radius), radius)
+    contrast = np.array(
+        [255 * (int(p) - int(g)) // max(64, int(p)) for p, g in zip(paper.flat, grey.flat, strict=True)]
+    ).reshape(grey.shape)
+    pieces = pieces_of(contrast > contrast.max() // 3)
+    boxes = [(*piece.min(axis=0), *(piece.max(axis=0) + 1)) for piece in pieces]
+    lengths = [max(bottom - top, right - left) for top, left, bottom, right in boxes]
+    kept = []
+    for number, (top, left, bottom, right) in enumerate(boxes):
+        at_border = top == 0 or left == 0 or bottom == grey.shape[0] or right == grey.shape[1]
+        if lengths[number] * (2 if at_border else 8) >= max(lengths):
+            kept.append(number)
+    ink = np.zeros(grey.shape, np.uint8)
+    for number in kept:
+        ink[tuple(pieces[number].T)] = 1
+    return contrast * spread(ink, 1), len(kept)
+
+
+GREYS = arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.sampled_from([0, 60, 200, 255]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(GREYS)
+@example(np.array([[0], [200], [200], [60], [60], [60]], np.uint8))  # one column is both sides of the border
+def test_ink_is_found_as_by_the_plain_definitions(grey):
+    paper = np.pad(grey, 6, constant_values=255)
+    for picture in (paper, 255 - paper, grey):
+        try:
+            ink, notes = find_ink(picture)
+        except ValueError:
+            continue
+        expected, pieces = found_plainly(picture)
+        assert np.array_equal(ink, expected)
+        assert (f"the ink is in {pieces} pieces; this may be noise" in notes) == (pieces > 6)
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), unique=True))
+def test_the_border_has_each_outermost_pixel_once(picture):
+    rows, columns = np.indices(picture.shape)
+    inside = (rows > 0) & (rows < len(picture) - 1) & (columns > 0) & (columns < picture.shape[1] - 1)
+    assert sorted(border(picture)) == sorted(picture[~inside])
+
+
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("slope", [0, 0.01, -0.01])
+@pytest.mark.parametrize("squared", [False, True])
+def test_ruled_lines_are_no_ink(turn, slope, squared):
+    picture = four()
+    ruled = picture.copy()
+    for column, place in product(range(400), range(15, 420, 55)):
+        row = min(max(round(place + slope * column), 0), 397)
+        ruled[row : row + 3, column] = np.minimum(ruled[row : row + 3, column], 90)
+        if squared:
+            ruled[column, row : row + 3] = np.minimum(ruled[column, row : row + 3], 90)
+    image = prepare(np.rot90(ruled, turn)).astype(int)
+    expected = prepare(np.rot90(picture, turn)).astype(int)
+    assert abs(image - expected).mean() < 3
+    assert notes(ruled) == ""
+
+
+def test_thick_strokes_across_the_picture_stay():
+    picture = np.full((300, 300), 255, np.uint8)
+    picture[140:160] = 0
+    picture[40:260, 140:160] = 0
+    assert find_ink(picture)[0][150].all()
+
+
+def test_a_line_alone_is_what_was_drawn():
+    picture = np.full((300, 300), 255, np.uint8)
+    picture[150:153] = 0
+    assert np.count_nonzero(find_ink(picture)[0]) == 900
+
+
+@pytest.mark.parametrize("light", ["hard", "soft", "corner"])
+def test_shadow_is_no_ink(light):
+    across = np.arange(400)
+    dark = {
+        "hard": np.where(across < 170, 1, 0.45),
+        "soft": np.linspace(1, 0.35, 400),
+        "corner": np.where(across + across[:, np.newaxis] < 500, 1, 0.45),
+    }[light]
+    picture = (four() * dark).astype(np.uint8)
+    assert abs(prepare(picture).astype(int) - prepare(four())).mean() < 3
+
+
+def test_dust_is_no_ink():
+    dusty = four()
+    for y, x in np.random.default_rng(0).integers(0, 395, (40, 2)):
+        dusty[y : y + 4, x : x + 4] = 0
+    assert abs(prepare(dusty).astype(int) - prepare(four())).mean() < 3
+
+
+def test_detached_strokes_stay():
+    picture = four()
+    picture[:, 200:215] = 255  # between the upright stroke and the rest
+    assert np.array_equal(find_ink(picture)[0] > 0, picture == 0)
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_ink_may_touch_the_border(turn):
+    one = np.full((100, 20), 255, np.uint8)
+    one[:, :3] = 0  # 44 % of the border
+    image = np.rot90(prepare(np.rot90(one, turn)), -turn)
+    assert np.flatnonzero(image.any(axis=1)).size == 20
+    assert np.flatnonzero(image.any(axis=0)).size == 1
+
+
+def test_noise_and_uneven_light_are_no_ink():
+    clean = np.asarray(drawn(mode="L", scale=4, at=(20, 20))).astype(float)
+    noise = np.random.default_rng(0).uniform(-12, 12, clean.shape)
+    picture = (clean * np.linspace(1, 0.8, clean.shape[1]) + noise).clip(0, 255).astype(np.uint8)
+    image, expected = prepare(picture).astype(int), prepare(drawn())
+    # The centre of mass may fall into the pixel beside
+    shifted = (np.roll(image, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1))
+    assert min(abs(other - expected).mean() for other in shifted) < 4
+
+
+@pytest.mark.parametrize(("ink", "paper"), [("#555", "#ccc"), ("#d0d0d0", "#303030"), ("firebrick", "darkgreen")])
+def test_weak_contrast_does_not_matter(ink, paper):
+    assert np.array_equal(prepare(drawn(ink, paper)), prepare(drawn()))
+
+
+def test_least_contrast():
+    assert np.array_equal(prepare(drawn("#808080", "#8d8d8d")), prepare(drawn()))
+    with pytest.raises(ValueError, match="blank"):
+        prepare(drawn("#808080", "#8c8c8c"))
+
+
+# Notes
+
+
+def test_no_note_on_a_good_picture():
+    for picture in (four(), 255 - four(), four(28, 2), four(900, 20)):
+        assert notes(picture) == ""
+
+
+def box(rows=100, columns=100, gap=60):
+    """A box of lines on white paper: its ink touches no side."""
+    picture = np.full((rows + 2 * gap, columns + 2 * gap), 255, np.uint8)
+    inside = picture[gap:-gap, gap:-gap]
+    inside[:6], inside[-6:], inside[:, :6], inside[:, -6:] = 0, 0, 0, 0
+    return picture
+
+
+def filled(rows, columns):
+    return np.pad(np.zeros((rows, columns), np.uint8), 110, constant_values=255)
+
+
+def dotted(dots):
+    """A box with small boxes beside it."""
+    picture = box()
+    for dot in range(dots):
+        picture[60 + 19 * dot : 73 + 19 * dot, 180:193] = 0
+    return picture
+
+
+SPECKS = np.where(np.random.default_rng(0).random((200, 200)) < 0.02, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "note"),
+    [
+        (box(100, 150), ""),
+        (box(100, 151), "several digits"),
+        (np.hstack([four(), four()]), "several digits"),
+        (np.hstack([filled(100, 10)[:, :-90], filled(100, 10)[:, 90:]]), "several digits"),  # higher than wide
+        (four()[:260, 20:], ""),
+        (four()[:260, 120:], "touches 2 sides"),
+        (dotted(5), ""),
+        (dotted(6), "in 7 pieces"),
+        (SPECKS, "pieces"),
+        (np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8), "pieces"),
+        (filled(90, 80), "nearly all is ink"),
+        (filled(100, 51), "nearly all is ink"),
+        (filled(100, 50), ""),  # a one may be as thick
+        (np.asarray(drawn("#808080", "#9a9a9a")), ""),
+        (np.asarray(drawn("#808080", "#999999")), "contrast"),
+    ],
+)
+def test_notes_on_doubtful_pictures(picture, note):
+    found = notes(picture)
+    assert note in found
+    assert bool(note) == bool(found)
+
+
+# Any kind of picture
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        drawn("white", "black"),
+        drawn("blue", "yellow"),
+        drawn("yellow", "blue"),
+        drawn("red", "cyan"),
+        drawn("magenta", "red"),  # only the blue differs
+        drawn(mode="L"),
+        drawn(mode="1"),
+        drawn(mode="P"),
+        drawn(mode="CMYK"),
+        drawn(mode="LA"),
+        drawn(scale=2),
+        drawn(scale=7),
+        drawn(at=(30, 3)),
+        drawn(at=(3, 30), scale=3),
+        Image.fromarray(np.asarray(drawn(mode="L")).astype(np.uint16) * 257),
+        Image.fromarray(np.asarray(drawn(mode="L")).astype(np.int32) * 257),
+    ],
+)
+def test_neither_colours_nor_size_nor_place_nor_mode_matter(other):
+    assert np.array_equal(prepare(other), prepare(drawn()))
+
+
+def test_colours_of_equal_lightness():
+    picture = np.full((200, 200, 3), (0, 150, 0), np.uint8)
+    picture[four(200, 10) == 0] = (255, 19, 0)  # as light as the paper, by the usual weights
+    assert np.array_equal(prepare(picture), prepare(four(200, 10)))
+
+
+def on_transparent_paper(picture):
+    return Image.merge("LA", [picture, ImageOps.invert(picture)]).convert("RGBA")
+
+
+@pytest.mark.parametrize(
+    "converted",
+    [
+        lambda picture: picture,
+        lambda picture: picture.convert("P"),
+        lambda picture: picture.convert("RGB"),
+        lambda picture: Image.fromarray(np.asarray(picture).astype(np.uint16) * 257),
+        on_transparent_paper,
+    ],
+    ids=["grey", "palette", "colour", "16 bits", "transparent"],
+)
+def test_a_large_picture_is_prepared_like_a_small_one(converted):
+    assert np.array_equal(prepare(converted(drawn(mode="L", scale=110))), prepare(drawn()))  # 3300 × 4400 pixels
+
+
+@pytest.mark.parametrize("size", [(5003, 4201), (4201, 5003)])
+def test_a_large_picture_is_reduced_without_gaps(size):
+    sheet = Image.new("L", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for place in range(511, max(size), 512):  # one pixel wide, so that each line counts
+        draw.line([(place, 0), (place, size[1])], "black")
+        draw.line([(0, place), (size[0], place)], "black")
+    assert np.array_equal(prepare(sheet), prepare(sheet.reduce(5)))
+
+
+def test_no_side_stays_longer_than_1024_pixels():
+    assert [reduction(Image.new("1", size), 1024) for size in ((1024, 1024), (1025, 1), (1, 2049))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("opacity", ["white", "#555"])
+@pytest.mark.parametrize("ink", ["black", "white", "navy", "gold"])
+def test_transparent_paper(ink, opacity):
+    mask = drawn(opacity, "black", mode="L")
+    picture = Image.new("RGBA", mask.size, ink)
+    picture.putalpha(mask)
+    assert np.array_equal(prepare(picture), prepare(drawn()))
+
+
+# Like MNIST's images
+
+
+def test_a_seven_looks_as_in_mnist():
+    image = prepare(drawn())
+    assert (image.shape, image.dtype, image.max()) == ((28, 28), np.uint8, 255)
+    assert np.flatnonzero(image.any(axis=1)).size == 20
+
+
+def centre_of_mass(image):
+    mass = image.astype(np.int64)
+    return [mass.sum(axis=1 - axis) @ np.arange(image.shape[axis]) / mass.sum() for axis in (0, 1)]
+
+
+def test_mnist_is_centred_on_pixel_14_14():
+    centres = np.array([centre_of_mass(image.reshape(28, 28)) for image in digits("test").images])
+    assert centres.min() > 13.49
+    assert centres.max() < 14.51
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.sampled_from([0, 40, 120, 255])),
+    st.sampled_from([(28, 28), (20, 28), (14, 14), (9, 33), (1, 1)]),
+)
+def test_any_blob_is_centred_in_its_box(blob, shape):
+    if not blob.any():
+        blob = blob + np.uint8(255)
+    picture = np.pad(blob, 50)  # a border, so that it is clear which is background
+    image = prepare(picture, shape)
+    assert (image.shape, image.max()) == (shape, 255)
+    assert np.array_equal(image, prepare(255 - picture, shape))
+    box = [max(1, side * 20 // 28) for side in shape]
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    assert rows[-1] - rows[0] < box[0]
+    assert columns[-1] - columns[0] < box[1]
+    for centre, side, ink in zip(centre_of_mass(image), shape, (rows, columns), strict=True):
+        at_the_edge = ink[0] == 0 or ink[-1] == side - 1  # a very lopsided blob goes as far as it fits
+        assert abs(centre - side // 2) <= 0.5 or at_the_edge
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_lopsided_picture_goes_as_far_as_it_fits(turn):
+    picture = np.full((140, 140), 255, np.uint8)
+    picture[20:100, 69:71] = 0
+    picture[100:120, 20:120] = 0  # nearly all of the ink
+    image = np.rot90(prepare(np.rot90(picture, turn)), -turn)
+    rows = np.flatnonzero(image.any(axis=1))
+    assert (rows[0], rows[-1]) == (0, 19)
+
+
+def test_mnist_digits_stay_what_they_are():
+    """Put anywhere on a large sheet, dark on light, they become the same images again, but for faint specks."""
+    images = digits("test").images.reshape(-1, 28, 28)
+    again = []
+    for i, image in enumerate(images):
+        sheet = np.full((200, 150), 255, np.uint8)
+        sheet[i % 170 : i % 170 + 28, i % 120 : i % 120 + 28] -= image
+        again.append(prepare(sheet))
+    differences = abs(np.array(again).astype(int) - images).max(axis=(1, 2))
+    assert (differences <= 1).mean() > 0.98  # a tenth of MNIST's images have 254 for white; here it is always 255
+
+
+# Whole pictures
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.integers(1, 30), st.integers(1, 30))
+def test_fit_keeps_proportions_and_range(picture, rows, columns):
+    image = fit(Image.fromarray(picture), (rows, columns))
+    assert image.shape == (rows, columns)
+    assert picture.min() <= image.min()
+    assert image.max() <= picture.max()
+    height, width = proportional(picture.shape, (rows, columns))
+    assert (height, width) == (rows, width) or (height, width) == (height, columns), "one side is full"
+    assert abs(height * picture.shape[1] - width * picture.shape[0]) <= max(picture.shape) * 1.0
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 4))
+def test_fit_takes_means(picture, factor):
+    """A picture of the right size stays as it is; so does one with larger pixels."""
+    large = np.kron(picture, np.ones((factor, factor), np.uint8))
+    np.testing.assert_array_equal(fit(Image.fromarray(large), picture.shape), picture)
+
+
+def test_fit_puts_the_picture_on_its_background():
+    picture = np.full((10, 20), 200, np.uint8)
+    picture[3:7, 8:12] = 10
+    image = fit(Image.fromarray(picture), (20, 20))
+    assert (image[:5] == 200).all()
+    assert (image[15:] == 200).all()
+    np.testing.assert_array_equal(image[5:15], picture)
+
+
+def test_inverted_images():
+    for fitted in (False, True):
+        image, inverted = (prepare_picture(drawn(), (28, 28), fitted, inverted)[0] for inverted in (False, True))
+        assert np.array_equal(inverted, 255 - image)

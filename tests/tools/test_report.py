@@ -1,0 +1,184 @@
+"""`tools.report`, between the commits of a small DVC project: what it says changed, and what it refuses."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+
+from pipeline.program.errors import UserError
+from tests.support.project import ROOT, Project
+from tools.report import commit, figures, outputs, usual_base
+
+STAGE = """\
+import json, pathlib, yaml
+params = yaml.safe_load(open('params.yaml'))['train']
+for folder in ('models', 'metrics/figures'):
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+accuracy = params['rate'] / 8 + params['seed'] / 64
+for part in ('validation', 'test'):
+    metrics = {'accuracy': accuracy, 'loss': 0.5, 'macro_f1': 0.25}
+    pathlib.Path(f'metrics/{part}.json').write_text(json.dumps(metrics))
+pathlib.Path('models/fitted').write_text(str(accuracy))
+pathlib.Path('models/constant').write_text('the same')
+pathlib.Path('metrics/figures/curve.png').write_text(str(params['rate']))
+pathlib.Path('metrics/figures/still.png').write_text('the same')
+"""
+PIPELINE = """\
+stages:
+  make:
+    cmd: python stage.py
+    params: [train]
+    outs: [models/fitted, models/constant]
+    metrics: [metrics/validation.json: {cache: false}, metrics/test.json: {cache: false}]
+    plots: [metrics/figures: {cache: false}]
+"""
+
+
+def with_rate(project: Project, rate: int) -> None:
+    (project.folder / "params.yaml").write_text(f"train: {{rate: {rate}, seed: 0}}\n")
+    project.run("dvc", "repro", "-q")
+    project.commit(f"Rate {rate}")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Three commits: no results, results at rate 1, results at rate 2."""
+    project = Project(tmp_path_factory.mktemp("made") / "project")
+    project.folder.mkdir()
+    (project.folder / "stage.py").write_text(STAGE)
+    (project.folder / "dvc.yaml").write_text(PIPELINE)
+    (project.folder / "params.yaml").write_text("train: {rate: 1, seed: 0}\n")
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("dvc", "init", "-q")
+    project.commit("Begin")
+    with_rate(project, 1)
+    with_rate(project, 2)
+    return project.folder
+
+
+@pytest.fixture
+def small(made, tmp_path) -> Project:
+    """A copy of that project, for one test."""
+    shutil.copytree(made, tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+def report(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+    project.environment["PYTHONPATH"] = str(ROOT)
+    return project.run(sys.executable, "-m", "tools.report", *words, check=False)
+
+
+def cells(markdown: str) -> list[list[str]]:
+    """Return the cells of each row of a text's tables."""
+    lines = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def test_a_report_shows_what_changed_and_what_did_not(small):
+    """Experiments of HEAD with several seeds are in it, too."""
+    for seed in (0, 2):
+        small.run("dvc", "exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
+    small.run("dvc", "exp", "run", "-q", "-S", "train.seed=0", "-S", "train.rate=4")
+    small.run("git", "checkout", "-q", "--force", "HEAD")
+    result = report(small)
+    assert result.returncode == 0, result.stderr
+    now, then = (one[:7] for one in small.run("git", "rev-parse", "HEAD", "HEAD~1").stdout.split())
+    assert result.stdout.startswith(f"## {now} compared with {then}\n")
+    rows = cells(result.stdout)
+    assert ["metrics/test.json", "accuracy", "0.125", "0.25", "0.125"] in rows
+    assert ["params.yaml", "train.rate", "1", "2"] in rows
+    assert "train.seed" not in result.stdout
+
+    spread = f"{fmean([0.125, 0.15625]):.4f} ± {stdev([0.125, 0.15625]):.4f}"
+    assert ["train.rate=1", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
+    assert not any("train.rate=4" in row for row in rows), "one seed has no spread"
+
+    answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
+    assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"
+    assert answers["`models/constant`"] == "yes"
+    assert "1 of the 5 outputs of both have the same bytes; 0 are new, 0 removed." in result.stdout
+    assert ["`metrics/figures/curve.png`", "in Git", "in Git"] in rows
+    assert "still.png" not in result.stdout
+
+
+def test_a_report_of_a_commit_that_has_no_results_before_it(small):
+    result = report(small, "HEAD~2", "HEAD~1")
+    first = small.run("git", "rev-parse", "--short=7", "HEAD~2").stdout.strip()
+    assert ["metrics/test.json", "accuracy", "-", "0.125", "-"] in cells(result.stdout)
+    assert "### Parameters\n\nNo changes.\n" in result.stdout
+    assert f"{first} has no dvc.lock, so there is nothing to compare." in result.stdout
+    assert "Experiments" not in result.stdout
+
+
+def test_an_unknown_revision_is_one_sentence(small):
+    small.run("git", "clone", "-q", "--depth", "1", f"file://{small.folder}", "shallow")
+    shallow = Project(small.folder / "shallow")
+    for project, words, name in ((small, ["HEAD", "v9"], "v9"), (shallow, [], "HEAD~1")):
+        result = report(project, *words)
+        assert (result.returncode, result.stdout) == (1, "")
+        (sentence,) = result.stderr.splitlines()
+        assert sentence.startswith(f"error: Git knows no commit {name}; ")
+
+
+# Parts of the report, which need no DVC
+
+
+@pytest.fixture
+def here(small, monkeypatch) -> Project:
+    monkeypatch.chdir(small.folder)
+    return small
+
+
+def test_the_usual_base_is_where_the_branch_left_main(here):
+    left = commit("HEAD~1")
+    here.run("git", "checkout", "-q", "-b", "mine", "HEAD~1")
+    for name in ("one", "two"):
+        (here.folder / name).touch()
+        here.commit(name)
+    assert usual_base() == left
+    here.run("git", "update-ref", "refs/remotes/origin/main", "HEAD~1")
+    assert usual_base() == commit("HEAD~1"), "a fork's own main may be old"
+    here.run("git", "checkout", "-q", "main")
+    here.run("git", "update-ref", "refs/remotes/origin/main", "HEAD")
+    assert usual_base() == "HEAD~1"
+
+
+def test_only_the_changed_outputs_of_the_records_are_shown(here):
+    (here.folder / "records").mkdir()
+    lock = "stages: {a: {outs: [{path: x, md5: '11'}, {path: y, md5: '22'}, {path: z, md5: '33'}]}}"
+    for text in (lock, lock.replace("22", "44").replace("z", "new"), "stages: ["):
+        (here.folder / "records" / "dvc.lock").write_text(text)
+        here.commit("Record")
+    text = outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1"), only_changed=True)
+    assert "1 of the 2 outputs of both have the same bytes; 1 are new, 1 removed." in text
+    assert cells(text)[2:] == [["`y`", "22", "44", "no"]]
+    rows = cells(outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1")))
+    assert rows[-2:] == [["`new`", "-", "33", "new"], ["`z`", "33", "-", "removed"]]
+    with pytest.raises(UserError, match=rf"{commit('HEAD')[:7]}:records.dvc\.lock is not valid"):
+        outputs("records/dvc.lock", commit("HEAD~1"), commit("HEAD"))
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://example.com/you/mine",
+        "https://name:secret@example.com/you/mine.git",
+        "ssh://git@example.com/you/mine.git",
+        "git@example.com:you/mine.git",
+    ],
+)
+def test_figures_are_images_if_the_remote_has_a_web_address(here, remote):
+    (here.folder / "metrics" / "figures" / "added.png").write_text("new")
+    (here.folder / "metrics" / "figures" / "still.png").unlink()
+    here.commit("Add and remove")
+    here.run("git", "remote", "add", "origin", remote)
+    before, after = commit("HEAD~2"), commit("HEAD")
+    then, now = (f"![](https://example.com/you/mine/raw/{revision}/metrics/figures" for revision in (before, after))
+    assert cells(figures(before, after))[2:] == [
+        ["`metrics/figures/added.png`", "-", f"{now}/added.png)"],
+        ["`metrics/figures/curve.png`", f"{then}/curve.png)", f"{now}/curve.png)"],
+        ["`metrics/figures/still.png`", f"{then}/still.png)", "-"],
+    ]

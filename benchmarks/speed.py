@@ -23,8 +23,8 @@ AGREEMENT = 0.05  # each peer's mean loss over the last epoch is this near to th
 PAUSE = 0.2  # seconds after each turn, in which the threads of the process that had it fall asleep
 
 # The largest ratios of this project to the bare products, by network; and of its trainings to PyTorch. Each is a fifth
-# above what the slower of two quiet machines gave (an AMD EPYC: 1.43, 1.45, 1.05, 0.79; an Intel Xeon: 2.11, 2.21, 1.50,
-# 1.16), rounded up to a multiple of 0.2; a training's a third above.
+# above what the slower of two quiet machines gave, rounded to 0.2, because an AMD EPYC gave 1.43, 1.45, 1.05 and 0.79
+# where an Intel Xeon gave 2.11, 2.21, 1.50 and 1.16; a training's is a third above.
 STEP_AT_MOST = {50: {"exact": 2.6, "float32": 2.6}, 800: {"exact": 1.8, "float32": 1.4}}
 TRAINING_AT_MOST = {"exact": 2.0, "float32": 1.0}
 

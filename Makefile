@@ -41,12 +41,12 @@ repro: setup ## run the pipeline, or the part that changed, and show the metrics
 draw: setup ## make draw.html, a page to draw digits on, and open it in the browser
 	@$(RUN) tools.draw --open
 
-test: setup ## run the tests
-	@$(RUN) pytest -q -n auto
+test: setup ## run the fast tests of the code
+	@$(RUN) pytest -q -n auto --dist loadfile
 
 test-all: WITH = sweep export
-test-all: repro test ## run the slow tests, too: the tour, browsers, faults, ONNX (FAULTS_SCALE=10: ten times as many faults)
-	@$(RUN) pytest -q -m slow -n 2 --dist loadfile
+test-all: repro test ## also those of the numbers in Git, and the slow ones: browsers, faults (FAULTS_SCALE=10: ten times as many)
+	@$(RUN) pytest -q -m "slow or committed" -n 2 --dist loadfile
 
 lint: setup ## check the code's style and types
 	@$(RUN) ruff check

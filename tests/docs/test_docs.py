@@ -1,5 +1,6 @@
 """The pages are true where a test can see it: their links lead somewhere, and the commands that they show exist."""
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -16,6 +17,7 @@ from tests.support.project import ROOT
 
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 OTHER_PAGES = sorted([*ROOT.glob("benchmarks/*.md"), *ROOT.glob("tests/*.md")])
+CLAIMS = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|tmp|work|mnt|opt|srv|var|Users)/[^\s`)]*|\b[A-Z]:\\\S*")
 WITH_OPTIONS = ("tools", "stages", "benchmarks")  # folders of programs for people
@@ -72,10 +74,13 @@ def commands(page: Path) -> Iterator[list[str]]:
                 yield words
 
 
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
 @pages
 def test_commands_exist(page):
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    dvc = get_main_parser()
+    targets, dvc = make_targets(), get_main_parser()
     for words in commands(page):
         shown = shlex.join(words)
         match words:
@@ -120,14 +125,26 @@ def test_no_path_of_a_machine(page):
     assert [path for path in paths if not path.startswith("/home/you/")] == []
 
 
-@pytest.mark.parametrize("text", ["see /tmp/run.txt", "`/home/me/x`", r"in C:\Users\me"])
-def test_path_of_a_machine_is_seen(text):
-    assert MACHINE_PATH.search(text)
+def test_a_path_of_a_machine_is_seen():
+    for text in ("see /tmp/run.txt", "`/home/me/x`", r"in C:\Users\me"):
+        assert MACHINE_PATH.search(text)
+    for text in (".dvc/tmp/x", "s3://bucket/work/x", "../tmp/x", "data/raw", "a/tmp/b", "µs: 3"):
+        assert not MACHINE_PATH.search(text)
 
 
-@pytest.mark.parametrize("text", [".dvc/tmp/x", "s3://bucket/work/x", "../tmp/x", "data/raw", "a/tmp/b", "µs: 3"])
-def test_other_paths_are_fine(text):
-    assert not MACHINE_PATH.search(text)
+def test_tests_and_commands_that_prove_a_claim_exist():
+    named = re.findall(r"\btests/[\w/]+\.py(?:::\w+)?", CLAIMS)
+    assert len(named) > 10
+    for name in named:
+        file, _, function = name.partition("::")
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert not function or function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+    commands = re.findall(r"\bmake ([\w-]+)", CLAIMS)
+    assert len(commands) > 4
+    assert set(commands) <= make_targets()
+
+
+# docs/speed.md
 
 
 def rows(text: str) -> list[list[str]]:
@@ -136,6 +153,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
 
 
+@pytest.mark.committed
 def test_speed_has_the_numbers_of_the_benchmark():
     """docs/speed.md repeats what `make bench` writes: of each library the better number of threads."""
     page, speed, growth = (
@@ -174,6 +192,7 @@ def test_speed_has_the_numbers_of_the_benchmark():
     assert needed == [(peaks[images], images) for images in ("60,000", "960,000")]
 
 
+@pytest.mark.committed
 def test_speed_says_where_it_is_ahead_and_behind():
     """The two lines at the top are true of these peers. If others are faster now, write the lines again."""
     page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")

@@ -8,35 +8,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.drawing.figures import draw_misclassified, draw_training_images
+from pipeline.drawing import figures as drawing
 from pipeline.settings.params import load_params
 from pipeline.training.method import distortion_of
 from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
-from records.row import write_result
 from tests.support.files import save_mistakes, save_prepared
 from tests.support.project import ROOT
 from tools.tables import mean_and_deviation
 
-# The ledger
-
 
 def cells(markdown: str, table: int) -> dict[str, list[str]]:
     """Return the cells of a table's rows, by the first of each."""
-    lines = [line for line in markdown.split("\n\n")[table].splitlines()[2:]]
+    lines = markdown.split("\n\n")[table].splitlines()[2:]
     found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {name: rest for name, *rest in found}
-
-
-def test_the_ledger_is_what_the_results_say():
-    assert (HERE / "ledger.md").read_text(encoding="utf-8") == text(rows())
-
-
-def test_the_readme_shows_rows_of_the_ledger():
-    shown = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    lines = (HERE / "ledger.md").read_text(encoding="utf-8").splitlines()
-    assert len([line for line in shown if line in lines]) >= 4  # a title and three rows
-    assert not [line for line in shown if line.startswith("| simard") and line not in lines]
 
 
 @pytest.fixture
@@ -81,14 +67,10 @@ def test_the_ledger_has_each_record_and_committee(small):
     assert seeds["ciresan-small"] == ["70, 60, 50, 40, 30", "", "", "", "2.0"]
     assert "a fast machine; a slow one" in written.split("\n\n")[2]
     assert (small / "ledger.png").exists()
-
-
-def test_the_ledger_says_what_was_published_and_whether_it_is_like_for_like(small):
-    records = cells(text(rows()), 0)
     for name, published in (("nielsen", "1.96"), ("simard-elastic", "0.7"), ("committee-both", "0.31")):
         assert records[name][1].startswith(f"{published}: ")
-    assert records["nielsen"][4].startswith("not alike: test images")
-    assert records["ciresan-small"][4].startswith("alike, but for ReLU")
+    assert records["nielsen"][4].startswith("not alike: ")
+    assert records["ciresan-small"][4].startswith("alike")
 
 
 def test_the_figure_shows_the_rows_that_have_a_result(small):
@@ -103,10 +85,67 @@ def test_the_figure_shows_the_rows_that_have_a_result(small):
     assert axes.get_xscale() == "log"
 
 
+def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(tmp_path, monkeypatch):
+    """Five networks and their committee are wrong on the test images 0 to 8.
+
+    The committee is right on 3, and the fifth network on 5.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
+    save_prepared(tmp_path / "prepared" / "mnist" / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
+    places = [place for place in range(9) if place != 3]
+    save_mistakes(tmp_path / "evaluation" / "committee-simard-elastic", places, [1] * 8, places)
+    (tmp_path / "results").mkdir()
+    for seed in range(5):
+        places = [place for place in range(9) if place != 5 or seed != 4]
+        path = tmp_path / "results" / f"simard-elastic-{seed}.json"
+        path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
+    for name in ("base", "simard-elastic"):
+        shutil.copy(HERE / f"{name}.yaml", tmp_path)
+    calls = {}
+
+    def recorded(function):
+        def call(*arguments):
+            calls[function.__name__] = arguments
+            return function(*arguments)
+
+        return call
+
+    for function in (drawing.draw_misclassified, drawing.draw_training_images):
+        monkeypatch.setattr(drawing, function.__name__, recorded(function))
+    monkeypatch.setattr(figures, "HERE", tmp_path)
+    ran = CliRunner().invoke(figures.main, [])
+    assert ran.exit_code == 0, ran.output
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
+
+    mistakes, most, title = calls["draw_misclassified"]
+    common = [0, 1, 2, 4, 6, 7, 8]
+    assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
+    assert (most, "7 mistakes" in title) == (7, True)
+    shown, made, _ = calls["draw_training_images"]
+    np.testing.assert_array_equal(shown, images[:10].reshape(-1, 28, 28))
+    distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
+    expected = [distortion.distort(images[:10], seed=0, epoch=epoch, first=0) for epoch in range(5)]
+    np.testing.assert_array_equal(made, np.reshape(expected, (5, 10, 28, 28)))
+
+
+@pytest.mark.committed
+def test_the_ledger_is_what_the_results_say_and_the_readme_shows_rows_of_it():
+    ledger_page = (HERE / "ledger.md").read_text(encoding="utf-8")
+    assert ledger_page == text(rows())
+    shown = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    lines = ledger_page.splitlines()
+    assert len([line for line in shown if line in lines]) >= 4  # a title and three rows
+    assert not [line for line in shown if line.startswith("| simard") and line not in lines]
+
+
+@pytest.mark.committed
 def test_the_lessons_have_the_numbers_of_the_ledger():
     """docs/records.md, "What each teaches"."""
     lines = {row.name: row for row in rows()}
     mean = {name: fmean(row.errors) for name, row in lines.items()}
+
+    def result_of(name: str) -> dict:
+        return json.loads((HERE / "results" / f"{name}.json").read_text())
 
     def removed(before: str, after: str) -> str:
         return f"{100 * (1 - mean[after] / mean[before]):.0f} %"
@@ -151,78 +190,3 @@ def test_the_lessons_have_the_numbers_of_the_ledger():
         f"{first('nielsen')} mistakes for seed 0, before 217",
     ):
         assert words in page
-
-
-def result_of(name: str) -> dict:
-    return json.loads((HERE / "results" / f"{name}.json").read_text())
-
-
-# What the scripts write
-
-
-@pytest.mark.parametrize(
-    ("columns", "wrong"),
-    [
-        (([7, 3, 12], [1, 2, 3], [4, 5, 6]), [[3, 2, 5], [7, 1, 4], [12, 3, 6]]),
-        ([np.empty(0, np.int64)] * 3, []),
-    ],
-)
-def test_a_result_counts_the_mistakes(tmp_path, columns, wrong):
-    save_mistakes(tmp_path, *columns)
-    write_result(tmp_path, tmp_path / "new" / "row-0.json")
-    expected = {"errors": len(wrong), "loss": 0.1234567890123, "wrong": wrong}
-    assert json.loads((tmp_path / "new" / "row-0.json").read_text()) == expected
-
-
-@pytest.fixture
-def drawn(tmp_path, monkeypatch):
-    """What records.figures draws: the images, the arguments of both figures, by name.
-
-    Five networks and their committee are wrong on the test images 0 to 8. The committee is right on 3, and the fifth
-    network on 5.
-    """
-    images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
-    save_prepared(tmp_path / "prepared" / "mnist" / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
-    places = [place for place in range(9) if place != 3]
-    save_mistakes(tmp_path / "evaluation" / "committee-simard-elastic", places, [1] * 8, places)
-    (tmp_path / "results").mkdir()
-    for seed in range(5):
-        places = [place for place in range(9) if place != 5 or seed != 4]
-        path = tmp_path / "results" / f"simard-elastic-{seed}.json"
-        path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
-    for name in ("base", "simard-elastic"):
-        shutil.copy(HERE / f"{name}.yaml", tmp_path)
-    calls = {}
-
-    def recorded(function):
-        def call(*arguments):
-            calls[function.__name__] = arguments
-            return function(*arguments)
-
-        return call
-
-    for function in (draw_misclassified, draw_training_images):
-        monkeypatch.setattr(f"pipeline.drawing.figures.{function.__name__}", recorded(function))
-    monkeypatch.setattr(figures, "HERE", tmp_path)
-    ran = CliRunner().invoke(figures.main, [])
-    assert ran.exit_code == 0, ran.output
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
-    return images[:10], calls
-
-
-def test_a_figure_shows_the_mistakes_that_all_networks_make(drawn):
-    """It shows the committee's answers. All networks can be wrong where their mean is right: that is left out."""
-    mistakes, most, title = drawn[1]["draw_misclassified"]
-    common = [0, 1, 2, 4, 6, 7, 8]
-    assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
-    assert most == 7
-    assert "7 mistakes" in title
-
-
-def test_a_figure_shows_the_first_training_images_as_training_distorts_them(drawn):
-    first, calls = drawn
-    shown, made, _ = calls["draw_training_images"]
-    np.testing.assert_array_equal(shown, first.reshape(-1, 28, 28))
-    distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
-    expected = [distortion.distort(first, seed=0, epoch=epoch, first=0).reshape(-1, 28, 28) for epoch in range(5)]
-    np.testing.assert_array_equal(made, expected)

@@ -40,28 +40,29 @@ def paths(entries) -> set[str]:
     return {entry.def_path for entry in entries}
 
 
-# dvc.yaml
+# dvc.yaml and dvc.lock
 
 
-def test_each_parameter_file_is_of_a_record():
-    assert {path.stem for path in HERE.glob("*.yaml")} == {*RECORDS, "base", "dvc"}
-    assert all(load_params(HERE / f"{record}.yaml").train.arithmetic == "exact" for record in RECORDS)
-
-
+@pytest.mark.committed
 def test_each_row_trains_its_record_and_seed_on_its_data(stages):
     """It depends on its data and on the record's canary, and writes its model and its result."""
+    assert {path.stem for path in HERE.glob("*.yaml")} == {*RECORDS, "base", "dvc"}
     made = {}
     for stage in stages.values():
         if found := re.fullmatch(r"cd \.\. && python -m records\.row (\S+) (\d+)", str(stage.cmd)):
             made[found[1], int(found[2])] = stage
     assert made.keys() == set(ROWS)
     for (record, seed), stage in made.items():
-        dataset = load_params(HERE / f"{record}.yaml").download.dataset
-        assert paths(stage.deps) == {f"prepared/{dataset}", "canary.json"}
+        params = load_params(HERE / f"{record}.yaml")
+        assert params.train.arithmetic == "exact"
+        assert paths(stage.deps) == {f"prepared/{params.download.dataset}", "canary.json"}
         assert LOCK[stage.name]["params"] == {"canary.json": {record: CANARY[record]}}
         assert paths(stage.outs) == {f"models/{record}-{seed}.npz", f"results/{record}-{seed}.json"}
+    expected = {f"{record}-{seed}" for record, seed in ROWS} | COMMITTEES.keys()
+    assert {path.stem for path in (HERE / "results").iterdir()} == expected
 
 
+@pytest.mark.committed
 def test_the_data_are_prepared_as_each_record_says(stages):
     for record in RECORDS:
         params = load_params(HERE / f"{record}.yaml")
@@ -70,6 +71,7 @@ def test_the_data_are_prepared_as_each_record_says(stages):
         assert (prepared.download, prepared.preprocess) == (params.download, params.preprocess)
 
 
+@pytest.mark.committed
 def test_a_committee_has_the_networks_of_the_first_five_seeds(stages):
     for name, records in COMMITTEES.items():
         (stage,) = (stage for stage in stages.values() if str(stage.cmd).endswith(f"records.row {name}"))
@@ -78,10 +80,9 @@ def test_a_committee_has_the_networks_of_the_first_five_seeds(stages):
         assert paths(stage.outs) == {f"evaluation/{name}", f"results/{name}.json"}
 
 
-# dvc.lock
-
-
-def test_all_stages_ran_as_dvc_yaml_says(stages):
+@pytest.mark.committed
+def test_all_stages_ran_as_dvc_yaml_says_on_what_the_others_made_and_what_is_in_git(stages):
+    """Parameters, results and figures are in Git; the data and the models can be missing."""
     assert LOCK.keys() == stages.keys()
     for name, stage in stages.items():
         locked = LOCK[name]
@@ -89,41 +90,27 @@ def test_all_stages_ran_as_dvc_yaml_says(stages):
         inputs = {dep["path"] for dep in locked.get("deps", [])} | locked.get("params", {}).keys()
         assert inputs == paths(stage.deps), name
         assert {out["path"] for out in locked["outs"]} == paths(stage.outs), name
+        for dep in locked.get("deps", []):
+            path = dep["path"]
+            if not path.startswith("prepared/") or path in OUTPUTS:  # of a single file of them, see the next test
+                assert dep["md5"] == (OUTPUTS[path] if path in OUTPUTS else md5_of(HERE / path)), (name, path)
+        for path, used in locked.get("params", {}).items():
+            values = load_plain_yaml(HERE / path)
+            assert used == {key: values[key] for key in used}, (name, path)
+        for out in locked["outs"]:
+            if out["path"].startswith(("results/", "figures/", "ledger.md", "canary.json")):
+                assert md5_of(HERE / out["path"]) == out["md5"], (name, out["path"])
 
 
-@pytest.mark.parametrize("name", LOCK)
-def test_a_stage_used_what_the_others_made_and_what_is_in_git(name):
-    """Parameters, results and figures are in Git; the data and the models can be missing."""
-    for dep in LOCK[name].get("deps", []):
-        path = dep["path"]
-        if not path.startswith("prepared/") or path in OUTPUTS:  # of a single file of them, see the next test
-            assert dep["md5"] == (OUTPUTS[path] if path in OUTPUTS else md5_of(HERE / path)), path
-    for path, used in LOCK[name].get("params", {}).items():
-        values = load_plain_yaml(HERE / path)
-        assert used == {key: values[key] for key in used}, path
-    for out in LOCK[name]["outs"]:
-        if out["path"].startswith(("results/", "figures/", "ledger.md", "canary.json")):
-            assert md5_of(HERE / out["path"]) == out["md5"], out["path"]
-
-
+@pytest.mark.committed
 def test_the_prepared_data_are_those_of_the_main_pipeline():
-    """If params.yaml prepares them as the records do, as the committed one does."""
-    params, record = (load_params(path) for path in (ROOT / "params.yaml", HERE / "simard-none.yaml"))
-    if (params.download, params.preprocess) != (record.download, record.preprocess):
-        pytest.skip("params.yaml prepares the data in another way")
     outs = load_plain_yaml(ROOT / "dvc.lock")["stages"]["preprocess"]["outs"]
-    prepared = {out["path"].removeprefix("data/"): out["md5"] for out in outs}
-    names = {path.rpartition("/")[2]: md5 for path, md5 in prepared.items()}
-    assert md5_of_folder(names) == OUTPUTS["prepared/mnist"]
+    prepared = {out["path"].rpartition("/")[2]: out["md5"] for out in outs}
+    assert md5_of_folder(prepared) == OUTPUTS["prepared/mnist"]
     used = {dep["path"]: dep["md5"] for stage in LOCK.values() for dep in stage.get("deps", [])}
     files = {path for path in used if path.startswith("prepared/mnist/")}
     assert files
-    assert all(used[path] == names[path.rpartition("/")[2]] for path in files)
-
-
-def test_each_result_is_of_a_row_or_a_committee():
-    expected = {f"{record}-{seed}" for record, seed in ROWS} | COMMITTEES.keys()
-    assert {path.stem for path in (HERE / "results").iterdir()} == expected
+    assert all(used[path] == prepared[path.rpartition("/")[2]] for path in files)
 
 
 # The canary
@@ -150,11 +137,13 @@ def in_short(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.committed
 def test_the_code_computes_what_it_did_when_the_records_were_trained(in_short):
     """All of canary.json is compared by `dvc repro canary` in records/, which CI runs."""
     assert in_short("dropout") == CANARY["dropout"]
 
 
+@pytest.mark.committed
 def test_a_parameter_changes_the_canary_and_a_word_does_not(in_short):
     whole = in_short("nielsen", "kind: validation error", "kind: Validation error")
     assert whole == CANARY["nielsen"]

@@ -65,13 +65,13 @@ def look(page: Path, charts: int, picture: str | None = None) -> dict:
         return tab.run(PROBE) | {"errors": tab.errors}
 
 
-def test_plots_page_needs_no_network(project):
+def test_plots_page_needs_no_network(project_with_results):
     """One long test: `dvc plots diff` needs the results of several runs."""
-    project.run("dvc", "repro")
+    project = project_with_results
     page = project.folder / "dvc_plots" / "index.html"
 
     # DVC's own page is blank. So the network is cut, and the probe sees it.
-    project.run("dvc", "plots", "show")
+    project.dvc("plots", "show")
     seen = look(page, 0)
     assert seen["charts"] == {}
     assert seen["errors"]
@@ -79,17 +79,16 @@ def test_plots_page_needs_no_network(project):
 
     # One revision: a colour for training, another for validation
     project.run("python", "-m", "pipeline.plots_page")
-    project.run("dvc", "plots", "show")
+    project.dvc("plots", "show")
     history = check(look(page, 3, "show.png"), {"workspace": DIGITS})
     assert history["legend"] == ["training", "validation"]
     assert [line[:2] for line in history["lines"]] == 2 * [[BLUE, False], [VERMILLION, True]]
     assert history["points"] == 0
 
     # Two revisions: a colour for each
-    project.commit("Results")
     project.set_params(project.small | {"train.learning_rate": 0.5})
-    project.run("dvc", "repro")
-    project.run("dvc", "plots", "diff")
+    project.dvc("repro")
+    project.dvc("plots", "diff")
     history = check(look(page, 3, "diff.png"), {"workspace": DIGITS, "HEAD": DIGITS})
     assert history["legend"] == ["workspace", "HEAD"]
     lines = sorted(line[:2] for line in history["lines"])
@@ -101,15 +100,15 @@ def test_plots_page_needs_no_network(project):
     content = yaml.safe_load(datasets.read_text(encoding="utf-8"))
     content["mnist"]["classes"] = CLOTHES
     datasets.write_text(yaml.safe_dump(content), encoding="utf-8")
-    project.run("dvc", "repro")
-    project.run("dvc", "plots", "diff", "HEAD~1", "HEAD", "workspace")
+    project.dvc("repro")
+    project.dvc("plots", "diff", "HEAD~1", "HEAD", "workspace")
     history = check(look(page, 3, "diff-datasets.png"), {"HEAD~1": DIGITS, "HEAD": DIGITS, "workspace": CLOTHES})
     assert len({colour for colour, *_ in history["lines"]}) == 3
 
     # A single epoch: points, as a line has no length
     project.set_params(project.small | {"train.iterations": 1})
-    project.run("dvc", "repro")
-    project.run("dvc", "plots", "show")
+    project.dvc("repro")
+    project.dvc("plots", "show")
     history = check(look(page, 3, "show-one-epoch.png"), {"workspace": CLOTHES})
     assert history["points"] == 4
 

@@ -23,6 +23,7 @@ from pipeline.program.files import read_json, write_json
 from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
 from records.ledger import COSTS
+from records.row import evaluated, watched
 
 EPOCHS = 1, 4  # trainings of so many epochs; their difference leaves out the start
 
@@ -56,7 +57,7 @@ def check_data(record: str) -> None:
 def time_of(record: str, folder: Path, *changes: str) -> float:
     """Train a record's network into `folder`, with `changes` such as train.seed=1, and return the seconds it takes."""
     data = data_of(record)
-    words: list[Path | str] = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", folder / "training"]
+    words: list[Path | str] = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", *watched(folder)]
     words += ["--params", f"records/{record}.yaml", *(word for change in changes for word in ("-S", change))]
     return seconds([sys.executable, "-m", "stages.train", *map(str, words)])
 
@@ -78,9 +79,9 @@ def times(record: str, folder: Path) -> dict[str, float]:
 def errors(record: str, seed: int, folder: Path) -> int:
     """Train a network in float32, and return how many test images it gets wrong."""
     time_of(record, folder, "train.arithmetic=float32", f"train.seed={seed}")
-    words = [folder / "mlp.npz", data_of(record) / "test.npz", folder / "evaluation"]
+    words = [folder / "mlp.npz", data_of(record) / "test.npz", *evaluated(folder)]
     seconds([sys.executable, "-m", "stages.evaluate", *map(str, words)])
-    return len(load_misclassified(folder / "evaluation" / "misclassified.npz").place)
+    return len(load_misclassified(folder / "misclassified.npz").place)
 
 
 def machine() -> str:

@@ -16,7 +16,7 @@ from pipeline.program.command import command
 from pipeline.program.files import write_json
 from pipeline.settings.params import load_params
 from records.ledger import HERE, RECORDS
-from records.row import run
+from records.row import evaluated, run, watched
 from tools.lock import md5_of
 
 SAMPLE = HERE.parent / "tests" / "sample"
@@ -32,7 +32,10 @@ def main(canary: Annotated[Path, typer.Argument(help="Output: a JSON file, the h
         for folder in folders:
             run_in_short(raw, folder)
         first, *others = (folder / "mlp.npz" for folder in folders[:5])
-        run("evaluate", first, folders[0] / "test.npz", committee, *(f"--with={path}" for path in others), quiet=True)
+        run(
+            "evaluate", first, folders[0] / "test.npz", *evaluated(committee), *(f"--with={path}" for path in others),
+            quiet=True,
+        )  # fmt: skip
         write_json(canary, {folder.name: md5_of(folder).removesuffix(".dir") for folder in (*folders, committee)})
 
 
@@ -49,7 +52,7 @@ def write_raw(raw: Path) -> None:
 def run_in_short(raw: Path, folder: Path) -> None:
     """Write into a new folder with a record's name: its parameters, and what the stages make of its short form."""
     folder.mkdir()
-    params = load_params(HERE / f"{folder.name}.yaml").model_dump(mode="json", exclude={"record"})
+    params = load_params(HERE / f"{folder.name}.yaml").model_dump(mode="json")
     write_json(folder / "record.json", {section: params[section] for section in ("preprocess", "train", "distort")})
     train = params["train"]
     train |= {"iterations": EPOCHS * (TRAINED // train["batch_size"]), "max_norm": train["max_norm"] / 2, "seed": 1}
@@ -57,8 +60,9 @@ def run_in_short(raw: Path, folder: Path) -> None:
     write_json(short := folder.with_suffix(".json"), params)  # JSON is YAML
     splits = [folder / f"{name}.npz" for name in ("train", "validation", "test")]
     run("preprocess", raw, *splits, "--params", short, quiet=True)
-    run("train", *splits[:2], folder / "mlp.npz", folder / "training", "--params", short, "--fresh", quiet=True)
-    run("evaluate", folder / "mlp.npz", splits[2], folder / "evaluation", quiet=True)
+    model = folder / "mlp.npz"
+    run("train", *splits[:2], model, *watched(folder / "training"), "--params", short, "--fresh", quiet=True)
+    run("evaluate", model, splits[2], *evaluated(folder / "evaluation"), quiet=True)
 
 
 if __name__ == "__main__":

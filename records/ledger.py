@@ -6,10 +6,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from pydantic import Field
 
 from pipeline.program.command import command
 from pipeline.program.files import read_json, write_bytes, write_text
-from pipeline.settings.params import Published, load_params
+from pipeline.settings.checked import Section, check
+from pipeline.settings.params import load_params
+from pipeline.settings.plain_yaml import load_plain_yaml
 from tools.tables import mean_and_deviation
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
@@ -25,6 +28,23 @@ RECORDS = [*SIMARD, "ciresan-small", "dropout", "keras-mnist-mlp", "nielsen", "f
 # A committee has the networks of the seeds 0 to 4 of these records. The last one's file says what was published.
 COMMITTEES = {"committee-simard-elastic": ["simard-elastic"], "committee-both": ["simard-elastic", "ciresan-small"]}
 TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]  # of the figure, in percent
+
+
+class Published(Section):
+    """A published result, and how the one here is unlike it."""
+
+    paper: str = Field(min_length=1, max_length=200, description="where it was published, as text")
+    published: float = Field(ge=0, le=100, description="the error in percent, from 0 to 100")
+    kind: str = Field(min_length=1, max_length=200, description="what kind of figure that is, as text")
+    differs: str = Field(min_length=1, max_length=200, description="what differs here, as text")
+    why: str = Field(min_length=1, max_length=300, description="why it differs, as text")
+    like_for_like: bool = Field(description="true or false")
+
+
+class Record(Published):
+    """What a record's file says about its result, and about the committee of its networks."""
+
+    committee: Published | None = None
 
 
 class Row(NamedTuple):
@@ -44,15 +64,16 @@ def rows() -> list[Row]:
     records: dict[str, Row] = {}
     committees: list[Row] = []
     for name in RECORDS:
-        params = load_params(HERE / f"{name}.yaml")
-        assert params.record is not None
+        path = HERE / f"{name}.yaml"
+        record = check(path, Record, load_plain_yaml(path).get("record"), ("record",))
+        params = load_params(path)
         network = "-".join(map(str, (784, *params.train.hidden_sizes, 10)))
         errors, unseen = (_errors(f"{name}-{seed}" for seed in seeds) for seeds in (SEEDS, UNSEEN))
-        records[name] = Row(name, network, params.record, errors, unseen, costs.get(name, {}))
+        records[name] = Row(name, network, record, errors, unseen, costs.get(name, {}))
         for committee, members in COMMITTEES.items():
-            if members[-1] == name and params.record.committee:
+            if members[-1] == name and record.committee:
                 network = " and ".join(f"five {records[member].network}" for member in members)
-                committees.append(Row(committee, network, params.record.committee, _errors([committee]), [], {}))
+                committees.append(Row(committee, network, record.committee, _errors([committee]), [], {}))
     return [*records.values(), *committees]
 
 

@@ -25,7 +25,7 @@ def main(
     if members := COMMITTEES.get(name):
         test, evaluation = HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
         first, *others = (HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS)
-        run("evaluate", first, test, evaluation, *(f"--with={path}" for path in others))
+        run("evaluate", first, test, *evaluated(evaluation), *(f"--with={path}" for path in others))
         write_result(evaluation, HERE / "results" / f"{name}.json")
         return
     if name not in RECORDS:
@@ -35,9 +35,19 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         training, evaluation = Path(temporary, "training"), Path(temporary, "evaluation")
         splits = data / "train.npz", data / "validation.npz"
-        run("train", *splits, model, training, "--params", params, f"--set-param=train.seed={seed}")
-        run("evaluate", model, data / "test.npz", evaluation)
+        run("train", *splits, model, *watched(training), "--params", params, f"--set-param=train.seed={seed}")
+        run("evaluate", model, data / "test.npz", *evaluated(evaluation))
         write_result(evaluation, HERE / "results" / f"{name}-{seed}.json")
+
+
+def watched(folder: Path) -> list[Path]:
+    """Return where the train stage shall write what it measures: into a folder."""
+    return [folder / name for name in ("train.json", "validation.json", "history.csv")]
+
+
+def evaluated(folder: Path) -> list[Path]:
+    """Return where the evaluate stage shall write: into a folder."""
+    return [folder / name for name in ("misclassified.npz", "test.json", "classes.json", "confusion.csv")]
 
 
 def run(stage: str, *words: str | Path, quiet: bool = False) -> None:

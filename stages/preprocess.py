@@ -5,8 +5,15 @@ from typing import Annotated
 
 import typer
 
+from mlp.network import Preparation
+from pipeline.images.idx import read_labelled
+from pipeline.images.prepare import one_hot, prepare_training
 from pipeline.program.command import DatasetsFile, ParamsFile, command
 from pipeline.program.errors import UserError
+from pipeline.program.files import check_distinct
+from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
+from pipeline.settings.params import load_params
+from pipeline.store.artifacts import save_prepared
 
 
 @command
@@ -25,23 +32,10 @@ def preprocess(
     Pixels stay bytes on disk. The shift and the scale of the chosen scaling are saved with them. Training computes the
     network's input, (byte - shift) * scale, for each mini-batch. How pictures became images is saved, too.
     """
-    import numpy as np  # here, so that --help answers at once
-
-    from mlp.network import Preparation
-    from pipeline.images.hold_out import hold_out
-    from pipeline.images.idx import read_labelled
-    from pipeline.images.one_hot import one_hot
-    from pipeline.images.scaling import scaling_of
-    from pipeline.program.files import check_distinct
-    from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
-    from pipeline.settings.params import load_params
-    from pipeline.store.artifacts import save_prepared
-
     check_distinct(raw, train, validation, test, params, datasets)
-    settings = load_params(params)
-    dataset = load_dataset(datasets, settings.download.dataset)
-    classes = dataset.classes
-    knobs = settings.preprocess
+    parameters = load_params(params)
+    dataset = load_dataset(datasets, parameters.download.dataset)
+    classes, knobs = dataset.classes, parameters.preprocess
 
     images, labels = read_labelled(raw / TRAIN_IMAGES, raw / TRAIN_LABELS, len(classes))
     test_images, test_labels = read_labelled(raw / TEST_IMAGES, raw / TEST_LABELS, len(classes))
@@ -57,13 +51,11 @@ def preprocess(
             f"images in {raw / TRAIN_IMAGES}, so that some are left to train on."
         )
 
-    kept, held_out = hold_out(len(images), knobs.validation_size, knobs.seed)
-    shift, scale = scaling_of(images.blocks(kept), knobs.scaling)
-    preparation = Preparation(shift, scale, (height, width), classes, dataset.fitted, dataset.inverted)
-    everything = np.arange(len(test_images))
-    save_prepared(train, images, kept, one_hot(labels[kept], len(classes)), preparation)
-    save_prepared(validation, images, held_out, one_hot(labels[held_out], len(classes)), preparation)
-    save_prepared(test, test_images, everything, one_hot(test_labels, len(classes)), preparation)
+    known = Preparation(0.0, 1.0, (height, width), classes, dataset.fitted, dataset.inverted)
+    preparation = prepare_training(
+        train, validation, images, labels, known, knobs.scaling, knobs.validation_size, knobs.seed
+    )
+    save_prepared(test, test_images, one_hot(test_labels, len(classes)), preparation)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures for people. They are drawn from checked data, and the same data give the same bytes."""
+"""The figures: misclassified images, training images, weights. The same data give the same bytes."""
 
 import math
 from collections.abc import Sequence
@@ -13,103 +13,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 
+from mlp.network import Split
 from pipeline.drawing.png import png_bytes
+from pipeline.program.files import write_bytes
 from pipeline.store.artifacts import Misclassified
 
 # Two of Okabe and Ito's colours: people with any colour vision can tell them apart.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
-
-
-def draw_accuracy(history: dict[str, np.ndarray]) -> Figure:
-    """Draw the accuracy on a sample of the training images, and on the validation images, after each epoch."""
-    names = {"train_accuracy": "sample of training images", "validation_accuracy": "validation images"}
-    figure = _draw_curves(
-        "Accuracy after each epoch", "accuracy (share of images classified correctly)", history, names
-    )
-    lowest = min(history[column].min() for column in names)
-    figure.axes[0].set_ylim(min(math.floor(10 * lowest) / 10, 0.9), 1)
-    return figure
-
-
-def draw_loss(history: dict[str, np.ndarray]) -> Figure:
-    """Draw the loss on the training images and on the validation images, epoch by epoch."""
-    names = {"loss": "training images", "validation_loss": "validation images"}
-    figure = _draw_curves("Loss of each epoch", "mean cross-entropy (nats per image)", history, names)
-    figure.axes[0].set_ylim(0, 1.05 * max(history[column].max() for column in names) or 1)
-    return figure
-
-
-def _draw_curves(title: str, y_label: str, history: dict[str, np.ndarray], names: dict[str, str]) -> Figure:
-    """Draw two columns of the history, training first; `names` has what people call them."""
-    figure = _figure(7.5, 4.5)
-    axes = figure.add_subplot()
-    epochs = history["epoch"]
-    kept = int(history["kept"].argmax())
-    when = "at the end" if kept == len(epochs) - 1 else f"in epoch {epochs[kept]:.0f}"
-    marker = "s" if len(epochs) <= 15 else ""  # a line alone would not show a single epoch
-    styles = [("-", BLUE), ((0, (4, 2)), VERMILLION)]
-    for (column, name), (style, colour) in zip(names.items(), styles, strict=True):
-        values = history[column]
-        label = f"{name}, {values[kept]:#.4g} {when}"
-        axes.plot(epochs, values, ls=style, color=colour, marker=marker, markersize=4, label=label, clip_on=False)
-    if kept < len(epochs) - 1:
-        axes.axvline(epochs[kept], color="#888888", lw=0.8, label="the network after this epoch is kept")
-    figure.legend(title=title, loc="outside upper center", ncols=2)  # above the plot: there it covers no curve
-    axes.set(xlabel="epoch", ylabel=y_label)
-    axes.set_xlim(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10))
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.grid(color="#E5E5E5")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw the confusion matrix: each cell coloured by its share of the row, with its count unless the cells are small.
-
-    Args:
-        counts: (classes, classes) whole numbers; row i, column j: images of class i that were predicted as class j.
-        classes: the names of the classes.
-    """
-    totals = counts.sum(axis=1, keepdims=True)
-    # The colour follows the square root of the share, so that 1% looks different from 0%.
-    strength = np.sqrt(counts / np.maximum(totals, 1))
-    colours = colormaps["Blues"].resampled(33)
-    number = len(classes)
-    names = [_shortened(name, 20) for name in classes]
-    cell = 0.5 if number <= 12 else 0.36 if number <= 25 else min(0.26, 16 / number)  # inches
-    large = cell > 0.2
-    longest = max(map(len, names))
-    size = max(number * cell, 3.5) + 1.2 + 0.08 * longest
-    figure = _figure(size + 1, size)
-    axes = figure.add_subplot()
-    axes.set_title(f"Confusion matrix: {counts.trace():,} of {counts.sum():,} test images right")
-    axes.imshow(colours(strength, bytes=True), interpolation="nearest")
-    axes.set(xlabel="predicted class", ylabel="actual class")
-    axes.set_xticks(range(number), names, rotation=90 if longest > 3 else 0)
-    axes.set_yticks(range(number), names)
-    axes.set_xticks(np.arange(1, number) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, number) - 0.5, minor=True)
-    axes.grid(which="minor", color="white")
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
-    if not large:
-        axes.tick_params(labelsize=50 * cell)  # points: an inch has 72
-    for row, column in zip(*np.nonzero(counts), strict=True) if large else ():
-        axes.text(
-            column,
-            row,
-            str(counts[row, column]),
-            color="white" if strength[row, column] > 0.6 else "black",
-            size=9 if number <= 12 else 6 if number <= 25 else 5,
-            ha="center",
-            va="center_baseline",
-        )
-    ticks = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
-    _draw_scale(axes, colours, np.sqrt(ticks), [f"{tick:.0%}" for tick in ticks], "share of the actual class")
-    return figure
 
 
 def draw_misclassified(mistakes: Misclassified, most: int, title: str = "") -> Figure:
@@ -156,15 +68,25 @@ def draw_misclassified(mistakes: Misclassified, most: int, title: str = "") -> F
     return figure
 
 
-def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray], title: str = "Training images") -> Figure:
+def first_of_each_class(split: Split) -> np.ndarray:
+    """Return the first images of each class, up to ten images; where there are more classes, one of each, up to 30."""
+    classes = min(split.labels.shape[1], 30)
+    each = max(1, 10 // classes)
+    return split.images[np.concatenate([np.flatnonzero(split.labels[:, k])[:each] for k in range(classes)])]
+
+
+def draw_training_images(
+    images: np.ndarray, distorted: Sequence[np.ndarray], shape: tuple[int, int], title: str = "Training images"
+) -> Figure:
     """Draw some training images in a row, and below each what training makes of it.
 
     Args:
-        images: the images, (n, H, W) uint8.
+        images: the images, (n, features) uint8.
         distorted: arrays like `images`, one for each row below; none, if training does not distort.
+        shape: rows and columns of an image.
         title: what the images are.
     """
-    n, height, width = images.shape
+    n, (height, width) = len(images), shape
     gap = max(1, height // 14)
     below = len(distorted) * (height + gap) + 2 * gap if distorted else 0
     canvas = np.full((height + below, n * (width + gap) - gap), 255, np.uint8)
@@ -172,7 +94,7 @@ def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray], ti
         top = row * (height + gap) + 2 * gap * (row > 0)  # the images as they are stand apart
         for column, image in enumerate(some):
             left = column * (width + gap)
-            canvas[top : top + height, left : left + width] = 255 - image
+            canvas[top : top + height, left : left + width] = 255 - image.reshape(shape)
     figure = _figure(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -242,6 +164,13 @@ def _shortened(name: str, most: int) -> str:
 # Matplotlib's C++ code still uses + − × ÷, and a compiler may fuse them on another processor. Then the last bit of a
 # coordinate differs. The renderer rounds coordinates to 1/256 pixel, so a pixel differs only if a coordinate lies
 # exactly between two steps. We have never seen it, but there is no proof.
+
+
+def save_figures(folder: Path, dpi: int, **figures: Figure) -> None:
+    """Write each figure as a PNG file of its name, when all are drawn."""
+    pictures = {name: picture(figure, dpi) for name, figure in figures.items()}
+    for name, content in pictures.items():
+        write_bytes(folder / f"{name}.png", content)
 
 
 def use_own_settings() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from mlp.layers import cross_entropy, loss_terms
 from mlp.network import Network, Split, predict
-from pipeline.evaluation.report import classification_report
 from pipeline.program.files import write_json
 from pipeline.store.artifacts import Misclassified, save_misclassified
 from pipeline.store.tables import write_confusion
@@ -69,17 +68,46 @@ def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return functools.reduce(np.add, arrays) / len(arrays)
 
 
-def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write test.json, classes.json, confusion.csv and misclassified.npz into `folder`."""
+def save_evaluation(evaluation: Evaluation, misclassified: Path, metrics: Path, classes: Path, confusion: Path) -> None:
+    """Write the files of an evaluation.
+
+    Args:
+        evaluation: the results.
+        misclassified: the `.npz` file with the misclassified images.
+        metrics: the JSON file with accuracy, loss and mean F1.
+        classes: the JSON file with precision, recall and F1 of each class.
+        confusion: the CSV file with each image's actual and predicted class.
+    """
     loss, actual, predicted, mistakes = evaluation
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
-    classes = mistakes.classes
-    report = classification_report(actual, predicted, len(classes))
+    names = mistakes.classes
+    report = classification_report(actual, predicted, len(names))
     # Every class counts the same, however many images it has
     macro_f1 = math.fsum(scores["f1"] for scores in report) / len(report)
-    write_json(folder / "test.json", {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
-    write_json(
-        folder / "classes.json", [{"class": name} | scores for name, scores in zip(classes, report, strict=True)]
-    )
-    write_confusion(folder / "confusion.csv", classes, actual, predicted)
-    save_misclassified(folder / "misclassified.npz", mistakes)
+    save_misclassified(misclassified, mistakes)
+    write_json(metrics, {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
+    write_json(classes, [{"class": name} | scores for name, scores in zip(names, report, strict=True)])
+    write_confusion(confusion, names, actual, predicted)
+
+
+def classification_report(actual: np.ndarray, predicted: np.ndarray, classes: int) -> list[dict[str, float]]:
+    """Return the precision, recall, F1 and number of images of each class.
+
+    Precision is the share of correct predictions among the images predicted as the class. Recall is their share among
+    the images of the class. F1 = 2 · correct / (predicted + actual) is the harmonic mean. A share of no images is 0.
+    """
+    # Row i, column j counts the images of class i predicted as class j
+    matrix = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    report = []
+    for right, n_predicted, n_actual in zip(
+        matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True
+    ):
+        report.append(
+            {
+                "precision": right / n_predicted if n_predicted else 0.0,
+                "recall": right / n_actual if n_actual else 0.0,
+                "f1": 2 * right / (n_predicted + n_actual) if right else 0.0,
+                "images": n_actual,
+            }
+        )
+    return report

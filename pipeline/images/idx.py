@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.program.errors import UserError
-from pipeline.store.arrays import StoredRows
 
 UNSIGNED_BYTES = 8
 
 
-def read_images(path: Path) -> StoredRows:
-    """Open grey images: (images, rows, columns) bytes, which stay in the file until they are indexed.
+def read_images(path: Path) -> np.ndarray:
+    """Map grey images: (images, rows, columns) bytes, which stay in the file until they are used.
 
     Raises:
         UserError: the file is missing, or is not an IDX file of unsigned bytes in three dimensions, whole and
@@ -34,7 +33,7 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     Raises:
         UserError: as for `read_images`, but for one dimension; or a label is out of range.
     """
-    labels = _read(path, dimensions=1)[:]
+    labels = _read(path, dimensions=1)
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
         raise UserError(
@@ -45,7 +44,7 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     return labels
 
 
-def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[StoredRows, np.ndarray]:
+def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Read images and their labels, as `read_images` and `read_labels` do.
 
     Raises:
@@ -61,7 +60,7 @@ def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[S
     return images, labels
 
 
-def _read(path: Path, dimensions: int) -> StoredRows:
+def _read(path: Path, dimensions: int) -> np.ndarray:
     header_length = 4 + 4 * dimensions
     magic = bytes([0, 0, UNSIGNED_BYTES, dimensions])
     if path.exists() and not path.is_file():
@@ -88,7 +87,7 @@ def _read(path: Path, dimensions: int) -> StoredRows:
             if length != expected:  # so that a wrong header cannot make us reserve memory
                 sentence = f"{path}: expected {expected} bytes for {_times(shape)}, found {length}."
                 raise UserError(sentence, path=path, about="length")
-            return StoredRows(file, header_length, shape, np.dtype(np.uint8))
+            return np.memmap(path, np.uint8, "r", header_length, shape)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path) from None
 

@@ -1,6 +1,10 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and texts that a terminal can show."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
+
+LONGEST_NAME = 100  # characters
 
 
 class UserError(Exception):
@@ -26,3 +30,15 @@ def clip(text: str) -> str:
     """Make a text from a file fit for a sentence: one line, and not a long one."""
     text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def is_name(text: str) -> bool:
+    """Return whether `text` can be shown in a table: on one line, not blank, of at most `LONGEST_NAME` characters."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
+
+
+def note(line: str) -> None:
+    """Print a line on standard error, if somebody can read it."""
+    if sys.stderr is not None:  # it is closed
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
-"""What happens before a command starts: checks that the packages are there, and that Ctrl-C ends it silently."""
+"""What happens before a stage's own imports: packages are there, Ctrl-C ends it silently, the BLAS has one thread."""
 
 import importlib.util
+import os
 import sys
 from types import TracebackType
 
@@ -17,3 +18,9 @@ sys.excepthook = _report
 
 if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` that the shell finds
     sys.exit(f"error: {sys.executable} lacks the pipeline's packages; activate its environment: . .venv/bin/activate")
+
+# NumPy's BLAS reads these once, when NumPy is imported. On Linux two processes train, each on its own core. More
+# threads would wait for each other, many times as long as they compute.
+if sys.platform == "linux":
+    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+    os.environ |= dict.fromkeys(threads, "1")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from pipeline.program.errors import UserError, clip
-from pipeline.program.names import LONGEST, is_name
+from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
 from pipeline.settings.checked import Section, check, nearest, show
 from pipeline.settings.mirrors import mirror_address
 from pipeline.settings.plain_yaml import load_plain_yaml
@@ -27,7 +26,7 @@ SAVED_AS = {
 
 def _one_line(text: str) -> str:
     if not is_name(text):
-        raise ValueError(f"text on one line, of at most {LONGEST} characters")
+        raise ValueError(f"text on one line, of at most {LONGEST_NAME} characters")
     return text
 
 

@@ -1,4 +1,4 @@
-"""The knobs of `params.yaml`: their types and ranges, in one place."""
+"""The parameters of `params.yaml`: their types and ranges, in one place."""
 
 import re
 from collections.abc import Iterable
@@ -94,27 +94,8 @@ class Plot(Section):
     dpi: int = _whole(50, 300)
 
 
-class Published(Section):
-    """A published result, and how the one here is unlike it."""
-
-    paper: str = Field(min_length=1, max_length=200, description="where it was published, as text")
-    published: float = _number(0, 100)  # error in percent
-    kind: str = Field(min_length=1, max_length=200, description="what kind of figure that is, as text")
-    differs: str = Field(min_length=1, max_length=200, description="what differs here, as text")
-    why: str = Field(min_length=1, max_length=300, description="why it differs, as text")
-    like_for_like: bool = Field(description="true or false")
-
-
-class Record(Published):
-    """What a parameter file of `records/` says about its result, and about the committee of its networks."""
-
-    committee: Published | None = None
-
-
 class Params(Section):
-    """All of a parameter file: `params.yaml`, or one of `records/` with its base."""
-
-    record: Record | None = None
+    """All of a parameter file."""
 
     download: Download
     preprocess: Preprocess
@@ -128,12 +109,13 @@ def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
 
     Args:
         path: the file. Its key `base`, if it has one, names another file beside it: that file's values, with the values
-            of `path` in their places, are the parameters.
+            of `path` in their places, are the parameters. Its key `record` is about a result, and no parameter.
         changes: values to use instead of the file's, such as "train.seed=3". The value is YAML.
 
     Raises:
-        UserError: the file is missing or is not YAML, or a key is unknown, missing, of the wrong type or out of range.
-            The sentence names the file or the change, the key, the value found and what is expected.
+        UserError: the file is missing or is not YAML, or a key is unknown, missing, of the wrong type or out of range;
+            or two values do not go together. The sentence names the file or the change, the key, the value found and
+            what is expected.
     """
     values = _with_base(path)
     changed = {}
@@ -149,13 +131,33 @@ def load_params(path: Path, changes: Iterable[str] = ()) -> Params:
             except UserError as error:
                 raise UserError(f"-S is {show(change)}: {error}.") from None
     try:
-        return check(path, Params, values)
+        params = check(path, Params, values)
+        _check_together(path, params.train)
     except UserError as error:
         for key, change in changed.items():
             if error.about in (key, key.partition(".")[0]):
                 sentence = str(error).removeprefix(f"{path}: ")
                 raise UserError(f"-S is {show(change)}: {sentence}", about=error.about) from None
         raise
+    return params
+
+
+def _check_together(path: Path, train: Train) -> None:
+    """Check the rules about two parameters."""
+    if train.nesterov and (train.optimizer == "adam" or train.momentum == 0.0):
+        raise UserError(
+            f"{path}: train.nesterov is true, which is a form of sgd's momentum; expected train.optimizer sgd and "
+            f"train.momentum above 0 with it, found {train.optimizer} and {train.momentum}.",
+            path=path,
+            about="train.nesterov",
+        )
+    if train.warmup > train.iterations:
+        raise UserError(
+            f"{path}: train.warmup is {train.warmup}, more than all {train.iterations} iterations; expected "
+            f"{train.iterations} or less.",
+            path=path,
+            about="train.warmup",
+        )
 
 
 def _with_base(path: Path) -> Any:
@@ -163,6 +165,7 @@ def _with_base(path: Path) -> Any:
     values = load_plain_yaml(path)
     if not isinstance(values, dict) or "base" not in values:
         return values
+    values.pop("record", None)
     if not isinstance(name := values.pop("base"), str):
         sentence = f"{path}: base is {show(name)}; expected the name of a file beside it."
         raise UserError(sentence, path=path, about="base")

@@ -1,6 +1,5 @@
 """The files that pass from stage to stage: prepared images, the trained network, and the misclassified images."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +10,8 @@ import numpy as np
 from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split
-from pipeline.program.errors import UserError, clip
-from pipeline.program.names import is_name
-from pipeline.store.arrays import Blocks, StoredRows, load_arrays, save_arrays
+from pipeline.program.errors import UserError, clip, is_name
+from pipeline.store.arrays import load_arrays, save_arrays
 
 FLAGS = ("fitted", "inverted")  # of a preparation: a file has the array only if it is true
 
@@ -22,7 +20,7 @@ T = TypeVar("T")
 
 
 class Prepared(NamedTuple):
-    """A prepared split, with its images as `StoredRows`, and how they were prepared."""
+    """A prepared split, whose images stay in their file, and how they were prepared."""
 
     split: Split
     preparation: Preparation
@@ -50,33 +48,26 @@ class Misclassified(NamedTuple):
     classes: tuple[str, ...]
 
 
-def save_prepared(
-    path: Path, images: StoredRows, rows: np.ndarray, labels: np.ndarray, preparation: Preparation
-) -> None:
-    """Write a prepared split: the given rows of `images`, a block at a time, and their one-hot labels.
+def save_prepared(path: Path, images: np.ndarray, labels: np.ndarray, preparation: Preparation) -> None:
+    """Write a prepared split.
 
     Args:
         path: the `.npz` file.
-        images: (images, rows, columns) bytes.
-        rows: the numbers of the images to write, (n,).
+        images: (n, rows, columns) bytes.
         labels: (n, classes) uint8, one-hot.
         preparation: how the images are prepared.
     """
-    save_arrays(
-        path,
-        images=Blocks((len(rows), math.prod(images.shape[1:])), images.dtype, images.blocks(rows)),
-        labels=labels,
-        **_preparation_arrays(preparation),
-    )
+    flat = images.reshape(len(images), -1)
+    save_arrays(path, images=flat, labels=labels, **_preparation_arrays(preparation))
 
 
 def load_prepared(path: Path) -> Prepared:
-    """Read a split that the preprocess stage wrote. Its images stay in the file until they are indexed.
+    """Read a split that the preprocess stage wrote. Its images stay in the file until they are used.
 
     Raises:
         UserError: the file is missing, damaged, or not a prepared split; or its images have too many pixels.
     """
-    arrays = load_arrays(path, stored=("images",))
+    arrays = load_arrays(path, mapped=("images",))
     with _naming(path):
         preparation = _preparation(arrays)
         images, labels = _entry(arrays, "images", "u1", 2), _entry(arrays, "labels", "u1", 2)
@@ -91,6 +82,17 @@ def load_prepared(path: Path) -> Prepared:
         sentence = f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
         raise UserError(sentence, path=path, about="image_shape")
     return Prepared(Split(images, labels), preparation)
+
+
+def check_alike(path: Path, preparation: Preparation, other: Path, others: Preparation) -> None:
+    """Check that what two files have was prepared alike.
+
+    Raises:
+        UserError: it was not.
+    """
+    if preparation != others:
+        sentence = f"{path} and {other} come from different preparations; run `dvc repro` to make both again."
+        raise UserError(sentence, path=path)
 
 
 def save_model(path: Path, network: Network) -> None:

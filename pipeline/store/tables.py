@@ -4,56 +4,44 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from mlp.training import Epoch
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import write_text
 
-
-class EpochRow(NamedTuple):
-    """The results of one epoch: a row of the history.
-
-    Attributes:
-        epoch: number of the epoch, from 1.
-        iteration: number of steps taken so far.
-        loss: mean over the epoch's mini-batches, each measured before its step.
-        train_accuracy: accuracy on a fixed sample of the training images, as many as there are validation images.
-        validation_loss: loss on all validation images.
-        validation_accuracy: accuracy on all validation images.
-        kept: 1 for the epoch whose network is kept, 0 for the others.
-    """
-
-    epoch: int
-    iteration: int
-    loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    kept: int = 0
-
-
+# A row of the history: the results of one epoch
+HISTORY_COLUMNS = (
+    "epoch",  # number of the epoch, from 1
+    "iteration",  # number of steps taken so far
+    "loss",  # mean over the epoch's mini-batches, each measured before its step
+    "train_accuracy",  # on a fixed sample of the training images, as many as there are validation images
+    "validation_loss",  # on all validation images
+    "validation_accuracy",
+    "kept",  # 1 for the epoch whose network is kept, 0 for the others
+)
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 CONFUSION_COLUMNS = ("actual", "predicted")
 
 
-def recorded(epochs: Sequence[EpochRow], kept: int) -> list[EpochRow]:
-    """Return the epochs that belong in the history, with the epoch number `kept` marked.
+def write_history(path: Path, epochs: Sequence[Epoch], kept: int = 0) -> None:
+    """Write the results of each epoch, one row each; floats by `repr`.
 
-    Up to `MOST_ROWS` epochs all do. Otherwise every k-th does, and the last, and the one that is kept.
+    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one that is kept.
+
+    Args:
+        path: the CSV file.
+        epochs: the epochs. Their scores are those of training images and of the validation images.
+        kept: the number of the epoch whose network is kept; 0, if that is not known yet.
     """
     every = -(-len(epochs) // MOST_ROWS)
-    return [
-        row._replace(kept=int(row.epoch == kept))
-        for row in epochs
-        if row.epoch % every == 0 or row.epoch in (kept, epochs[-1].epoch)
+    rows = [
+        (number, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy, int(number == kept))
+        for number, iteration, loss, (seen, unseen) in epochs
+        if number % every == 0 or number in (kept, epochs[-1].epoch)
     ]
-
-
-def write_history(path: Path, epochs: Iterable[EpochRow]) -> None:
-    """Write the results of each epoch, one row each; floats by `repr`."""
-    _write(path, EpochRow._fields, (map(repr, epoch) for epoch in epochs))
+    _write(path, HISTORY_COLUMNS, (map(repr, row) for row in rows))
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
@@ -63,7 +51,7 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
         UserError: the file is missing or is not such a table.
     """
     history = {}
-    for name, *column in zip(EpochRow._fields, *_read(path, EpochRow._fields), strict=True):
+    for name, *column in zip(HISTORY_COLUMNS, *_read(path, HISTORY_COLUMNS), strict=True):
         try:
             history[name] = np.array(column, float)
         except ValueError as error:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pipeline.images.one_hot import one_hot
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy, loss_terms, sigmoid, softmax
-from pipeline.images.one_hot import one_hot
 from tests.support.networks import Float64
 
 pytestmark = pytest.mark.filterwarnings("error")

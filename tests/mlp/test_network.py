@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.evaluation.report import classification_report, confusion_matrix
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split, forward, gradients, logits, predict, widen
 from mlp.training import measure
-from pipeline.evaluation.report import classification_report, confusion_matrix
 from tests.support.networks import Float64, copy_of, digits, loss, new_network, take_step
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.images.hold_out import hold_out
+from pipeline.images.prepare import hold_out
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import write_bytes, written_whole
 from pipeline.settings.datasets import SAVED_AS
 from pipeline.settings.plain_yaml import load_plain_yaml, parse_plain_yaml
-from pipeline.store.arrays import StoredRows
 from tools.pack.images import Labelled, in_order
 
 FOLDER = "datasets"  # beside datasets.yaml
@@ -27,7 +26,7 @@ VALUES = {"false", "inf", "nan", "no", "null", "off", "on", "true", "yes"}  # to
 class Gathered(NamedTuple):
     """All images, (n, rows, columns) uint8, their labels, (n,) uint8, the classes' names, and the pixels' mean."""
 
-    images: StoredRows
+    images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     mean: float
@@ -51,8 +50,7 @@ def gather(source: Path, images: Iterable[Labelled], spool: Path) -> Gathered:
             file.write(image.tobytes())
     classes = in_order(source, names)
     labels = np.array([classes.index(name) for name in names], np.uint8)
-    with spool.open("rb") as file:
-        stored = StoredRows(file, 0, (len(names), *shape), np.dtype(np.uint8))
+    stored = np.memmap(spool, np.uint8, "r", 0, (len(names), *shape))
     return Gathered(stored, labels, classes, total / math.prod(stored.shape))
 
 
@@ -79,7 +77,7 @@ def write_idx_files(folder: Path, gathered: Gathered, parts: dict[str, np.ndarra
     for part, places in parts.items():
         with (folder / f"{part}_images").open("wb") as file:
             file.write(struct.pack(">2x2B3I", 8, 3, len(places), *images.shape[1:]))
-            for block in images.blocks(places):
+            for block in (images[places[start : start + 1000]] for start in range(0, len(places), 1000)):
                 file.write(block.tobytes())
         header = struct.pack(">2x2BI", 8, 1, len(places))
         (folder / f"{part}_labels").write_bytes(header + labels[places].tobytes())

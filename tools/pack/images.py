@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlp.arithmetic import MOST_TERMS
-from pipeline.program.errors import UserError, clip
-from pipeline.program.names import LONGEST, is_name
+from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
 from pipeline.program.progress import progress
 from tools.pictures.files import read_picture
 from tools.pictures.preparation import Shape
@@ -40,7 +39,7 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     if not 2 <= len(found) <= MOST_CLASSES:
         raise UserError(f"{source}: expected 2 to {MOST_CLASSES} classes, found {len(found)}.")
     if bad := [name for name in found if not is_name(name)]:
-        expected = f"text of 1 to {LONGEST} characters"
+        expected = f"text of 1 to {LONGEST_NAME} characters"
         raise UserError(f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}.")
     are_numbers = all(re.fullmatch(r"\d+", name, re.ASCII) for name in found)
     return tuple(sorted(found, key=int) if are_numbers else found)

@@ -22,15 +22,14 @@ from mlp.layers import ACTIVATIONS
 from mlp.network import Preparation, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.regularization import Dropout
-from mlp.training import Method, kept, measure, new_state, train
+from mlp.training import Method
 from pipeline.evaluation.evaluation import evaluate, save_evaluation
-from pipeline.images.hold_out import hold_out
+from pipeline.fitting.fit import Fitting
 from pipeline.images.idx import read_labelled
-from pipeline.images.one_hot import one_hot
-from pipeline.images.scaling import scaling_of
+from pipeline.images.prepare import prepare_training
 from pipeline.program.files import write_json
-from pipeline.store.artifacts import load_model, load_prepared, save_model, save_prepared
-from pipeline.store.tables import EpochRow, write_history
+from pipeline.store.artifacts import load_model, load_prepared, save_model
+from pipeline.store.tables import write_history
 
 SAMPLE = Path(__file__).parents[2] / "tests" / "sample"
 CLASSES = tuple("0123456789")
@@ -66,23 +65,22 @@ def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
     for name, source in ("images", "train-images-idx3-ubyte.gz"), ("labels", "train-labels-idx1-ubyte.gz"):
         (folder / name).write_bytes(gzip.decompress((SAMPLE / source).read_bytes()))
     images, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
-    for_training, for_validation = hold_out(len(images), 200, SEED)
-    preparation = Preparation(*scaling_of(images.blocks(for_training), scaling), (28, 28), CLASSES)
-    for name, rows in ("train", for_training), ("validation", for_validation):
-        save_prepared(folder / f"{name}.npz", images, rows, one_hot(labels[rows], len(CLASSES)), preparation)
-    training, validation = (load_prepared(folder / f"{name}.npz").split for name in ("train", "validation"))
+    files = [folder / f"{name}.npz" for name in ("train", "validation")]
+    known = Preparation(0.0, 1.0, (28, 28), CLASSES)
+    preparation = prepare_training(files[0], files[1], images, labels, known, scaling, validation_size=200, seed=SEED)
+    training, validation = (load_prepared(file).split for file in files)
 
     network = init_network(hidden_sizes, ACTIVATIONS[activation], std, A, preparation, SEED)
-    state = new_state(network, method)
-    epochs = train(state, training, method, [training, validation], processes)
-    history = [
-        EpochRow(epoch, iteration, loss, seen.accuracy, *unseen) for epoch, iteration, loss, (seen, unseen) in epochs
-    ]
-    network = kept(state, method)
-    save_model(folder / "mlp.npz", network)
-    write_history(folder / "history.csv", history)
-    write_json(folder / "train.json", measure(network, training, processes)._asdict())
-    save_evaluation(folder, evaluate([load_model(folder / "mlp.npz")], validation))
+    fitting = Fitting(network, method, training, seen=training, unseen=validation, processes=processes)
+    for _ in fitting.run():
+        pass
+    fitted = fitting.result()
+    save_model(folder / "mlp.npz", fitted.network)
+    write_history(folder / "history.csv", fitting.epochs)
+    write_json(folder / "train.json", fitted.train._asdict())
+    found = evaluate([load_model(folder / "mlp.npz")], validation)
+    names = ("misclassified.npz", "test.json", "classes.json", "confusion.csv")
+    save_evaluation(found, *(folder / name for name in names))
 
 
 def hash_of(folder: Path) -> str:

@@ -15,13 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import typer
 
-from mlp.training import Best, Score, State
-from pipeline.program.errors import UserError
+from mlp.training import Best, Epoch, Score, State
+from pipeline.program.errors import UserError, note
 from pipeline.settings.params import Params
 from pipeline.store.arrays import load_arrays, save_arrays
-from pipeline.store.tables import EpochRow
 
 FOLDER = "TRAIN_CHECKPOINTS"  # the environment variable that names the folder; if it is empty, there are no checkpoints
 INTERVAL = 3.0  # seconds between two checkpoints, at least
@@ -39,21 +37,23 @@ class Checkpoint:
         params: the parameters.
         data: the files with the training and the validation images.
         processes: the number of processes that train: with float32 the bits depend on it.
+        fresh: whether the training begins at its beginning in any case.
     """
 
-    def __init__(self, params: Params, data: Sequence[Path], processes: int):
+    def __init__(self, params: Params, data: Sequence[Path], processes: int, fresh: bool = False):
         self._identity = identity(params, data, processes)
         folder = checkpoint_folder()
         self.path = folder / f"{self._identity[:32]}.npz" if folder else None
         self._saved = time.monotonic()
         self._refused = False
+        self._fresh = fresh
 
-    def load(self, state: State) -> list[EpochRow]:
-        """Put `state` where the checkpoint is, and return the epochs until then. None, if there is no checkpoint.
+    def load(self, state: State) -> list[Epoch]:
+        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is no checkpoint.
 
         A file that is damaged, or that belongs to another training, is no checkpoint.
         """
-        if self.path is None:
+        if self.path is None or self._fresh:
             return []
         try:
             arrays = load_arrays(self.path)
@@ -66,10 +66,13 @@ class Checkpoint:
         best_epoch, state.iteration = arrays["counts"].tolist()
         parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
         state.best = Best(best_epoch, Score(*arrays["best"].tolist()), parameters)
-        columns = (arrays[f"epochs_{field}"].tolist() for field in EpochRow._fields)
-        return [EpochRow(*row) for row in zip(*columns, strict=True)]
+        columns = (arrays[f"epochs_{name}"].tolist() for name in ("numbers", "iterations", "losses", "scores"))
+        return [
+            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores))
+            for number, iteration, loss, scores in zip(*columns, strict=True)
+        ]
 
-    def save(self, state: State, rows: Sequence[EpochRow]) -> None:
+    def save(self, state: State, epochs: Sequence[Epoch]) -> None:
         """Write the file whole, unless it was written a moment ago.
 
         A checkpoint that the system refuses, for instance because the disk is full, must not end the training. A note
@@ -77,14 +80,15 @@ class Checkpoint:
         """
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
-        columns = zip(*rows, strict=True)
+        numbers, iterations, losses, scores = zip(*epochs, strict=True)
         try:
             arrays = {
                 "counts": np.array([state.best.epoch, state.iteration], np.int64),
                 "best": np.array(state.best.score, np.float64),
-                **{
-                    f"epochs_{field}": np.array(column) for field, column in zip(EpochRow._fields, columns, strict=True)
-                },
+                "epochs_numbers": np.array(numbers, np.int64),
+                "epochs_iterations": np.array(iterations, np.int64),
+                "epochs_losses": np.array(losses, np.float64),
+                "epochs_scores": np.array(scores, np.float64),
                 **{f"best_{i}": array for i, array in enumerate(state.best.parameters)},
                 **_arrays_of(state),
             }
@@ -92,7 +96,7 @@ class Checkpoint:
         except (OSError, MemoryError) as error:
             if not self._refused:
                 reason = getattr(error, "strerror", None) or "not enough memory"
-                typer.echo(f"note: this training has no checkpoints: {self.path.parent}: {reason}.", err=True)
+                note(f"note: this training has no checkpoints: {self.path.parent}: {reason}.")
             self._refused = True
         self._saved = time.monotonic()  # a slow disk delays training no more than the interval says
 

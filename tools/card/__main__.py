@@ -1,4 +1,4 @@
-"""Write the numbers in the model card, docs/model-card.md, from dvc.lock and metrics/: `python -m tools.card`."""
+"""Write the numbers in the model card, from dvc.lock and metrics/, and the picture of the curves."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 
-CARD = Path("docs/model-card.md")
+CARD, CURVES = Path("docs/model-card.md"), Path("docs/curves.png")
 # The lines that Hugging Face reads; the text up to the first mark; the text from the second mark
 PARTS = re.compile(r"---\n(.*?)---\n(.*<!-- python -m tools\.card -->\n).*(<!-- end -->\n.*)", re.DOTALL)
 ON_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}  # other datasets keep their names
@@ -15,11 +15,14 @@ SCORES = {"accuracy": "Accuracy", "loss": "Cross-entropy", "macro_f1": "Macro F1
 
 @command
 def main() -> None:
-    """Write the numbers in docs/model-card.md again: dataset, parameters, the model's MD5, scores."""
+    """Write docs/model-card.md again: dataset, parameters, the model's MD5, scores. Draw docs/curves.png again."""
     import yaml
 
-    from pipeline.program.files import read_json, write_text
+    from pipeline.drawing.figures import picture
+    from pipeline.program.files import read_json, write_bytes, write_text
     from pipeline.settings.plain_yaml import load_plain_yaml
+    from pipeline.store.tables import read_history
+    from tools.card.curves import draw_curves
     from tools.lock import md5_of
 
     stages = load_plain_yaml(Path("dvc.lock"))["stages"]  # as DVC wrote it: 5e-05 is a number
@@ -52,7 +55,8 @@ def main() -> None:
     text += f"\nThe class {lowest['class']} has the lowest F1 of the test images, {lowest['f1']:.5f}.\n"
     first = yaml.safe_dump(for_hub, sort_keys=False, allow_unicode=True)
     write_text(CARD, f"---\n{first}---\n{parts[2]}{text}{parts[3]}")
-    print(f"{CARD}: written.")
+    write_bytes(CURVES, picture(draw_curves(read_history(Path("metrics/history.csv"))), 120))
+    print(f"{CARD}, {CURVES}: written.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""How to train, from the settings."""
+"""How to train, from the parameters."""
+
+import numpy as np
 
 from mlp.distortions import Distortion, Strength
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
@@ -38,3 +40,9 @@ def distortion_of(params: Params, image_shape: tuple[int, int]) -> Distortion | 
         return Distortion(image_shape, strength)
     except ValueError as error:
         raise UserError(f"{error}; in the parameter file, set all values of distort to 0 but smoothness.") from None
+
+
+def distorted(params: Params, images: np.ndarray, image_shape: tuple[int, int], epochs: int) -> list[np.ndarray]:
+    """Return images, (n, features) uint8, as each of the first epochs distorts them; none, if training does not."""
+    distortion = distortion_of(params, image_shape)
+    return [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)] if distortion else []

@@ -1,0 +1,103 @@
+"""From raw images to prepared ones: which are held out, how bytes become inputs, labels as rows with a single 1."""
+
+from fractions import Fraction
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+
+from mlp.network import Preparation
+from mlp.random import permutation
+from pipeline.program.errors import UserError
+from pipeline.store.artifacts import save_prepared
+
+ROWS = 1000  # images counted at once
+
+
+def prepare_training(
+    train: Path,
+    validation: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    preparation: Preparation,
+    scaling: str,
+    validation_size: int,
+    seed: int,
+) -> Preparation:
+    """Write the images to train on, and others to watch training with. Return how they are prepared.
+
+    Args:
+        train: the file with the images to train on.
+        validation: the file with the others.
+        images: all of them, (n, rows, columns) bytes.
+        labels: the number of each image's class, (n,).
+        preparation: what is known of it: all but the shift and the scale.
+        scaling: none, minmax or zscore.
+        validation_size: the number of the others.
+        seed: decides which they are.
+
+    Raises:
+        UserError: the scaling is zscore, and all pixels are equal.
+    """
+    kept, held_out = hold_out(len(images), validation_size, seed)
+    to_train = images[kept]
+    shift, scale = scaling_of(to_train, scaling)
+    preparation = preparation._replace(shift=shift, scale=scale)
+    classes = len(preparation.classes)
+    save_prepared(train, to_train, one_hot(labels[kept], classes), preparation)
+    save_prepared(validation, images[held_out], one_hot(labels[held_out], classes), preparation)
+    return preparation
+
+
+def hold_out(n: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and the rows held out for validation, of n images: two sorted arrays of integers.
+
+    `validation_size` is less than n; `seed` decides which images are held out. Training shuffles the images anyway, so
+    they keep their order here.
+    """
+    order = permutation(np.random.PCG64(seed), n)
+    return np.sort(order[validation_size:]), np.sort(order[:validation_size])
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return (n, classes) uint8: row i has a 1 in column `labels[i]` and 0 elsewhere. `labels` is (n,) integers."""
+    return (labels[:, np.newaxis] == np.arange(classes)).view(np.uint8)
+
+
+def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
+    """Return the shift and the scale of a scaling method: x = (byte − shift) × scale.
+
+    | method | shift | scale | x |
+    |---|---|---|---|
+    | none | 0 | 1 | 0 to 255: most sigmoid neurons saturate, and learning soon slows down |
+    | minmax (normalization) | 0 | 1/255 | 0 to 1: background is exactly 0 |
+    | zscore (standardization) | mean | 1/standard deviation | mean 0, standard deviation 1: inputs of both signs |
+
+    The mean and the standard deviation are over all pixels together. They are computed in integers, so they have the
+    same bits on every machine. The mean is rounded to a multiple of 1/256. Then byte − shift has 16 bits and is exact.
+
+    Args:
+        images: (n, rows, columns) bytes. They must be training images only: nothing about the other images may reach
+            the network.
+        method: none, minmax or zscore.
+
+    Raises:
+        UserError: the method is zscore, and all pixels are equal.
+    """
+    if method == "none":
+        return 0.0, 1.0
+    if method == "minmax":
+        return 0.0, 1 / 255
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(images), ROWS):  # bincount needs eight bytes for each pixel
+        counts += np.bincount(images[start : start + ROWS].ravel(), minlength=256)
+    histogram = counts.tolist()
+    n = sum(histogram)
+    total = sum(byte * count for byte, count in enumerate(histogram))
+    squares = sum(byte * byte * count for byte, count in enumerate(histogram))
+    spread = n * squares - total * total  # n² times the variance
+    if spread == 0:
+        raise UserError("all pixels of the training images are equal: preprocess.scaling zscore would divide by zero.")
+    shift = round(Fraction(256 * total, n)) / 256
+    scale = isqrt((n * n << 256) // spread) / 2**128  # isqrt keeps over 100 bits; the division rounds them to 53
+    return shift, scale

@@ -1,1 +1,0 @@
-"""What the train stage does around the network's training: the method from the settings, and checkpoints."""

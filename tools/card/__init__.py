@@ -1,0 +1,1 @@
+"""The model card, and the picture of the curves in README.md."""

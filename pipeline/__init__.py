@@ -1,1 +1,1 @@
-"""What the stages share, in rooms: program, settings, fetching, images, store, training, evaluation, drawing."""
+"""What the stages share: program, settings, fetching, images, store, fitting, evaluation, drawing."""

@@ -35,7 +35,7 @@ def preprocess(
     check_distinct(raw, train, validation, test, params, datasets)
     parameters = load_params(params)
     dataset = load_dataset(datasets, parameters.download.dataset)
-    classes, knobs = dataset.classes, parameters.preprocess
+    classes, settings = dataset.classes, parameters.preprocess
 
     images, labels = read_labelled(raw / TRAIN_IMAGES, raw / TRAIN_LABELS, len(classes))
     test_images, test_labels = read_labelled(raw / TEST_IMAGES, raw / TEST_LABELS, len(classes))
@@ -45,15 +45,15 @@ def preprocess(
             f"{raw / TEST_IMAGES}: expected images of {height} × {width} pixels as in "
             f"{TRAIN_IMAGES}, found {test_images.shape[1]} × {test_images.shape[2]}."
         )
-    if knobs.validation_size >= len(images):
+    if settings.validation_size >= len(images):
         raise UserError(
-            f"{params}: preprocess.validation_size is {knobs.validation_size}; expected less than the {len(images)} "
+            f"{params}: preprocess.validation_size is {settings.validation_size}; expected less than the {len(images)} "
             f"images in {raw / TRAIN_IMAGES}, so that some are left to train on."
         )
 
     known = Preparation(0.0, 1.0, (height, width), classes, dataset.fitted, dataset.inverted)
     preparation = prepare_training(
-        train, validation, images, labels, known, knobs.scaling, knobs.validation_size, knobs.seed
+        train, validation, images, labels, known, settings.scaling, settings.validation_size, settings.seed
     )
     save_prepared(test, test_images, one_hot(test_labels, len(classes)), preparation)
 

@@ -46,7 +46,7 @@ def train(
     """
     check_distinct(train, validation, model, on_train, on_validation, history, params)
     parameters = load_params(params, set_param or ())
-    knobs = parameters.train
+    settings = parameters.train
     training, held_out = load_prepared(train), load_prepared(validation)
     check_alike(train, training.preparation, validation, held_out.preparation)
     processes = available_processes()
@@ -59,7 +59,7 @@ def train(
         accuracy = epoch.scores[-1].accuracy
         return f"epoch {epoch.epoch} of {fitting.total}, loss {epoch.loss:.4f}, validation accuracy {accuracy:.4f}"
 
-    with failures_explained(knobs, params):
+    with failures_explained(settings, params):
         written = 0.0
         for _ in progress(fitting.run(), "Training", fitting.total, fitting.resumed, described):
             if time.monotonic() - written >= INTERVAL:
@@ -74,15 +74,15 @@ def train(
     checkpoint.remove()
     if fitting.stopped_early():
         note(
-            f"Training stopped after epoch {len(fitting.epochs)}: {knobs.patience} epochs without a better one. The "
+            f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs without a better one. The "
             f"network of epoch {fitted.epoch} is kept."
         )
     if fitted.validation.is_like_guessing(len(training.preparation.classes)):
         note(
             "note: the network is hardly better than guessing (validation accuracy "
-            f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now {knobs.learning_rate}) or "
-            f"train.weight_init_std (now {knobs.weight_init_std}; glorot suits most networks), or more "
-            f"train.iterations (now {knobs.iterations})."
+            f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now {settings.learning_rate}) or "
+            f"train.weight_init_std (now {settings.weight_init_std}; glorot suits most networks), or more "
+            f"train.iterations (now {settings.iterations})."
         )
 
 

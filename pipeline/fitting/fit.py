@@ -105,23 +105,23 @@ def fitting_of(
     Raises:
         UserError: a mini-batch has more images than there are, or the images are too large for distortions.
     """
-    knobs, (images, labels) = params.train, training.split
-    if knobs.batch_size > len(images):
+    settings, (images, labels) = params.train, training.split
+    if settings.batch_size > len(images):
         raise UserError(
-            f"{path}: train.batch_size is {knobs.batch_size}, more than the {len(images)} training images; expected "
+            f"{path}: train.batch_size is {settings.batch_size}, more than the {len(images)} training images; expected "
             f"{len(images)} or less.",
             path=path,
             about="train.batch_size",
         )
     network = init_network(
-        knobs.hidden_sizes,
-        ACTIVATIONS[knobs.activation],
-        knobs.weight_init_std,
-        ARITHMETICS[knobs.arithmetic],
+        settings.hidden_sizes,
+        ACTIVATIONS[settings.activation],
+        settings.weight_init_std,
+        ARITHMETICS[settings.arithmetic],
         training.preparation,
-        knobs.seed,
+        settings.seed,
     )
-    some = np.sort(permutation(stream(knobs.seed, SAMPLE), len(images))[: len(validation.split.images)])
+    some = np.sort(permutation(stream(settings.seed, SAMPLE), len(images))[: len(validation.split.images)])
     seen = Split(images[some], labels[some])
     method = method_of(params, training.preparation.image_shape)
     return Fitting(network, method, training.split, seen, validation.split, processes, checkpoint)

@@ -12,18 +12,18 @@ from pipeline.settings.params import Params
 
 def method_of(params: Params, image_shape: tuple[int, int]) -> Method:
     """Return the method of training for images of a shape, (rows, columns). Errors are those of `distortion_of`."""
-    knobs = params.train
-    schedule = Schedule(knobs.learning_rate, knobs.schedule, knobs.warmup, knobs.iterations)
-    rule = Adam(knobs.momentum) if knobs.optimizer == "adam" else SGD(knobs.momentum, knobs.nesterov)
+    settings = params.train
+    schedule = Schedule(settings.learning_rate, settings.schedule, settings.warmup, settings.iterations)
+    rule = Adam(settings.momentum) if settings.optimizer == "adam" else SGD(settings.momentum, settings.nesterov)
     return Method(
-        knobs.iterations,
-        knobs.batch_size,
-        knobs.seed,
-        Optimizer(schedule, rule, knobs.weight_decay, knobs.max_norm),
-        Dropout(knobs.input_dropout, knobs.hidden_dropout),
+        settings.iterations,
+        settings.batch_size,
+        settings.seed,
+        Optimizer(schedule, rule, settings.weight_decay, settings.max_norm),
+        Dropout(settings.input_dropout, settings.hidden_dropout),
         distortion_of(params, image_shape),
-        knobs.patience,
-        knobs.keep == "best",
+        settings.patience,
+        settings.keep == "best",
     )
 
 

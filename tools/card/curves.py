@@ -12,7 +12,7 @@ from pipeline.drawing.figures import BLUE, VERMILLION, use_own_settings
 
 
 def draw_curves(history: dict[str, np.ndarray]) -> Figure:
-    """Draw the columns of a history: accuracy at the left, loss at the right; training images and validation images."""
+    """Draw the accuracy at the left and the loss at the right. The legend has the numbers of the network that is kept."""
     use_own_settings()
     figure = Figure(figsize=(10, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     accuracy, loss = figure.subplots(1, 2)
@@ -34,7 +34,7 @@ def _draw(axes: Axes, history: dict[str, np.ndarray], title: str, training: str,
         (training, "training", "-", BLUE),
         (validation, "validation", (0, (4, 2)), VERMILLION),
     ):
-        label = f"{name} images, {history[column][kept]:#.4g} when the network is kept"
+        label = f"{name} images: {history[column][kept]:#.4g}"
         axes.plot(epochs, history[column], ls=style, color=colour, marker=marker, ms=4, label=label, clip_on=False)
     axes.set_title(title)
     axes.set_xlabel("epoch")

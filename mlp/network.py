@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp.arithmetic import Arithmetic, operand_bits
-from mlp.layers import Activation, loss_terms, softmax
+from mlp.arithmetic import ARITHMETICS, Arithmetic, operand_bits
+from mlp.layers import ACTIVATIONS, Activation, loss_terms, softmax
 from mlp.optimizers import Memory, Optimizer
 from mlp.random import WEIGHTS, normal_like, stream
 from mlp.regularization import KEEP_ALL, Mask, limit_norms
@@ -166,23 +166,28 @@ def initial_std(name: str, inputs: int, outputs: int) -> float:
 
 
 def init_network(
-    hidden: tuple[int, ...],
-    activation: Activation,
+    hidden: Sequence[int],
+    activation: str | Activation,
     std: float | str,
-    A: Arithmetic,
+    arithmetic: str | Arithmetic,
     preparation: Preparation,
-    seed: int,
+    seed: int = 0,
 ) -> Network:
     """Return a network with zero biases and random, almost normal weights.
 
     Args:
         hidden: the number of neurons of each hidden layer, input side first.
-        activation: the activation of the hidden layers.
+        activation: the activation of the hidden layers, or its name: sigmoid, tanh or relu.
         std: the standard deviation of the weights: a number, or a name for `initial_std`.
-        A: the arithmetic to compute in.
+        arithmetic: the arithmetic to compute in, or its name: exact or float32.
         preparation: the preparation of the images.
         seed: the seed of the weights, from 0 to 2³² − 1.
+
+    Raises:
+        KeyError: there is no activation or arithmetic of this name.
     """
+    f = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    A = ARITHMETICS[arithmetic] if isinstance(arithmetic, str) else arithmetic
     rows, columns = preparation.image_shape
     sizes = [rows * columns, *hidden, len(preparation.classes)]
     source = stream(seed, WEIGHTS)
@@ -192,7 +197,27 @@ def init_network(
         with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
             # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one kind of zero.
             weights.append((size * normal_like(source, shape)).astype(A.dtype) + 0.0)
-    return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], activation, A, preparation)
+    return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], f, A, preparation)
+
+
+def check_split(network: Network, split: Split) -> None:
+    """Check that images and labels are of the types and shapes that the network needs.
+
+    Raises:
+        ValueError: they are not.
+    """
+    rows, columns = network.preparation.image_shape
+    for name, array, width in (
+        ("images", split.images, rows * columns),
+        ("labels", split.labels, len(network.preparation.classes)),
+    ):
+        if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != width:
+            found = f"{array.dtype} of the shape {array.shape}"
+            raise ValueError(f"the {name} are {found}; expected uint8 of the shape (n, {width})")
+    if len(split.images) != len(split.labels):
+        raise ValueError(f"there are {len(split.images)} images and {len(split.labels)} labels")
+    if split.labels.max(initial=0) > 1 or (np.count_nonzero(split.labels, axis=1) != 1).any():
+        raise ValueError("the labels are not one-hot: expected one 1 in each row, and else 0")
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:

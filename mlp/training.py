@@ -9,7 +9,7 @@ import numpy as np
 from mlp.batches import Batches
 from mlp.distortions import Distortion
 from mlp.layers import cross_entropy, loss_terms, softmax
-from mlp.network import CHUNK, Network, Split, forward, step
+from mlp.network import CHUNK, Network, Split, check_split, forward, step
 from mlp.optimizers import Memory, Optimizer
 from mlp.parallel import DividedStep
 from mlp.regularization import Dropout, Mask
@@ -111,9 +111,14 @@ def train(
         processes: 1 or 2. Two share the work, and need a BLAS of one thread. Exact arithmetic gives the same bits.
 
     Raises:
+        ValueError: images or labels are of a wrong type or shape, or there are fewer images than in a mini-batch.
         DivergedError: a number of a step, or of a score after it, is no longer finite.
         ChildProcessError: the second process ended early, or hangs.
     """
+    for split in (training, *watched):
+        check_split(state.network, split)
+    if method.batch_size > len(training.images):
+        raise ValueError(f"a mini-batch has {method.batch_size} images, and there are {len(training.images)}")
     team = Team(processes)
     loop = _Loop(state, training, method, watched, team)
     with team.start(loop.take_steps, loop.evaluate):

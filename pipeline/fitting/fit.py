@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS
-from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Split, init_network
 from mlp.random import SAMPLE, permutation, stream
 from mlp.training import DivergedError, Epoch, Method, Score, kept, measure, new_state, train
@@ -115,9 +113,9 @@ def fitting_of(
         )
     network = init_network(
         settings.hidden_sizes,
-        ACTIVATIONS[settings.activation],
+        settings.activation,
         settings.weight_init_std,
-        ARITHMETICS[settings.arithmetic],
+        settings.arithmetic,
         training.preparation,
         settings.seed,
     )

@@ -12,7 +12,7 @@ from pipeline.drawing.figures import BLUE, VERMILLION, use_own_settings
 
 
 def draw_curves(history: dict[str, np.ndarray]) -> Figure:
-    """Draw the accuracy at the left and the loss at the right. The legend has the numbers of the network that is kept."""
+    """Draw the accuracy at the left, the loss at the right. The legend has the numbers of the network that is kept."""
     use_own_settings()
     figure = Figure(figsize=(10, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     accuracy, loss = figure.subplots(1, 2)

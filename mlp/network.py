@@ -71,10 +71,10 @@ def forward(network: Network, X: np.ndarray, masks: Sequence[Mask] = ()) -> tupl
     W, b = network.weights[0], network.biases[0]
     h = first.apply(widen(network, X))
     inputs = [h]
-    # (scale X) W = scale (X W); bytes need no rounding
+    # textbook.py: a = X @ W + b, with X = scale h. (scale h) W = scale (h W); bytes need no rounding
     a = scale * first.gain * A.matmul(h, A.grid(W, operand_bits(len(W)))) + b
     for W, b, mask in zip(network.weights[1:], network.biases[1:], later, strict=True):
-        h = mask.apply(f.function(A, a))
+        h = mask.apply(f.function(A, a))  # textbook.py: h = sigmoid(a)
         inputs.append(h)
         a = mask.gain * A.dot(h, W, f.exponent) + b
     return a, inputs
@@ -104,10 +104,10 @@ def gradients(
     dbs: list[np.ndarray] = []
     # From the last layer to the second
     for h, W, mask in zip(inputs[:0:-1], network.weights[:0:-1], masks[:0:-1], strict=True):
-        dWs.insert(0, mask.gain * A.dot(h.T, da, f.exponent))
+        dWs.insert(0, mask.gain * A.dot(h.T, da, f.exponent))  # textbook.py: dW = h.T @ da
         dbs.insert(0, A.column_sums(da))
         dh = mask.gain * mask.apply(A.dot(da, W.T, exponent))
-        da, exponent = dh * f.gradient(h), None
+        da, exponent = dh * f.gradient(h), None  # textbook.py: da = da @ W.T * h * (1 - h)
     dWs.insert(0, scale * masks[0].gain * A.matmul(inputs[0].T, A.grid(da, operand_bits(len(t)))))
     dbs.insert(0, A.column_sums(da))
     return dWs, dbs, loss_terms(shifted, total, t)

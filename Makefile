@@ -12,19 +12,21 @@ help: ## list the commands
 
 # .venv/.installed is a copy of the requirements that were installed last. The import fails where the virtual
 # environment's Python has gone, is too old, or has become another version meanwhile. Without the check for Git, an
-# unpacked archive would fail only after the installation.
+# unpacked archive would fail only after the installation. With project.pth, `from mlp import train` works in any folder.
 setup: ## make .venv, if it is missing or is not what requirements.txt says (WITH="sweep export": for these tools, too)
 	@if ! { cmp -s requirements.txt .venv/.installed && \
-		.venv/bin/python -c 'import sys, yaml; sys.exit(sys.version_info < (3, 11))'; } 2>/dev/null; then \
+		.venv/bin/python -c 'import sys, yaml; sys.exit(sys.version_info < (3, 11, 4))'; } 2>/dev/null; then \
 		[ -e .git ] || git rev-parse --git-dir >/dev/null 2>&1 || { \
 			echo 'error: this folder is not a Git repository, which DVC needs;' \
 				'make it one: git init && git add . && git commit -m Start' >&2; exit 1; }; \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-			echo 'error: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=python3.13' >&2; exit 1; }; \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' 2>/dev/null || { \
+			echo 'error: $(PYTHON) is not Python 3.11.4 or newer; name one that is: make PYTHON=python3.13' >&2; exit 1; }; \
 		echo 'Installing the requirements into .venv (a minute, once) ...' && \
 		$(PYTHON) -m venv --clear .venv && \
 		$(RUN) $(INSTALL) requirements.txt && \
 		$(RUN) pipeline.plots_page && \
+		.venv/bin/python -c 'import os, pathlib, sysconfig; \
+			pathlib.Path(sysconfig.get_path("purelib"), "project.pth").write_text(os.getcwd())' && \
 		cp requirements.txt .venv/.installed; \
 	fi
 	@for tool in $(WITH); do \

@@ -52,8 +52,9 @@ def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
         largest = functools.reduce(np.maximum, logarithms)
         log_y = largest + A.log(_mean([A.exp(log - largest) for log in logarithms]))
         loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))  # ln y − ln 1
-    actual, predicted = labels.argmax(axis=1), y.argmax(axis=1)
-    wrong = np.flatnonzero(actual != predicted)
+    # int64 on every machine: NumPy's own choice has 32 bits on some
+    actual, predicted = labels.argmax(axis=1).astype(np.int64), y.argmax(axis=1).astype(np.int64)
+    wrong = np.flatnonzero(actual != predicted).astype(np.int64)
     probability = y[wrong, predicted[wrong]].astype(np.float64)
     order = np.argsort(-probability, kind="stable")
     wrong, probability = wrong[order], probability[order]

@@ -16,6 +16,9 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
 
 sys.excepthook = _report
 
+if sys.version_info < (3, 11, 4):  # older ones write other ZIP files
+    sys.exit(f"error: {sys.executable} is Python {sys.version.split()[0]}; expected 3.11.4 or newer")
+
 if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` that the shell finds
     sys.exit(f"error: {sys.executable} lacks the pipeline's packages; activate its environment: . .venv/bin/activate")
 

@@ -194,13 +194,13 @@ def _require_shape(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None
 
 
 def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray:
-    """Remove the array `name` from `arrays` and return it. `dtype` is its NumPy code, such as "f8"."""
+    """Remove the array `name` from `arrays`; return it in the machine's byte order. `dtype` is a code, such as "f8"."""
     _require(name in arrays, name, f"it has no array {name}")
     array = arrays.pop(name)
     little_endian = array.dtype.str[1:] == dtype and array.dtype.str[0] in "<|"
     found, expected = f"{array.ndim}-dimensional {array.dtype}", f"{dimensions}-dimensional {np.dtype(dtype)}"
     _require(little_endian and array.ndim == dimensions, name, f"its array {name} is {found}, not {expected}")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:

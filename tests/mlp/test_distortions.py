@@ -1,19 +1,14 @@
-"""Distortions: the bytes against whole numbers of unlimited size, the map against the formulas, and its statistics."""
+"""Distortions: the bytes against whole numbers of unlimited size, and the statistics of the map."""
 
 import math
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import mlp.distortions
 from mlp.distortions import Distortion, Strength
 from mlp.random import DISTORTION, stream, uniform_integers
-
-unhurried = settings(deadline=None, max_examples=40)
 
 OFF = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 6.0)
 DIGITS = Strength(rotation=15.0, shear=10.0, scaling=15.0, shift=1.5, elastic=1.2, smoothness=4.0)
@@ -26,7 +21,6 @@ STRENGTHS = {
     "strong": Strength(45.0, 45.0, 50.0, 3.0, 5.0, 2.5),
     "smooth": OFF._replace(elastic=3.0, smoothness=20.0),
 }
-shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 class Words:
@@ -150,72 +144,56 @@ def test_sums_of_the_largest_images_and_strengths_fit_53_bits(number, smoothness
     assert distortion.amplitude < 2 * strength.elastic
     C = distortion.coefficients(Words(number), 1)[:, :, 0]
     rows, columns = (functions[[0, 1, 1023, 2047]] for functions in (distortion.rows, distortion.columns))
-    unit = 2**-31  # 2⁻³⁹ pixels
+    unit = 2**-31  # of a place in 1/256 pixel
     assert (np.abs(rows) @ np.abs(C) @ np.abs(columns).T).max() <= 2**53 * unit
-    whole_rows, whole_C, whole_columns = rows * 2**13, C * 2**16, columns * 2**13
-    for whole in (whole_rows, whole_C, whole_columns, C[:, :-2, :-2] * 2**5):
+    for whole in (rows * 2**13, C * 2**16, columns * 2**13, C[:, :-2, :-2] * 2**5):
         assert (whole == np.rint(whole)).all()
-    sums = [
-        [sum(int(r) * int(c) for r, c in zip(row, column, strict=True) if c) for column in whole_C[0].T]
-        for row in whole_rows
-    ]
-    places = [
-        [sum(s * int(c) for s, c in zip(row, column, strict=True)) / 2**42 for column in whole_columns] for row in sums
-    ]
-    np.testing.assert_array_equal(rows @ C[0] @ columns.T, places)
 
 
-@unhurried
-@given(shapes, st.floats(0.3, 30))
-def test_no_bump_is_higher_than_twice_the_field_and_bumps_sum_to_less_than_three(shape, smoothness):
-    distortion = Distortion(shape, OFF._replace(elastic=1.0, smoothness=smoothness))
-    assert 0 < distortion.amplitude < 2
-    for functions in (distortion.rows, distortion.columns):
-        assert functions[:, :-2].sum(axis=1).max() < 3
+@pytest.mark.parametrize("smoothness", [0.3, 1.0, 3.7, 30.0])
+def test_no_bump_is_higher_than_twice_the_field_and_bumps_sum_to_less_than_three(smoothness):
+    for shape in [(1, 1), (1, 40), (28, 28), (17, 6)]:
+        distortion = Distortion(shape, OFF._replace(elastic=1.0, smoothness=smoothness))
+        assert 0 < distortion.amplitude < 2
+        for functions in (distortion.rows, distortion.columns):
+            assert functions[:, :-2].sum(axis=1).max() < 3
 
 
-@pytest.mark.parametrize("shape", [(8192, 8192), (1, 12000), (100_000, 100_000)], ids=str)
-def test_images_too_large_for_exact_sums_are_refused(shape):
-    with pytest.raises(ValueError, match="too large"):
-        Distortion(shape, OFF)
+@pytest.mark.parametrize(
+    ("shape", "strength"),
+    [
+        ((8192, 8192), OFF),
+        ((1, 12000), OFF),
+        ((28, 28), OFF._replace(shift=16384.0)),
+        ((28, 28), OFF._replace(elastic=1000.0)),
+    ],
+    ids=["large", "wide", "far", "wild"],
+)
+def test_distortions_whose_sums_might_not_be_exact_are_refused(shape, strength):
+    with pytest.raises(ValueError, match=f"{shape[0]} × {shape[1]}"):
+        Distortion(shape, strength)
 
 
 # What decides a distortion
 
 
-@unhurried
-@given(shapes, st.integers(0, 5), st.floats(1, 20))
-def test_nothing_changes_when_all_distortions_are_off(shape, n, smoothness):
-    images = random_images(n, shape)
-    found = Distortion(shape, OFF._replace(smoothness=smoothness)).distort(images, 1, 2, 3)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, images)
-
-
 @pytest.mark.parametrize("name", Strength._fields)
-def test_distorts_tells_whether_anything_is_on(name):
-    assert OFF._replace(**{name: 0.1}).distorts == (name != "smoothness")
+def test_each_strength_alone_changes_images_and_none_changes_nothing(name):
     images = random_images(20, (9, 8))
     changed = Distortion((9, 8), OFF._replace(**{name: 2.0})).distort(images, 0, 1, 0) != images
-    assert changed.any() == (name != "smoothness")
+    assert changed.any() == OFF._replace(**{name: 0.1}).distorts == (name != "smoothness")
 
 
-@unhurried
-@given(
-    st.sampled_from(list(STRENGTHS.values())),
-    st.lists(st.integers(0, 30), max_size=4),
-    st.sampled_from([1, 700, 2**16]),
-)
-def test_bytes_do_not_depend_on_how_the_images_are_divided(strength, cuts, chunk):
-    images, shape = random_images(30, (12, 9)), (12, 9)
+@pytest.mark.parametrize("strength", STRENGTHS.values(), ids=STRENGTHS)
+@pytest.mark.parametrize("chunk", [1, 700])
+def test_bytes_do_not_depend_on_how_the_images_are_divided(strength, chunk, monkeypatch):
+    shape = (12, 9)
+    images = random_images(30, shape)
     whole = Distortion(shape, strength).distort(images, 5, 1, 100)
-    edges = sorted({0, 30, *cuts})
     found = np.empty_like(images)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlp.distortions, "CHUNK", chunk)
-        for start, stop in reversed(list(pairwise(edges))):
-            part = slice(start, stop)
-            Distortion(shape, strength).distort(images[part], 5, 1, 100 + start, found[part])
+    monkeypatch.setattr(mlp.distortions, "CHUNK", chunk)
+    for start, stop in [(17, 30), (0, 1), (1, 17), (3, 3)]:
+        Distortion(shape, strength).distort(images[start:stop], 5, 1, 100 + start, found[start:stop])
     np.testing.assert_array_equal(found, whole)
 
 
@@ -232,51 +210,11 @@ def test_result_is_written_to_out_which_may_be_the_images():
     distortion = Distortion((28, 28), DIGITS)
     expected = distortion.distort(images, 0, 1, 0)
     np.testing.assert_array_equal(images, before)
-    wide = np.zeros((300, 800), np.uint8)
-    assert distortion.distort(images, 0, 1, 0, wide[:, :784]).base is wide
-    np.testing.assert_array_equal(wide[:, :784], expected)
     assert distortion.distort(images, 0, 1, 0, images) is images
     np.testing.assert_array_equal(images, expected)
 
 
 # The map
-
-
-@pytest.mark.parametrize("strength", STRENGTHS.values(), ids=STRENGTHS)
-@pytest.mark.parametrize("shape", [(28, 28), (200, 300)], ids=str)
-def test_places_are_those_of_the_formula(shape, strength):
-    distortion = Distortion(shape, strength)
-    numbers = np.array(numbers_of(distortion, 0, 1, 1))
-    u = (2 * numbers - 65535) / 65536
-    angle = 2 * math.atan(u[0] * math.tan(math.radians(strength.rotation) / 2))
-    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    shear = np.array([[1, u[1] * math.tan(math.radians(strength.shear))], [0, 1]])
-    M = np.diag(1 + u[2:4] * strength.scaling / 100) @ rotation @ shear
-
-    x, y = (np.arange(n) - (n - 1) / 2 for n in shape[::-1])
-    p = np.array(np.meshgrid(x, y))
-    field = np.zeros(p.shape)
-    if strength.elastic:
-        points = [
-            strength.smoothness * np.arange(-side, side + 1)
-            for side in (math.ceil((n - 1) / 2 / strength.smoothness) + 1 for n in shape)
-        ]
-        bumps_y, bumps_x = (
-            np.exp(-((axis[:, np.newaxis] - centres) ** 2) / (2 * strength.smoothness**2))
-            for axis, centres in zip((y, x), points, strict=True)
-        )
-        heights = u[6 : distortion.numbers].reshape(2, len(points[0]), len(points[1]))
-        field = bumps_y @ heights @ bumps_x.T
-        variance = (bumps_y[shape[0] // 2] ** 2).sum() * (bumps_x[shape[1] // 2] ** 2).sum() / 3
-        field *= strength.elastic / math.sqrt(variance)
-    expected = np.einsum("ab,bij->aij", M, p) + strength.shift * u[4:6, np.newaxis, np.newaxis] + field
-
-    source = stream(0, DISTORTION, 1)
-    distortion.places(source, 1)
-    found = distortion.places(source, 1)[:, :, 0]
-    for place, centred, size in zip(found, expected, shape[::-1], strict=True):
-        clipped = np.clip(centred + (size + 1) / 2, 0, size + 1)
-        np.testing.assert_allclose(place / 256, clipped, rtol=0, atol=1.5 / 256)
 
 
 @pytest.mark.parametrize(("shape", "smoothness"), [((28, 28), 6.0), ((9, 16), 2.0), ((40, 1), 20.0)])
@@ -289,7 +227,7 @@ def test_elastic_is_the_root_mean_square_of_the_field_at_the_centre(shape, smoot
 
 
 def test_field_is_as_smooth_as_noise_smoothed_by_a_gaussian():
-    x, _ = places_of((24, 24), OFF._replace(elastic=1.0, smoothness=4.0), 6000)
+    x, _ = places_of((24, 24), OFF._replace(elastic=1.0, smoothness=4.0), 3000)
     field = x - np.arange(24)
     for distance in (1, 4, 8):  # the covariance of smoothed noise is a Gaussian √2 times as wide
         correlation = np.corrcoef(field[:, 12, 8], field[:, 12, 8 + distance])[0, 1]
@@ -306,7 +244,7 @@ def extremes_are_near(values: np.ndarray, limit: float):
 
 
 def test_rotation_shear_scaling_and_shift_reach_their_strength_and_not_more():
-    n, shape, middle = 2000, (41, 41), 20
+    n, shape, middle = 1000, (41, 41), 20
     left, right = (middle, middle - 15), (middle, middle + 15)  # (row, column)
     top, bottom = (middle - 15, middle), (middle + 15, middle)
 
@@ -326,38 +264,8 @@ def test_rotation_shear_scaling_and_shift_reach_their_strength_and_not_more():
     _, y = vector(OFF._replace(scaling=25.0), top, bottom)
     extremes_are_near(x / 30 - 1, 0.25)
     extremes_are_near(y / 30 - 1, 0.25)
-    assert abs(np.corrcoef(x, y)[0, 1]) < 0.08
+    assert abs(np.corrcoef(x, y)[0, 1]) < 4 / math.sqrt(n)
 
     x, y = (place[:, middle, middle] - middle for place in places_of(shape, OFF._replace(shift=7.0), n))
     extremes_are_near(x, 7.0)
     extremes_are_near(y, 7.0)
-
-
-# The values
-
-
-@pytest.mark.parametrize("row", [0, 5, 12])
-@pytest.mark.parametrize("column", [0, 3, 9])
-def test_bright_dot_moves_to_where_the_map_finds_it(row, column):
-    shape, n = (13, 10), 50
-    images = np.zeros((n, *shape), np.uint8)
-    images[:, row, column] = 255
-    x, y = places_of(shape, DIGITS, n)
-    found = Distortion(shape, DIGITS).distort(images.reshape(n, -1), 0, 1, 0).reshape(n, *shape)
-    share = np.maximum(1 - np.abs(x - column), 0) * np.maximum(1 - np.abs(y - row), 0)
-    np.testing.assert_allclose(found, 255 * share, rtol=0, atol=1.001)
-    assert (found[share == 0] == 0).all()
-    assert found.max() > 150
-
-
-def test_places_outside_the_image_are_black():
-    shape, n = (7, 9), 200
-    white = np.full((n, 63), 255, np.uint8)
-    x, y = places_of(shape, OFF._replace(shift=20.0), n)
-    found = Distortion(shape, OFF._replace(shift=20.0)).distort(white, 0, 1, 0).reshape(n, *shape)
-    outside = (x <= -1) | (x >= 9) | (y <= -1) | (y >= 7)
-    inside = (x >= 0) & (x <= 8) & (y >= 0) & (y <= 6)
-    assert outside.mean() > 0.5
-    assert (found[outside] == 0).all()
-    assert (found[inside] == 255).all()
-    assert outside.all(axis=(1, 2)).any(), "an image left the frame"

@@ -35,7 +35,7 @@ def test_initial_network(arithmetic, std):
 def test_seed_decides_the_initial_weights_and_float32_rounds_them():
     one, other, float32 = (network.weights for network in (new_network(), new_network(seed=1), new_network("float32")))
     for W, of_another_seed, rounded in zip(one, other, float32, strict=True):
-        assert (W != of_another_seed).mean() > 0.99
+        assert (of_another_seed != W).mean() > 0.99
         assert (W.astype(np.float32) == rounded).all()
 
 

@@ -4,9 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy, loss_terms, sigmoid, softmax
@@ -72,19 +69,6 @@ def test_softmax_is_that_of_the_textbook(A):
     np.testing.assert_allclose(y, expected, rtol=tolerance)
     np.testing.assert_allclose(log_y, np.log(expected), rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(logits, before)
-
-
-@settings(max_examples=20)
-@given(
-    st.sampled_from(list(ARITHMETICS)),
-    arrays(np.float32, st.tuples(st.integers(1, 8), st.integers(2, 12)), elements=st.floats(-1e4, 1e4, width=32)),
-)
-def test_softmax_of_any_logits_is_a_distribution_with_finite_logarithms(name, logits):
-    A = ARITHMETICS[name]
-    with np.errstate(over="raise", invalid="raise", divide="raise"):
-        y, log_y = log_softmax(A, logits.astype(A.dtype))
-    assert (np.isfinite(log_y) & (log_y <= 0) & (y >= 0) & (y <= 1)).all()
-    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=0, atol=100 * np.finfo(A.dtype).eps)
 
 
 @both

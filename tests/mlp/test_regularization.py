@@ -13,7 +13,6 @@ from mlp.random import DROPOUT, stream
 from mlp.regularization import KEEP_ALL, Dropout, limit_norms
 from tests.support.networks import ZSCORE, Float64, descent, new_network, run, some_digits
 
-SIZES = [784, 50, 20]
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 activations = pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 
@@ -23,17 +22,6 @@ def kept(masks):
 
 
 # The masks
-
-
-def test_share_that_is_left_out_is_the_probability():
-    first, second, third = Dropout(0.2, 0.5).masks(SIZES, 200, 0, 7)
-    for mask, probability in [(first, 0.2), (second, 0.5), (third, 0.5)]:
-        deviation = math.sqrt(probability * (1 - probability))
-        assert abs((1 - mask.kept.mean()) - probability) < 4 * deviation / math.sqrt(mask.kept.size)
-        # Neither an image nor a neuron is left out more often than another, more than by chance
-        for axis in (0, 1):
-            deviations = (mask.kept.mean(axis) - (1 - probability)) / (deviation / math.sqrt(mask.kept.shape[axis]))
-            assert abs(deviations).max() < 5
 
 
 @pytest.mark.parametrize(
@@ -108,16 +96,6 @@ def test_gradients_through_dropout_by_central_differences(activation, hidden, dr
         parameter[...] = before
         expected = float((gradient * direction).sum())
         assert math.isclose((above - below) / (2 * step), expected, rel_tol=1e-4, abs_tol=1e-7)
-
-
-def test_mean_over_many_masks_is_the_sum_without_dropout():
-    X, _ = some_digits(0, 1)
-    network = new_network(Float64(), (), std=0.1)
-    whole, _ = forward(network, X)
-    many = [forward(network, X, Dropout(0.3, 0.0).masks([784], 1, 0, step))[0] for step in range(500)]
-    deviation = np.std(many, axis=0) / math.sqrt(len(many))
-    assert (np.abs(np.mean(many, axis=0) - whole) < 4 * deviation).all()
-    assert (np.std(many, axis=0) > 0.1).all()
 
 
 # The bound on norms

@@ -16,7 +16,7 @@ from mlp.network import Preparation, Split, logits
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import ORDER, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import DivergedError, Score, kept, measure, new_state, train
+from mlp.training import DivergedError, Score, kept, new_state, train
 from tests.support import reference
 from tests.support.networks import (
     MINMAX,
@@ -94,29 +94,6 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparatio
         assert bits(network) == bits(by_hand)
 
 
-def test_images_may_be_given_by_rows_alone():
-    class Rows:
-        """Rows of an array that need not be in memory."""
-
-        def __init__(self, array):
-            self._array, self.shape = array, array.shape
-
-        def __len__(self):
-            return len(self._array)
-
-        def __getitem__(self, rows):
-            found = np.array(self._array[rows])
-            assert len(found) <= 1000, "all images at once"
-            return found
-
-    images, labels = (np.tile(array, (3, 1)) for array in some_digits(0, 500))
-    network, other = new_network(), new_network()
-    run(network, 5, training=Split(images, labels))
-    run(other, 5, training=Split(Rows(images), labels))
-    assert bits(network) == bits(other)
-    assert measure(other, Split(Rows(images), labels)) == measure(network, Split(images, labels))
-
-
 def test_pixels_that_are_black_in_all_images_keep_their_weights_unless_these_decay_or_are_bounded():
     training = some_digits(0, 23)
     black = ~training.images.any(axis=0)
@@ -149,6 +126,21 @@ CASES = {
 }
 
 
+class Rows:
+    """Rows of an array that need not be in memory."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, rows):
+        found = np.array(self.array[rows])
+        assert len(found) <= 1000, "all images at once"
+        return found
+
+
 def train_to(ends, preparation, features, batch_size, processes):
     """Train to each of the ends in turn; return all that is left, and the epochs."""
     images, labels = (np.tile(array, (3, 1)) for array in some_digits(0, 400))
@@ -156,7 +148,7 @@ def train_to(ends, preparation, features, batch_size, processes):
     epochs = []
     for end in ends:
         how = method(end, batch_size, **features)
-        epochs += train(state, Split(images, labels), how, WATCHED, processes)
+        epochs += train(state, Split(Rows(images), labels), how, WATCHED, processes)
     arrays = [*state.best.parameters, *(array for arrays in state.memory for array in arrays)]
     left = bits(state.network), state.iteration, state.best[:2], [array.tobytes() for array in arrays]
     return left, epochs

@@ -1,4 +1,4 @@
-"""The layers: gradients by central differences, and results known beforehand."""
+"""Activations, softmax and the loss: against the textbook's, and where these overflow."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy, loss_terms, sigmoid, softmax
-from tests.support.networks import Float64
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -25,14 +24,6 @@ def loss_of(A, z, labels) -> float:
     """Return the mean cross-entropy of logits, (n, classes), for the indices of the true classes."""
     _, shifted, total = softmax(A, z)
     return cross_entropy(A, loss_terms(shifted, total, np.eye(z.shape[1], dtype=np.uint8)[labels]))
-
-
-@activations
-def test_activation_gradients(activation):
-    A, h = ARITHMETICS["exact"], 1e-5  # nothing is on grids here
-    x = np.linspace(-6, 6, 240)  # an even number: not 0, where relu has no derivative
-    expected = (activation.function(A, x + h) - activation.function(A, x - h)) / (2 * h)
-    np.testing.assert_allclose(activation.gradient(activation.function(A, x)), expected, rtol=0, atol=1e-9)
 
 
 @both
@@ -78,13 +69,6 @@ def test_softmax_of_hopeless_logits(A):
     np.testing.assert_allclose(log_y, [[0, -2e4], [-math.log(2), -math.log(2)]], rtol=1e-7)
 
 
-def test_constant_added_to_a_row_of_logits_changes_nothing():
-    logits = np.random.default_rng(0).integers(-50, 50, (5, 10)) / 16.0
-    moved = logits + np.array([[8], [-64], [1024], [0], [0.5]])
-    for before, after in zip(*(log_softmax(ARITHMETICS["exact"], z) for z in (logits, moved)), strict=True):
-        np.testing.assert_array_equal(before, after)
-
-
 @both
 def test_cross_entropy_is_the_mean_of_what_the_true_classes_cost(A):
     rng = np.random.default_rng(0)
@@ -102,26 +86,9 @@ def test_cross_entropy_is_the_mean_of_what_the_true_classes_cost(A):
 def test_logits_that_are_not_finite_are_refused(A, bad):
     logits = np.zeros((3, 10), A.dtype)
     logits[1] = bad
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
-        softmax(A, logits)
-
-
-@both
-def test_loss_that_is_not_finite_is_refused(A):
-    logits = np.zeros((3, 10), A.dtype)
-    logits[1, 5] = -math.inf  # the true class is impossible, the others are not
-    softmax(A, logits)
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
-        loss_of(A, logits, np.array([0, 5, 9]))
-
-
-def test_gradient_of_softmax_with_cross_entropy_is_probability_less_truth():
-    A, h = Float64(), 1e-5
-    rng = np.random.default_rng(0)
-    logits, labels = rng.uniform(-2, 2, (6, 4)), rng.integers(0, 4, 6)
-    found = (softmax(A, logits)[0] - np.eye(4)[labels]) / 6
-    for place in np.ndindex(logits.shape):
-        step = np.zeros_like(logits)
-        step[place] = h
-        expected = (loss_of(A, logits + step, labels) - loss_of(A, logits - step, labels)) / (2 * h)
-        assert abs(found[place] - expected) < 1e-9
+    with np.errstate(all="ignore"):
+        with pytest.raises(FloatingPointError):
+            softmax(A, logits)
+        logits[1, 1:] = 0.0  # now the largest is finite, but not the loss of class 0
+        with pytest.raises(FloatingPointError):
+            loss_of(A, logits, np.array([0, 0, 9]))

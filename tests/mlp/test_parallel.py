@@ -47,19 +47,12 @@ def random_cut(seed):
     return cut
 
 
-optimizers = st.builds(
-    Optimizer,
-    st.builds(
-        Schedule,
-        st.sampled_from([0.01, 0.5]),
-        st.sampled_from(["constant", "linear", "cosine"]),
-        st.integers(0, 2),
-        st.just(3),
-    ),
-    st.sampled_from([SGD(), SGD(0.5), SGD(0.9, True), Adam(), Adam(0.0)]),
-    st.sampled_from([0.0, 0.01]),
-    st.sampled_from([0.0, 0.1, 2.0]),
-)
+OPTIMIZERS = [
+    PLAIN,
+    Optimizer(Schedule(0.5, "linear", 2, 3), SGD(0.9, nesterov=True), 0.01, 0.1),
+    Optimizer(Schedule(0.01, "cosine", 0, 3), SGD(0.5), 0.0, 2.0),
+    Optimizer(Schedule(0.01), Adam(), 0.01, 0.0),
+]
 
 
 @settings(max_examples=30)
@@ -70,7 +63,7 @@ def test_any_division_gives_the_bits_of_the_undivided_step(data):
     preparation = data.draw(st.sampled_from([MINMAX, ZSCORE, MINMAX._replace(shift=1.0)]))
     batch_size = data.draw(st.integers(1, 100), label="batch size")
     std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
-    optimizer = data.draw(st.just(PLAIN) | optimizers, label="optimizer")
+    optimizer = data.draw(st.sampled_from(OPTIMIZERS), label="optimizer")
     dropout = Dropout(*data.draw(st.sampled_from([(0.0, 0.0), (0.2, 0.5), (0.0, 0.5), (0.9, 0.0)])))
     network = new_network("exact", hidden, activation, std, preparation, seed=data.draw(st.integers(0, 9)))
     cut, parts = random_cut(data.draw(st.integers(0, 2**32 - 1))), data.draw(st.integers(1, 7), label="parts")

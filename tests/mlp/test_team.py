@@ -14,8 +14,8 @@ import pytest
 
 import mlp.team
 from mlp.arithmetic import ARITHMETICS
-from mlp.team import Team, available_processes, cut_evenly, shared
-from mlp.training import DivergedError, measure, new_state, train
+from mlp.team import Team, available_processes, shared
+from mlp.training import measure, new_state, train
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
@@ -49,11 +49,11 @@ def start(network, iterations=40, batch_size=50):
 
 @forks
 @both
-@pytest.mark.parametrize(("activation", "hidden", "batch_size"), [("relu", (), 1), ("tanh", (31, 20), 33)])
-def test_two_processes_train_the_same_network(arithmetic, activation, hidden, batch_size):
+@pytest.mark.parametrize(("hidden", "batch_size"), [((), 1), ((31, 20), 33)])
+def test_two_processes_train_the_same_network(arithmetic, hidden, batch_size):
     found = []
     for processes in (1, 2):
-        network = new_network(arithmetic, hidden, activation, 0.05, ZSCORE)
+        network = new_network(arithmetic, hidden, "tanh", 0.05, ZSCORE)
         epochs = run(network, 12, batch_size, 0.1, training=some_digits(0, 350), watched=WATCHED, processes=processes)
         found.append((network, epochs))
     (one, alone), (two, together) = found
@@ -63,18 +63,6 @@ def test_two_processes_train_the_same_network(arithmetic, activation, hidden, ba
     for left, right in zip(one.weights + one.biases, two.weights + two.biases, strict=True):
         assert np.abs(left - right).max() <= 1e-4 * np.abs(left).max()
     assert measure(one, *WATCHED, processes=2) == measure(one, *WATCHED)
-
-
-@forks
-@pytest.mark.filterwarnings("error")
-@both
-@pytest.mark.parametrize(("layer", "pixel"), [(1, 100), (1, 701), (2, 3)], ids=["leader's", "worker's", "of both"])
-def test_divergence_is_named_by_either_process(arithmetic, layer, pixel):
-    network = new_network(arithmetic, activation="relu", preparation=ZSCORE)
-    network.weights[layer - 1][pixel, 0] = np.nan  # the worker has every second pixel
-    with pytest.raises(DivergedError) as caught:
-        list(start(network))
-    assert (caught.value.iteration, caught.value.layer) == (1, layer)
 
 
 # Ends
@@ -161,16 +149,13 @@ def test_worker_ends_with_its_leader_and_not_at_ctrl_c(number):
 
 
 @forks
-@pytest.mark.parametrize(
-    ("text", "shown"), [("something unforeseen", "something unforeseen"), ("\udcff" + "€" * 5000, r"\?€€€")]
-)
-def test_error_in_the_worker_is_shown(text, shown):
+def test_error_in_the_worker_is_shown():
     def task():
         if 1 in team.parts:
-            raise RuntimeError(text)
+            raise RuntimeError("unforeseen \udcff" + "€" * 5000)  # not UTF-8, and cut within a character
 
     team = Team(2)
-    with team.start(task), pytest.raises(ChildProcessError, match=rf"failed \(RuntimeError: {shown}"):
+    with team.start(task), pytest.raises(ChildProcessError, match=r"failed \(RuntimeError: unforeseen \?€€€"):
         team.run(0)
 
 
@@ -255,21 +240,10 @@ def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monk
 
 
 def test_as_many_processes_as_processors(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5} if process == 0 else {0, 5, 6}, raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert available_processes() == 1
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 6} if process == 0 else {5})
-    assert available_processes() == 2
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert available_processes() == 1
-
-
-def test_cut_evenly_covers_all_in_order():
-    for n, parts in [(0, 1), (0, 3), (1, 2), (7, 2), (8, 3), (100, 9)]:
-        cut = cut_evenly(n, parts)
-        assert [i for part in cut for i in range(n)[part]] == list(range(n))
-        assert len(cut) == parts
-        assert max(part.stop - part.start for part in cut) - min(part.stop - part.start for part in cut) <= 1
+    for system, processors, processes in [("linux", {5}, 1), ("linux", {0, 5, 6}, 2), ("darwin", {0, 5}, 1)]:
+        monkeypatch.setattr(sys, "platform", system)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, processors=processors: processors, raising=False)
+        assert available_processes() == processes
 
 
 def test_shared_memory_of_nothing_and_of_too_much():

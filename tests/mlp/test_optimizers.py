@@ -129,22 +129,6 @@ def test_plain_descent_has_the_bits_of_w_minus_rate_times_gradient(dtype):
     assert w.tobytes() == expected.tobytes()
 
 
-@both_types
-@rules
-def test_parts_in_any_order_have_the_bits_of_the_whole(dtype, rule):
-    optimizer = Optimizer(Schedule(0.1, "linear", 3, 30), rule, 0.1)
-    whole = normal((70, 6), dtype, 0)
-    divided = whole.copy()
-    memory, memory_of_parts = new_arrays(optimizer, whole), new_arrays(optimizer, whole)
-    for iteration in range(TIDY + 2):
-        g = normal(whole.shape, dtype, [1, iteration])
-        for rows in (slice(30, 70), slice(0, 1), slice(1, 1), slice(1, 30)):
-            optimizer.update(divided[rows], g[rows].copy(), [array[rows] for array in memory_of_parts], iteration)
-        optimizer.update(whole, g, memory, iteration)
-        for one, other in zip([whole, *memory], [divided, *memory_of_parts], strict=True):
-            assert one.tobytes() == other.tobytes()
-
-
 # Numbers that are too small to act, and zeros
 
 

@@ -8,17 +8,6 @@ import pytest
 from mlp.random import DISTORTION, DROPOUT, ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream, uniform_integers
 
 
-class Words:
-    """A source of given 64-bit words."""
-
-    def __init__(self, words: list[int]):
-        self.words = np.array(words, np.uint64)
-
-    def random_raw(self, n: int) -> np.ndarray:
-        assert n == len(self.words)
-        return self.words.copy()
-
-
 def words_of(seed: int, n: int) -> list[int]:
     return np.random.PCG64(seed).random_raw(n).tolist()
 
@@ -37,14 +26,6 @@ def test_permutation_has_every_number_once_in_the_order_of_pcg64s_words(n):
     order, words = permutation(np.random.PCG64(n), n), words_of(n, n)
     assert order.dtype == np.int64
     assert order.tolist() == sorted(range(n), key=words.__getitem__)
-
-
-@pytest.mark.parametrize(("n", "low"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9)])
-def test_every_bit_above_the_number_itself_is_in_its_key(n, low):
-    # The keys differ in their last bit or two: n − 1, …, 1, 0. So the order is reversed.
-    assert permutation(Words([(n - 1 - i) << low for i in range(n)]), n).tolist() == list(range(n))[::-1]
-    # What is below the key decides nothing: equal keys leave the numbers in order.
-    assert permutation(Words([(1 << low) - 1 - i % 2 for i in range(n)]), n).tolist() == list(range(n))
 
 
 # Whole numbers and almost normal numbers

@@ -70,12 +70,6 @@ def test_any_division_gives_the_bits_of_the_undivided_step(data):
     check_division(network, *some_digits(0, 3 * batch_size), cut, parts, 3, optimizer, dropout)
 
 
-@pytest.mark.parametrize("first", [1, -1], ids=["1 and all others", "all but 1, and 1"])
-def test_one_pixel_against_783_and_one_image_against_99(first):
-    network = new_network("exact", [30, 20], "tanh", 0.05)
-    check_division(network, *some_digits(0, 300), lambda n, parts: [slice(0, first), slice(first, n)], 2)
-
-
 @pytest.mark.parametrize(
     ("pixels", "hidden", "batch_size"), [(2500, [12, 2100], 20), (40, [12, 9], 2200)], ids=["neurons", "images"]
 )

@@ -48,21 +48,15 @@ def start(network, iterations=40, batch_size=50):
 
 
 @forks
-@both
-@pytest.mark.parametrize(("hidden", "batch_size"), [((), 1), ((31, 20), 33)])
-def test_two_processes_train_the_same_network(arithmetic, hidden, batch_size):
+def test_two_processes_train_almost_the_same_network_in_float32():
     found = []
     for processes in (1, 2):
-        network = new_network(arithmetic, hidden, "tanh", 0.05, ZSCORE)
-        epochs = run(network, 12, batch_size, 0.1, training=some_digits(0, 350), watched=WATCHED, processes=processes)
-        found.append((network, epochs))
-    (one, alone), (two, together) = found
-    if arithmetic == "exact":
-        assert bits(one) == bits(two)
-        assert alone == together
-    for left, right in zip(one.weights + one.biases, two.weights + two.biases, strict=True):
+        network = new_network("float32", (31, 20), "tanh", 0.05, ZSCORE)
+        run(network, 12, 33, 0.1, watched=WATCHED, processes=processes)
+        found.append(network.weights + network.biases)
+    for left, right in zip(*found, strict=True):
         assert np.abs(left - right).max() <= 1e-4 * np.abs(left).max()
-    assert measure(one, *WATCHED, processes=2) == measure(one, *WATCHED)
+    assert measure(new_network(), *WATCHED, processes=2) == measure(new_network(), *WATCHED)
 
 
 # Ends

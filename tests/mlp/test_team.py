@@ -226,7 +226,7 @@ def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monk
 
 
 def test_as_many_processes_as_processors(monkeypatch):
-    for system, processors, processes in [("linux", {5}, 1), ("linux", {0, 5, 6}, 2), ("darwin", {0, 5}, 1)]:
+    for system, processors, processes in [("linux", {5}, 1), ("linux", {0, 5}, 2), ("darwin", {0, 5}, 1)]:
         monkeypatch.setattr(sys, "platform", system)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, processors=processors: processors, raising=False)
         assert available_processes() == processes

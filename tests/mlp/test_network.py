@@ -16,9 +16,6 @@ both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 activations = pytest.mark.parametrize("activation", list(ACTIVATIONS))
 
 
-# The start
-
-
 @both
 @pytest.mark.parametrize("std", [0.01, "glorot", "he"])
 def test_initial_network(arithmetic, std):

@@ -181,7 +181,6 @@ def test_numbers_that_act_stay(dtype):
 
 # Schedules
 
-
 SHAPES = {
     "constant": lambda done: 1,
     "linear": lambda done: 1 - done,

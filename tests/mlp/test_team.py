@@ -28,6 +28,7 @@ def together_to_the_end(monkeypatch):
     """Whatever else the machine does, the two processes stay together; and none is left over."""
     monkeypatch.setattr(mlp.team, "MOST_WAITING", 1.0)
     monkeypatch.setattr(mlp.team, "NAP", 0.05)
+    monkeypatch.setattr(mlp.team, "LONGEST_START", 600)
     before = children()
     yield
     assert children() == before
@@ -98,12 +99,12 @@ def test_leader_notices_what_befalls_the_worker(fate, monkeypatch):
 @forks
 def test_leader_waits_for_a_worker_that_computes(monkeypatch):
     def task():
-        end = time.monotonic() + 0.6
+        end = time.monotonic() + 0.8
         while os.getpid() != leader and time.monotonic() < end:
             pass
 
     leader = os.getpid()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 6)  # naps: half of the time
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 8)  # naps: half of the time
     team = Team(2)
     with team.start(task):
         team.run(0)
@@ -197,7 +198,7 @@ def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_kil
 
     real_fork = os.fork
     monkeypatch.setattr(os, "fork", fork)
-    monkeypatch.setattr(mlp.team, "LONGEST_START", 2)  # naps
+    monkeypatch.setattr(mlp.team, "LONGEST_START", 2 if what == "is silent" else 600)  # naps
     network, expected = new_network(), new_network()
     if what == "is killed":
         with pytest.raises(ChildProcessError):
@@ -221,8 +222,8 @@ def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monk
         for _ in range(11):
             team.run(0)
             team.run(1)
-    assert together["slow"] == 4  # alone for 1, then 2, then 4 times, and together once more
-    assert together["even"] >= 7  # in which the worker is quick; 11 where nothing disturbs them
+    assert 2 <= together["slow"] <= 5  # alone for 1, then 2, then 4 times: 4 where nothing disturbs them
+    assert together["even"] >= 5  # in which the worker is quick: 11 where nothing disturbs them
 
 
 def test_as_many_processes_as_processors(monkeypatch):

@@ -37,7 +37,7 @@ class Preparation(NamedTuple):
 class Split(NamedTuple):
     """Images, (n, features) uint8, and their one-hot labels, (n, classes) uint8.
 
-    The images may be any object with `len`, `shape` and rows by index: they need not all be in memory.
+    The images may be a memory map: training does not read all of them at once.
     """
 
     images: np.ndarray

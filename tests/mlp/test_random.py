@@ -8,81 +8,30 @@ import pytest
 from mlp.random import DISTORTION, DROPOUT, ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream, uniform_integers
 
 
-class Words:
-    """A source of given 64-bit words."""
-
-    def __init__(self, words: list[int]):
-        self.words = np.array(words, np.uint64)
-
-    def random_raw(self, n: int) -> np.ndarray:
-        assert n == len(self.words)
-        return self.words.copy()
-
-
 def words_of(seed: int, n: int) -> list[int]:
     return np.random.PCG64(seed).random_raw(n).tolist()
+
+
+def test_stream_is_that_of_numpys_seed_sequence():
+    assert (WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION) == (1, 2, 3, 4, 5)
+    assert stream(7, ORDER, 3).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 2, 3])).random_raw()
+    assert stream(7, WEIGHTS).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 1, 0])).random_raw()
 
 
 # Permutations
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 10, 255, 256, 257, 54321])
-def test_permutation_has_every_number_once(n):
-    order = permutation(np.random.PCG64(n), n)
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 255, 256, 257, 54321])
+def test_permutation_has_every_number_once_in_the_order_of_pcg64s_words(n):
+    order, words = permutation(np.random.PCG64(n), n), words_of(n, n)
     assert order.dtype == np.int64
-    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    assert order.tolist() == sorted(range(n), key=words.__getitem__)
 
 
-def test_permutation_of_nothing_is_empty():
-    assert permutation(np.random.PCG64(0), 0).tolist() == []
+# Whole numbers and almost normal numbers
 
 
-@pytest.mark.parametrize(
-    ("n", "low"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (7, 3), (8, 3), (9, 4), (256, 8), (257, 9)]
-)
-def test_every_bit_above_the_number_itself_is_in_its_key(n, low):
-    # The keys differ in their last bit or two: n − 1, …, 1, 0. So the order is reversed.
-    assert permutation(Words([(n - 1 - i) << low for i in range(n)]), n).tolist() == list(range(n))[::-1]
-    # What is below the key decides nothing: equal keys leave the numbers in order.
-    assert permutation(Words([(1 << low) - 1 - i % 2 for i in range(n)]), n).tolist() == list(range(n))
-
-
-def test_permutation_sorts_by_pcg64s_own_words():
-    words = words_of(5, 1000)
-    assert permutation(np.random.PCG64(5), 1000).tolist() == sorted(range(1000), key=words.__getitem__)
-
-
-def test_streams_differ_by_seed_by_purpose_and_by_epoch():
-    purposes = (WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION)
-    places = [(seed, purpose, epoch) for seed in (0, 1) for purpose in purposes for epoch in (0, 1, 2)]
-    assert len({permutation(stream(*place), 1000).tobytes() for place in places}) == len(places)
-
-
-def test_stream_is_that_of_numpys_seed_sequence():
-    assert stream(7, ORDER, 3).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 2, 3])).random_raw()
-    assert stream(7, WEIGHTS).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 1, 0])).random_raw()
-    assert stream(7, SAMPLE).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 3, 0])).random_raw()
-
-
-def test_permutations_differ_by_seed_and_by_turn():
-    source = np.random.PCG64(0)
-    orders = [permutation(source, 1000).tolist() for _ in range(3)]
-    orders += [permutation(np.random.PCG64(seed), 1000).tolist() for seed in (1, 2)]
-    assert len({tuple(order) for order in orders}) == 5
-
-
-def test_every_place_of_a_permutation_is_equally_likely():
-    source = np.random.PCG64(0)
-    counts = np.zeros((6, 6))
-    for _ in range(6000):
-        counts[np.arange(6), permutation(source, 6)] += 1
-    assert abs(counts - 1000).max() < 5 * math.sqrt(1000 * 5 / 6)
-
-
-# Whole numbers
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 1000])
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 1000])
 def test_uniform_integers_are_the_quarters_of_words_from_the_low_bits_up(n):
     words = math.ceil(n / 4)
     quarters = [word >> shift & 0xFFFF for word in words_of(3, words) for shift in (0, 16, 32, 48)]
@@ -94,33 +43,9 @@ def test_uniform_integers_are_the_quarters_of_words_from_the_low_bits_up(n):
     assert source.random_raw() == words_of(3, words + 1)[-1], "no other word was taken"
 
 
-def test_uniform_integers_are_uniform():
-    n = 2**18
-    x = uniform_integers(np.random.PCG64(0), n)
-    for shift in (0, 8):  # of the low byte, and of the high byte
-        counts = np.bincount(x >> shift & 0xFF, minlength=256)
-        assert abs(counts - n / 256).max() < 5 * math.sqrt(n / 256)
-    assert (x.min(), x.max()) == (0, 0xFFFF)
-
-
-# Almost normal numbers
-
-
 def test_normal_like_is_the_sum_of_twelve_uniform_numbers_less_its_mean():
     sixteen_bits = [word >> shift & 0xFFFF for word in words_of(3, 18) for shift in (0, 16, 32, 48)]
     expected = [(sum(sixteen_bits[start : start + 12]) - 6 * 65535) / 65536 for start in range(0, 72, 12)]
     found = normal_like(np.random.PCG64(3), (2, 3))
     assert found.dtype == np.float64
     assert found.tolist() == [expected[:3], expected[3:]]
-
-
-def test_normal_like_has_mean_0_deviation_1_and_the_tails_of_twelve_uniform_numbers():
-    x = normal_like(np.random.PCG64(0), (1000, 500))
-    n = x.size
-    assert x.shape == (1000, 500)
-    assert abs(x.mean()) < 4 / math.sqrt(n)
-    assert abs(x.var() - 1) < 4 * math.sqrt(2 / n)
-    assert abs((x**3).mean()) < 4 * math.sqrt(15 / n)
-    assert abs((np.abs(x) < 1).mean() - 0.6827) < 0.01
-    assert np.abs(x).max() <= 6
-    assert abs(np.corrcoef(x[:, :-1].ravel(), x[:, 1:].ravel())[0, 1]) < 4 / math.sqrt(n)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.training import checkpoint
-from pipeline.training.checkpoint import Checkpoint, checkpoint_folder
-from pipeline.training.method import method_of
 from typer.testing import CliRunner
 
 from mlp.training import new_state, train
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.tables import EpochRow
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import Checkpoint, checkpoint_folder
+from pipeline.training.method import method_of
 from stages.train import train as app
 from tests.support.files import contents, save_prepared
 from tests.support.networks import bits, digits, new_network, some_digits

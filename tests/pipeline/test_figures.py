@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_hex
 from PIL import Image
-from pipeline.evaluation.report import confusion_matrix
 
 from pipeline.drawing.figures import (
     BLUE,
@@ -32,6 +31,7 @@ from pipeline.drawing.figures import (
     use_own_settings,
 )
 from pipeline.drawing.png import png_bytes, zlib_bytes
+from pipeline.evaluation.report import confusion_matrix
 from pipeline.store.artifacts import Misclassified
 from pipeline.store.tables import read_confusion, read_history
 from tests.support.project import ROOT

@@ -6,11 +6,11 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from pipeline.training.method import distortion_of
 from typer.testing import CliRunner
 
 from pipeline.drawing import figures as drawing
 from pipeline.settings.params import load_params
+from pipeline.training.method import distortion_of
 from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
 from tests.support.files import save_mistakes, save_prepared

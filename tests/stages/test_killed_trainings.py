@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.method import method_of
 
 from mlp.training import new_state
 from pipeline.settings.params import load_params
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.method import method_of
 from tests.support.faults import SEED, start_python, times
 from tests.support.networks import new_network
 from tests.support.project import Project, new_project

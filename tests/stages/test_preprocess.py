@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.images.scaling import scaling_of
 from typer.testing import CliRunner
 
 from pipeline.images.idx import read_images, read_labels
+from pipeline.images.scaling import scaling_of
 from pipeline.program.errors import UserError
 from pipeline.store.arrays import load_arrays
 from stages.preprocess import preprocess as app

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from pipeline.images.scaling import scaling_of
 from typer.testing import CliRunner
 
 from pipeline.fetching.fetch import fetch
 from pipeline.images.idx import read_images, read_labels
+from pipeline.images.scaling import scaling_of
 from pipeline.program.errors import UserError
 from pipeline.settings.datasets import load_dataset
 from pipeline.settings.params import load_params

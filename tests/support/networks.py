@@ -5,13 +5,13 @@ import hashlib
 from functools import cache
 
 import numpy as np
-from pipeline.images.one_hot import one_hot
 
 from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.layers import ACTIVATIONS, cross_entropy
 from mlp.network import Network, Preparation, Split, init_network, step
 from mlp.optimizers import Optimizer, Schedule
 from mlp.training import Method, measure, new_state, train
+from pipeline.images.prepare import one_hot
 from tests.support.project import SAMPLE
 
 FILES = {"train": "train", "test": "t10k"}

@@ -46,12 +46,13 @@ class Server:
         url: its address.
         answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or a function that
             yields the bytes one after the other. "*" means every other name; without it they are not found.
+            "handshake" replaces everything, from the first byte.
         asked: the names that were asked for.
         requests: the requests as they came.
     """
 
-    def __init__(self, certificate: Path | None = None):
-        self.answers: dict[str, Answer] = {}
+    def __init__(self, answers: dict[str, Answer], certificate: Path | None = None):
+        self.answers = answers
         self.asked: list[str] = []
         self.requests: list[str] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -62,10 +63,6 @@ class Server:
         self.port = self._socket.getsockname()[1]
         self.url = f"{'https' if certificate else 'http'}://localhost:{self.port}/data"
         threading.Thread(target=self._serve, daemon=True).start()
-
-    def serve(self, answers: dict[str, Answer]) -> str:
-        self.answers.update(answers)
-        return self.url
 
     def close(self) -> None:
         with suppress(OSError):

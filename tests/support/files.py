@@ -60,8 +60,10 @@ def contents(folder) -> dict[str, bytes]:
 
 
 def idx(array: np.ndarray) -> bytes:
-    """Return the bytes of an IDX file."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    """Return the bytes of an IDX file with these numbers, from 0 to 255."""
+    return (
+        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+    )
 
 
 def save_mistakes(folder, place, actual, predicted):

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from pipeline.settings.datasets import SAVED_AS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from tests.support.files import idx
 
 CONTENT = {
-    TRAIN_IMAGES: bytes([0, 0, 8, 3, 0, 0, 0, 50, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(index % 251 for index in range(800)),
-    TRAIN_LABELS: bytes([0, 0, 8, 1, 0, 0, 0, 50]) + bytes(index % 10 for index in range(50)),
-    TEST_IMAGES: bytes([0, 0, 8, 3, 0, 0, 0, 20, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(index % 241 for index in range(320)),
-    TEST_LABELS: bytes([0, 0, 8, 1, 0, 0, 0, 20]) + bytes(index % 10 for index in range(20)),
+    TRAIN_IMAGES: idx(np.arange(800).reshape(50, 4, 4) % 251),
+    TRAIN_LABELS: idx(np.arange(50) % 10),
+    TEST_IMAGES: idx(np.arange(320).reshape(20, 4, 4) % 241),
+    TEST_LABELS: idx(np.arange(20) % 10),
 }
 HTML = b"<!DOCTYPE html><html><body>This project has moved.</body></html>"
 
@@ -135,8 +137,5 @@ def folder_mirror(folder: Path, zipped: bool = False) -> str:
     """Make a folder with the tiny dataset's files; return its path."""
     folder.mkdir()
     for name, content in CONTENT.items():
-        if zipped:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-        else:
-            (folder / name).write_bytes(content)
+        (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(content) if zipped else content)
     return str(folder)

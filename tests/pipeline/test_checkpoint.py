@@ -20,35 +20,27 @@ from stages.train import train as app
 from tests.support.files import contents, save_prepared
 from tests.support.networks import bits, digits, new_network, some_digits
 
-# Each parameter that decides the result, and another value for it
-TRAINING = {
-    "train.hidden_sizes": ([20], [21]),
-    "train.activation": ("relu", "tanh"),
-    "train.weight_init_std": ("he", "glorot"),
-    "train.arithmetic": ("exact", "float32"),
-    "train.seed": (0, 1),
-    "train.iterations": (43, 44),
-    "train.batch_size": (50, 51),
-    "train.optimizer": ("adam", "sgd"),
-    "train.learning_rate": (0.01, 0.02),
-    "train.schedule": ("cosine", "linear"),
-    "train.warmup": (3, 4),
-    "train.momentum": (0.9, 0.8),
-    "train.nesterov": (False, True),
-    "train.weight_decay": (0.01, 0.02),
-    "train.max_norm": (2, 3),
-    "train.input_dropout": (0.2, 0.3),
-    "train.hidden_dropout": (0.5, 0.4),
-    "train.patience": (100, 99),
-    "train.keep": ("best", "last"),
-    "distort.rotation": (15, 14),
-    "distort.shear": (0, 1),
-    "distort.scaling": (0, 1),
-    "distort.shift": (0, 1),
-    "distort.elastic": (0, 2),
-    "distort.smoothness": (6, 5),
+EVERYTHING = {
+    "train.hidden_sizes": [20],
+    "train.activation": "relu",
+    "train.weight_init_std": "he",
+    "train.arithmetic": "exact",
+    "train.seed": 0,
+    "train.iterations": 43,
+    "train.batch_size": 50,
+    "train.optimizer": "adam",
+    "train.learning_rate": 0.01,
+    "train.schedule": "cosine",
+    "train.warmup": 3,
+    "train.momentum": 0.9,
+    "train.nesterov": False,
+    "train.max_norm": 2,
+    "train.hidden_dropout": 0.5,
+    "train.patience": 100,
+    "train.keep": "best",
+    "distort.rotation": 15,
+    "distort.elastic": 0,
 }
-EVERYTHING = {key: value for key, (value, _) in TRAINING.items()}
 WATCHED = [some_digits(400, 500), some_digits(500, 600)]
 
 
@@ -130,79 +122,62 @@ def everything_of(state):
 # Written and read
 
 
-@pytest.mark.parametrize(("arithmetic", "optimizer", "keep"), [("exact", "adam", "best"), ("float32", "sgd", "last")])
-def test_training_continues_from_an_epoch_as_if_nothing_had_happened(
-    new_checkpoint, start, arithmetic, optimizer, keep
-):
-    changes = {"train.arithmetic": arithmetic, "train.optimizer": optimizer, "train.keep": keep}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"train.arithmetic": "float32", "train.optimizer": "sgd", "train.keep": "last"},
+        {"train.patience": 1, "train.iterations": 400, "train.learning_rate": 0.03},  # it stops early
+    ],
+    ids=["everything", "float32", "early"],
+)
+def test_training_continues_from_an_epoch_as_if_nothing_had_happened(new_checkpoint, start, changes):
     method, undisturbed = start(**changes)
     expected = run(method, undisturbed, [])
-    assert len(expected) == 6
-    for stopped_after in (1, 3, 6):
+    assert 6 <= len(expected) < 40
+    for stopped_after in (1, 3, len(expected)):
         written = new_checkpoint(**changes)
         _, state = start(**changes)
         run(method, state, [], stopped_after, written)
         _, continued = start(**changes)
         rows = new_checkpoint(**changes).load(continued)
         assert rows == expected[:stopped_after]
-        assert all(type(now) is type(then) for now, then in zip(rows[0], expected[0], strict=True))
+        assert list(map(type, rows[0])) == list(map(type, expected[0]))
         assert everything_of(continued) == everything_of(state)
         assert run(method, continued, rows) == expected
         assert everything_of(continued) == everything_of(undisturbed)
         written.remove()
 
 
-def test_training_that_has_stopped_early_stays_stopped(new_checkpoint, start):
-    changes = {"train.patience": 2, "train.iterations": 10_000, "train.learning_rate": 0.03}
-    method, state = start(**changes)
-    written = new_checkpoint(**changes)
-    expected = run(method, state, [], saved=written)
-    assert len(expected) < 1000
-    _, continued = start(**changes)
-    rows = new_checkpoint(**changes).load(continued)
-    assert run(method, continued, rows) == expected
-
-
 # What it belongs to
 
 
 def test_other_parameters_begin_anew_but_not_those_of_other_stages(new_checkpoint, written, is_believed):
-    others = [new_checkpoint(**{key: other}).path for key, (_, other) in TRAINING.items()]
-    assert len({written.path, *others}) == 1 + len(TRAINING)
     assert is_believed(new_checkpoint(**{"plot.dpi": 61, "preprocess.seed": 5}))
+    for key, value in {"train.seed": 1, "train.nesterov": True, "train.keep": "last", "distort.rotation": 14}.items():
+        assert not is_believed(new_checkpoint(**{key: value}))
     other = new_checkpoint(**{"train.seed": 1})
-    assert not is_believed(other)
     written.path.rename(other.path)
     assert not is_believed(other)
 
 
-@pytest.mark.parametrize("name", ["train.npz", "validation.npz"])
-def test_other_data_begin_anew(new_checkpoint, written, is_believed, folder, name):
-    content = bytearray((folder.parent / name).read_bytes())
-    content[3000] ^= 1
-    (folder.parent / name).write_bytes(content)
-    assert not is_believed(new_checkpoint())
-
-
-@pytest.mark.parametrize("name", ["mlp/layers.py", "pipeline/training/method.py", "stages/train.py"])
-def test_other_code_begins_anew(new_checkpoint, tmp_path, monkeypatch, name):
-    for path in ("mlp/layers.py", "pipeline/training/method.py", "stages/train.py", "README.md"):
-        (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "project" / path).write_text("1\n")
-    monkeypatch.setattr(checkpoint, "ROOT", tmp_path / "project")
+@pytest.mark.parametrize(
+    "name", ["train.npz", "validation.npz", "mlp/a.py", "pipeline/a/b.py", "stages/a.py", "mlp/c.py"]
+)
+def test_other_data_code_and_numpy_begin_anew(new_checkpoint, folder, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(checkpoint, "ROOT", tmp_path)
+    for other in ("mlp/a.py", "pipeline/a/b.py", "stages/a.py", "README.md", name):
+        (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / other).write_text("1\n")
     before = new_checkpoint().path
-    (tmp_path / "project" / "README.md").write_text("2\n")
+    (tmp_path / "README.md").write_text("2\n")
     assert new_checkpoint().path == before
-    (tmp_path / "project" / name).write_text("2\n")
+    (tmp_path / name).write_text("2\n")
     assert new_checkpoint().path != before
-    (tmp_path / "project" / name).rename(tmp_path / "project" / "mlp" / "new.py")
-    (tmp_path / "project" / "mlp" / "new.py").write_text("1\n")
-    assert new_checkpoint().path != before
-
-
-def test_another_numpy_begins_anew(new_checkpoint, written, is_believed, monkeypatch):
+    (tmp_path / name).write_text("1\n")
+    assert new_checkpoint().path == before
     monkeypatch.setattr(np, "__version__", "1.0")
-    assert not is_believed(new_checkpoint())
+    assert new_checkpoint().path != before
 
 
 def test_machine_and_processes_matter_for_float32_alone(new_checkpoint, monkeypatch):
@@ -255,6 +230,8 @@ def test_folder_is_that_of_the_variable_or_of_the_dvc_project(tmp_path, monkeypa
     assert checkpoint_folder() == tmp_path / "parent" / ".dvc" / "tmp" / "checkpoints"
     monkeypatch.setenv(checkpoint.FOLDER, "elsewhere")
     assert checkpoint_folder() == Path("elsewhere")
+    monkeypatch.setenv(checkpoint.FOLDER, "")
+    assert checkpoint_folder() is None
 
 
 def test_without_a_folder_nothing_is_written_or_read(new_checkpoint, start, is_believed, folder, monkeypatch):

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import random
-import re
 import struct
 import tarfile
 import zipfile
@@ -20,15 +19,12 @@ from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, init_network, predict
 from pipeline.fetching.fetch import fetch
-from pipeline.images.idx import read_labelled
 from pipeline.program.errors import UserError
-from pipeline.settings.datasets import SAVED_AS, TEST_LABELS, File, load_dataset
+from pipeline.settings.datasets import SAVED_AS, TEST_LABELS, File
 from pipeline.settings.params import load_params
-from pipeline.store.arrays import save_arrays
-from pipeline.store.artifacts import load_model, load_prepared, save_model
+from pipeline.store.artifacts import load_model, save_model
 from tests.support.faults import SEED, bounded, times
-from tests.support.files import PREPARED, idx
-from tests.support.project import changed_params, sample_datasets
+from tests.support.project import changed_params
 
 pytestmark = pytest.mark.slow
 
@@ -87,31 +83,7 @@ def set_byte(content: bytes, place: int, value: int) -> bytes:
     return content[:place] + bytes([value]) + content[place + 1 :]
 
 
-# --- Files of arrays ---
-
-
-def test_idx(raw, tmp_path, chance):
-    """Each header byte takes many values, each payload byte one; then damages of all kinds.
-
-    A payload byte may be anything in images, and any class in labels; nothing else of a file may change.
-    """
-    images, labels, path = tmp_path / "images", tmp_path / "labels", tmp_path / "file"
-    pixels = (raw / "train-images-idx3-ubyte").read_bytes()[16 : 16 + 5 * 784]
-    images.write_bytes(idx(np.frombuffer(pixels, np.uint8).reshape(5, 28, 28)[:, ::4, ::4]))
-    labels.write_bytes(idx(np.array([5, 0, 4, 1, 9], np.uint8)))
-    for undamaged, header, load in [
-        (images, 16, lambda path: read_labelled(path, labels, 10)[0]),
-        (labels, 8, lambda path: read_labelled(images, path, 10)[1]),
-    ]:
-        good = undamaged.read_bytes()
-        cases = [set_byte(good, place, value) for place in range(header) for value in range(0, 256, 5)]
-        cases += [set_byte(good, place, chance.randrange(256)) for place in range(header, len(good))]
-        cases += [good[:length] for length in range(header + 1)]
-        for case, array in read_all([*cases, *damages(good, chance, 1000)], path, load):
-            legal = len(case) == len(good) and case[:header] == good[:header]
-            legal = legal and (header == 16 or max(case[header:]) < 10)
-            assert (array is not None) == legal
-            assert not legal or array[:].tobytes() == case[header:]
+# --- A model ---
 
 
 @pytest.fixture
@@ -150,18 +122,6 @@ def test_model(model, chance):
     for number, (_, network) in enumerate(read_all([*cases, *damages(good, chance, 1500)], model, load_model)):
         assert network is None or flat(network) == right
         assert network is None or number >= len(cases) or number // 2 not in protected
-
-
-def test_prepared(tmp_path, chance):
-    """Prepared images are guarded by the same checksums."""
-    path = tmp_path / "prepared.npz"
-    save_arrays(path, **PREPARED)
-    right = load_prepared(path).preparation
-    for _, prepared in read_all(damages(path.read_bytes(), chance, 1000), path, load_prepared):
-        if prepared:
-            assert prepared.preparation == right
-            assert (prepared.split.images[:] == PREPARED["images"]).all()
-            assert (prepared.split.labels == PREPARED["labels"]).all()
 
 
 def zipped(entries: Iterable[tuple[str, bytes]]) -> bytes:
@@ -224,18 +184,13 @@ def overlapping(number: int) -> bytes:
 HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "encrypted": lambda good: patched(patched(good, DIRECTORY, 8, b"\x01\x00"), LOCAL, 6, b"\x01\x00"),
     "compressed by an unknown method": lambda good: patched(good, DIRECTORY, 10, b"\x63\x00"),
-    "compressed by LZMA": lambda good: patched(good, DIRECTORY, 10, b"\x0e\x00"),
     "entry of 4 GiB": lambda good: patched(good, DIRECTORY, 20, b"\xfe\xff\xff\xff" * 2),
-    "entry unfolding to 4 GiB": lambda good: patched(good, DIRECTORY, 24, b"\xfe\xff\xff\xff"),
     "zip64 sizes that are not there": lambda good: patched(good, DIRECTORY, 20, b"\xff\xff\xff\xff" * 2),
     "entry far outside": lambda good: patched(good, DIRECTORY, 42, b"\xf0\xff\xff\xff"),
     "entry inside another": lambda good: patched(good, DIRECTORY, 42, b"\x01\x00\x00\x00"),
     "directory far outside": lambda good: patched(good, END, 16, b"\xf0\xff\xff\xff"),
-    "directory of 4 GiB": lambda good: patched(good, END, 12, b"\xf0\xff\xff\xff"),
     "something before": lambda good: b"#!/bin/sh\nexit\n" + good[:-1],
     "another name inside": lambda good: patched(good, LOCAL, 30, b"W"),
-    "in several volumes": lambda good: patched(good, END, 4, b"\x01\x00"),
-    "a zip in a zip": lambda good: zipped([("weights_1.npy", good)]),
     "names that lead outside": lambda good: zipped([("../../weights_1.npy", b"x"), ("/etc/passwd", b"x")]),
     "50,000 entries": lambda good: zipped((f"{number}.npy", b"") for number in range(50_000)),
     "the same entry 5,000 times": lambda good: overlapping(5_000),
@@ -291,7 +246,7 @@ def test_package(tmp_path, monkeypatch, chance):
             assert all(content[path.name] == path.read_bytes() for path in raw.iterdir())
 
 
-# --- params.yaml and datasets.yaml ---
+# --- params.yaml ---
 
 WORDS = r"""
 0 -1 1 50 1e3 1E-3 1e999 1e-400 -0.0 .5 5. 0x10 0o7 010 1_000 99999999999999999999 1:30 .inf -.inf .nan nan true yes on
@@ -327,8 +282,7 @@ def yaml_cases(good: object, chance: random.Random, number: int) -> list[bytes]:
     text = yaml.safe_dump(good, sort_keys=False)
     texts = [edited(text, chance) for _ in range(times(number))]
     texts += ["".join(chance.choices(PIECES, k=chance.randrange(60))) for _ in range(times(number // 5))]
-    cases = [text.encode("utf-8", "surrogatepass") for text in texts]
-    return cases + [chance.randbytes(chance.randrange(200)) for _ in range(times(number // 20))]
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 
 def test_params(tmp_path, chance):
@@ -349,15 +303,3 @@ def test_params(tmp_path, chance):
             ours["train"]["hidden_sizes"] = list(ours["train"]["hidden_sizes"])
             assert load_yaml(str(path)) == ours
     assert len(seen) > 8
-
-
-def test_datasets(tmp_path, chance):
-    path = tmp_path / "datasets.yaml"
-    cases = yaml_cases(sample_datasets(), chance, 800)
-    for _, dataset in read_all(cases, path, lambda path: load_dataset(path, "mnist")):
-        if dataset is not None:
-            assert 2 <= len(set(dataset.classes)) == len(dataset.classes) <= 256
-            assert np.array(dataset.classes).tolist() == list(dataset.classes)
-            assert list(dataset.by_name()) == list(SAVED_AS.values())
-            assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in dataset.by_name().values())
-            assert dataset.mirrors

@@ -4,9 +4,7 @@ import errno
 import os
 import pickle
 import sys
-import tracemalloc
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from pipeline.images.idx import read_images
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json, write_text, written_whole
 from pipeline.store.arrays import Blocks, load_arrays, save_arrays
+from tests.support.files import memory_below
 from tests.support.refusals import refused
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -48,17 +47,6 @@ def stored(path, name="a"):
     return load_arrays(path, stored=[name])[name]
 
 
-@contextmanager
-def memory_below(limit: int):
-    """Fail if the block takes more memory than so many bytes."""
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < limit
-    finally:
-        tracemalloc.stop()
-
-
 # Arrays that are written and read back
 
 
@@ -74,11 +62,6 @@ def test_round_trip(path, given_arrays):
                 assert found[name].tobytes() == array.tobytes()
 
 
-def test_columns_first_is_written_rows_first(path):
-    save_arrays(path, a=GOOD["images"].T)
-    np.testing.assert_array_equal(load_arrays(path)["a"], GOOD["images"].T, strict=True)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="zipfile writes other records on Windows")
 @pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="zipfile wrote other records")
 def test_bytes_are_those_of_np_savez(tmp_path):
@@ -87,11 +70,9 @@ def test_bytes_are_those_of_np_savez(tmp_path):
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
-def test_zipfile_finds_nothing_wrong_and_nothing_of_this_system(path):
+def test_bytes_do_not_depend_on_the_system(path):
     save_arrays(path, **GOOD)
     with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        assert archive.namelist() == ["images.npy", "scale.npy", "names.npy"]
         for entry in archive.infolist():
             assert (entry.create_system, entry.date_time) == (3, (1980, 1, 1, 0, 0, 0))
 
@@ -105,14 +86,13 @@ def test_blocks_are_written_as_the_array_that_they_fill(tmp_path, array, cuts):
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "blocks.npz").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "blocks",
-    [[], [np.zeros((2, 3), "u1")], [np.zeros((2, 3), "u1")] * 3, [np.zeros((4, 3), "i1")]],
-    ids=["none", "too few", "too many", "another type"],
-)
-def test_blocks_that_do_not_fill_the_array_are_not_written(path, blocks):
-    with pytest.raises(ValueError, match="block"):
-        save_arrays(path, a=Blocks((4, 3), np.dtype("u1"), blocks))
+def test_what_cannot_be_written_is_not_written(path):
+    rows = np.zeros((2, 3), "u1")
+    for blocks in ([], [rows], [rows] * 3, [np.zeros((4, 3), "i1")]):
+        with pytest.raises(ValueError, match="block"):
+            save_arrays(path, a=Blocks((4, 3), np.dtype("u1"), blocks))
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        save_arrays(path, a=np.array([{}], object))
     assert os.listdir(path.parent) == []
 
 
@@ -138,12 +118,6 @@ def test_archive_of_more_than_2_gib(path):
                 np.testing.assert_array_equal(archive[name], array, strict=True)
     finally:
         path.unlink()
-
-
-def test_objects_are_not_written(path):
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        save_arrays(path, a=np.array([{}], object))
-    assert os.listdir(path.parent) == []
 
 
 # Damage
@@ -190,28 +164,18 @@ def pack(path, *entries: bytes, compression: int = zipfile.ZIP_STORED) -> None:
             archive.writestr("a.npy", entry)
 
 
-def test_the_header_made_here_is_readable(path):
-    pack(path, npy())
-    assert load_arrays(path)["a"].tobytes() == stored(path)[:].tobytes() == b"ab"
-
-
 @pytest.mark.parametrize(
     "entry",
     [
         b"",
-        b"ab",
         npy(shape="(3,)"),
         npy(shape="(1,)"),
-        npy(shape="(-1,)"),
         npy(shape="(2, -1, -1)"),
         npy(shape="(999999999999999999, 999999999999999999)"),
         npy(shape="(0, 999999999999999999, 999999999999999999)", content=b""),
-        npy(shape=f"({'1, ' * 70}2)"),
-        npy(shape="(1.0, 2)"),
         npy(shape="(2"),
         npy(shape=f"{'(' * 3000}2"),
         npy(descr="'|O'"),
-        npy(descr="[('x', '|u1')]"),
         npy(descr="'<U0'", content=b""),
         npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
         npy(descr="'<M8[ns]'", shape="(1,)", content=bytes(8)),
@@ -223,6 +187,8 @@ def test_the_header_made_here_is_readable(path):
     ids=lambda entry: repr(entry[10:70]),
 )
 def test_entries_that_are_no_plain_arrays_are_refused(path, entry):
+    pack(path, npy())
+    assert load_arrays(path)["a"].tobytes() == stored(path)[:].tobytes() == b"ab"
     pack(path, entry)
     assert refused(load_arrays, path).about == "a"
     if b"<U1" not in entry:  # only text can have wrong elements, and they are looked at when all is read
@@ -365,16 +331,10 @@ def test_error_of_the_system_names_the_file_that_the_user_knows(path, named, tol
     assert os.listdir(path.parent) == []
 
 
-def test_text_has_newlines_and_utf8_everywhere(tmp_path):
-    path = tmp_path / "new" / "folder" / "some.csv"
-    write_text(path, "a,ö\n1,2\n")
-    assert path.read_bytes() == "a,ö\n1,2\n".encode()
-
-
 def test_json_keeps_order_and_bits_and_is_read_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "some.json"
+    path = tmp_path / "new" / "folder" / "some.json"
     assert "`dvc repro`" in str(refused(read_json, path))
-    write_json(path, {"b": 0.1 + 0.2, "a": 1})
+    write_json(path, {"b": 0.1 + 0.2, "a": 1})  # line ends are those of Unix, everywhere
     assert path.read_bytes() == b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'
     assert list(read_json(path).items()) == [("b", 0.1 + 0.2), ("a", 1)]
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -1,6 +1,5 @@
 """IDX files: valid ones are read exactly, and any damage is refused by name."""
 
-import gzip
 import os
 import re
 import struct
@@ -16,7 +15,7 @@ from pipeline.images.idx import read_images, read_labelled, read_labels
 from tests.support.files import idx
 from tests.support.refusals import numbers, refused
 
-few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 bytes_of = lambda dimensions: arrays(np.uint8, array_shapes(min_dims=dimensions, max_dims=dimensions, max_side=6))  # noqa: E731
 THREE_DIMENSIONS = bytes([0, 0, 8, 3])
 
@@ -48,13 +47,7 @@ def test_one_damage_is_refused(path, images, data):
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [
-        (b"", "none"),
-        (b"<!DOCTYPE html>", "3c 21 44 4f"),
-        (gzip.compress(b"", mtime=0), "1f 8b 08 00"),
-        (bytes([0, 0, 13, 3]) + bytes(12), "00 00 0d 03"),  # type float
-        (bytes([0, 0, 8, 1]) + bytes(12), "00 00 08 01"),  # labels
-    ],
+    [(b"", "none"), (b"<!DOCTYPE html>", "3c 21 44 4f"), (bytes([0, 0, 13, 3]) + bytes(12), "00 00 0d 03")],
 )
 def test_file_of_another_kind_is_refused_with_its_first_bytes(path, content, found):
     path.write_bytes(content)

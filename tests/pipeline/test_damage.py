@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
@@ -21,10 +20,8 @@ from mlp.network import Network, Preparation, init_network, predict
 from pipeline.fetching.fetch import fetch
 from pipeline.program.errors import UserError
 from pipeline.settings.datasets import SAVED_AS, TEST_LABELS, File
-from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model, save_model
 from tests.support.faults import SEED, bounded, times
-from tests.support.project import changed_params
 
 pytestmark = pytest.mark.slow
 
@@ -244,62 +241,3 @@ def test_package(tmp_path, monkeypatch, chance):
                 fetch(files, ["npm:small@1.0.0/data"], raw)
                 assert len(list(raw.iterdir())) == 4
             assert all(content[path.name] == path.read_bytes() for path in raw.iterdir())
-
-
-# --- params.yaml ---
-
-WORDS = r"""
-0 -1 1 50 1e3 1E-3 1e999 1e-400 -0.0 .5 5. 0x10 0o7 010 1_000 99999999999999999999 1:30 .inf -.inf .nan nan true yes on
-No null ~ '' "" "5" '1' relu tanh exact none [] [1] [50,20] [1.5] [[1]] {} {a:1} [,] 2001-01-01 !!int !x &a *a @ ` % | >
-- ? : # "\u0000" "\uD800" "\UFFFFFFFF" "\x41" mnist ../x é 😀
-"""
-SCALARS = [*WORDS.split(), *"\0\x85\u2028\u202e\ufeff"]
-PIECES = [*SCALARS, *"[]{},'\"\n\t", "\n  ", "\n\n", ": ", "- ", " #", "\r\n", "---\n", "...\n"]
-
-
-def edited(text: str, chance: random.Random) -> str:
-    """Return a YAML text after what careless or hostile editing does to it."""
-    lines = text.split("\n")
-    for _ in range(chance.choice([1, 1, 2, 5])):
-        place = chance.randrange(len(lines))
-        line = lines[place]
-        at = chance.randint(0, len(line))
-        kind = chance.randrange(7)
-        if kind <= 2 and ":" in line:  # another value
-            lines[place] = f"{line.partition(':')[0]}: {chance.choice(SCALARS)}"
-        elif kind == 3:
-            lines[place : place + 1] = []
-        elif kind == 4:
-            lines.insert(place, chance.choice(lines))
-        elif kind == 5:
-            lines[place] = " " * chance.randrange(5) + line.lstrip()
-        else:
-            lines[place] = line[:at] + chance.choice(PIECES) + line[at + chance.choice([0, 0, 1, 5]) :]
-    return "\n".join(lines)
-
-
-def yaml_cases(good: object, chance: random.Random, number: int) -> list[bytes]:
-    text = yaml.safe_dump(good, sort_keys=False)
-    texts = [edited(text, chance) for _ in range(times(number))]
-    texts += ["".join(chance.choices(PIECES, k=chance.randrange(60))) for _ in range(times(number // 5))]
-    return [text.encode("utf-8", "surrogatepass") for text in texts]
-
-
-def test_params(tmp_path, chance):
-    """Whatever is read is in range, and is what DVC reads and locks."""
-    from dvc.exceptions import DvcException
-    from dvc.utils.serialize import load_yaml
-
-    path, seen = tmp_path / "params.yaml", set()
-    for _, params in read_all(yaml_cases(changed_params({}), chance, 1500), path, load_params):
-        if params is None or params in seen:
-            continue
-        seen.add(params)
-        assert 0 <= params.train.seed < 2**32
-        assert 1 <= params.train.iterations <= 10**9
-        assert 0 < params.train.learning_rate < np.inf
-        with suppress(DvcException):  # DVC stops before the stage begins
-            ours = params.model_dump(exclude_none=True)
-            ours["train"]["hidden_sizes"] = list(ours["train"]["hidden_sizes"])
-            assert load_yaml(str(path)) == ours
-    assert len(seen) > 8

@@ -4,12 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation, predict
+from mlp.network import Network, Preparation
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import (
     Misclassified,
@@ -22,78 +20,40 @@ from pipeline.store.artifacts import (
 from tests.support.files import B1, B2, MISCLASSIFIED, MODEL, PREPARED, W1, W2
 from tests.support.refusals import numbers, refused
 
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "some.npz"
 
 
-@st.composite
-def models(draw) -> Network:
-    image_shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    names = st.text(min_size=1, max_size=8).filter(lambda name: name.isprintable() and name.strip())
-    classes = tuple(draw(st.lists(names, min_size=2, max_size=4, unique=True)))
-    sizes = [image_shape[0] * image_shape[1], *draw(st.lists(st.integers(1, 5), max_size=3)), len(classes)]
-    arithmetic = draw(st.sampled_from(list(ARITHMETICS.values())))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    magnitude = draw(st.sampled_from([1e-320, 1e-30, 0.01, 1.0, 1e30]))
-    dtype = arithmetic.dtype
-    return Network(
-        weights=[(magnitude * rng.normal(size=shape)).astype(dtype) for shape in pairwise(sizes)],
-        biases=[(magnitude * rng.normal(size=size)).astype(dtype) for size in sizes[1:]],
-        activation=draw(st.sampled_from(list(ACTIVATIONS.values()))),
-        arithmetic=arithmetic,
-        preparation=Preparation(
-            draw(st.integers(0, 255 * 256)) / 256,
-            draw(st.floats(1e-6, 1e6)),
-            image_shape,
-            classes,
-            fitted=draw(st.booleans()),
-            inverted=draw(st.booleans()),
-        ),
-    )
-
-
-@relaxed
-@given(models())
-def test_model_is_read_back_to_the_last_bit(tmp_path, model):
-    path = tmp_path / "model.npz"
+@pytest.mark.parametrize("arithmetic", ARITHMETICS.values())
+@pytest.mark.parametrize("hidden", [[], [1, 5]])
+@pytest.mark.parametrize("magnitude", [1e-320, 1.0, 1e30])
+def test_model_is_read_back_to_the_last_bit(path, arithmetic, hidden, magnitude):
+    rng = np.random.default_rng(0)
+    sizes = [6, *hidden, 3]
+    preparation = Preparation(33.5, 0.1, (2, 3), ("a", "T-shirt/top", "ç"), bool(hidden), arithmetic.name == "exact")
+    weights = [(magnitude * rng.normal(size=shape)).astype(arithmetic.dtype) for shape in pairwise(sizes)]
+    biases = [(magnitude * rng.normal(size=size)).astype(arithmetic.dtype) for size in sizes[1:]]
+    model = Network(weights, biases, ACTIVATIONS["tanh" if hidden else "relu"], arithmetic, preparation)
     save_model(path, model)
-    content = path.read_bytes()
     found = load_model(path)
     for name in ("activation", "arithmetic", "preparation"):
         assert getattr(found, name) == getattr(model, name)
-    for name in ("weights", "biases"):
-        for left, right in zip(getattr(found, name), getattr(model, name), strict=True):
-            assert (left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes())
+    for now, then in zip(found.weights + found.biases, weights + biases, strict=True):
+        assert (now.dtype, now.shape, now.tobytes()) == (then.dtype, then.shape, then.tobytes())
+    content = path.read_bytes()
     save_model(path, found)
     assert path.read_bytes() == content
 
 
-def test_model_predicts_the_same_after_reading(tmp_path):
-    rng = np.random.default_rng(0)
-    weights, biases = [rng.normal(size=(6, 2))], [rng.normal(size=2)]
-    preparation = Preparation(12.5, 0.01, (2, 3), ("a", "b"))
-    network = Network(weights, biases, ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation)
-    save_model(tmp_path / "model.npz", network)
-    images = rng.integers(0, 256, (5, 6), np.uint8)
-    found = load_model(tmp_path / "model.npz")
-    for now, then in zip(predict(found, images), predict(network, images), strict=True):
-        np.testing.assert_array_equal(now, then)
-
-
-def test_misclassified_images_are_read_back_as_they_were_written(tmp_path):
-    mistakes = Misclassified(
-        images=np.arange(12, dtype=np.uint8).reshape(2, 6),
-        actual=np.array([2, 0]),
-        predicted=np.array([1, 1]),
-        probability=np.array([0.75, 0.5]),
-        place=np.array([7, 3]),
-        image_shape=(2, 3),
-        classes=("a", "b", "ç"),
-    )
-    path = tmp_path / "misclassified.npz"
+def test_misclassified_images_are_read_back_as_they_were_written(path):
+    columns = [MISCLASSIFIED[name] for name in Misclassified._fields[:5]]
+    mistakes = Misclassified(*columns, image_shape=(2, 3), classes=("a", "b", "ç"))
     save_misclassified(path, mistakes)
     assert list(load_arrays(path)) == list(Misclassified._fields)
     found = load_misclassified(path)
-    for now, then in zip(found[:5], mistakes[:5], strict=True):
+    for now, then in zip(found[:5], columns, strict=True):
         np.testing.assert_array_equal(now, then, strict=True)
     assert found[5:] == mistakes[5:]
 
@@ -108,7 +68,6 @@ def with_one(array: np.ndarray, value: float) -> np.ndarray:
 
 
 DESCRIPTION = {
-    "no shift": ("shift", None),
     "no scale": ("scale", None),
     "no image shape": ("image_shape", None),
     "no classes": ("classes", None),
@@ -126,12 +85,10 @@ DESCRIPTION = {
     "large shift": ("shift", np.float64(256)),
     "shift that is no number": ("shift", np.float64("nan")),
     "scale that is no number": ("scale", np.float64("nan")),
-    "infinite scale": ("scale", np.float64("inf")),
     "zero scale": ("scale", np.float64(0)),
     "flat image shape": ("image_shape", np.array([6])),
     "empty image shape": ("image_shape", np.array([6, 0])),
     "negative image shape": ("image_shape", np.array([-2, -3])),
-    "image shape as floats": ("image_shape", np.array([2.0, 3.0])),
     "something else": ("extra", np.zeros(3)),
 }
 MODEL_DAMAGE = DESCRIPTION | {
@@ -142,11 +99,8 @@ MODEL_DAMAGE = DESCRIPTION | {
     "layer beyond a gap": ("biases_4, weights_4", {"weights_4": W2, "biases_4": B2}),
     "float32 in exact arithmetic": ("weights_1", W1.astype("f4")),
     "float64 in float32": ("weights_1", {"arithmetic": np.array("float32")}),
-    "whole numbers": ("weights_1", np.zeros((6, 4), np.int64)),
     "big-endian weights": ("weights_1", W1.astype(">f8")),
     "flat weights": ("weights_1", W1.ravel()),
-    "biases in two dimensions": ("biases_1", B1[np.newaxis]),
-    "another input": ("weights_1", np.zeros((7, 4))),
     "another image shape": ("weights_1", {"image_shape": np.array([3, 3])}),
     "broken chain": ("weights_2", np.zeros((5, 3))),
     "biases of another layer": ("weights_1", {"biases_1": np.zeros(5)}),
@@ -154,10 +108,6 @@ MODEL_DAMAGE = DESCRIPTION | {
     "nan among the weights": ("weights_2", with_one(W2, np.nan)),
     "infinity among the biases": ("biases_1", with_one(B1, -np.inf)),
     "layer of no neurons": ("biases_1", {"weights_1": np.zeros((6, 0)), "biases_1": np.zeros(0)}),
-    "no neurons for a huge image": (
-        "biases_1",
-        {"weights_1": np.zeros((4 * 10**8, 0)), "biases_1": np.zeros(0), "image_shape": np.array([20_000, 20_000])},
-    ),
     "unknown activation": ("activation", np.array("softplus")),
     "unknown arithmetic": ("arithmetic", np.array("float16")),
     "numbered activation": ("activation", np.int64(0)),
@@ -196,8 +146,12 @@ MISCLASSIFIED_DAMAGE = {
 }
 
 
-def test_what_is_damaged_below_is_whole(tmp_path):
-    path = tmp_path / "some.npz"
+LOADS = {load_model: MODEL, load_prepared: PREPARED, load_misclassified: MISCLASSIFIED}
+TABLES = zip(LOADS, (MODEL_DAMAGE, PREPARED_DAMAGE, MISCLASSIFIED_DAMAGE), strict=True)
+DAMAGE = [pytest.param(load, *table[name], id=f"{load.__name__}: {name}") for load, table in TABLES for name in table]
+
+
+def test_what_is_damaged_below_is_whole(path):
     save_arrays(path, **MODEL)
     save_model(path, load_model(path))
     assert load_arrays(path).keys() == MODEL.keys()
@@ -208,23 +162,13 @@ def test_what_is_damaged_below_is_whole(tmp_path):
     assert load_misclassified(path).place.tolist() == [7, 3]
 
 
-@pytest.mark.parametrize(("about", "change"), MODEL_DAMAGE.values(), ids=list(MODEL_DAMAGE))
-def test_damaged_model_is_refused(tmp_path, about, change):
-    refuse(load_model, tmp_path / "model.npz", MODEL, about, change)
+@pytest.mark.parametrize(("load", "about", "change"), DAMAGE)
+def test_damaged_file_is_refused(path, load, about, change):
+    refuse(load, path, about, change)
 
 
-@pytest.mark.parametrize(("about", "change"), PREPARED_DAMAGE.values(), ids=list(PREPARED_DAMAGE))
-def test_damaged_images_are_refused(tmp_path, about, change):
-    refuse(load_prepared, tmp_path / "train.npz", PREPARED, about, change)
-
-
-@pytest.mark.parametrize(("about", "change"), MISCLASSIFIED_DAMAGE.values(), ids=list(MISCLASSIFIED_DAMAGE))
-def test_damaged_mistakes_are_refused(tmp_path, about, change):
-    refuse(load_misclassified, tmp_path / "misclassified.npz", MISCLASSIFIED, about, change)
-
-
-def refuse(load, path, arrays, about, change):
-    changed = arrays | (change if isinstance(change, dict) else {about: change})
+def refuse(load, path, about, change):
+    changed = LOADS[load] | (change if isinstance(change, dict) else {about: change})
     save_arrays(path, **{name: array for name, array in changed.items() if array is not None})
     error = refused(load, path)
     assert error.about == about
@@ -233,23 +177,15 @@ def refuse(load, path, arrays, about, change):
     return error
 
 
-def test_a_wrong_shape_is_told_with_the_right_one(tmp_path):
-    path = tmp_path / "some.npz"
-    assert numbers(refuse(load_model, path, MODEL, "weights_2", np.zeros((5, 3)))) == [2, 5, 3, 4, 3]
-    assert numbers(refuse(load_prepared, path, PREPARED, "labels", np.eye(5, dtype=np.uint8))) == [5, 5, 4, 3]
-    assert numbers(refuse(load_misclassified, path, MISCLASSIFIED, "place", np.arange(7))) == [7, 2]
+def test_a_wrong_shape_is_told_with_the_right_one(path):
+    assert numbers(refuse(load_model, path, "weights_2", np.zeros((5, 3)))) == [2, 5, 3, 4, 3]
+    assert numbers(refuse(load_prepared, path, "labels", np.eye(5, dtype=np.uint8))) == [5, 5, 4, 3]
+    assert numbers(refuse(load_misclassified, path, "place", np.arange(7))) == [7, 2]
 
 
-def test_a_name_in_a_file_cannot_spoil_the_sentence(tmp_path):
-    save_arrays(tmp_path / "model.npz", **MODEL, **{"a\nb" + 1000 * "c": W1})
-    assert len(str(refused(load_model, tmp_path / "model.npz"))) < len(str(tmp_path)) + 200
-
-
-def test_each_is_refused_for_the_other(tmp_path):
-    path = tmp_path / "some.npz"
-    refuse(load_model, path, PREPARED, "activation", {})
-    refuse(load_prepared, path, MODEL, "images", {})
-    refuse(load_misclassified, path, MODEL, "images", {})
+def test_a_name_in_a_file_cannot_spoil_the_sentence(path):
+    save_arrays(path, **MODEL, **{"a\nb" + 1000 * "c": W1})
+    assert len(str(refused(load_model, path))) < len(str(path)) + 200
 
 
 ENDS = {
@@ -262,28 +198,27 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("change", "load"), ENDS.values(), ids=list(ENDS))
-def test_both_ends_of_a_range_are_in_it(tmp_path, change, load):
-    arrays = PREPARED if load is load_prepared else MISCLASSIFIED
-    save_arrays(tmp_path / "some.npz", **(arrays | change))
-    load(tmp_path / "some.npz")
+def test_both_ends_of_a_range_are_in_it(path, change, load):
+    save_arrays(path, **(LOADS[load] | change))
+    load(path)
 
 
-@pytest.mark.parametrize(("pixels", "accepted"), [(2**21, True), (2**21 + 1, False)])
-def test_images_whose_sums_would_not_be_exact_are_refused(tmp_path, pixels, accepted):
-    path = tmp_path / "train.npz"
-    shape = {"image_shape": np.array([1, pixels], np.int64)}
-    save_arrays(path, **(PREPARED | shape | {"images": np.zeros((4, pixels), np.uint8)}))
-    if accepted:
-        assert load_prepared(path).preparation.image_shape == (1, pixels)
-    else:
-        error = refused(load_prepared, path)
-        assert (error.about, numbers(error)) == ("image_shape", [2097152, 1, 2097153])
+def test_images_whose_sums_would_not_be_exact_are_refused(path):
+    for pixels in (2**21, 2**21 + 1):
+        shape = {"image_shape": np.array([1, pixels], np.int64)}
+        save_arrays(path, **(PREPARED | shape | {"images": np.zeros((4, pixels), np.uint8)}))
+        if pixels == 2**21:
+            assert load_prepared(path).preparation.image_shape == (1, pixels)
+    error = refused(load_prepared, path)
+    assert (error.about, numbers(error)) == ("image_shape", [2097152, 1, 2097153])
 
 
-@pytest.mark.parametrize("load", [load_model, load_prepared, load_misclassified])
-def test_missing_file_and_other_files(tmp_path, load):
-    path = tmp_path / "some.npz"
+@pytest.mark.parametrize("load", LOADS)
+def test_missing_file_and_other_files(path, load):
     assert refused(load, path).about == ""
-    for content in [b"", b"<!DOCTYPE html>", b"PK\x03\x04", bytes(1000)]:
-        path.write_bytes(content)
-        assert refused(load, path).about == ""
+    path.write_bytes(b"<!DOCTYPE html>")
+    assert refused(load, path).about == ""
+    for other in LOADS.values():
+        if other is not LOADS[load]:
+            save_arrays(path, **other)
+            assert refused(load, path).about

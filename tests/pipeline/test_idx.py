@@ -1,6 +1,5 @@
 """IDX files: valid ones are read exactly, and any damage is refused by name."""
 
-import gzip
 import os
 import re
 import struct
@@ -13,75 +12,44 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from pipeline.images.idx import read_images, read_labelled, read_labels
-from pipeline.program.errors import UserError
 from tests.support.files import idx
 from tests.support.refusals import numbers, refused
 
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 bytes_of = lambda dimensions: arrays(np.uint8, array_shapes(min_dims=dimensions, max_dims=dimensions, max_side=6))  # noqa: E731
+THREE_DIMENSIONS = bytes([0, 0, 8, 3])
 
 
-@relaxed
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "images"
+
+
+@few
 @given(images=bytes_of(3), labels=bytes_of(1))
-def test_round_trip(tmp_path, images, labels):
-    path = tmp_path / "file"
+def test_round_trip(path, images, labels):
     path.write_bytes(idx(images))
-    read = read_images(path)
-    np.testing.assert_array_equal(read[:], images, strict=True)
+    np.testing.assert_array_equal(read_images(path)[:], images, strict=True)
     path.write_bytes(idx(labels))
     np.testing.assert_array_equal(read_labels(path, 256), labels, strict=True)
 
 
-@relaxed
+@few
 @given(images=bytes_of(3), data=st.data())
-def test_one_damage_is_refused(tmp_path, images, data):
+def test_one_damage_is_refused(path, images, data):
     good = idx(images)
-    place = data.draw(st.integers(0, len(good) - 1))
-    damaged = data.draw(
-        st.sampled_from(
-            [
-                good[:place],
-                good + bytes(place + 1),
-                good[:place] + good[place + 1 :],
-                good[: place % 16]
-                + bytes([good[place % 16] ^ data.draw(st.integers(1, 255))])
-                + good[place % 16 + 1 :],
-            ]
-        )
-    )
-    path = tmp_path / "images"
-    path.write_bytes(damaged)
+    place, byte = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 15))
+    changed = bytes([good[byte] ^ data.draw(st.integers(1, 255))])
+    damages = [good[:place], good + bytes(place + 1), good[:place] + good[place + 1 :]]
+    path.write_bytes(data.draw(st.sampled_from([*damages, good[:byte] + changed + good[byte + 1 :]])))
     assert refused(read_images, path).about in ("header", "length")
-
-
-@relaxed
-@given(content=st.binary(max_size=40) | st.binary(max_size=40).map(lambda tail: bytes([0, 0, 8, 1]) + tail))
-def test_any_bytes_are_read_or_refused(tmp_path, content):
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    for read in [read_images, lambda path: read_labels(path, 10)]:
-        try:
-            array = read(path)
-        except UserError:
-            continue
-        assert idx(array[:]) == content
-
-
-THREE_DIMENSIONS = bytes([0, 0, 8, 3])
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [
-        (b"", "none"),
-        (b"<!DOCTYPE html>", "3c 21 44 4f"),
-        (gzip.compress(b"", mtime=0), "1f 8b 08 00"),
-        (bytes([0, 0, 13, 3]) + bytes(12), "00 00 0d 03"),  # type float
-        (bytes([0, 0, 8, 1]) + bytes(12), "00 00 08 01"),  # labels
-    ],
+    [(b"", "none"), (b"<!DOCTYPE html>", "3c 21 44 4f"), (bytes([0, 0, 13, 3]) + bytes(12), "00 00 0d 03")],
 )
-def test_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path, content, found):
-    path = tmp_path / "images"
+def test_file_of_another_kind_is_refused_with_its_first_bytes(path, content, found):
     path.write_bytes(content)
     error = refused(read_images, path)
     assert error.about == "header"
@@ -92,29 +60,23 @@ def test_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path, content,
 @pytest.mark.parametrize(
     ("content", "about", "told"),
     [
-        (THREE_DIMENSIONS + bytes(2), "header", [16, 6]),
-        (THREE_DIMENSIONS + struct.pack(">III", 2, 0, 3), "header", [1, 2, 0, 3]),
-        (THREE_DIMENSIONS + struct.pack(">III", 2, 1, 3) + bytes(5), "length", [22, 2, 1, 3, 21]),
-        (
-            THREE_DIMENSIONS + b"\xff" * 12,  # reading does not reserve the memory it needs
-            "length",
-            [79228162458924105385300197391, 4294967295, 4294967295, 4294967295, 16],
-        ),
+        (bytes(2), "header", [16, 6]),
+        (struct.pack(">III", 2, 0, 3), "header", [1, 2, 0, 3]),
+        (struct.pack(">III", 2, 1, 3) + bytes(5), "length", [22, 2, 1, 3, 21]),
+        (b"\xff" * 12, "length", [79228162458924105385300197391, *[2**32 - 1] * 3, 16]),
     ],
 )
-def test_wrong_lengths_are_told(tmp_path, content, about, told):
-    path = tmp_path / "images"
-    path.write_bytes(content)
+def test_wrong_lengths_are_told(path, content, about, told):
+    path.write_bytes(THREE_DIMENSIONS + content)
     error = refused(read_images, path)
     assert (error.about, numbers(error)) == (about, told)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a hole in a file may take room")
-def test_file_of_more_than_4_gib(tmp_path):
-    path = tmp_path / "images"
+def test_file_of_more_than_4_gib(path):
     n = 5 << 20
     with path.open("wb") as file:
-        file.write(bytes([0, 0, 8, 3]) + struct.pack(">III", n, 32, 32))
+        file.write(THREE_DIMENSIONS + struct.pack(">III", n, 32, 32))
         file.truncate(16 + n * 1024)
         file.seek(-1, os.SEEK_END)
         file.write(b"\7")
@@ -123,8 +85,7 @@ def test_file_of_more_than_4_gib(tmp_path):
     assert [image[-1, -1] for image in images[np.array([n - 1, 0])]] == [7, 0]
 
 
-def test_label_out_of_range(tmp_path):
-    path = tmp_path / "labels"
+def test_label_out_of_range(path):
     path.write_bytes(idx(np.array([0, 9, 10, 3], np.uint8)))
     error = refused(read_labels, path, 10)
     assert (error.about, numbers(error)) == ("labels", [0, 9, 10, 2])
@@ -151,7 +112,6 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_sample_is_of_real_digits(raw):
-    images = read_images(raw / "train-images-idx3-ubyte")
+    assert read_images(raw / "train-images-idx3-ubyte").shape == (600, 28, 28)
     labels = read_labels(raw / "train-labels-idx1-ubyte", 10)
-    assert images.shape == (600, 28, 28)
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as every MNIST tutorial shows them

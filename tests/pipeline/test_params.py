@@ -4,15 +4,37 @@ import contextlib
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.program.errors import UserError, clip
 from pipeline.settings.params import Params, load_params
+from tests.support.project import ROOT, changed_params
 from tests.support.refusals import numbers, refused
 
 SECTIONS = {name: field.annotation for name, field in Params.model_fields.items() if field.is_required()}
-GOOD = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+KEYS = [(section, name) for section, model in SECTIONS.items() for name in model.model_fields]
+PINNED = {"download.dataset": "mnist", "train.hidden_sizes": [50], "train.seed": 0, "train.learning_rate": 0.1}
+VALUES = changed_params(PINNED)
+
+
+def dump(values) -> str:
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def with_value(key: str, text: object) -> str:
+    """Return the text of a parameter file with the text of one value replaced."""
+    section, name = key.split(".")
+    return dump(VALUES | {section: VALUES[section] | {name: "VALUE"}}).replace("VALUE", str(text))
+
+
+def value_of(params: Params, key: str) -> object:
+    section, name = key.split(".")
+    return getattr(getattr(params, section), name)
+
+
+GOOD = dump(VALUES)
 
 
 @pytest.fixture
@@ -43,171 +65,119 @@ def refusal(write):
     return refusal
 
 
-def line(key: str) -> str:
-    """Return the line of params.yaml that sets the dotted `key`, without its comment."""
-    section, name = key.split(".")
-    lines = GOOD[GOOD.index(f"{section}:") :].splitlines()
-    return next(text for text in lines if text.strip().startswith(f"{name}:")).split("#")[0].rstrip()
+def test_the_files_values_are_read_and_stay(load):
+    from dvc.utils.serialize import load_yaml
 
-
-def with_line(key: str, new: str) -> str:
-    """Return params.yaml with the line of `key` replaced."""
-    head, section, tail = GOOD.partition(f"{key.split('.')[0]}:\n")
-    assert line(key) in tail
-    return head + section + tail.replace(line(key), new, 1)
-
-
-def with_value(key: str, value: str) -> str:
-    return with_line(key, f"  {key.split('.')[1]}: {value}")
-
-
-def test_repository_params_are_read(load):
-    params = load(GOOD)
-    assert params.train.hidden_sizes == (50,)
-    assert params.train.learning_rate == 0.1
-    assert params.preprocess.scaling == "minmax"
-    assert params.download.dataset == "mnist"
-    assert params.plot.dpi == 120
-
-
-def test_parameters_stay_as_they_were_read(load):
-    params = load(GOOD)
+    params = load_params(ROOT / "params.yaml")
+    expected = load_yaml(str(ROOT / "params.yaml"))
+    expected["train"]["hidden_sizes"] = tuple(expected["train"]["hidden_sizes"])
+    assert params.model_dump(exclude_none=True) == expected
     with pytest.raises(ValueError, match="frozen"):
         params.train.seed = 1
 
 
-def test_every_key_of_the_file_is_known_and_every_known_key_is_required(refusal):
-    for section, model in SECTIONS.items():
-        for name, field in model.model_fields.items():
-            assert field.is_required()
-            text = with_line(f"{section}.{name}", "")
-            if len(model.model_fields) == 1:
-                text = text.replace(f"{section}:", f"{section}: {{}}")
-            error = refusal(text)
-            assert error.about == f"{section}.{name}"
-            assert field.description in str(error)
+@pytest.mark.parametrize(("section", "name"), KEYS)
+def test_every_key_is_required(refusal, section, name):
+    others = {key: value for key, value in VALUES[section].items() if key != name}
+    error = refusal(dump(VALUES | {section: others}))
+    assert error.about == f"{section}.{name}"
+    assert SECTIONS[section].model_fields[name].description in str(error)
 
 
 @pytest.mark.parametrize(
     ("key", "text", "value"),
     [
         ("train.learning_rate", "1e-3", 0.001),
-        ("train.learning_rate", "0.001", 0.001),
-        ("train.learning_rate", "1E+1", 10.0),
         ("train.learning_rate", ".5", 0.5),
         ("train.learning_rate", "2", 2.0),
-        ("train.weight_init_std", "1e-05", 1e-5),
-        ("train.hidden_sizes", "[]", ()),
         ("train.hidden_sizes", "[100, 20]", (100, 20)),
-        ("train.seed", "4294967295", 2**32 - 1),
-        ("train.weight_init_std", "he", "he"),
-        ("train.momentum", "0.9", 0.9),
-        ("train.nesterov", "true", True),
+        ("train.nesterov", "FALSE", False),
         ("train.activation", '"relu"', "relu"),
         ("download.dataset", "no", "no"),  # in YAML 1.1, false
     ],
 )
-def test_values_are_read_as_dvc_reads_them(load, tmp_path, key, text, value):
-    from dvc.utils.serialize import load_yaml
-
-    section, name = key.split(".")
-    read = getattr(getattr(load(with_value(key, text)), section), name)
+def test_values_are_read_by_yaml_1_2(load, key, text, value):
+    read = value_of(load(with_value(key, text)), key)
     assert read == value
     assert type(read) is type(value)
-    seen_by_dvc = load_yaml(str(tmp_path / "params.yaml"))[section][name]
-    assert (tuple(seen_by_dvc) if isinstance(seen_by_dvc, list) else seen_by_dvc) == value
 
 
-@pytest.mark.parametrize(
-    ("key", "least", "most"),
-    [
-        ("download.dataset", "a", "a" * 100),
-        ("preprocess.validation_size", 1, 10**9),
-        ("preprocess.seed", 0, 2**32 - 1),
-        ("train.hidden_sizes", (1,), (65536,) * 16),
-        ("train.iterations", 1, 10**9),
-        ("train.batch_size", 1, 10**6),
-        ("train.learning_rate", 5e-324, 1.7976931348623157e308),
-        ("train.weight_init_std", 5e-324, 1.7976931348623157e308),
-        ("train.seed", 0, 2**32 - 1),
-        ("train.warmup", 0, 10**9),
-        ("train.patience", 0, 10**9),
-        ("plot.misclassified", 1, 100),
-        ("plot.dpi", 50, 300),
-    ],
-)
-def test_both_ends_of_a_range_are_in_it_and_nothing_beyond(load, refusal, key, least, most):
-    section, name = key.split(".")
-    for value in (least, most):
-        text = repr(list(value) if isinstance(value, tuple) else value)
-        assert getattr(getattr(load(with_value(key, text)), section), name) == value
-    for beyond in BEYOND[type(least)](least, most):
-        assert refusal(with_value(key, beyond)).about == key
-
-
-BEYOND = {
-    int: lambda least, most: [least - 1, most + 1],
-    float: lambda least, most: ["0.0", "-5e-324", ".inf"],
-    str: lambda least, most: ["''", most + "a"],
-    tuple: lambda least, most: ["[0]", "[65537]", [1] * 17],
+# For each key: the texts of its least and its greatest value, or of all; and texts that are refused.
+RANGES = {
+    "download.dataset": (f"a {'a' * 100}", f"5 true null '' [mnist] {'a' * 101} 99999999999999999999"),
+    "preprocess.scaling": ("none minmax zscore", "max no null"),
+    "preprocess.validation_size": ("1 1000000000", "0 -5 0.1 1000000001"),
+    "preprocess.seed": ("0 4294967295", "-1 4294967296"),
+    "train.hidden_sizes": (
+        f"[] [1] [{','.join(['65536'] * 16)}]",
+        f"50 [0] [1.5] [true] [x] [[1]] [65537] null {{50:1}} [{','.join(['1'] * 17)}]",
+    ),
+    "train.activation": ("sigmoid tanh relu", "Sigmoid gelu true 1 null [relu]"),
+    "train.weight_init_std": ("5e-324 1.7976931348623157e308 glorot he", "0 -1 .inf xavier He true null [0.1]"),
+    "train.arithmetic": ("exact float32", "float64 null"),
+    "train.seed": ("0 4294967295", "-1 4294967296 0.5 Null NULL ~"),
+    "train.iterations": (
+        "1 1000000000",
+        "0 -1 1e4 50000.0 true '5' 1000000001 1_000 99999999999999999999 [1] null 1:30",
+    ),
+    "train.batch_size": ("1 1000000", "0 1000001"),
+    "train.optimizer": ("sgd adam", "SGD adamw null [sgd]"),
+    "train.learning_rate": (
+        "5e-324 1.7976931348623157e308",
+        "abc true 0 -1 0.0 -5e-324 .nan .inf -.inf 1e999 '0.1' [0.1] {a:1} null 2001-01-01 0x10 1e 9999999999999999999",
+    ),
+    "train.schedule": ("constant linear cosine", "Linear step null"),
+    "train.warmup": ("0 1000000000", "-1 0.5 null 1000000001"),
+    "train.momentum": ("0 0.999", "-0.1 1 1.0 .nan true null"),
+    "train.nesterov": ("true false", "1 0 yes null"),
+    "train.weight_decay": ("0 1e300", "-1e-9 .inf .nan null"),
+    "train.max_norm": ("0 1e300", "-1 .inf .nan null"),
+    "train.input_dropout": ("0 0.999", "-0.1 1 1.0 .nan null"),
+    "train.hidden_dropout": ("0 0.999", "-0.1 1 1.0 .nan null"),
+    "train.patience": ("0 1000000000", "-1 0.5 null 1000000001"),
+    "train.keep": ("last best", "first Best null"),
+    "distort.rotation": ("0 45", "-1 45.1 .nan null"),
+    "distort.shear": ("0 45", "-1 45.1 .nan null"),
+    "distort.scaling": ("0 50", "-1 50.1 .nan null"),
+    "distort.shift": ("0 100", "-1 100.1 .nan null"),
+    "distort.elastic": ("0 20", "-1 20.1 .nan null"),
+    "distort.smoothness": ("1 20", "0 0.9 20.1 .nan null"),
+    "plot.misclassified": ("1 100", "0 101"),
+    "plot.dpi": ("50 300", "49 301"),
 }
 
 
-@pytest.mark.parametrize(
-    ("key", "texts"),
-    [
-        (
-            "train.learning_rate",
-            "abc 99999999999999999999 true 0 -1 0.0 .nan .inf -.inf 1e999 '0.1' [0.1] {a:1} null 2001-01-01 0x10 1e",
-        ),
-        ("train.iterations", "0 -1 1e4 50000.0 true '5' 1000000001 1_000 99999999999999999999 [1] null 1:30"),
-        ("train.batch_size", "0 1000001"),
-        ("train.hidden_sizes", "50 [0] [1.5] [true] [x] [[1]] [65537] null {50:1} [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]"),
-        ("train.activation", "Sigmoid gelu true 1 null [relu]"),
-        ("train.arithmetic", "float64 null"),
-        ("train.seed", "-1 4294967296 0.5"),
-        ("train.weight_init_std", "0 -1 .inf xavier He true null [0.1]"),
-        ("train.optimizer", "SGD adamw null [sgd]"),
-        ("train.schedule", "Linear step null"),
-        ("train.warmup", "-1 0.5 null"),
-        ("train.momentum", "-0.1 1 1.0 .nan true null"),
-        ("train.nesterov", "1 0 yes null"),
-        ("train.weight_decay", "-1e-9 .inf .nan null"),
-        ("train.max_norm", "-1 .inf .nan null"),
-        ("train.input_dropout", "-0.1 1 1.0 .nan null"),
-        ("train.hidden_dropout", "-0.1 1 1.0 .nan null"),
-        ("train.patience", "-1 0.5 null"),
-        ("train.keep", "first Best null"),
-        ("distort.rotation", "-1 45.1 .nan null"),
-        ("distort.shear", "-1 45.1 .nan null"),
-        ("distort.scaling", "-1 50.1 .nan null"),
-        ("distort.shift", "-1 100.1 .nan null"),
-        ("distort.elastic", "-1 20.1 .nan null"),
-        ("distort.smoothness", "0 0.9 20.1 .nan null"),
-        ("preprocess.scaling", "max no null"),
-        ("preprocess.validation_size", "0 -5 0.1"),
-        ("download.dataset", "5 true null '' [mnist] 99999999999999999999 -1234567890123456789"),
-        ("plot.misclassified", "0 101"),
-        ("plot.dpi", "49 301"),
-    ],
-)
-def test_wrong_value_names_key_and_what_is_expected(refusal, key, texts):
+@pytest.mark.parametrize("key", RANGES)
+def test_a_range_has_both_its_ends_and_nothing_beyond(load, refusal, key):
     section, name = key.split(".")
-    for text in texts.split():
+    right, wrong = RANGES[key]
+    for text in right.split():
+        value = value_of(load(with_value(key, text)), key)
+        assert str(list(value) if isinstance(value, tuple) else value).replace(" ", "").lower() in (
+            text,
+            f"{text}.0",
+            text.replace("e308", "e+308").replace("e300", "e+300"),
+        )
+    for text in wrong.split():
         error = refusal(with_value(key, text))
         assert error.about == key
         assert SECTIONS[section].model_fields[name].description in str(error)
 
 
+def renamed(old: str, new: str) -> str:
+    assert GOOD.count(f"{old}:") >= 1
+    return GOOD.replace(f"{old}:", f"{new}:", 1)
+
+
 @pytest.mark.parametrize(
     ("text", "key", "suggestion"),
     [
-        (with_line("train.learning_rate", "  lerning_rate: 0.1"), "train.lerning_rate", " train.learning_rate?"),
-        (GOOD.replace("train:", "trian:"), "trian", " train?"),
+        (renamed("learning_rate", "lerning_rate"), "train.lerning_rate", " train.learning_rate?"),
+        (renamed("train", "trian"), "trian", " train?"),
         (GOOD + "train.seed: 1\n", "train.seed", " train?"),
-        (GOOD + "x: 1\n", "x", " download, preprocess, train, distort, plot."),
-        (GOOD + "  scaling: none\n", "plot.scaling", " misclassified, dpi."),
-        (GOOD + "<<: {a: 1}\n", "<<", " download, preprocess, train, distort, plot."),
+        (GOOD + "x: 1\n", "x", f" {', '.join(SECTIONS)}."),
+        (renamed("plot", "plot:\n  scaling"), "plot.scaling", f" {', '.join(SECTIONS['plot'].model_fields)}."),
+        (GOOD + "<<: {a: 1}\n", "<<", f" {', '.join(SECTIONS)}."),
     ],
 )
 def test_unknown_key_suggests_the_nearest(refusal, text, key, suggestion):
@@ -224,11 +194,21 @@ def test_a_long_list_is_cut_short_visibly(refusal):
     assert "..." not in str(refusal(with_value("train.hidden_sizes", [1] * 21)))  # it is shown whole
 
 
-def test_key_that_stands_twice_is_refused_with_its_line(refusal):
-    text = with_value("train.seed", "1\n  seed: 2")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (with_value("train.seed", "1\n  seed: 2"), "the key seed is there twice"),
+        (with_value("train.seed", "!!int 0x10"), "not a plain int"),
+        (GOOD.replace("train:", "train: !x"), "a mapping has a tag"),
+        (GOOD.replace("train:", "? [train]\n:"), "a key is not a name"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_named_with_its_line(refusal, text, words):
     error = refusal(text)
-    assert error.about == f"line {text[: text.index('seed: 2')].count(chr(10)) + 1}"
-    assert " seed " in str(error)
+    marks = ("seed: 2", "!!int", "!x", "[train]")
+    line = next(number for number, line in enumerate(text.split("\n"), 1) if any(mark in line for mark in marks))
+    assert error.about == f"line {line}"
+    assert words in str(error)
 
 
 @pytest.mark.parametrize(
@@ -236,33 +216,19 @@ def test_key_that_stands_twice_is_refused_with_its_line(refusal):
     [
         "",
         "5",
-        "[]",
         "train: 5",
-        "train: [a, b]",
-        "a: &a [1]\nb: *a",
         "a: &a [x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)),
-        "a: !!python/object/apply:os.system [x]",
         "a: !!int [1]",
-        "a: !!float {b: 1}",
-        "a: !!bool [true]",
-        "[" * 60_000,
-        "{" * 60_000,
-        "? " * 30_000,
-        "- " * 30_000,
-        "".join(" " * i + "a:\n" for i in range(300)),
-        "a: 1\n" * 10_000,
-        "".join(f"{i}: 1\n" for i in range(9000)),
-        "x" * 70_000,
+        "[" * 2_000,
+        "- " * 2_000,
+        "".join(f"{i}: 1\n" for i in range(1000)),
         "9" * 60_000,
-        "\t- a",
         "a\x00",
         '"\\UFFFFFFFF"',
         "%YAML " + "9" * 5000 + ".1\n---\na",
         "a: 1\n---\nb: 1",
-        "? [a]\n: b",
         b"\xff\xfe",
         '"a\\nb": 1\n"a\\nb": 2',
-        'train: {"a\\nb": 1}',
     ],
     ids=lambda text: repr(text[:12]),
 )
@@ -270,92 +236,81 @@ def test_hostile_files_are_one_sentence(refusal, text):
     refusal(text)
 
 
-def test_what_cannot_be_read_is_named(refusal):
-    assert "utf-8" in str(refusal(b"\xff\xfe"))
-    hexadecimal = refusal(with_value("train.seed", "!!int 0x10"))
-    assert hexadecimal.about.startswith("line ")
-    assert "not a plain int" in str(hexadecimal)
-    assert "a mapping has a tag" in str(refusal(GOOD.replace("train:", "train: !x")))
-
-
-@pytest.mark.parametrize("nothing", ["", "~", "null", "Null", "NULL"])
-def test_key_without_a_value_is_null(refusal, nothing):
-    error = refusal(with_value("train.seed", nothing))
-    assert error.about == "train.seed"
-    assert "is null" in str(error)
-
-
 def test_missing_file_and_folder(tmp_path):
     for path in [tmp_path / "absent.yaml", tmp_path]:
         assert refused(load_params, path).about == ""
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    st.integers(0, len(GOOD)), st.integers(0, 60), st.text(alphabet="abc09 .-:#[]{}&*!|>'\"%@`\n\t\\,?~", max_size=12)
+SCALARS = (
+    "0 -1 1 50 1e3 1E-3 1e999 1e-400 -0.0 .5 5. 0x10 010 1_000 1:30 .inf nan true yes No ~ '' '1' none [1,2] !!int"
 )
-def test_any_damage_is_read_or_refused(load, start, length, middle):
-    with contextlib.suppress(UserError):
-        load(GOOD[:start] + middle + GOOD[start + length :])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(KEYS),
+    st.sampled_from([*SCALARS.split(), "2001-01-01", "&x", "*x", "{}", "\x85", "\u202e", "é"])
+    | st.text(alphabet="abc09 .-:#[]{}&*!|>'\"%@`\n\t\\,?~", max_size=12),
+)
+def test_any_value_is_refused_or_read_as_dvc_reads_it(load, tmp_path, key, text):
+    from dvc.exceptions import DvcException
+    from dvc.utils.serialize import load_yaml
+
+    with contextlib.suppress(UserError, DvcException):  # DVC stops before the stage begins
+        params = load(with_value(".".join(key), text)).model_dump(exclude_none=True)
+        params["train"]["hidden_sizes"] = list(params["train"]["hidden_sizes"])
+        assert load_yaml(str(tmp_path / "params.yaml")) == params
 
 
 # Values that replace the file's
 
 
 def test_a_change_replaces_a_value_of_the_file(write):
-    params = load_params(write(GOOD), ["train.seed=7", "train.hidden_sizes=[20, 10]", "download.dataset=no"])
-    assert params.train.seed == 7
-    assert params.train.hidden_sizes == (20, 10)
-    assert params.download.dataset == "no"
+    params = load_params(
+        write(GOOD), ["train.seed=6", "train.hidden_sizes=[2, 1]", "download.dataset=no", "train.seed=7"]
+    )
+    assert (params.train.seed, params.train.hidden_sizes, params.download.dataset) == (7, (2, 1), "no")
     assert params.train.learning_rate == 0.1
-    assert load_params(write(GOOD), ["train.seed=7", "train.seed=8"]).train.seed == 8
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "about", "words"),
     [
-        ("train.sed=1", '-S is "train.sed=1": unknown key train.sed; did you mean train.seed?'),
-        ("trian.seed=1", '-S is "trian.seed=1": unknown key trian; did you mean train?'),
-        ("train.seed=x", '-S is "train.seed=x": train.seed is "x"; expected a whole number'),
-        ("train.seed=1e3", '-S is "train.seed=1e3": train.seed is 1000.0; expected a whole number'),
-        ("train.hidden_sizes=[0]", '-S is "train.hidden_sizes=[0]": train.hidden_sizes is [0]; expected'),
-        ("train.seed", '"train.seed"; expected SECTION.KEY=VALUE'),
-        ("train.seed=", "expected SECTION.KEY=VALUE"),
-        ("seed=1", "expected SECTION.KEY=VALUE"),
-        ("train.hidden_sizes=[50", '-S is "train.hidden_sizes=[50": not YAML in line 1'),
+        ("train.sed=1", "train.sed", "train.seed?"),
+        ("trian.seed=1", "trian", "train?"),
+        ("train.seed=x", "train.seed", "a whole number"),
+        ("train.seed=1e3", "train.seed", "1000.0"),
+        ("train.hidden_sizes=[0]", "train.hidden_sizes", "[0]"),
+        ("train.seed", "", "SECTION.KEY=VALUE"),
+        ("train.seed=", "", "SECTION.KEY=VALUE"),
+        ("seed=1", "", "SECTION.KEY=VALUE"),
+        ("train.hidden_sizes=[50", "", "line 1"),
     ],
 )
-def test_a_wrong_change_is_one_sentence(write, change, words):
+def test_a_wrong_change_is_one_sentence(write, change, about, words):
     with pytest.raises(UserError) as caught:
-        load_params(write(GOOD), [change])
+        load_params(write(GOOD), ["plot.dpi=60", change])
+    assert caught.value.about == about
+    assert str(caught.value).startswith(f'-S is "{change}"')
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_mistake_of_the_file_is_not_one_of_a_change(write):
-    path = write(GOOD.replace("iterations:", "iterations: 0 #"))
-    assert str(refused(load_params, path, ["train.seed=1"])).startswith(f"{path}: train.iterations is 0; expected")
-
-
-def test_a_change_does_not_mend_a_file_that_is_no_mapping(write):
-    for text in ("train: 5", "- train", ""):
-        error = refused(load_params, write(text), ["train.seed=1"])
-        assert "expected" in str(error)
+@pytest.mark.parametrize("text", [with_value("train.iterations", 0), "train: 5", "- train", ""])
+def test_a_mistake_of_the_file_is_not_one_of_a_change(write, text):
+    refused(load_params, write(text), ["train.seed=1"])
 
 
 # A record, and its base
 
 RECORD = (
-    GOOD
-    + """record:
-  {paper: "A paper (2003)", published: 0.7, kind: test error, differs: the rate, why: it is faster, like_for_like: true}
-"""
+    "record: {paper: A, published: 0.7, kind: test error, differs: the rate, why: it is faster, like_for_like: true}\n"
 )
 
 
 def test_a_record_says_what_was_published(load):
     assert load(GOOD).record is None
-    assert load(RECORD).record.published == 0.7
+    assert load(GOOD + RECORD).record.published == 0.7
 
 
 @pytest.mark.parametrize(
@@ -366,45 +321,35 @@ def test_a_record_says_what_was_published(load):
         (", published: 0.7", "", "record.published"),
         ("paper:", "papre:", "record.papre"),
         ("kind: test error", "kind: 7", "record.kind"),
+        ("why: it is faster", "why: ''", "record.why"),
         ("true}", "true, committee: 5}", "record.committee"),
         ("true}", "true, committee: {paper: a}}", "record.committee.published"),
     ],
 )
 def test_a_wrong_record_is_refused(refusal, old, new, about):
-    assert refusal(RECORD.replace(old, new)).about == about
+    assert refusal(GOOD + RECORD.replace(old, new)).about == about
 
 
-@pytest.fixture
-def based(tmp_path):
-    """A function that reads a parameter file with a base."""
-
-    def load(text: str, base: str = GOOD, changes=()):
-        (tmp_path / "base.yaml").write_text(base)
-        path = tmp_path / "based.yaml"
-        path.write_text(text)
-        return load_params(path, changes)
-
-    return load
-
-
-def test_a_file_replaces_values_of_its_base(based, load):
-    params = based("base: base.yaml\ntrain: {seed: 7, hidden_sizes: [3]}\n", changes=["train.batch_size=5"])
+def test_a_file_replaces_values_of_its_base(tmp_path, load):
     good = load(GOOD)
+    (tmp_path / "based.yaml").write_text("base: params.yaml\ntrain: {seed: 7, hidden_sizes: [3]}\n")
     train = good.train.model_copy(update={"seed": 7, "hidden_sizes": (3,), "batch_size": 5})
-    assert params == good.model_copy(update={"train": train})
+    assert load_params(tmp_path / "based.yaml", ["train.batch_size=5"]) == good.model_copy(update={"train": train})
 
 
 @pytest.mark.parametrize(
     ("text", "base", "words"),
     [
-        ("base: 5", GOOD, ["based.yaml: base is 5", "the name of a file"]),
-        ("base: missing.yaml", GOOD, ["missing.yaml", "No such file"]),
-        ("base: base.yaml\ntrain: {sed: 7}", GOOD, ["based.yaml", "train.sed", "train.seed"]),
-        ("base: base.yaml\ntrain: 5", GOOD, ["based.yaml", "train is 5"]),
-        ("base: base.yaml", "- a", ["based.yaml", "expected the keys"]),
+        ("base: 5", GOOD, ["based.yaml: base is 5"]),
+        ("base: missing.yaml", GOOD, ["missing.yaml"]),
+        ("base: params.yaml\ntrain: {sed: 7}", GOOD, ["based.yaml", "train.sed", "train.seed"]),
+        ("base: params.yaml\ntrain: 5", GOOD, ["based.yaml", "train is 5"]),
+        ("base: params.yaml", "- a", ["based.yaml", "the keys"]),
     ],
 )
-def test_a_wrong_base_is_one_sentence(based, text, base, words):
-    with pytest.raises(UserError) as refused:
-        based(text, base)
-    assert all(word in str(refused.value) for word in words)
+def test_a_wrong_base_is_one_sentence(tmp_path, write, text, base, words):
+    write(base)
+    (tmp_path / "based.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_params(tmp_path / "based.yaml")
+    assert all(word in str(caught.value) for word in words)

@@ -1,4 +1,4 @@
-"""The template of the plots page. test_browser.py looks at the page itself."""
+"""The template of the plots page. tests/docs/test_browser.py looks at the page itself."""
 
 from typer.testing import CliRunner
 
@@ -13,10 +13,21 @@ def test_folder_without_dvc_is_a_sentence(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_template_has_the_scripts_and_dvc_is_told(project):
-    result = project.run("python", "-m", "pipeline.plots_page")
-    assert result.stderr == ""
-    page = (project.folder / ".dvc" / "tmp" / "plots_page.html").read_text(encoding="utf-8")
+def test_template_has_the_scripts_and_dvc_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    result = CliRunner().invoke(main, [])
+    assert (result.exit_code, result.output) == (0, "")
+    page = (tmp_path / ".dvc" / "tmp" / "plots_page.html").read_text(encoding="utf-8")
     assert "{plot_divs}" in page
     assert len(page) > 500_000  # Vega and Vega-Lite
-    assert project.run("dvc", "config", "plots.html_template").stdout == "tmp/plots_page.html\n"
+    assert "html_template = tmp/plots_page.html\n" in (tmp_path / ".dvc" / "config.local").read_text()
+
+
+def test_dvc_that_refuses_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc" / "config").mkdir(parents=True)
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 1
+    assert "DVC refused" in result.stderr

@@ -1,6 +1,9 @@
 """Files that the stages read and write, made by the tests."""
 
 import struct
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -59,9 +62,22 @@ def contents(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@contextmanager
+def memory_below(limit: int) -> Iterator[None]:
+    """Fail if the block takes more memory than so many bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
 def idx(array: np.ndarray) -> bytes:
-    """Return the bytes of an IDX file."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    """Return the bytes of an IDX file with these numbers, from 0 to 255."""
+    return (
+        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+    )
 
 
 def save_mistakes(folder, place, actual, predicted):

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from pipeline.settings.datasets import SAVED_AS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from tests.support.files import idx
 
 CONTENT = {
-    TRAIN_IMAGES: bytes([0, 0, 8, 3, 0, 0, 0, 50, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(index % 251 for index in range(800)),
-    TRAIN_LABELS: bytes([0, 0, 8, 1, 0, 0, 0, 50]) + bytes(index % 10 for index in range(50)),
-    TEST_IMAGES: bytes([0, 0, 8, 3, 0, 0, 0, 20, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(index % 241 for index in range(320)),
-    TEST_LABELS: bytes([0, 0, 8, 1, 0, 0, 0, 20]) + bytes(index % 10 for index in range(20)),
+    TRAIN_IMAGES: idx(np.arange(800).reshape(50, 4, 4) % 251),
+    TRAIN_LABELS: idx(np.arange(50) % 10),
+    TEST_IMAGES: idx(np.arange(320).reshape(20, 4, 4) % 241),
+    TEST_LABELS: idx(np.arange(20) % 10),
 }
 HTML = b"<!DOCTYPE html><html><body>This project has moved.</body></html>"
 
@@ -46,12 +48,13 @@ class Server:
         url: its address.
         answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or a function that
             yields the bytes one after the other. "*" means every other name; without it they are not found.
+            "handshake" replaces everything, from the first byte.
         asked: the names that were asked for.
         requests: the requests as they came.
     """
 
-    def __init__(self, certificate: Path | None = None):
-        self.answers: dict[str, Answer] = {}
+    def __init__(self, answers: dict[str, Answer], certificate: Path | None = None):
+        self.answers = answers
         self.asked: list[str] = []
         self.requests: list[str] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -62,10 +65,6 @@ class Server:
         self.port = self._socket.getsockname()[1]
         self.url = f"{'https' if certificate else 'http'}://localhost:{self.port}/data"
         threading.Thread(target=self._serve, daemon=True).start()
-
-    def serve(self, answers: dict[str, Answer]) -> str:
-        self.answers.update(answers)
-        return self.url
 
     def close(self) -> None:
         with suppress(OSError):
@@ -138,8 +137,5 @@ def folder_mirror(folder: Path, zipped: bool = False) -> str:
     """Make a folder with the tiny dataset's files; return its path."""
     folder.mkdir()
     for name, content in CONTENT.items():
-        if zipped:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-        else:
-            (folder / name).write_bytes(content)
+        (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(content) if zipped else content)
     return str(folder)

@@ -1,8 +1,25 @@
-"""A pipeline that several modules disturb."""
+"""What several modules of this folder share."""
+
+import logging
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
 from tests.support.project import new_project
+
+
+@pytest.fixture(scope="session")
+def dvc_streams() -> None:
+    """DVC writes to the streams that it finds when it is imported: let these be the ones that `Project.dvc` reads."""
+    out, err = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))
+    with redirect_stdout(out), redirect_stderr(err):
+        import colorama
+        import dvc.logger
+
+        colorama.init()
+    for handler in logging.getLogger("dvc").handlers:
+        if isinstance(handler, dvc.logger.LoggerHandler):
+            handler.setStream(err if handler.level >= logging.WARNING else out)
 
 
 @pytest.fixture(scope="session")

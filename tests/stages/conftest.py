@@ -1,11 +1,12 @@
 """What several modules of this folder share."""
 
 import logging
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from tests.support.project import new_project
+from tests.support.project import Project
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +24,9 @@ def dvc_streams() -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory):
+def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory, dvc_streams: None):
     """A small pipeline whose stages can be disturbed one by one."""
     from tests.support.faults import Pipeline  # needs Unix
 
-    return Pipeline(new_project(tmp_path_factory.mktemp("pipeline")))
+    shutil.copytree(reproduced.folder, folder := tmp_path_factory.mktemp("pipeline") / "project", symlinks=True)
+    return Pipeline(Project(folder))

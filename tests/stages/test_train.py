@@ -16,7 +16,6 @@ from mlp.random import SAMPLE, permutation, stream
 from mlp.training import measure
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
-from pipeline.store.tables import EpochRow, recorded
 from tests.support.files import save_prepared
 from tests.support.flow import arguments, by_name, run_stage, written
 from tests.support.networks import digits
@@ -114,14 +113,6 @@ def test_files_have_the_same_bytes_twice_and_line_ends_of_unix(train):
     for name in ("train.json", "validation.json", "history.csv"):
         assert b"\r" not in first[name]
         assert first[name].endswith(b"\n")
-
-
-def test_history_of_many_epochs_is_thinned_and_has_the_last_and_the_one_that_is_kept():
-    epochs = [EpochRow(epoch, 5 * epoch, 0.5, 0.5, 0.5, 0.5) for epoch in range(1, 1002)]
-    history = {row.epoch: row.kept for row in recorded(epochs, 7)}
-    assert list(history) == [3, 6, 7, *range(9, 1000, 3), 1001]
-    assert [epoch for epoch, kept in history.items() if kept] == [7]
-    assert len(recorded(epochs[:500], 500)) == 500
 
 
 def test_network_that_is_no_better_than_guessing_says_so_and_is_written(train):

@@ -130,7 +130,7 @@ def test_dvc_killed(project_with_results: Project, tmp_path, name):
     module = project.folder / "pipeline" / "training" / "checkpoint.py"
     text = module.read_text(encoding="utf-8")
     module.write_text(re.sub(r"^INTERVAL = .*$", "INTERVAL = 0.0", text, flags=re.MULTILINE), encoding="utf-8")
-    project.set_params(EVERYTHING | {"train.iterations": 5 * 250})
+    project.set_params(EVERYTHING | {"train.iterations": 5 * 100})
     project.commit("Train as the field trains")
 
     options = {"cwd": project.folder, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -1,6 +1,7 @@
 """The whole pipeline by DVC, on a few hundred real digits."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -94,7 +95,7 @@ def test_dvc_shows_the_metrics_and_draws_each_chart_once(reproduced):
     (shown,) = json.loads(reproduced.dvc("metrics", "show", "--json")).values()
     assert {f"metrics/{name}.json" for name in ("train", "validation", "test")} <= set(shown["data"])
     dag = reproduced.dvc("dag", "--dot").replace('"', "").replace(" ", "")
-    assert all(f"{before}->{after}" in dag for before, after in zip(STAGES, STAGES[1:], strict=False))
+    assert all(f"{before}->{after}" in dag for before, after in itertools.pairwise(STAGES))
 
 
 def test_bad_parameter_stops_with_one_sentence(project):

@@ -5,10 +5,11 @@ import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support.faults import SEED, flip
+from tests.support.faults import SEED
 from tests.support.flow import outs, written
 from tests.support.project import STAGES, Project
 
@@ -38,8 +39,18 @@ def check(project: Project) -> subprocess.CompletedProcess:
     return project.run(sys.executable, "-m", "tools.check", check=False)
 
 
+def flip(path: Path, chance: random.Random) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
 def test_outputs_damaged_or_removed(project, reproduced):
-    """Every output has a flipped bit, or is gone: DVC sees it, and has it right again."""
+    """Every output has a flipped bit, or is gone; then the cache is gone, too. DVC has all right again."""
     chance = random.Random(SEED)
     for stage in STAGES:
         for path in written(stage, project.folder):
@@ -47,6 +58,9 @@ def test_outputs_damaged_or_removed(project, reproduced):
     assert "up to date" not in project.dvc("status")
     repro(project, reproduced)
     for folder in ("data", "models", "metrics"):
+        shutil.rmtree(project.folder / folder)
+    repro(project, reproduced)
+    for folder in (".dvc/cache", "models"):
         shutil.rmtree(project.folder / folder)
     repro(project, reproduced)
 
@@ -79,13 +93,6 @@ def test_damage_that_dvc_does_not_see(project, reproduced):
         assert f"{out}: not what dvc.lock says" in found.stdout
     repro(project, reproduced)
     assert check(project).returncode == 0
-
-
-def test_cache_removed(project, reproduced):
-    """Nothing is lost: what is in the cache can be made again."""
-    shutil.rmtree(project.folder / ".dvc" / "cache")
-    shutil.rmtree(project.folder / "models")
-    repro(project, reproduced)
 
 
 def test_two_repros_at_once(project, reproduced):

@@ -1,14 +1,11 @@
 """What the fault tests share: how much to do, bounds on memory and time, and a pipeline in two states."""
 
 import os
-import random
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,23 +22,6 @@ NEW = Project.small | {"preprocess.scaling": "zscore", "train.seed": 1, "plot.dp
 def times(number: int) -> int:
     """Return how often to do what is usually done `number` times."""
     return max(1, round(number * SCALE))
-
-
-def wait(process: subprocess.Popen, seconds: float, until: Callable[[], object] = lambda: False) -> None:
-    """Wait so long, or until the process has ended, or until something is so."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None and not until():
-        time.sleep(0.0005)
-
-
-def flip(path: Path, chance: random.Random) -> None:
-    """Change one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    mode = path.stat().st_mode
-    path.chmod(0o644)
-    path.write_bytes(content)
-    path.chmod(mode)
 
 
 @contextmanager

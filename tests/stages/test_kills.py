@@ -9,7 +9,6 @@ import time
 import psutil
 import pytest
 
-from mlp.team import available_processes
 from tests.support.faults import NEW, SEED, times
 from tests.support.project import STAGES, Project, new_project
 
@@ -58,30 +57,6 @@ def children(process: subprocess.Popen) -> list[psutil.Process]:
         return psutil.Process(process.pid).children()
     except psutil.NoSuchProcess:
         return []
-
-
-@pytest.mark.skipif(available_processes() < 2, reason="training has one process here")
-def test_second_process_of_training_killed(pipeline):
-    """In its first moments, or in a step, or between two."""
-    chance = random.Random(SEED)
-    pipeline.reset("train")
-    before = pipeline.outputs("train")
-    pipeline.project.set_params(NEW | {"train.iterations": 10**8})
-    for number in range(times(3)):
-        process = pipeline.start("train")
-        wait(process, 60, lambda process=process: children(process))
-        (worker,) = children(process)
-        time.sleep(chance.uniform(0, 0.5) if number else 0)
-        worker.kill()
-        stderr = process.communicate(timeout=60)[1]
-        assert process.returncode == 1
-        assert stderr.startswith("error: training's second process ended early")
-        assert stderr.count("\n") == 1
-        assert not worker.is_running()
-        assert pipeline.outputs("train") == before
-        assert not pipeline.parts("train")
-    pipeline.project.set_params(NEW)
-    pipeline.check_recovery("train")
 
 
 # DVC's own files that it writes in place, and what it says when one of them is half

@@ -15,8 +15,7 @@ from tests.support.project import ROOT, STAGES, Project, changed_params
 
 pytestmark = pytest.mark.usefixtures("dvc_streams")
 
-CHANGE = ["exp", "run", "--set-param", "train.seed=1"]
-REACHED = ["train", "evaluate", "plot"]  # by that change
+REACHED = ["train", "evaluate", "plot"]  # by a change of train.seed
 
 
 def contents(project: Project) -> dict[str, bytes]:
@@ -57,9 +56,10 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
     One long test: each step needs the one before.
     """
     project = project_with_results
-    first = contents(project)
+    first, changed = contents(project), project.small | {"train.seed": 1}
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))
-    assert ran(project.dvc(*CHANGE)) == REACHED
+    project.set_params(changed)
+    assert ran(project.dvc("repro")) == REACHED
     second = contents(project)
     assert second["metrics/train.json"] != first["metrics/train.json"]
     assert "seed" in project.dvc("params", "diff")
@@ -72,7 +72,7 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
 
     for folder in ("data", "models", "metrics"):
         shutil.rmtree(project.folder / folder)
-    assert ran(project.dvc(*CHANGE)) == []
+    assert ran(project.dvc("exp", "run", "--set-param", "train.seed=1")) == []
     assert contents(project) == second
 
     clone = Project(project.folder.parent / "clone")
@@ -81,7 +81,7 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
     assert contents(clone) == {path: content for path, content in first.items() if path.startswith("metrics/")}
     assert ran(clone.dvc("repro", "--pull")) == []
     assert contents(clone) == first
-    clone.set_params(project.small | {"train.seed": 1})
+    clone.set_params(changed)
     assert ran(clone.dvc("repro", "--pull")) == []
     assert contents(clone) == second
 
@@ -106,28 +106,16 @@ def test_bad_parameter_stops_with_one_sentence(project):
     assert not (project.folder / "dvc.lock").exists()
 
 
-def test_a_list_of_params_yaml_can_be_emptied(project_with_results):
+def test_a_list_of_params_yaml_can_be_emptied(tmp_path):
     """DVC's `-S` keeps the comments of params.yaml. One beside a list would break the file when the list is emptied."""
-    params = project_with_results.folder / "params.yaml"
+    from dvc.utils.hydra import apply_overrides  # as `dvc exp run -S` does
+
     committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    params.write_text(committed, encoding="utf-8")
-    project_with_results.dvc("exp", "run", "--set-param", "train.hidden_sizes=[]", "download")
-    text = params.read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(committed, encoding="utf-8")
+    apply_overrides(tmp_path / "params.yaml", ["train.hidden_sizes=[]"])
+    text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(text) == changed_params({"train.hidden_sizes": []})
     assert text.count("#") == committed.count("#")
-
-
-@pytest.mark.slow
-def test_shallow_clone_loses_experiments_until_it_is_unshallowed(project):
-    """The tour says so. If the first half fails, DVC has mended this and the tour need not say it."""
-    project.run("git", "-c", "user.name=You", "-c", "user.email=a@example.com", "commit", "-qm", "2", "--allow-empty")
-    clone = Project(project.folder.parent / "clone")
-    project.run("git", "clone", "--quiet", "--depth", "1", project.folder.as_uri(), str(clone.folder))
-    clone.dvc("exp", "run", "--temp", "--name", "lost", "download")
-    assert clone.dvc("exp", "list", "--name-only") == ""
-    clone.run("git", "fetch", "--unshallow")
-    clone.dvc("exp", "run", "--temp", "--name", "kept", "download")
-    assert clone.dvc("exp", "list", "--name-only") == "kept\n"
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")

@@ -40,9 +40,8 @@ def test_other_errors_while_a_stage_imports_are_shown_whole():
     assert done.stderr.splitlines()[-1] == "ImportError: half installed"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_python_without_the_packages_is_one_sentence(stage):
-    done = python("-S", "-m", f"stages.{stage}")
+def test_python_without_the_packages_is_one_sentence():
+    done = python("-S", "-m", "stages.train")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {sys.executable} lacks ")
     assert done.stderr.count("\n") == 1

@@ -1,13 +1,32 @@
-"""A pipeline that several modules disturb."""
+"""What several modules of this folder share."""
+
+import logging
+import shutil
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from tests.support.project import new_project
+from tests.support.project import Project
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory):
+def dvc_streams() -> None:
+    """DVC writes to the streams that it finds when it is imported: let these be the ones that `Project.dvc` reads."""
+    out, err = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    with redirect_stdout(out), redirect_stderr(err):
+        import colorama
+        import dvc.logger
+
+        colorama.init()
+    for handler in logging.getLogger("dvc").handlers:
+        if isinstance(handler, dvc.logger.LoggerHandler):
+            handler.setStream(err if handler.level >= logging.WARNING else out)
+
+
+@pytest.fixture(scope="session")
+def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory, dvc_streams: None):
     """A small pipeline whose stages can be disturbed one by one."""
     from tests.support.faults import Pipeline  # needs Unix
 
-    return Pipeline(new_project(tmp_path_factory.mktemp("pipeline")))
+    shutil.copytree(reproduced.folder, folder := tmp_path_factory.mktemp("pipeline") / "project", symlinks=True)
+    return Pipeline(Project(folder))

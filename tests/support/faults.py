@@ -3,23 +3,20 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
+from tests.support.flow import FLOW, outs, written
 from tests.support.project import STAGES, Project, start_python
 
 resource = pytest.importorskip("resource", reason="limits and signals are tested where Unix has them")
 
 SCALE = float(os.environ.get("FAULTS_SCALE", "1"))  # how many times the usual number of kills and cases
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
-OLD = Project.small
-NEW = OLD | {"preprocess.scaling": "zscore", "train.seed": 1, "plot.dpi": 51}
+NEW = Project.small | {"preprocess.scaling": "zscore", "train.seed": 1, "plot.dpi": 51}
 
 
 def times(number: int) -> int:
@@ -52,90 +49,72 @@ class Pipeline:
     """A small pipeline whose stages can be disturbed one by one: all inputs are new, the disturbed one's outputs old.
 
     Attributes:
-        old: the content of each output by name, from a run with other parameters; of download, whose files are always
+        old: the content of each output by path, from a run with other parameters; of download, whose files are always
             the same, there are none.
         new: what it should become.
-        seconds: how long each stage takes.
+        lock: the `dvc.lock` of the new ones.
     """
 
     def __init__(self, project: Project):
-        self.project = project
-        self.folder = project.folder
-        self.stages = yaml.safe_load((self.folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-        self.old: dict[str, bytes] = {}
-        self.new: dict[str, bytes] = {}
-        self.seconds: dict[str, float] = {}
-        self._lock = b""
-        for params in (OLD, NEW):
-            project.set_params(params)
-            self.old = self.new
-            self.new = {}
-            for stage in STAGES:
-                begun = time.monotonic()
-                self.run(stage)
-                self.seconds[stage] = time.monotonic() - begun
-                self.new |= self.outputs(stage)
-        self.old = {name: content for name, content in self.old.items() if not name.startswith("data/raw/")}
+        """Take a project that has been reproduced."""
+        self.project, self.folder = project, project.folder
+        self.old = {path: content for stage in STAGES[1:] for path, content in self.outputs(stage).items()}
+        project.set_params(NEW)
+        project.dvc("repro")
+        self.lock = (self.folder / "dvc.lock").read_bytes()
+        self.new = {path: content for stage in STAGES for path, content in self.outputs(stage).items()}
         assert not set(self.old.items()) & set(self.new.items())
 
-    def start(self, stage: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, stage: str) -> subprocess.Popen[str]:
         """Start a stage as DVC would."""
-        return start_python(self.project, *self.stages[stage]["cmd"].split()[1:], **options)
-
-    def run(self, stage: str) -> None:
-        """Run a stage to its end."""
-        process = self.start(stage)
-        stderr = process.communicate()[1]
-        assert process.returncode == 0, stderr
-
-    def outs(self, stage: str) -> list[Path]:
-        """Return the files and folders that dvc.yaml names as outputs."""
-        outs = [out for kind in ("outs", "metrics", "plots") for out in self.stages[stage].get(kind, [])]
-        return [self.folder / (out if isinstance(out, str) else next(iter(out))) for out in outs]
+        return start_python(self.project, *FLOW[stage]["cmd"].split()[1:])
 
     def outputs(self, stage: str) -> dict[str, bytes]:
-        """Return the content of each output file as it is now, by name."""
-        files = [file for out in self.outs(stage) for file in (out.iterdir() if out.is_dir() else [out])]
-        whole = [file for file in files if file.is_file() and not file.name.endswith(".part")]
-        return {file.relative_to(self.folder).as_posix(): file.read_bytes() for file in whole}
+        """Return the content of each output file as it is now, by path."""
+        files = written(stage, self.folder)
+        return {path: content for path, content in files.items() if not path.endswith(".part")}
 
-    def parts(self, stage: str) -> set[Path]:
+    def expected(self, stage: str) -> dict[str, bytes]:
+        """Return what the outputs of `stage` should become, by path."""
+        paths = tuple(outs(stage))
+        return {path: content for path, content in self.new.items() if path.startswith(paths)}
+
+    def state(self, stage: str) -> dict[Path, tuple[int, int]]:
+        """Return length and time of each file in the folders of the stage's outputs, with temporary ones."""
+        paths = [self.folder / out for out in outs(stage)]
+        folders = {path if path.is_dir() else path.parent for path in paths}
+        files = [file for folder in folders if folder.exists() for file in os.scandir(folder) if file.is_file()]
+        return {Path(file.path): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+    def parts(self, stage: str) -> list[Path]:
         """Return the temporary files among the outputs of a stage."""
-        folders = {out if out.is_dir() else out.parent for out in self.outs(stage)}
-        return {part for folder in folders if folder.exists() for part in folder.glob(".*.part")}
+        return [path for path in self.state(stage) if path.name.endswith(".part")]
 
     def reset(self, stage: str) -> None:
         """Put the old outputs of `stage` in place."""
-        for name in self.outputs(stage):
-            (self.folder / name).unlink()
-        for name in self.expected(stage):
-            if name in self.old:
-                (self.folder / name).write_bytes(self.old[name])
+        for path in [*self.parts(stage), *(self.folder / path for path in self.outputs(stage))]:
+            path.unlink()
+        for path in self.expected(stage):
+            if path in self.old:
+                (self.folder / path).write_bytes(self.old[path])
 
-    def expected(self, stage: str) -> dict[str, bytes]:
-        """Return what the outputs of `stage` should become, by name."""
-        outs = [out.relative_to(self.folder).as_posix() for out in self.outs(stage)]
-        return {name: content for name, content in self.new.items() if name.startswith(tuple(outs))}
-
-    def lock(self) -> bytes:
-        """Return the dvc.lock of this pipeline undisturbed."""
-        if not self._lock:
-            assert self.new == {name: content for stage in STAGES for name, content in self.outputs(stage).items()}
-            self.project.run("dvc", "commit", "--force")
-            self._lock = (self.folder / "dvc.lock").read_bytes()
-        return self._lock
-
-    def check_nothing_half(self, stage: str) -> int:
-        """Fail if an output is neither what it was nor what it should become. Return how many were compared."""
-        now = self.outputs(stage)
-        expected = self.expected(stage)
+    def check_nothing_half(self, stage: str) -> None:
+        """Fail if an output is neither what it was nor what it should become."""
+        now, expected = self.outputs(stage), self.expected(stage)
         assert now.keys() <= expected.keys()
-        for name, content in expected.items():
-            assert now.get(name) in (self.old.get(name), content), f"{name} is neither old nor new"
-        return len(expected)
+        for path, content in expected.items():
+            assert now.get(path) in (self.old.get(path), content), f"{path} is neither old nor new"
 
-    def check_recovery(self, stage: str) -> int:
-        """Run `stage` undisturbed. Fail unless its outputs are then right. Return how many were compared."""
-        self.run(stage)
+    def check_recovery(self, stage: str) -> None:
+        """Run `stage` undisturbed. Fail unless its outputs are then right."""
+        process = self.start(stage)
+        stderr = process.communicate()[1]
+        assert process.returncode == 0, stderr
         assert self.outputs(stage) == self.expected(stage)
-        return len(self.expected(stage))
+
+    def check_repro(self, project: Project) -> None:
+        """Fail unless a project with the same parameters has the same lock and outputs, and DVC says so."""
+        assert (project.folder / "dvc.lock").read_bytes() == self.lock
+        assert "up to date" in project.dvc("status")
+        for path, content in self.new.items():
+            assert (project.folder / path).read_bytes() == content, path

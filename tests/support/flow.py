@@ -1,0 +1,42 @@
+"""The flow as `dvc.yaml` has it: what each stage of ours is given and makes, and a stage run in this process."""
+
+import importlib
+from pathlib import Path
+
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.support.project import ROOT, STAGES
+
+DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+FLOW = {stage: DVC_YAML["stages"][stage] for stage in STAGES}  # a user may have added others
+
+
+def arguments(stage: str) -> list[str]:
+    """Return the paths that `dvc.yaml` gives to a stage."""
+    return FLOW[stage]["cmd"].split()[3:]  # after: python -m stages.NAME
+
+
+def outs(stage: str, *kinds: str) -> dict[str, dict]:
+    """Return the settings of a stage's outputs by path; of some kinds alone, if they are given."""
+    found = [out for kind in kinds or ("outs", "metrics", "plots") for out in FLOW[stage].get(kind, [])]
+    return dict(next(iter(out.items())) if isinstance(out, dict) else (out, {}) for out in found)
+
+
+def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
+    """Return the content of each file that is among the outputs of a stage, by its path in `folder`."""
+    paths = [folder / out for out in outs(stage)]
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files if file.is_file()}
+
+
+def by_name(stage: str) -> dict[str, bytes]:
+    """Return the content of each output of a stage in the current folder, by the name of its file."""
+    return {Path(path).name: content for path, content in written(stage).items()}
+
+
+def run_stage(stage: str, *options: str) -> Result:
+    """Run a stage in this process and in the current folder, as `dvc.yaml` says."""
+    app = getattr(importlib.import_module(f"stages.{stage}"), stage)
+    return CliRunner().invoke(app, [*arguments(stage), *options])

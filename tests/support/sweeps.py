@@ -170,12 +170,12 @@ def clones_below(folder: Path, pattern: str = "") -> list[str]:
 
 def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> Path:
     """Wait until the log of an experiment below a folder has a text, while a sweep runs; return the log."""
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 100
     while time.monotonic() < ends and process.poll() is None:
         for log in map(Path, clones_below(folder, "/log")):
             with suppress(FileNotFoundError):  # the experiment has ended
                 if text in log.read_text(errors="replace"):
                     return log
         time.sleep(0.1)
-    process.kill()
-    raise TimeoutError(f"no log says {text!r}: {finish(process)}")
+    logs = [Path(log).read_text(errors="replace") for log in clones_below(folder, "/log")]
+    raise TimeoutError(f"no log says {text!r}: {logs} {finish(process)}")

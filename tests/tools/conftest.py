@@ -24,8 +24,8 @@ def quick_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
             for name, value in (env or {}).items():
                 patch.setenv(name, value)
             code = main(command[3:])
-        is_text = options.keys() & {"text", "encoding"}
-        return subprocess.CompletedProcess(command, code, printed[0] if is_text else printed[0].encode())
+        text = printed[0] if options.keys() & {"text", "encoding"} else printed[0].encode()
+        return subprocess.CompletedProcess(command, code, stdout=text, stderr=text[:0])
 
     monkeypatch.setattr(subprocess, "run", run)
 

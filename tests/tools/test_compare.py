@@ -92,8 +92,8 @@ def test_the_tables_have_the_numbers_of_the_json(dvc_shows):
     words = ("--baseline", "train.activation=sigmoid")
     settings = json.loads(printed("--json", *words))["settings"]
     summary, pairs = printed(*words).split("Difference from train.activation=sigmoid, seed by seed")
-    title, header, _, *lines = rows(summary)
-    assert (title, header[1:]) == (["Mean ± standard deviation over the seeds"], ["setting", "seeds", "mean ± sd"])
+    _, header, _, *lines = rows(summary)
+    assert header[1:] == ["setting", "seeds", "mean ± sd"]
     assert [line[0] for line in lines[::3]] == list(METRICS)
     assert [line[-3:] for line in lines] == [
         [one["setting"], "5", "{mean:.4f} ± {sd:.4f}".format(**one["metrics"][metric])]
@@ -106,7 +106,7 @@ def test_the_tables_have_the_numbers_of_the_json(dvc_shows):
         [name, "5", "{mean:+.4f} ± {sd:.4f}".format(**one), "{:+.4f} to {:+.4f}".format(*one["interval"])]
         for name, one in numbers
     ]
-    assert caption == ["Interval of the mean: Student's t of the paired differences, pairs - 1 degrees of freedom."]
+    assert "pairs - 1 degrees of freedom" in caption[0]
 
 
 def test_rows_are_sorted_by_setting_and_seed(dvc_shows):
@@ -132,6 +132,8 @@ def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
     assert rows(printed())[3] == ["validation accuracy", "train.activation=[b]:smile:", "1", "0.5000"]
     dvc_shows([experiment("a", 0.88), experiment("b", 0.9)])
     refusal(compare(), "", "a", "b", "same parameters")
+    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
+    assert "Difference from train.rate=9, seed by seed" in printed(), "the first of two settings is the baseline"
 
 
 def test_a_narrow_terminal_cuts_nothing(dvc_shows, monkeypatch):
@@ -148,14 +150,10 @@ def test_a_narrow_terminal_cuts_nothing(dvc_shows, monkeypatch):
 # The baseline
 
 
-def test_without_a_baseline_the_first_of_two_settings_is_it(dvc_shows):
-    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
-    assert "Difference from train.rate=9, seed by seed" in printed()
-
-
 def test_a_baseline_of_several_parameters(dvc_shows):
     shapes = [("relu", [50]), ("relu", [50, 20]), ("tanh", [50, 20])]
     dvc_shows([experiment(f"{a}{h}{s}", activation=a, hidden_sizes=h, seed=s) for (a, h), s in product(shapes, (0, 1))])
+    assert "Difference" not in printed()
     small, relu, tanh = (one["setting"] for one in json.loads(printed("--json"))["settings"])
     assert [small, relu] == [f"train.hidden_sizes={sizes}, train.activation=relu" for sizes in ("[50]", "[50,20]")]
     for params, expected in (
@@ -182,11 +180,8 @@ def test_pairs_have_the_same_seed(dvc_shows):
     assert "Difference" not in printed(note=note)
 
 
-@pytest.mark.parametrize(
-    ("df", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)]
-)
-def test_t_is_that_of_the_tables(df, t):
-    assert round(t_quantile(df), 4) == t
+def test_t_is_that_of_the_tables():
+    assert [round(t_quantile(df), 4) for df in (1, 2, 4, 30, 120)] == [12.7062, 4.3027, 2.7764, 2.0423, 1.9799]
 
 
 # Which experiments
@@ -216,9 +211,6 @@ def test_an_experiment_without_metrics_or_parameters(dvc_shows):
         broken["revs"][0]["data"] = data and broken["revs"][0]["data"] | data
         dvc_shows([broken])
         refusal(compare(), "", "act-7", "lacks metrics or parameters")
-
-
-def test_dvc_fails(dvc_shows):
     dvc_shows([experiment("a")], code=1)
     refusal(compare(), "", "`dvc exp show` failed")
 
@@ -264,10 +256,10 @@ def test_csv_has_a_row_for_each_run_with_every_parameter_and_every_bit(dvc_shows
     assert [float(table[1][metric]) for metric in METRICS] == third
 
 
-@pytest.mark.parametrize("options", [["--json", "--csv"], ["--csv", "--baseline", "a=1"], ["--figure", "act.pdf"]])
-def test_options_that_contradict(dvc_shows, options):
+def test_options_that_contradict(dvc_shows):
     dvc_shows([experiment("a")])
-    refusal(compare(*options))
+    for options in (["--json", "--csv"], ["--csv", "--baseline", "a=1"], ["--figure", "act.pdf"]):
+        refusal(compare(*options))
     assert not Path("act.pdf").exists()
 
 

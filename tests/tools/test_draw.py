@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mlp.network import Network, Preparation, forward, predict
 from pipeline.store.artifacts import save_model
-from tests.support.drawings import drawings, rasterised
+from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
 from tests.support.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.support.refusals import refusal
@@ -80,7 +80,7 @@ def test_strokes_become_the_image_that_python_makes_of_their_pixels():
         ]
         for strokes in (1, 2, 4)
     ]
-    given = [drawing["strokes"] for drawing in drawings()] + scribbles
+    given = DRAWINGS + scribbles
     there = javascript(
         "data.drawings.map(strokes => rasterise(strokes)).map(drawing => [[...drawing.bytes],"
         " ...data.models.map(model => [...prepare(drawing, model)])])",
@@ -105,8 +105,8 @@ def test_strokes_become_the_image_that_python_makes_of_their_pixels():
 
 def test_a_drawing_and_its_picture_become_the_same_image():
     """So `predict` says the same of a picture of the drawing as the page."""
-    for drawing in drawings():
-        ink = rasterised(drawing["strokes"])
+    for drawing in DRAWINGS:
+        ink = rasterised(drawing)
         image, notes = prepare(Image.fromarray(255 - ink), (28, 28), fitted=False, inverted=False)
         assert np.array_equal(image, like_mnist(ink, (28, 28)))
         assert notes == []

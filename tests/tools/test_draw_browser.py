@@ -13,7 +13,7 @@ from mlp.network import Preparation, predict
 from pipeline.evaluation.evaluation import evaluate
 from pipeline.store.artifacts import save_model
 from tests.support import chromium, firefox
-from tests.support.drawings import drawings, rasterised
+from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
 from tests.support.networks import digits, new_network, run
 from tools.draw.__main__ import draw
@@ -85,11 +85,11 @@ def draw_strokes(page: Tab, strokes: list, touch: bool) -> None:
 
 @pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
 def test_drawn_digits_get_the_probabilities_of_predict(page, folder, touch):
-    for number in (4, 7):
+    for number in (2, 3):
         page.run("clear(), show()")
-        draw_strokes(page, drawings()[number]["strokes"], touch)
+        draw_strokes(page, DRAWINGS[number], touch)
         drawn = page.run("state.strokes")
-        assert len(drawn) == len(drawings()[number]["strokes"]) == 2
+        assert len(drawn) == len(DRAWINGS[number]) == 2
         assert all(len(stroke["points"]) > 2 for stroke in drawn)
         expected = predicted(drawn, folder)
         assert page.run(PROBABILITIES) == expected
@@ -139,9 +139,9 @@ def test_test_images_get_the_same_probabilities(page):
 
 
 def test_buttons_pen_and_what_is_painted(page):
-    draw_strokes(page, drawings()[6]["strokes"], touch=False)
+    draw_strokes(page, DRAWINGS[4], touch=False)
     page.run("$('width').value = 20, 0")
-    draw_strokes(page, drawings()[1]["strokes"], touch=False)
+    draw_strokes(page, DRAWINGS[1], touch=False)
     widths = page.run("state.strokes.map(stroke => stroke.width)")
     assert widths[-1] == 20 < widths[0]
     both = page.run(PAINTED)
@@ -163,7 +163,7 @@ def test_fits_on_every_screen_in_light_and_dark(page, folder):
     for dark, width in ((False, 360), (True, 768), (True, 1280)):
         page.screen(width, dark=dark, mobile=width < 700)
         page.open(folder / "draw.html")
-        page.run(f"state.strokes = {json.dumps(drawings()[7]['strokes'])}, show()")
+        page.run(f"state.strokes = {json.dumps(DRAWINGS[3])}, show()")
         assert page.run(OVERFLOW) == 0
         if shots := os.environ.get("SCREENSHOTS"):
             name = f"{type(page).__module__}-{width}-{'dark' if dark else 'light'}.png"
@@ -188,7 +188,7 @@ def test_other_models(browser, tmp_path, hidden, fitted):
     save_model(tmp_path / "mlp.npz", new_network(hidden=hidden, std="glorot", preparation=preparation))
     browser.screen(360)
     browser.open(make(tmp_path))
-    strokes = drawings()[1]["strokes"]
+    strokes = DRAWINGS[1]
     browser.run(f"state.strokes = {json.dumps(strokes)}, show()")
     assert browser.errors == []
     assert browser.run(PROBABILITIES) == predicted(strokes, tmp_path)

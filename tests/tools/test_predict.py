@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -133,28 +131,10 @@ def test_table_and_json_agree(run, predictions):
 
 
 def test_equal_probabilities_keep_the_order_of_the_classes(run, undecided):
-    drawn().save("7.png")
-    row = run("7.png", model=undecided).stdout.splitlines()[2]
-    assert " ".join(row.split()) == "7.png 0 10.0 % 1 (10.0 %), 2 (10.0 %)"
-
-
-def test_long_names_are_folded_on_a_narrow_terminal(run, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # for Rich, this is a terminal
-    monkeypatch.setenv("COLUMNS", "50")
-    name = "a-long-name" * 6 + ".png"
+    name = os.fsdecode(b"7\xff.png")  # a name that is not UTF-8
     drawn().save(name)
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", run(name).stdout).splitlines()
-    assert max(map(len, lines)) <= 50
-    assert "".join(line.split()[0] for line in lines[2:]) == name
-
-
-def test_name_that_is_not_utf8(run):
-    name = os.fsdecode(b"7\xff.png")
-    try:
-        drawn().save(name)
-    except OSError:
-        pytest.skip("this file system has no such names")
-    assert run(name).stdout.splitlines()[2].startswith(" 7?.png ")
+    row = run(name, model=undecided).stdout.splitlines()[2]
+    assert " ".join(row.split()) == "7?.png 0 10.0 % 1 (10.0 %), 2 (10.0 %)"
 
 
 def test_notes(run, predictions, undecided):
@@ -175,12 +155,6 @@ def test_notes(run, predictions, undecided):
     assert predictions("7.gif")[0]["notes"] == [first]
 
 
-def test_odd_metadata_does_not_matter(run):
-    drawn(scale=4).save("x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # five entries, and none follows
-    result = run("x.jpg")
-    assert (result.exit_code, result.stderr) == (0, "")
-
-
 # What is refused
 
 
@@ -193,19 +167,14 @@ def test_what_is_no_file(run, tmp_path):
     assert run().exit_code == 2
 
 
-def test_no_image(run):
+def test_no_image_among_good_ones(run):
+    drawn().save("good.png")
     for content in (b"", b"<html>404</html>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\x89PN"):
-        Path("x.png").write_bytes(content)
-        refusal(run("x.png"), "x.png", "not an image")
+        Path("bad.png").write_bytes(content)
+        refusal(run("good.png", "bad.png", "good.png"), "bad.png", "not an image")
+    refusal(run("good.png", "bad.png", "--json"), "bad.png", "not an image")
     drawn().save("x.pcx")  # Pillow could read it
     refusal(run("x.pcx"), "x.pcx", "not an image")
-
-
-def test_one_bad_file_among_good_ones(run):
-    drawn().save("good.png")
-    Path("bad.png").write_text("no image")
-    refusal(run("good.png", "bad.png", "good.png"), "bad.png", "not an image")
-    refusal(run("good.png", "bad.png", "--json"), "bad.png", "not an image")
 
 
 def test_truncated_image(run):
@@ -214,27 +183,6 @@ def test_truncated_image(run):
         content = Path(name).read_bytes()
         Path(name).write_bytes(content[: len(content) * 2 // 3])
         assert "Error)" not in refusal(run(name), name, "damaged")  # the reason, not the name of Python's error
-
-
-@settings(max_examples=30)
-@given(data=st.data())
-def test_damage_never_ends_in_a_traceback(data, tmp_path_factory, trained):
-    folder = tmp_path_factory.getbasetemp()
-    kind = data.draw(st.sampled_from(["png", "jpg", "gif", "tif", "webp", "bmp", "gz"]))
-    path = folder / f"damaged.{kind}"
-    if kind == "gz":
-        path.write_bytes(PACKED.read_bytes()[:500])
-    else:
-        drawn().save(path)
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
-    result = CliRunner().invoke(app, [str(path), "--json", "--model", str(trained)])
-    if result.exit_code == 0:
-        assert json.loads(result.stdout)[0]["probability"] > 0.1
-    else:
-        refusal(result)
 
 
 def test_blank_image(run):
@@ -287,7 +235,6 @@ def webp_header(width, height):
         (png_header, (65_536, 1), "65,535 65536 × 1"),
         (tiff_header, (5917, 5916), "35,000,000 5917 × 5916"),
         (tiff_header, (100, 90, (16, 400_000)), "35,000,000 100 × 400000"),
-        (tiff_header, (100, 90, (400_000, 16)), "35,000,000 400000 × 90"),
         (webp_header, (5001, 5000), "25,000,000 5001 × 5000"),
         # These sizes are allowed, but there are no pixels
         (png_header, (6250, 8000), "damaged"),
@@ -313,16 +260,9 @@ predict()
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
-@pytest.mark.parametrize(
-    ("name", "size", "mode", "megabytes"),
-    [("photo.jpg", (8000, 6000), "RGB", 250), ("x.png", (6250, 8000), "LA", 450)],
-)
-def test_memory_for_the_largest_pictures(run, trained, name, size, mode, megabytes):
-    picture = drawn("#222", "#ccc", mode="L").resize(size, Image.Resampling.NEAREST)
-    if mode == "LA":
-        picture.putalpha(200)
-    picture.convert(mode).save(name, compress_level=1)
-    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(megabytes), name, "--model", str(trained), "--json"]
+def test_memory_for_the_largest_pictures(run, trained):
+    drawn("#222", "#ccc").resize((8000, 6000), Image.Resampling.NEAREST).save("photo.jpg")
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, "250", "photo.jpg", "--model", str(trained), "--json"]
     result = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)[0]["class"] == "7"

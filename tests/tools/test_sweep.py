@@ -6,21 +6,22 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 from dvc.utils.hydra import apply_overrides
+from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from pipeline.settings.params import load_params
 from tests.support.project import ROOT, Project
+from tests.support.refusals import refusal
+from tools.sweep.__main__ import main
 from tools.sweep.cluster import cores_of
 from tools.sweep.combinations import combinations
 from tools.sweep.leader import show
 from tools.sweep.repository import pinned_packages
-from tools.sweep.worker import Clone, LostError, StoppedError, prepare
+from tools.sweep.worker import Clone, LostError, prepare
 
 PARAMS = ROOT / "params.yaml"
 RECIPES = [ROOT / "records" / name for name in ("simard-none.yaml", "dropout.yaml")]
@@ -52,16 +53,16 @@ def test_a_name_belongs_to_the_commit_and_to_all_parameters():
     assert len(names("train.learning_rate=0.1,1e-1,.1")) == 1
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
-def test_dvc_makes_a_recipe_of_the_changes(tmp_path, recipe):
+def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
     """Values that are given are used in place of the recipe's."""
     values = ["train.iterations=300", "train.hidden_sizes=[]", "train.learning_rate=1e-5", "train.weight_init_std=he"]
-    (experiment,) = made(*values, recipes=[recipe])
-    params = tmp_path / "params.yaml"
-    shutil.copy(PARAMS, params)
-    apply_overrides(params, experiment["changes"])
-    expected = load_params(recipe, values)
-    assert load_params(params) == expected.model_copy(update={"record": None})
+    for recipe in RECIPES:
+        (experiment,) = made(*values, recipes=[recipe])
+        params = tmp_path / "params.yaml"
+        shutil.copy(PARAMS, params)
+        apply_overrides(params, experiment["changes"])
+        expected = load_params(recipe, values)
+        assert load_params(params) == expected.model_copy(update={"record": None})
 
 
 def test_recipes_take_part_in_the_combinations():
@@ -146,21 +147,6 @@ def test_a_command_is_tried_again_unless_that_is_hopeless(tmp_path, monkeypatch)
     assert tries.read_text() == "\n"
 
 
-@not_on_windows
-def test_a_command_ends_with_its_children_when_the_sweep_is_stopped(tmp_path):
-    pid = tmp_path / "project" / "pid"
-
-    def watch(line: str) -> None:
-        if pid.exists():
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        Clone(tmp_path, dict(os.environ), watch).run("sh", "-c", "sleep 1000 & echo $! > new; mv new pid; wait")
-    child = int(pid.read_text())
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.1)
-
-
 def test_the_end_of_a_log(tmp_path):
     clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
     clone.log.write_bytes(b"first\n\n10 %\r20 %\rlast \xff\n\n")
@@ -184,8 +170,8 @@ def test_the_table_and_the_failures_name_the_parameters(capsys):
 
 
 @pytest.fixture
-def repository(tmp_path) -> Project:
-    """A Git repository with parameters, one commit, and a remote that has it."""
+def repository(tmp_path, monkeypatch, quick_dvc) -> Project:
+    """A Git repository with parameters, one commit, and a remote that has it. It is the current folder."""
     project = Project(tmp_path / "project")
     project.folder.mkdir()
     (project.folder / "params.yaml").write_bytes(PARAMS.read_bytes())
@@ -193,33 +179,28 @@ def repository(tmp_path) -> Project:
     project.commit("Begin")
     project.run("git", "clone", "-q", "--bare", ".", "../origin")
     project.run("git", "remote", "add", "origin", "../origin")
-    project.environment["PYTHONPATH"] = str(ROOT)
+    monkeypatch.chdir(project.folder)
     return project
 
 
-def refusal(project: Project, *words: str) -> str:
-    """Return the one sentence with which a sweep of two seeds ends."""
-    command = [sys.executable, "-m", "tools.sweep", "x", "-S", "train.seed=0,1", *words]
-    result = project.run(*command, check=False)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
-    return result.stderr
+def refused(*words: str) -> str:
+    """Return the sentence with which a sweep of two seeds ends."""
+    return refusal(CliRunner().invoke(main, ["x", "-S", "train.seed=0,1", *words]))
 
 
 def test_workers_elsewhere_need_tls_and_remotes_with_the_commit(repository):
     elsewhere = ["--scheduler", "tls://host:1"]
-    assert "who reaches it runs code" in refusal(repository, "--scheduler", "tcp://host:1")
-    assert "dvc remote add" in refusal(repository, *elsewhere)
+    assert "who reaches it runs code" in refused("--scheduler", "tcp://host:1")
+    assert "dvc remote add" in refused(*elsewhere)
     (repository.folder / "new").write_text("")
     repository.commit("More")
-    assert "git push" in refusal(repository, *elsewhere)
+    assert "git push" in refused(*elsewhere)
     repository.run("git", "remote", "remove", "origin")
-    assert "No such remote 'origin'" in refusal(repository, *elsewhere)
+    assert "No such remote 'origin'" in refused(*elsewhere)
 
 
 def test_mistakes_are_refused_before_anything_runs(repository):
-    assert "train.momentum is 1.5" in refusal(repository, "-S", "train.momentum=0,1.5")
-    assert "no-such.yaml: No such file" in refusal(repository, "--recipe", "no-such.yaml")
+    assert "train.momentum is 1.5" in refused("-S", "train.momentum=0,1.5")
+    assert "no-such.yaml: No such file" in refused("--recipe", "no-such.yaml")
     (repository.folder / "params.yaml").write_text("train: 1\n")
-    assert "uncommitted changes in params.yaml" in refusal(repository)
+    assert "uncommitted changes in params.yaml" in refused()

@@ -1,6 +1,5 @@
 """Firefox without a screen and without a way to the network, driven by its Marionette protocol over a local socket."""
 
-import base64
 import json
 import shutil
 import socket
@@ -62,10 +61,6 @@ class Tab:
         scheme = "layout.css.prefers-color-scheme.content-override"
         self._privileged("Services.prefs.setIntPref(...arguments)", scheme, 0 if dark else 1)
         self._call("WebDriver:SetWindowRect", width=width, height=height)
-
-    def screenshot(self, path: Path) -> None:
-        """Save a picture of the whole page."""
-        path.write_bytes(base64.b64decode(self._call("WebDriver:TakeScreenshot", full=True)["value"]))
 
     def drag(self, places: list[tuple[float, float]], touch: bool) -> None:
         """Put the mouse or a finger down at the first place, move it to the others, lift it."""

@@ -177,5 +177,5 @@ def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> Pat
                 if text in log.read_text(errors="replace"):
                     return log
         time.sleep(0.1)
-    logs = [Path(log).read_text(errors="replace") for log in clones_below(folder, "/log")]
-    raise TimeoutError(f"no log says {text!r}: {logs} {finish(process)}")
+    process.kill()
+    raise TimeoutError(f"no log says {text!r}: {finish(process)}")

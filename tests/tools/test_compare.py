@@ -52,17 +52,16 @@ def five_seeds(*activations):
 
 @pytest.fixture
 def dvc_shows(tmp_path, monkeypatch):
-    """A function that makes `python -m dvc exp show --json` print these experiments of HEAD."""
+    """A function that makes DVC print these experiments of HEAD, and Git the histories of their commits."""
     monkeypatch.chdir(tmp_path)
-    start = subprocess.run
 
-    def show(experiments, code=0):
+    def show(experiments, histories=None, code=0):
         commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": experiments}]
+        answers = {f"git show {commit}:./metrics/history.csv": text for commit, text in (histories or {}).items()}
+        answers[f"{sys.executable} -m dvc exp show --json"] = json.dumps(commits)
 
         def run(command, **options):
-            if command != [sys.executable, "-m", "dvc", "exp", "show", "--json"]:
-                return start(command, **options)
-            return subprocess.CompletedProcess(command, code, json.dumps(commits).encode())
+            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""))
 
         monkeypatch.setattr(subprocess, "run", run)
 
@@ -147,9 +146,6 @@ def test_a_narrow_terminal_cuts_nothing(dvc_shows, monkeypatch):
     assert sorted(re.sub(r"[\s─]", "", text)) == sorted(re.sub(r"[\s─]", "", piped))
 
 
-# The baseline
-
-
 def test_a_baseline_of_several_parameters(dvc_shows):
     shapes = [("relu", [50]), ("relu", [50, 20]), ("tanh", [50, 20])]
     dvc_shows([experiment(f"{a}{h}{s}", activation=a, hidden_sizes=h, seed=s) for (a, h), s in product(shapes, (0, 1))])
@@ -184,9 +180,6 @@ def test_t_is_that_of_the_tables():
     assert [round(t_quantile(df), 4) for df in (1, 2, 4, 30, 120)] == [12.7062, 4.3027, 2.7764, 2.0423, 1.9799]
 
 
-# Which experiments
-
-
 def test_experiments_are_chosen_by_name(dvc_shows):
     dvc_shows([experiment(name, seed=seed) for seed, name in enumerate(["act-1", "act-22", "other", "again"])])
     assert rows(printed("act-?", "again", "a*n"))[3][1:3] == ["all", "2"]
@@ -213,9 +206,6 @@ def test_an_experiment_without_metrics_or_parameters(dvc_shows):
         refusal(compare(), "", "act-7", "lacks metrics or parameters")
     dvc_shows([experiment("a")], code=1)
     refusal(compare(), "", "`dvc exp show` failed")
-
-
-# JSON and CSV
 
 
 def test_json_has_the_runs_and_the_numbers_of_the_tables(dvc_shows):
@@ -263,42 +253,23 @@ def test_options_that_contradict(dvc_shows):
     assert not Path("act.pdf").exists()
 
 
-# The figure
+def history(accuracies, first=1, step=1):
+    """Return a history as train writes it, with the validation accuracy of some epochs."""
+    rows = [EpochRow(first + step * n, 5, 0.4, 0.3, 0.2, accuracy) for n, accuracy in enumerate(accuracies)]
+    write_history(Path("history.csv"), rows)
+    return Path("history.csv").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def run_with(tmp_path, monkeypatch):
-    """A function that commits a history, its text or its validation accuracies by epoch. It returns the run."""
-    monkeypatch.chdir(tmp_path)
-
-    def git(*words):
-        user = ("-c", "user.name=A", "-c", "user.email=a@example.com")
-        return subprocess.run(["git", *user, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    git("init", "--quiet")
-
-    def make(history, **train):
-        path = Path("metrics/history.csv")
-        if isinstance(history, str):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(history, encoding="utf-8")
-        else:
-            write_history(path, [EpochRow(epoch, 5 * epoch, 0.4, 0.3, 0.2, share) for epoch, share in history.items()])
-        git("add", "metrics")
-        git("commit", "--quiet", "--allow-empty", "--message", "A run")
-        parameters = {f"train.{key}": value for key, value in train.items()}
-        return Run("act-7", git("rev-parse", "HEAD"), PARENT, parameters, {})
-
-    return make
+def run_of(commit, **train):
+    return Run("act-7", commit, PARENT, {f"train.{key}": value for key, value in train.items()}, {})
 
 
-def test_the_figure_shows_the_mean_of_each_setting_with_its_band(run_with):
+def test_the_figure_shows_the_mean_of_each_setting_with_its_band(dvc_shows):
     late = 0.97 + 0.01 * np.random.default_rng(5).random((2, 3, 40))
     values = late - 0.5 / np.arange(1, 41) ** 2
-    runs = [
-        run_with(dict(enumerate(values[rate, seed].tolist(), start=1)), rate=rate, seed=seed)
-        for rate, seed in product((0, 1), (0, 1, 2))
-    ]
+    places = [*product((0, 1), (0, 1, 2))]
+    dvc_shows([], {f"{rate}{seed}": history(values[rate, seed].tolist()) for rate, seed in places})
+    runs = [run_of(f"{rate}{seed}", rate=rate, seed=seed) for rate, seed in places]
     figure = draw_curves(by_setting(runs))
     (axes,), (legend,) = figure.axes, figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["train.rate=0 (seeds: 3)", "train.rate=1 (seeds: 3)"]
@@ -315,40 +286,36 @@ def test_the_figure_shows_the_mean_of_each_setting_with_its_band(run_with):
     assert values.mean(axis=1).max() < top < 1
 
 
-def test_a_curve_has_the_epochs_that_all_seeds_have(run_with):
+def test_a_curve_has_the_epochs_that_all_seeds_have(dvc_shows):
     """A run may stop early, and a long history has every k-th epoch."""
-    runs = [run_with({1: 0.5, 2: 0.6, 3: 0.7, 4: 0.8}), run_with({2: 0.4, 4: 0.6, 6: 0.8})]
-    epochs, mean, sd = curve_of(runs)
+    dvc_shows([], {"a": history([0.5, 0.6, 0.7, 0.8]), "b": history([0.4, 0.6, 0.8], 2, 2), "c": history([0.5], 5)})
+    epochs, mean, sd = curve_of([run_of("a"), run_of("b")])
     assert epochs.tolist() == [2, 4]
     assert mean == pytest.approx([0.5, 0.7])
     assert sd == pytest.approx([0.1 * 2**0.5] * 2)
+    assert curve_of([run_of("a")])[2].tolist() == [0] * 4, "one run has no spread"
     with pytest.raises(UserError, match="no epoch"):
-        curve_of([*runs, run_with({5: 0.5})])
+        curve_of([run_of("a"), run_of("c")])
 
 
-def test_no_two_curves_look_the_same(run_with):
-    run = run_with({1: 0.5})
-    settings = {f"train.rate={n}": {"": run} for n in range(len(LOOKS))}
+def test_no_two_curves_look_the_same(dvc_shows):
+    dvc_shows([], {"a": history([0.5])})
+    settings = {f"train.rate={n}": {"": run_of("a")} for n in range(len(LOOKS))}
     (axes,) = draw_curves(settings).axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(LOOKS) > 10
     assert axes.lines[0].get_marker() not in ("", "None"), "a line alone would not show one epoch"
-    assert np.ptp(axes.collections[0].get_paths()[0].vertices[:, 1]) == 0, "one run has no band"
     with pytest.raises(UserError, match=f"at most {len(LOOKS)} settings"):
-        draw_curves(settings | {"one more": {"": run}})
+        draw_curves(settings | {"one more": {"": run_of("a")}})
 
 
-def test_a_figure_beside_what_is_printed(dvc_shows, run_with):
-    commits = [run_with({1: 0.5, 2: accuracy}).commit for accuracy in (0.6, 0.7)]
-    dvc_shows([experiment(f"{seed}", commit=commit, seed=seed) for seed, commit in enumerate(commits)])
-    assert printed("--csv", "--figure", "folder/one.PNG") == printed("--csv")
-    with Image.open("folder/one.PNG") as image:
+def test_a_figure_beside_what_is_printed(dvc_shows):
+    """It needs a usable history."""
+    Path("one.PNG").write_bytes(b"old")
+    for text in ("", "epoch\n1\n", "epoch,validation_accuracy\n1,nought\n"):
+        dvc_shows([experiment("act-7", commit="a")], {"a": text})
+        refusal(compare("--figure", "one.PNG"), "", "act-7", "metrics/history.csv")
+    assert Path("one.PNG").read_bytes() == b"old"
+    dvc_shows([experiment("act-7", commit="a")], {"a": history([0.5, 0.6])})
+    assert printed("--csv", "--figure", "one.PNG") == printed("--csv")
+    with Image.open("one.PNG") as image:
         assert image.format == "PNG"
-
-
-def test_an_experiment_without_a_usable_history(dvc_shows, run_with):
-    Path("old.png").write_bytes(b"old")
-    histories = (run_with(text).commit for text in ("epoch\n1\n", "epoch,validation_accuracy\n1,nought\n"))
-    for commit in ("0" * 40, *histories):
-        dvc_shows([experiment("act-7", commit=commit)])
-        refusal(compare("--figure", "old.png"), "", "act-7", "metrics/history.csv")
-        assert Path("old.png").read_bytes() == b"old"

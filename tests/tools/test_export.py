@@ -106,10 +106,9 @@ def test_refused_export_leaves_the_files_as_they_are(export):
 
 
 def test_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    output = tmp_path / "model.onnx"
-    assert "tools/export/requirements.txt" in refusal(CliRunner().invoke(main, [str(output)]))
-    assert not output.exists()
+    assert "tools/export/requirements.txt" in refusal(CliRunner().invoke(main, ["model.onnx"]))
 
 
 @pytest.mark.slow

@@ -32,8 +32,7 @@ def unlike(picture, other):
 
 
 def examined(picture, shape=(28, 28)):
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     return prepare_picture(picture, shape, fitted=False, inverted=False)
 
 
@@ -46,9 +45,6 @@ def four(side=400, pen=20):
     for step in range(8 * unit):
         picture[4 * unit + step, 9 * unit - step // 2 : 9 * unit - step // 2 + pen] = 0
     return picture
-
-
-# The digit and its background
 
 
 def spread(ink, radius):
@@ -147,15 +143,12 @@ def test_strokes_stay():
     assert np.array_equal(find_ink(picture)[0] > 0, picture == 0)
 
 
-@pytest.mark.parametrize("light", ["hard", "soft", "corner"])
-def test_shadow_is_no_ink(light):
+def test_shadow_is_no_ink():
     across = np.arange(400)
-    dark = {
-        "hard": np.where(across < 170, 1, 0.45),
-        "soft": np.linspace(1, 0.35, 400),
-        "corner": np.where(across + across[:, np.newaxis] < 500, 1, 0.45),
-    }[light]
-    assert unlike((four() * dark).astype(np.uint8), four()) < 3
+    hard, soft = np.where(across < 170, 1, 0.45), np.linspace(1, 0.35, 400)
+    corner = np.where(across + across[:, np.newaxis] < 500, 1, 0.45)
+    for light in (hard, soft, corner):
+        assert unlike((four() * light).astype(np.uint8), four()) < 3
 
 
 def test_ink_may_touch_the_border():
@@ -181,14 +174,6 @@ def test_weak_contrast_does_not_matter():
         assert np.array_equal(prepare(drawn(ink, paper)), prepare(drawn()))
     with pytest.raises(ValueError, match="blank"):
         prepare(drawn("#808080", "#8c8c8c"))
-
-
-# Notes
-
-
-def test_no_note_on_a_good_picture():
-    for picture in (four(), 255 - four(), four(28, 2), four(900, 20)):
-        assert notes(picture) == ""
 
 
 def box(rows=100, columns=100, gap=60):
@@ -217,6 +202,7 @@ SPECKS = np.where(np.random.default_rng(0).random((200, 200)) < 0.02, 0, 255).as
 @pytest.mark.parametrize(
     ("picture", "note"),
     [
+        *((picture, "") for picture in (four(), 255 - four(), four(28, 2), four(900, 20))),
         (box(100, 150), ""),
         (box(100, 151), "several digits"),
         (np.hstack([four(), four()]), "several digits"),
@@ -238,9 +224,6 @@ def test_notes_on_doubtful_pictures(picture, note):
     found = notes(picture)
     assert note in found
     assert bool(note) == bool(found)
-
-
-# Any kind of picture
 
 
 def test_neither_colours_nor_size_nor_place_nor_mode_matter():
@@ -290,9 +273,6 @@ def test_transparent_paper():
         assert np.array_equal(prepare(picture), prepare(drawn()))
 
 
-# Like MNIST's images
-
-
 def centre_of_mass(image):
     mass = image.astype(np.int64)
     return [mass.sum(axis=1 - axis) @ np.arange(image.shape[axis]) / mass.sum() for axis in (0, 1)]
@@ -338,9 +318,6 @@ def test_mnist_digits_stay_what_they_are():
         again.append(prepare(sheet))
     differences = abs(np.array(again).astype(int) - images).max(axis=(1, 2))
     assert (differences <= 1).mean() > 0.98  # a tenth of MNIST's images have 254 for white; here it is always 255
-
-
-# Whole pictures
 
 
 @settings(max_examples=20)

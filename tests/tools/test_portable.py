@@ -28,17 +28,18 @@ def test_short_run_needs_numpy_and_nothing_else():
 
 
 def test_hash_sees_bytes_names_and_files(tmp_path):
-    (tmp_path / "run").mkdir()
     file = tmp_path / "run" / "mlp.npz"
-    file.write_bytes(b"1234")
-    hashes = [hash_of(tmp_path)]
-    file.write_bytes(b"1235")
-    hashes.append(hash_of(tmp_path))
-    file.rename(file.with_name("other.npz"))
-    hashes.append(hash_of(tmp_path))
-    file.with_name("empty").touch()
-    hashes.append(hash_of(tmp_path))
-    assert len(set(hashes)) == 4
+    file.parent.mkdir()
+    hashes = set()
+    for change in (
+        lambda: file.write_bytes(b"1234"),
+        lambda: file.write_bytes(b"1235"),
+        lambda: file.rename(file.with_name("other.npz")),
+        lambda: file.with_name("empty").touch(),
+    ):
+        change()
+        hashes.add(hash_of(tmp_path))
+    assert len(hashes) == 4
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -1,13 +1,17 @@
 """Sweeps on workers elsewhere: over TLS, with a Git remote and a DVC remote."""
 
 import os
+import random
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.faults import SEED, times
 from tests.support.project import Project
 from tests.support.sweeps import (
     AXES,
@@ -15,6 +19,7 @@ from tests.support.sweeps import (
     POINTS,
     clones_below,
     ended,
+    finish,
     rows,
     states,
     stop_within_10_seconds,
@@ -25,6 +30,8 @@ from tests.support.sweeps import (
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("distributed", reason="make test-all installs it")
+
+KILLS = 6  # with FAULTS_SCALE=10, 60
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +47,13 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         found.stop()
 
 
-def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, cluster, tmp_path):
-    printed = sweeps.run("tls", *AXES, on=cluster)
+@pytest.fixture(scope="module")
+def printed(sweeps, cluster) -> str:
+    """What a sweep on the cluster prints that nothing disturbs."""
+    return sweeps.run("tls", *AXES, on=cluster)
+
+
+def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, cluster, printed, tmp_path):
     assert states(printed) == ["done"] * POINTS
     assert trees(printed) == undisturbed
     assert sweeps.files("tls").keys() == undisturbed.keys()
@@ -58,8 +70,9 @@ def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, cluster, tmp
 def test_who_has_no_certificate_or_other_packages_is_refused(sweeps, cluster, tmp_path):
     certified, cluster.config = cluster.config, tmp_path / "none.yaml"
     cluster.config.touch()
-    assert "cannot be reached" in sweeps.run("foreign", "-S", "train.seed=0", on=cluster, code=1)
+    printed = sweeps.run("foreign", "-S", "train.seed=0", on=cluster, code=1)
     cluster.config = certified
+    assert "cannot be reached" in printed
     other = tmp_path / "packages" / "numpy-0.1.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Name: numpy\nVersion: 0.1\n")
@@ -91,16 +104,16 @@ def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sw
 
 
 @pytest.mark.parametrize(("prefix", "seed"), [("pulling", 3), ("pushing", 4)])
-def test_a_dvc_remote_that_fails_for_a_while(sweeps, cluster, prefix, seed):
-    """It fails when a worker pulls from it, or when a worker pushes into it."""
-    words = [prefix, "-S", f"train.seed={seed}", "-S", "train.iterations=4000"]
+def test_a_dvc_remote_that_fails_for_a_while(sweeps, cluster, tmp_path, prefix, seed):
+    """It fails when a worker without a cache pulls from it, or when a worker pushes into it."""
+    words = [prefix, "-S", f"train.seed={seed}", "--home", str(tmp_path)]
     process = None
     if prefix == "pushing":
-        process = sweeps.start(*words, on=cluster)
-        wait_for_log(process, cluster.folder, "Running stage 'train'")
+        process = sweeps.start(*words, "-S", "train.iterations=4000", on=cluster)
+        wait_for_log(process, tmp_path, "Running stage 'train'")
     with sweeps.without_storage():
         process = process or sweeps.start(*words, on=cluster)
-        wait_for_log(process, cluster.folder, "ERROR: ")
+        wait_for_log(process, tmp_path, "Having any troubles?")  # DVC's last words
     assert states(ended(process)) == ["done"]
     assert len(sweeps.files(prefix)) == 1
 
@@ -121,6 +134,48 @@ def test_a_killed_training_goes_on_on_another_worker(sweeps, cluster, tmp_path):
     assert (state, worker.endswith(f"-{other}")) == ("done", True)
     assert states(sweeps.run(*words, "--again", on=cluster)) == ["same bytes"]
     assert clones_below(tmp_path) == []
+
+
+def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed, count):
+    """Each point ends once, with the files of an undisturbed sweep, and nothing is left."""
+    chance = random.Random(SEED)
+    expected = sweeps.files("tls")
+    while count["SIGKILL"] < times(KILLS):
+        count["sweeps"] += 1
+        prefix = f"killed{count['sweeps']}"
+        disturb(lambda name=prefix: sweeps.start(name, *AXES, on=cluster), cluster, chance, count)
+        assert sweeps.files(prefix) == expected
+
+    # When a sweep starts, workers remove what dead ones have left
+    wait_until_none_works_below(cluster.folder)
+    printed = sweeps.run(prefix, *AXES, "--again", on=cluster)
+    assert states(printed) == ["same bytes"] * POINTS
+    assert clones_below(cluster.folder) == []
+
+
+def disturb(start: Callable[[], Popen[str]], cluster: Cluster, chance: random.Random, count: Counter[str]) -> None:
+    """Kill something at random moments, and start the sweep until it ends well."""
+    process = start()
+    while count["SIGKILL"] < times(KILLS) and process.poll() != 0:
+        time.sleep(chance.uniform(0, 4))  # an experiment takes some seconds
+        whom = chance.choice(["leader", "worker", "nanny", "both"])
+        if whom == "leader":
+            process.kill()
+            count["SIGKILL"] += 1
+        else:
+            count["SIGKILL"] += cluster.kill(chance.choice(["one", "two"]), whom)
+        if process.poll() not in (None, 0):
+            said_no_more_than_lost(process)
+            process = start()
+    while said_no_more_than_lost(process):
+        process = start()
+
+
+def said_no_more_than_lost(process: Popen[str]) -> int:
+    """Wait for a sweep and return its exit code. It may have lost an experiment whose worker died again and again."""
+    code, printed = finish(process)
+    assert set(states(printed)) <= {"done", "known", "same bytes", "lost"}, printed
+    return code
 
 
 def test_a_scheduler_that_dies_ends_the_sweep(sweeps, tmp_path: Path):

@@ -20,7 +20,7 @@ from tests.support.files import save_prepared
 from tests.support.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.support.refusals import refusal
 from tools.draw.__main__ import draw
-from tools.draw.page import FOLDER, SCRIPTS, layer_data, make_page, model_data
+from tools.draw.page import FOLDER, SCRIPTS, make_page, model_data
 from tools.pictures.preparation import fit, like_mnist, prepare
 
 NODE = shutil.which("node")
@@ -68,39 +68,33 @@ def test_network_answers_with_the_same_bits(settings):
 
 
 SHAPES = [(28, 28), (20, 32), (7, 5)]
+MODELS = [
+    {"imageShape": shape, "fitted": fitted, "inverted": inverted}
+    for shape in SHAPES
+    for fitted, inverted in ((False, False), (True, False), (True, True))
+]
 
 
 @needs_node
 def test_strokes_become_the_image_that_python_makes_of_their_pixels():
     source = np.random.Generator(np.random.PCG64(0))
     scribbles = [
-        [
-            {"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()}
-            for width in source.integers(16, 177, strokes).tolist()
-        ]
-        for strokes in (1, 2, 4)
+        [{"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()} for width in widths]
+        for widths in ((16,), (60, 176), (30, 50, 90, 150))
     ]
-    given = DRAWINGS + scribbles
     there = javascript(
         "data.drawings.map(strokes => rasterise(strokes)).map(drawing => [[...drawing.bytes],"
         " ...data.models.map(model => [...prepare(drawing, model)])])",
-        {
-            "drawings": given,
-            "models": [
-                {"imageShape": shape, "fitted": fitted, "inverted": inverted}
-                for shape in SHAPES
-                for fitted, inverted in ((False, False), (True, False), (True, True))
-            ],
-        },
+        {"drawings": DRAWINGS + scribbles, "models": MODELS},
     )
-    for strokes, (pixels, *images) in zip(given, there, strict=True):
+    for strokes, (pixels, *images) in zip(DRAWINGS + scribbles, there, strict=True):
         ink = rasterised(strokes)
-        assert np.array_equal(np.reshape(pixels, ink.shape), ink)
-        for shape, (digit, whole, inverted) in zip(SHAPES, zip(*[iter(images)] * 3, strict=True), strict=True):
+        assert pixels == ink.ravel().tolist()
+        expected = []
+        for shape in SHAPES:
             on_paper = fit(Image.fromarray(255 - ink), shape)
-            assert digit == like_mnist(ink, shape).ravel().tolist()
-            assert whole == on_paper.ravel().tolist()
-            assert inverted == (255 - on_paper).ravel().tolist()
+            expected += [like_mnist(ink, shape), on_paper, 255 - on_paper]
+        assert images == [image.ravel().tolist() for image in expected]
 
 
 def test_a_drawing_and_its_picture_become_the_same_image():
@@ -132,14 +126,6 @@ def test_contributions_are_outputs_times_gradients(hidden, activation):
         up, down = (forward(above, h + sign * change)[0][0, 3] for sign in (1, -1))
         expected.append(h[0, neuron] * (up - down) / 2e-4)
     np.testing.assert_allclose(there, expected, atol=1e-4)
-
-
-def test_weights_are_whole_numbers_on_the_grid():
-    W = np.array([[0.75, -1.0], [2.0**-20, 1 - 2.0**-20]])
-    stored = layer_data(W, np.array([0.5, -0.5]))
-    whole = np.frombuffer(base64.b64decode(stored["weights"]), np.uint8).reshape(-1, 3)
-    numbers = [int.from_bytes(bytes(number), "little", signed=True) for number in whole]
-    assert np.ldexp(numbers, stored["unit"]).reshape(2, 2).tolist() == W.tolist()
 
 
 def test_page_is_whole_and_asks_for_nothing():

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
 from tools.portable.__main__ import COLUMNS, TABLE, main
-from tools.portable.environments import Environment, environments
+from tools.portable.environments import Environment
 from tools.portable.short_run import hash_of
 
 
@@ -63,8 +63,7 @@ def test_table_of_machines_states_the_hash_of_this_code_and_add_writes_a_line(tm
     assert sys.platform != "linux" or ".so" in mine["blas"]
 
 
-# The command, where the short run is a script that prints the hashes it is given
-
+# A short run that prints the hashes that it is given
 SCRIPT = """
 import json, os, sys
 if sys.argv[1] == "-c":
@@ -146,12 +145,8 @@ def test_write_replaces_lines_keeps_other_machines_and_drops_other_code(portable
     state(portable.table, line("one", "a", "9"), line("elsewhere", "a", "8"), line("long ago", "b", "7"))
     assert portable([ONE, TWO], "--write").exit_code == 0
     assert read(portable.table) == [line("one", "a", "1"), line("elsewhere", "a", "8"), line("two", "a", "2")]
-
-
-def test_only_the_named_environments_run(portable):
-    result = portable([ONE, TWO, place("three", "", "3")], "two", "--write")
-    assert result.exit_code == 0, result.output
-    assert read(portable.table) == [line("elsewhere", "a", "8"), line("two", "a", "2")]
+    assert portable([place("one", "", "3"), place("two", "a", "5")], "two", "--write").exit_code == 0
+    assert read(portable.table)[2] == line("two", "a", "5"), "only the named environment ran"
 
 
 def test_file_that_is_no_table_is_a_sentence(portable):
@@ -160,12 +155,3 @@ def test_file_that_is_no_table_is_a_sentence(portable):
     before = portable.table.read_bytes()
     refusal(portable([ONE, TWO], "--write"), portable.table)
     assert portable.table.read_bytes() == before
-
-
-@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="elsewhere there are fewer")
-def test_environments_are_many():
-    names = {where.name for where in environments()}
-    kernels = {f"OpenBLAS for {kernel}" for kernel in ("Haswell", "Sandybridge", "Nehalem", "Prescott")}
-    others = {"1 process, 1 thread", "1 process, 2 threads", "NumPy's vector code off", "aarch64, emulated"}
-    pythons = {f"Python {version}" for version in ("3.11", "3.12", "3.13")}
-    assert kernels | others | pythons | {"reference BLAS", "BLIS", "Intel MKL"} <= names

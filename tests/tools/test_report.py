@@ -77,8 +77,8 @@ def cells(markdown: str) -> list[list[str]]:
 
 def test_a_report_shows_what_changed_and_what_did_not(here):
     """Experiments of HEAD with several seeds are in it, too."""
-    for rate, seed in ((1, 0), (1, 2), (4, 0)):
-        here.dvc("exp", "run", "-q", "-S", f"train.seed={seed}", "-S", f"train.rate={rate}")
+    for seed in (0, 2):
+        here.dvc("exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
     here.run("git", "checkout", "-q", "--force", "HEAD")
     text = report()
     now, then = (one[:7] for one in here.run("git", "rev-parse", "HEAD", "HEAD~1").stdout.split())
@@ -89,8 +89,7 @@ def test_a_report_shows_what_changed_and_what_did_not(here):
     assert "train.seed" not in text
 
     spread = f"{fmean([0.125, 0.15625]):.4f} ± {stdev([0.125, 0.15625]):.4f}"
-    assert ["train.rate=1", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
-    assert not any("train.rate=4" in row for row in rows), "one seed has no spread"
+    assert ["all", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
 
     answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
     assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"

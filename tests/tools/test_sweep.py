@@ -4,30 +4,34 @@ import importlib.metadata
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.utils.hydra import apply_overrides
 from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from pipeline.settings.params import load_params
-from tests.support.project import ROOT, Project
+from tests.support.project import ROOT, Project, changed_params
 from tests.support.refusals import refusal
 from tools.sweep.__main__ import main
 from tools.sweep.cluster import cores_of
 from tools.sweep.combinations import combinations
-from tools.sweep.leader import show
 from tools.sweep.repository import pinned_packages
-from tools.sweep.worker import Clone, LostError, prepare
+from tools.sweep.worker import LostError, prepare
 
-PARAMS = ROOT / "params.yaml"
+PARAMS = Path("params.yaml")
+PINNED = {"train.seed": 0, "train.hidden_sizes": [50], "train.activation": "sigmoid", "train.learning_rate": 0.5}
+PINNED |= {"train.optimizer": "sgd", "train.nesterov": False, "train.momentum": 0}
 RECIPES = [ROOT / "records" / name for name in ("simard-none.yaml", "dropout.yaml")]
 
-# Experiments
+
+@pytest.fixture(autouse=True)
+def params(tmp_path, monkeypatch) -> None:
+    """A params.yaml in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    PARAMS.write_text(yaml.safe_dump(changed_params(PINNED), sort_keys=False))
 
 
 def made(*axes: str, rev: str = "0" * 40, recipes: list[Path] | None = None) -> list[dict]:
@@ -59,11 +63,11 @@ def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
     values = ["train.iterations=300", "train.hidden_sizes=[]", "train.learning_rate=1e-5", "train.weight_init_std=he"]
     for recipe in RECIPES:
         (experiment,) = made(*values, recipes=[recipe])
-        params = tmp_path / "params.yaml"
-        shutil.copy(PARAMS, params)
-        apply_overrides(params, experiment["changes"])
+        changed = tmp_path / "changed.yaml"
+        shutil.copy(PARAMS, changed)
+        apply_overrides(changed, experiment["changes"])
         expected = load_params(recipe, values)
-        assert load_params(params) == expected.model_copy(update={"record": None})
+        assert load_params(changed) == expected.model_copy(update={"record": None})
     shown = [experiment["parameters"] for experiment in made("train.seed=3,4", recipes=RECIPES)]
     assert shown == [f"{recipe}, train.seed={seed}" for recipe in RECIPES for seed in (3, 4)]
 
@@ -82,11 +86,6 @@ def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
 def test_a_bad_axis_or_name_is_one_sentence(name, axis, words):
     with pytest.raises(UserError, match=re.escape(words)):
         combinations(name, ["train.momentum=0,0.9", axis], PARAMS, "0" * 40)
-
-
-# Workers
-
-not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="sweeps need Linux or macOS")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell its cores")
@@ -110,53 +109,6 @@ def test_packages_that_differ_are_named(tmp_path, monkeypatch):
     assert differing("no-such-package==2.0 ; python_full_version < '3'") == ""
     said = differing("numpy==0.1", "no-such-package==2.0 ; python_full_version > '3'")
     assert said == f"numpy {importlib.metadata.version('numpy')} for 0.1, no-such-package missing for 2.0"
-
-
-@not_on_windows
-def test_only_what_dead_workers_left_is_removed(tmp_path):
-    host = socket.gethostname()
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    kept = [f"{os.getpid()}-{host}-a", f"{dead.pid}-{host}-2-b", f"{dead.pid}-other-c"]
-    for name in [*kept, f"{dead.pid}-{host}-d"]:
-        (tmp_path / "clones" / name / "data").mkdir(parents=True)
-    prepare({"home": str(tmp_path), "packages": []})
-    assert sorted(path.name for path in (tmp_path / "clones").iterdir()) == sorted(kept)
-
-
-@not_on_windows
-def test_a_command_is_tried_again_unless_that_is_hopeless(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.sweep.worker.WAITS", (0, 0))
-    clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
-    tries = clone.path / "tries"
-    assert clone.surely("sh", "-c", "echo >> tries; [ $(wc -l < tries) = 3 ]")
-    with pytest.raises(LostError, match=r"`sh -c echo broken.*` failed: broken"):
-        clone.surely("sh", "-c", "echo broken >&2; exit 3")
-    tries.unlink()
-    assert not clone.surely("sh", "-c", "echo >> tries; exit 1", hopeless=tries.exists)
-    assert tries.read_text() == "\n"
-
-
-def test_the_end_of_a_log(tmp_path):
-    clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
-    clone.log.write_bytes(b"first\n\n10 %\r20 %\rlast \xff\n\n")
-    assert clone.tail(1) == "last \ufffd"
-    assert clone.tail(3) == "10 %\n20 %\nlast \ufffd"
-
-
-# The command
-
-
-def test_the_table_and_the_failures_name_the_parameters(capsys):
-    result = {"where": "here-0", "seconds": 61.7, "lock": "0123456789ab", "log": ""}
-    done = result | {"name": "x-1", "parameters": "train.hidden_sizes=[50]", "state": "done"}
-    failed = result | {"name": "x-2", "parameters": "train.hidden_sizes=[]", "state": "failed", "log": "why"}
-    assert show([done, failed])
-    _, first, second, *failures = capsys.readouterr().out.splitlines()
-    assert first.split() == ["x-1", "train.hidden_sizes=[50]", "done", "here-0", "62", "0123456789ab"]
-    assert second.split()[:3] == ["x-2", "train.hidden_sizes=[]", "failed"]
-    assert failures == ["", "x-2, train.hidden_sizes=[]: failed", "why"]
-    assert not show([done])
 
 
 @pytest.fixture

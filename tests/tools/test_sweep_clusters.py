@@ -103,8 +103,10 @@ def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sw
     assert (states(printed), trees(printed)) == (["same bytes"] * POINTS, undisturbed)
 
 
-@pytest.mark.parametrize(("prefix", "seed"), [("pulling", 3), ("pushing", 4)])
-def test_a_dvc_remote_that_fails_for_a_while(sweeps, cluster, tmp_path, prefix, seed):
+@pytest.mark.parametrize(
+    ("prefix", "seed", "said"), [("pulling", 3, "ERROR: "), ("pushing", 4, "Having any troubles?")]
+)
+def test_a_dvc_remote_that_fails_for_a_while(sweeps, cluster, tmp_path, prefix, seed, said):
     """It fails when a worker without a cache pulls from it, or when a worker pushes into it."""
     words = [prefix, "-S", f"train.seed={seed}", "--home", str(tmp_path)]
     process = None
@@ -113,7 +115,7 @@ def test_a_dvc_remote_that_fails_for_a_while(sweeps, cluster, tmp_path, prefix, 
         wait_for_log(process, tmp_path, "Running stage 'train'")
     with sweeps.without_storage():
         process = process or sweeps.start(*words, on=cluster)
-        wait_for_log(process, tmp_path, "Having any troubles?")  # DVC's last words
+        wait_for_log(process, tmp_path, said)
     assert states(ended(process)) == ["done"]
     assert len(sweeps.files(prefix)) == 1
 

@@ -188,11 +188,11 @@ def filled(rows, columns):
     return np.pad(np.zeros((rows, columns), np.uint8), 110, constant_values=255)
 
 
-def dotted(dots):
+def dotted(dots, side=13):
     """A box with small boxes beside it."""
     picture = box()
     for dot in range(dots):
-        picture[60 + 19 * dot : 73 + 19 * dot, 180:193] = 0
+        picture[60 + 19 * dot :, 180:][:side, :side] = 0
     return picture
 
 
@@ -211,6 +211,7 @@ SPECKS = np.where(np.random.default_rng(0).random((200, 200)) < 0.02, 0, 255).as
         (four()[:260, 120:], "touches 2 sides"),
         (dotted(5), ""),
         (dotted(6), "in 7 pieces"),
+        (dotted(6, side=12), ""),  # specks
         (SPECKS, "pieces"),
         (np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8), "pieces"),
         (filled(90, 80), "nearly all is ink"),

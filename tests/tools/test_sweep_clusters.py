@@ -103,26 +103,26 @@ def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sw
     assert (states(printed), trees(printed)) == (["same bytes"] * POINTS, undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("prefix", "seed", "said"), [("pulling", 3, "ERROR: "), ("pushing", 4, "Having any troubles?")]
-)
-def test_a_dvc_remote_that_fails_for_a_while(sweeps, cluster, tmp_path, prefix, seed, said):
-    """It fails when a worker without a cache pulls from it, or when a worker pushes into it."""
-    words = [prefix, "-S", f"train.seed={seed}", "--home", str(tmp_path)]
-    process = None
-    if prefix == "pushing":
-        process = sweeps.start(*words, "-S", "train.iterations=4000", on=cluster)
-        wait_for_log(process, tmp_path, "Running stage 'train'")
+def test_a_dvc_remote_that_fails_when_a_worker_pulls(sweeps, cluster, tmp_path):
     with sweeps.without_storage():
-        process = process or sweeps.start(*words, on=cluster)
-        wait_for_log(process, tmp_path, said)
+        process = sweeps.start("pulling", "-S", "train.seed=3", "--home", str(tmp_path), on=cluster)  # without a cache
+        wait_for_log(process, tmp_path, "ERROR: ")
     assert states(ended(process)) == ["done"]
-    assert len(sweeps.files(prefix)) == 1
+    assert len(sweeps.files("pulling")) == 1
+
+
+def test_a_dvc_remote_that_fails_when_a_worker_pushes(sweeps, cluster, printed):
+    process = sweeps.start("pushing", "-S", "train.iterations=4000", on=cluster)
+    wait_for_log(process, cluster.folder, "Running stage 'train'")
+    with sweeps.without_storage():
+        wait_for_log(process, cluster.folder, "Having any troubles?")  # DVC's last words
+    assert states(ended(process)) == ["done"]
+    assert len(sweeps.files("pushing")) == 1
 
 
 def test_a_killed_training_goes_on_on_another_worker(sweeps, cluster, tmp_path):
     """The workers share a folder for checkpoints."""
-    words = ["moved", "-S", "train.iterations=12000", "--home", str(tmp_path)]
+    words = ["moved", "-S", "train.iterations=8000", "--home", str(tmp_path)]
     process = sweeps.start(*words, on=cluster)
     log = wait_for_log(process, tmp_path, "Running stage 'train'")
     while not list(tmp_path.glob("checkpoints/*")):

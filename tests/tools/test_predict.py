@@ -215,6 +215,16 @@ def tiff_header(width, height, tile=(16, 16)):
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
 
 
+def webp_header(width, height):
+    """Return a WebP file that states its size and has the pixels of a smaller picture."""
+    Image.new("L", (16, 16)).save("x.webp", lossless=True)
+    content = bytearray(Path("x.webp").read_bytes())
+    header = content.index(b"VP8L") + 9
+    (bits,) = struct.unpack_from("<I", content, header)
+    struct.pack_into("<I", content, header, bits >> 28 << 28 | (height - 1) << 14 | (width - 1))
+    return content
+
+
 @pytest.mark.parametrize(
     ("header", "arguments", "expected"),
     [
@@ -223,6 +233,7 @@ def tiff_header(width, height, tile=(16, 16)):
         (png_header, (65_536, 1), "65,535 65536 × 1"),
         (tiff_header, (5917, 5916), "35,000,000 5917 × 5916"),
         (tiff_header, (100, 90, (16, 400_000)), "35,000,000 100 × 400000"),
+        (webp_header, (5001, 5000), "25,000,000 5001 × 5000"),
         # These sizes are allowed, but there are no pixels
         (png_header, (6250, 8000), "damaged"),
         (png_header, (65_535, 1), "damaged"),

@@ -113,6 +113,12 @@ def test_formats(predictions):
     assert all(abs(p["probability"] - found[0]["probability"]) < 0.1 for p in found)
 
 
+def test_odd_metadata_does_not_matter(run):
+    drawn(scale=4).save("x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # five entries, and none follows
+    result = run("x.jpg")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_table_and_json_agree(run, predictions):
     drawn().save("a [bold]seven[-b].png")
     files = ["a [bold]seven[-b].png", PACKED, "--limit", 5]
@@ -258,7 +264,7 @@ def test_damaged_idx_file(run):
         (CONTENT + b"0", "200 images of 28 × 28"),
         (gzip.compress(CONTENT[:-1]), "200 images of 28 × 28"),
         (CONTENT[:15],),
-        (CONTENT[:8] + bytes(8), "0 × 0"),
+        (CONTENT[:8] + bytes(8), "1 to 268,435,456"),
         (CONTENT[:4] + b"\xff" * 12,),
         (packed[:-100], damage),
         (packed[:10] + b"\xff" + packed[11:], damage),

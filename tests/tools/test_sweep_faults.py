@@ -1,5 +1,6 @@
 """Sweeps on this machine's cores."""
 
+import shutil
 import sys
 import time
 
@@ -79,11 +80,13 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
 @pytest.mark.parametrize("moment", ["workers start", "they work"])
 def test_ctrl_c_stops_a_sweep_and_leaves_nothing(sweeps, moment):
     folder = sweeps.project.folder
+    dask = folder / ".dvc" / "tmp" / "sweep" / "dask"
+    shutil.rmtree(dask, ignore_errors=True)
     process = sweeps.start("stopped", *LONG)
     if moment == "they work":
         wait_for_log(process, folder, "Training: epoch")
     else:
-        while process.poll() is None and not (folder / ".dvc" / "tmp" / "sweep" / "dask").exists():
+        while process.poll() is None and not dask.exists():
             time.sleep(0.1)
     stop_within_10_seconds(process, folder)
 

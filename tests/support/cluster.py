@@ -1,9 +1,13 @@
 """A scheduler and workers over TLS on loopback, to sweep on and to kill."""
 
+import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,14 @@ import psutil
 import yaml
 
 
-def dask_config(folder: Path) -> Path:
+@cache
+def dask_config() -> Path:
     """Write a certificate that signed itself, its key, and a configuration of Dask that names them; return the last."""
     from distributed import Security
 
     security = Security.temporary()
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="tls-"))
+    atexit.register(shutil.rmtree, folder)
     cert, key, config = folder / "cert.pem", folder / "key.pem", folder / "dask.yaml"
     cert.write_text(security.tls_ca_file)
     key.write_text(security.tls_client_key)
@@ -36,34 +42,33 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.config = dask_config(folder / "tls")
+        self.config = dask_config()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"tls://127.0.0.1:{port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._workers: dict[str, tuple[str, dict[str, str]]] = {}
+        self._workers: dict[str, dict[str, str]] = {}
         words = ["--host", "127.0.0.1", "--protocol", "tls", "--port", str(port)]
-        self._start("scheduler", sys.executable, "scheduler", *words)
+        self._start("scheduler", "scheduler", *words)
 
-    def _start(self, name: str, python: str, program: str, *words: str, **variables: str) -> None:
+    def _start(self, name: str, program: str, *words: str, **variables: str) -> None:
         environment = os.environ | {"TRAIN_CHECKPOINTS": "", "GIT_CONFIG_GLOBAL": os.devnull} | variables
-        environment |= {"PATH": str(Path(python).parent) + os.pathsep + environment["PATH"]}
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [python, "-m", f"distributed.cli.dask_{program}", *words, "--no-dashboard"],
+                [sys.executable, "-m", f"distributed.cli.dask_{program}", *words, "--no-dashboard"],
                 cwd=self.folder, env=environment | {"DASK_CONFIG": str(self.config)}, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
 
-    def start_worker(self, name: str, python: str = sys.executable, **variables: str) -> None:
-        """Start a worker, in a Python and with environment variables."""
-        self._workers[name] = python, variables
+    def start_worker(self, name: str, **variables: str) -> None:
+        """Start a worker with environment variables."""
+        self._workers[name] = variables
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
         words = [self.address, "--nthreads", "1", "--memory-limit", "0", "--name", name]
         words += ["--local-directory", str(home)]
-        self._start(name, python, "worker", *words, HOME=str(home), **variables)
+        self._start(name, "worker", *words, HOME=str(home), **variables)
 
     def ask(self, function: Any, *arguments: Any) -> dict[str, Any]:
         """Call a function on each worker, once there are all; return what it returned by the workers' names."""
@@ -86,8 +91,7 @@ class Cluster:
             victim.kill()
         if whom != "worker" and again:
             self._processes[name].wait()
-            python, variables = self._workers[name]
-            self.start_worker(name, python, **variables)
+            self.start_worker(name, **self._workers[name])
         return len(victims)
 
     def owns(self, name: str, clone: Path) -> bool:
@@ -104,6 +108,8 @@ class Cluster:
             return None
 
     def stop(self, *names: str) -> None:
+        """Stop the scheduler or some workers, or all."""
         for name in names or self._processes:
             self._processes[name].kill()  # a worker ends with its nanny
             self._processes[name].wait()
+            self._workers.pop(name, None)

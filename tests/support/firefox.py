@@ -1,6 +1,5 @@
 """Firefox without a screen and without a way to the network, driven by its Marionette protocol over a local socket."""
 
-import base64
 import json
 import shutil
 import socket
@@ -22,14 +21,7 @@ user_pref("network.proxy.ssl_port", 9);
 user_pref("dom.w3c_touch_events.enabled", 1);
 """  # nothing listens at port 9
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for a reference to an element
-KEYS = {
-    "ArrowLeft": "\ue012",
-    "ArrowUp": "\ue013",
-    "ArrowRight": "\ue014",
-    "ArrowDown": "\ue015",
-    "Delete": "\ue017",
-    "Backspace": "\ue003",
-}
+KEYS = {"ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowDown": "\ue015", "Backspace": "\ue003"}
 CONTROL = "\ue009"
 
 
@@ -38,7 +30,7 @@ class Tab:
 
     def __init__(self, port: int):
         self._socket = socket.create_connection(("127.0.0.1", port))
-        self._received, self._number = b"", 0
+        self._answers, self._number = self._socket.makefile("rb"), 0
         self._read()  # a greeting
         self._call("WebDriver:NewSession", capabilities={})
         self._call("WebDriver:SetTimeouts", script=600_000)
@@ -66,36 +58,27 @@ class Tab:
 
     def screen(self, width: int, height: int = 900, dark: bool = False, mobile: bool = False) -> None:
         """Set the size of the window, and which colours the user prefers. `mobile` changes nothing here."""
-        self._privileged(
-            "Services.prefs.setIntPref('layout.css.prefers-color-scheme.content-override', arguments[0])",
-            0 if dark else 1,
-        )
+        scheme = "layout.css.prefers-color-scheme.content-override"
+        self._privileged("Services.prefs.setIntPref(...arguments)", scheme, 0 if dark else 1)
         self._call("WebDriver:SetWindowRect", width=width, height=height)
-
-    def screenshot(self, path: Path) -> None:
-        """Save a picture of the whole page."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(self._call("WebDriver:TakeScreenshot", full=True)["value"]))
 
     def drag(self, places: list[tuple[float, float]], touch: bool) -> None:
         """Put the mouse or a finger down at the first place, move it to the others, lift it."""
-        moves = [
-            {"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y), "origin": "viewport"}
-            for x, y in places
-        ]
+        move = {"type": "pointerMove", "duration": 0, "origin": "viewport"}
+        moves = [move | {"x": round(x), "y": round(y)} for x, y in places]
         actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
         kind = {"pointerType": "touch" if touch else "mouse"}
-        self._call(
-            "WebDriver:PerformActions",
-            actions=[{"type": "pointer", "id": "hand", "parameters": kind, "actions": actions}],
-        )
+        self._act({"type": "pointer", "id": "hand", "parameters": kind, "actions": actions})
 
     def key(self, name: str, control: bool = False) -> None:
         """Press a key and release it, with Ctrl held down or not."""
         keys = [CONTROL] * control + [KEYS.get(name, name)]
         presses = [{"type": "keyDown", "value": key} for key in keys]
         releases = [{"type": "keyUp", "value": key} for key in reversed(keys)]
-        self._call("WebDriver:PerformActions", actions=[{"type": "key", "id": "keys", "actions": presses + releases}])
+        self._act({"type": "key", "id": "keys", "actions": presses + releases})
+
+    def _act(self, device: dict[str, Any]) -> None:
+        self._call("WebDriver:PerformActions", actions=[device])
 
     def _privileged(self, script: str, *arguments: object) -> Any:
         self._call("Marionette:SetContext", value="chrome")
@@ -116,18 +99,10 @@ class Tab:
         return result
 
     def _read(self) -> Any:
-        while b":" not in self._received:
-            self._receive()
-        length, self._received = self._received.split(b":", 1)
-        while len(self._received) < int(length):
-            self._receive()
-        message, self._received = self._received[: int(length)], self._received[int(length) :]
-        return json.loads(message)
-
-    def _receive(self) -> None:
-        received = self._socket.recv(1 << 20)
-        assert received, "the browser has ended"
-        self._received += received
+        length = b""
+        while not length.endswith(b":"):
+            length += self._answers.read(1)
+        return json.loads(self._answers.read(int(length[:-1])))
 
 
 @contextmanager
@@ -135,20 +110,8 @@ def new_tab(folder: Path) -> Iterator[Tab]:
     """Start the browser, with its files in `folder`, and end it afterwards."""
     folder.mkdir(parents=True)
     (folder / "user.js").write_text(PREFERENCES, encoding="utf-8")
-    browser = subprocess.Popen(
-        [
-            FIREFOX,
-            "--headless",
-            "--marionette",
-            "--remote-allow-system-access",
-            "--no-remote",
-            "--profile",
-            str(folder),
-            "about:blank",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    options = ["--headless", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile", str(folder)]
+    browser = subprocess.Popen([FIREFOX, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     port = folder / "MarionetteActivePort"
     try:
         deadline = time.monotonic() + 120

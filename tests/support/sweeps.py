@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -17,16 +18,13 @@ import yaml
 from tests.support.cluster import Cluster
 from tests.support.project import Project, new_project
 
-AXES = ["-S", "train.seed=0,1", "-S", "train.activation=sigmoid,tanh"]
-POINTS = 4
+AXES = ["-S", "train.seed=0,1,2"]
+POINTS = 3
+LONG = ["-S", "train.seed=0,1,2", "-S", "train.iterations=200000"]
 
 
 class Sweeps:
     """A committed project, a Git remote and a DVC remote that have all of it. A training is short.
-
-    Args:
-        folder: where to put them.
-        without: a stage that the pipeline lacks.
 
     Attributes:
         project: the leader's clone.
@@ -34,25 +32,27 @@ class Sweeps:
         storage: the DVC remote.
     """
 
-    def __init__(self, folder: Path, without: str = ""):
-        self.folder = folder
+    def __init__(self, folder: Path):
         self.project = new_project(folder)
-        pipeline = self.project.folder / "dvc.yaml"
-        if without:
-            stages = yaml.safe_load(pipeline.read_text())["stages"]
-            stages.pop(without)
-            pipeline.write_text(yaml.safe_dump({"stages": stages}))
         self.origin = folder / "origin.git"
         self.storage = folder / "storage"
-        run = self.project.run
-        self.project.set_params(Project.small | {"plot.dpi": 50, "plot.misclassified": 1})
-        run("dvc", "repro", "-q")
-        run("dvc", "remote", "add", "-q", "--default", "storage", str(self.storage))
-        run("dvc", "config", "core.autostage", "false")
-        self.project.commit("Run")
+        project, run = self.project, self.project.run
+        pipeline = project.folder / "dvc.yaml"
+        stages = yaml.safe_load(pipeline.read_text())["stages"]
+        stages["plot"] = {
+            "cmd": "mkdir -p metrics && cp models/*/*.json metrics",  # figures take as long as all other stages
+            "deps": ["models/training", "models/evaluation"],
+            "metrics": [{f"metrics/{part}.json": {"cache": False}} for part in ("train", "validation", "test")],
+        }
+        pipeline.write_text(yaml.safe_dump({"stages": stages}))
+        project.set_params(Project.small | {"train.activation": "sigmoid", "train.seed": 7})
+        project.dvc("repro", "-q")
+        project.dvc("remote", "add", "-q", "--default", "storage", str(self.storage))
+        project.dvc("config", "core.autostage", "false")
+        project.commit("Run")
         run("git", "clone", "-q", "--bare", ".", str(self.origin))
         run("git", "remote", "add", "origin", str(self.origin))
-        run("dvc", "push", "-q")
+        project.dvc("push", "-q")
 
     def start(self, *words: str, on: Cluster | None = None) -> subprocess.Popen[str]:
         """Start a sweep on this machine or on a cluster, in a process group of its own."""
@@ -63,33 +63,48 @@ class Sweeps:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 
-    def sweep(self, *words: str) -> tuple[int, str]:
-        """Run a sweep on this machine; return its exit code and what it printed."""
-        return finish(self.start(*words))
-
     def run(self, *words: str, on: Cluster | None = None, code: int = 0) -> str:
         """Run a sweep; fail unless it ends with an exit code. Return what it printed."""
         return ended(self.start(*words, on=on), code)
 
-    def pushed(self, prefix: str) -> dict[str, str]:
-        """Return the refs in the Git remote of the experiments with this prefix, without it.
+    def files(self, prefix: str) -> dict[str, list[str]]:
+        """Return hashes and names of the files of the experiments with this prefix, by their names without it.
 
-        Fail if the DVC remote lacks any of their data, or has it damaged.
+        They are those in the Git remote. Fail if the DVC remote lacks any of their data, or has it damaged.
         """
-        listed = self._git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*")
-        refs = {ref.rpartition("-")[2]: ref for ref in listed.splitlines()}
-        for ref in refs.values():
+        found = {}
+        for ref in self._git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*").splitlines():
             lock = yaml.safe_load(self._git("show", f"{ref}:dvc.lock"))
             for out in (out for stage in lock["stages"].values() for out in stage["outs"]):
                 if not out["path"].startswith("metrics"):  # these are in Git
                     data = (self.storage / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).read_bytes()
                     assert hashlib.md5(data).hexdigest() == out["md5"].removesuffix(".dir")
-        return refs
+            lines = self._git("ls-tree", "-r", ref).splitlines()
+            found[ref.rpartition("-")[2]] = [line for line in lines if "\t.dvc/tmp/" not in line]  # DVC's arguments
+        return found
 
-    def files(self, prefix: str) -> dict[str, list[str]]:
-        """Return the hashes and names of these experiments' files in Git, without DVC's notes on its arguments."""
-        listed = {name: self._git("ls-tree", "-r", ref).splitlines() for name, ref in self.pushed(prefix).items()}
-        return {name: [line for line in lines if "\t.dvc/tmp/" not in line] for name, lines in listed.items()}
+    @contextmanager
+    def refusing_pushes(self) -> Iterator[None]:
+        """Let the Git remote refuse pushes, with the words "not now"."""
+        hook = self.origin / "hooks" / "pre-receive"
+        hook.write_text("#!/bin/sh\necho not now >&2; exit 1\n")
+        hook.chmod(0o755)
+        try:
+            yield
+        finally:
+            hook.unlink()
+
+    @contextmanager
+    def without_storage(self) -> Iterator[None]:
+        """Let the DVC remote fail."""
+        away = self.storage.with_name("away")
+        self.storage.rename(away)
+        self.storage.touch()
+        try:
+            yield
+        finally:
+            self.storage.unlink()
+            away.rename(self.storage)
 
     def _git(self, *words: str) -> str:
         return self.project.run("git", "--git-dir", str(self.origin), *words).stdout
@@ -98,7 +113,7 @@ class Sweeps:
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for a sweep; return its exit code and what it printed. Fail if that has a traceback."""
     try:
-        printed, _ = process.communicate(timeout=900)
+        printed, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert "Traceback" not in printed, printed
@@ -112,13 +127,14 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     return printed
 
 
-def stop_within_10_seconds(process: subprocess.Popen[str]) -> None:
-    """Press Ctrl-C, which a terminal sends to a group of processes. Fail if the sweep takes longer to end."""
+def stop_within_10_seconds(process: subprocess.Popen[str], folder: Path) -> None:
+    """Press Ctrl-C, which a terminal sends to a group of processes. Nothing may be left below the folder."""
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     ended(process, 130)
     assert time.monotonic() - began < 10
-    time.sleep(1)  # a guard that was told to kill does it
+    wait_until_none_works_below(folder, seconds=2)  # a guard that was told to kill does it
+    assert clones_below(folder) == []
 
 
 def rows(printed: str) -> list[list[str]]:
@@ -127,9 +143,9 @@ def rows(printed: str) -> list[list[str]]:
     return [list(cells) for cells in re.findall(row, printed, re.MULTILINE)]
 
 
-def states(printed: str) -> list[tuple[str, str]]:
-    """Return each experiment and its state."""
-    return [(name, state) for name, _, state, *_ in rows(printed)]
+def states(printed: str) -> list[str]:
+    """Return the state of each experiment."""
+    return [state for _, _, state, *_ in rows(printed)]
 
 
 def trees(printed: str) -> dict[str, str]:
@@ -137,34 +153,30 @@ def trees(printed: str) -> dict[str, str]:
     return {row[0].rpartition("-")[2]: row[-1] for row in rows(printed) if row[-1]}
 
 
-def working_below(folder: Path) -> list[str]:
-    """Return the processes that work in a clone below a folder."""
-    found = [process.info for process in psutil.process_iter(["cwd", "cmdline"]) if process.info["cwd"]]
-    return [str(info["cmdline"]) for info in found if str(folder) in info["cwd"] and "/clones/" in info["cwd"]]
-
-
-def wait_until_none_works_below(folder: Path) -> None:
-    ends = time.monotonic() + 60
-    while working := working_below(folder):
+def wait_until_none_works_below(folder: Path, seconds: float = 60) -> None:
+    """Wait until no process works in a clone below a folder."""
+    ends = time.monotonic() + seconds
+    while working := [str(one.info) for one in psutil.process_iter(["cwd", "cmdline"]) if _is_in_clone(one, folder)]:
         assert time.monotonic() < ends, working
         time.sleep(0.1)
 
 
-def left_behind(folder: Path) -> list[str]:
-    """Return these processes, and the clones."""
-    return working_below(folder) + found_below(folder, "clones/*")
+def _is_in_clone(process: psutil.Process, folder: Path) -> bool:
+    where = process.info["cwd"] or ""
+    return str(folder) in where and "/clones/" in where
 
 
-def found_below(folder: Path, pattern: str) -> list[str]:
-    """Return the paths at most four folders below one that end like this. They may vanish meanwhile."""
-    return [path for depth in range(5) for path in glob.glob(f"{folder}/{'*/' * depth}{pattern}", include_hidden=True)]
+def clones_below(folder: Path, pattern: str = "") -> list[str]:
+    """Return the clones, or files in them, at most four folders below one. They may vanish meanwhile."""
+    places = (f"{glob.escape(str(folder))}/{'*/' * depth}clones/*{pattern}" for depth in range(5))
+    return [path for place in places for path in glob.glob(place, include_hidden=True)]
 
 
 def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> Path:
     """Wait until the log of an experiment below a folder has a text, while a sweep runs; return the log."""
-    ends = time.monotonic() + 600
+    ends = time.monotonic() + 100
     while time.monotonic() < ends and process.poll() is None:
-        for log in map(Path, found_below(folder, "clones/*/log")):
+        for log in map(Path, clones_below(folder, "/log")):
             with suppress(FileNotFoundError):  # the experiment has ended
                 if text in log.read_text(errors="replace"):
                     return log

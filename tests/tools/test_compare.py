@@ -17,9 +17,7 @@ from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from pipeline.store.tables import EpochRow, write_history
-from tests.support.project import ROOT
 from tests.support.refusals import refusal
-from tests.support.terminal import on_terminal
 from tools.compare.__main__ import main
 from tools.compare.curves import LOOKS, curve_of, draw_curves
 from tools.compare.experiments import METRICS, Run, by_setting
@@ -54,13 +52,18 @@ def five_seeds(*activations):
 
 @pytest.fixture
 def dvc_shows(tmp_path, monkeypatch):
-    """A function that makes `python -m dvc exp show --json` print these experiments of HEAD."""
+    """A function that makes DVC print these experiments of HEAD, and Git the histories of their commits."""
     monkeypatch.chdir(tmp_path)
 
-    def show(experiments):
+    def show(experiments, histories=None, code=0):
         commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": experiments}]
-        script = f"import sys\nassert sys.argv[1:] == ['exp', 'show', '--json']\nprint({json.dumps(commits)!r})\n"
-        Path("dvc.py").write_text(script, encoding="utf-8")
+        answers = {f"git show {commit}:./metrics/history.csv": text for commit, text in (histories or {}).items()}
+        answers[f"{sys.executable} -m dvc exp show --json"] = json.dumps(commits)
+
+        def run(command, **options):
+            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""))
+
+        monkeypatch.setattr(subprocess, "run", run)
 
     return show
 
@@ -88,8 +91,8 @@ def test_the_tables_have_the_numbers_of_the_json(dvc_shows):
     words = ("--baseline", "train.activation=sigmoid")
     settings = json.loads(printed("--json", *words))["settings"]
     summary, pairs = printed(*words).split("Difference from train.activation=sigmoid, seed by seed")
-    title, header, _, *lines = rows(summary)
-    assert (title, header[1:]) == (["Mean ± standard deviation over the seeds"], ["setting", "seeds", "mean ± sd"])
+    _, header, _, *lines = rows(summary)
+    assert header[1:] == ["setting", "seeds", "mean ± sd"]
     assert [line[0] for line in lines[::3]] == list(METRICS)
     assert [line[-3:] for line in lines] == [
         [one["setting"], "5", "{mean:.4f} ± {sd:.4f}".format(**one["metrics"][metric])]
@@ -102,18 +105,17 @@ def test_the_tables_have_the_numbers_of_the_json(dvc_shows):
         [name, "5", "{mean:+.4f} ± {sd:.4f}".format(**one), "{:+.4f} to {:+.4f}".format(*one["interval"])]
         for name, one in numbers
     ]
-    assert caption == ["Interval of the mean: Student's t of the paired differences, pairs - 1 degrees of freedom."]
+    assert "pairs - 1 degrees of freedom" in caption[0]
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_rows_are_sorted_by_setting_and_seed(dvc_shows, order):
+def test_rows_are_sorted_by_setting_and_seed(dvc_shows):
     """Parameters as in params.yaml: numbers by size, then texts. DVC's order and the names do not matter."""
     stds, sizes, seeds = [0.5, 2, 10, "glorot", "he"], [[9, 9], [80], [80, 9]], [2, 10]
     experiments = [
         experiment(f"sweep-{n * 7 % 31:02}", hidden_sizes=size, std=std, seed=seed)
         for n, (size, std, seed) in enumerate(product(sizes, stds, seeds))
     ]
-    dvc_shows(sorted(experiments, key=lambda one: one["name"])[::order])
+    dvc_shows(sorted(experiments, key=lambda one: one["name"]))
     expected = [f"train.hidden_sizes={size}, train.std={std}" for size in ("[9,9]", "[80]", "[80,9]") for std in stds]
     assert [row[-3:-1] for row in rows(printed())[3:18]] == [[setting, "2"] for setting in expected]
     assert [one["setting"] for one in json.loads(printed("--json"))["settings"]] == expected
@@ -129,30 +131,25 @@ def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
     assert rows(printed())[3] == ["validation accuracy", "train.activation=[b]:smile:", "1", "0.5000"]
     dvc_shows([experiment("a", 0.88), experiment("b", 0.9)])
     refusal(compare(), "", "a", "b", "same parameters")
+    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
+    assert "Difference from train.rate=9, seed by seed" in printed(), "the first of two settings is the baseline"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-@pytest.mark.parametrize("columns", [100, 40])
-def test_a_terminal_cuts_nothing(dvc_shows, columns):
+def test_a_narrow_terminal_cuts_nothing(dvc_shows, monkeypatch):
     dvc_shows(five_seeds("relu", "tanh")[0])
     piped = printed()
     assert "Difference" in piped
-    text = on_terminal(columns, "tools.compare")
-    assert max(map(len, text.splitlines())) <= columns
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for Rich, this is a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed())
+    assert max(map(len, text.splitlines())) <= 40
     assert sorted(re.sub(r"[\s─]", "", text)) == sorted(re.sub(r"[\s─]", "", piped))
-
-
-# The baseline
-
-
-def test_without_a_baseline_the_first_of_two_settings_is_it(dvc_shows):
-    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
-    assert "Difference from train.rate=9, seed by seed" in printed()
 
 
 def test_a_baseline_of_several_parameters(dvc_shows):
     shapes = [("relu", [50]), ("relu", [50, 20]), ("tanh", [50, 20])]
     dvc_shows([experiment(f"{a}{h}{s}", activation=a, hidden_sizes=h, seed=s) for (a, h), s in product(shapes, (0, 1))])
+    assert "Difference" not in printed()
     small, relu, tanh = (one["setting"] for one in json.loads(printed("--json"))["settings"])
     assert [small, relu] == [f"train.hidden_sizes={sizes}, train.activation=relu" for sizes in ("[50]", "[50,20]")]
     for params, expected in (
@@ -179,14 +176,8 @@ def test_pairs_have_the_same_seed(dvc_shows):
     assert "Difference" not in printed(note=note)
 
 
-@pytest.mark.parametrize(
-    ("df", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)]
-)
-def test_t_is_that_of_the_tables(df, t):
-    assert round(t_quantile(df), 4) == t
-
-
-# Which experiments
+def test_t_is_that_of_the_tables():
+    assert [round(t_quantile(df), 4) for df in (1, 2, 4, 30, 120)] == [12.7062, 4.3027, 2.7764, 2.0423, 1.9799]
 
 
 def test_experiments_are_chosen_by_name(dvc_shows):
@@ -207,20 +198,14 @@ def test_unfinished_experiments_are_left_out(dvc_shows):
     refusal(compare("queued"), "", "no finished experiment called queued")
 
 
-@pytest.mark.parametrize("data", [None, {"metrics": {}}, {"params": {"params.yaml": {"data": {"train": 5}}}}])
-def test_an_experiment_without_metrics_or_parameters(dvc_shows, data):
-    broken = experiment("act-7")
-    broken["revs"][0]["data"] = data and broken["revs"][0]["data"] | data
-    dvc_shows([broken])
-    refusal(compare(), "", "act-7", "lacks metrics or parameters")
-
-
-def test_dvc_fails(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_an_experiment_without_metrics_or_parameters(dvc_shows):
+    for data in (None, {"metrics": {}}, {"params": {"params.yaml": {"data": {"train": 5}}}}):
+        broken = experiment("act-7")
+        broken["revs"][0]["data"] = data and broken["revs"][0]["data"] | data
+        dvc_shows([broken])
+        refusal(compare(), "", "act-7", "lacks metrics or parameters")
+    dvc_shows([experiment("a")], code=1)
     refusal(compare(), "", "`dvc exp show` failed")
-
-
-# JSON and CSV
 
 
 def test_json_has_the_runs_and_the_numbers_of_the_tables(dvc_shows):
@@ -261,49 +246,30 @@ def test_csv_has_a_row_for_each_run_with_every_parameter_and_every_bit(dvc_shows
     assert [float(table[1][metric]) for metric in METRICS] == third
 
 
-@pytest.mark.parametrize("options", [["--json", "--csv"], ["--csv", "--baseline", "a=1"], ["--figure", "act.pdf"]])
-def test_options_that_contradict(dvc_shows, options):
+def test_options_that_contradict(dvc_shows):
     dvc_shows([experiment("a")])
-    refusal(compare(*options))
+    for options in (["--json", "--csv"], ["--csv", "--baseline", "a=1"], ["--figure", "act.pdf"]):
+        refusal(compare(*options))
     assert not Path("act.pdf").exists()
 
 
-# The figure
+def history(accuracies, first=1, step=1):
+    """Return a history as train writes it, with the validation accuracy of some epochs."""
+    rows = [EpochRow(first + step * n, 5, 0.4, 0.3, 0.2, accuracy) for n, accuracy in enumerate(accuracies)]
+    write_history(Path("history.csv"), rows)
+    return Path("history.csv").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def run_with(tmp_path, monkeypatch):
-    """A function that commits a history, its text or its validation accuracies by epoch. It returns the run."""
-    monkeypatch.chdir(tmp_path)
-
-    def git(*words):
-        user = ("-c", "user.name=A", "-c", "user.email=a@example.com")
-        return subprocess.run(["git", *user, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    git("init", "--quiet")
-
-    def make(history, **train):
-        path = Path("metrics/history.csv")
-        if isinstance(history, str):
-            path.parent.mkdir()
-            path.write_text(history, encoding="utf-8")
-        else:
-            write_history(path, [EpochRow(epoch, 5 * epoch, 0.4, 0.3, 0.2, share) for epoch, share in history.items()])
-        git("add", "metrics")
-        git("commit", "--quiet", "--allow-empty", "--message", "A run")
-        parameters = {f"train.{key}": value for key, value in train.items()}
-        return Run("act-7", git("rev-parse", "HEAD"), PARENT, parameters, {})
-
-    return make
+def run_of(commit, **train):
+    return Run("act-7", commit, PARENT, {f"train.{key}": value for key, value in train.items()}, {})
 
 
-def test_the_figure_shows_the_mean_of_each_setting_with_its_band(run_with):
+def test_the_figure_shows_the_mean_of_each_setting_with_its_band(dvc_shows):
     late = 0.97 + 0.01 * np.random.default_rng(5).random((2, 3, 40))
     values = late - 0.5 / np.arange(1, 41) ** 2
-    runs = [
-        run_with(dict(enumerate(values[rate, seed].tolist(), start=1)), rate=rate, seed=seed)
-        for rate, seed in product((0, 1), (0, 1, 2))
-    ]
+    places = [*product((0, 1), (0, 1, 2))]
+    dvc_shows([], {f"{rate}{seed}": history(values[rate, seed].tolist()) for rate, seed in places})
+    runs = [run_of(f"{rate}{seed}", rate=rate, seed=seed) for rate, seed in places]
     figure = draw_curves(by_setting(runs))
     (axes,), (legend,) = figure.axes, figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["train.rate=0 (seeds: 3)", "train.rate=1 (seeds: 3)"]
@@ -320,54 +286,36 @@ def test_the_figure_shows_the_mean_of_each_setting_with_its_band(run_with):
     assert values.mean(axis=1).max() < top < 1
 
 
-def test_a_curve_has_the_epochs_that_all_seeds_have(run_with):
+def test_a_curve_has_the_epochs_that_all_seeds_have(dvc_shows):
     """A run may stop early, and a long history has every k-th epoch."""
-    runs = [run_with({1: 0.5, 2: 0.6, 3: 0.7, 4: 0.8}), run_with({2: 0.4, 4: 0.6, 6: 0.8})]
-    epochs, mean, sd = curve_of(runs)
+    dvc_shows([], {"a": history([0.5, 0.6, 0.7, 0.8]), "b": history([0.4, 0.6, 0.8], 2, 2), "c": history([0.5], 5)})
+    epochs, mean, sd = curve_of([run_of("a"), run_of("b")])
     assert epochs.tolist() == [2, 4]
     assert mean == pytest.approx([0.5, 0.7])
     assert sd == pytest.approx([0.1 * 2**0.5] * 2)
+    assert curve_of([run_of("a")])[2].tolist() == [0] * 4, "one run has no spread"
     with pytest.raises(UserError, match="no epoch"):
-        curve_of([*runs, run_with({5: 0.5})])
+        curve_of([run_of("a"), run_of("c")])
 
 
-def test_no_two_curves_look_the_same_and_the_legend_covers_none(run_with):
-    run = run_with({1: 0.5})
-    settings = {f"train.rate={n}, train.hidden_sizes={[800] * 40}": {"": run} for n in range(len(LOOKS))}
-    figure = draw_curves(settings)
-    (axes,), (legend,) = figure.axes, figure.legends
+def test_no_two_curves_look_the_same(dvc_shows):
+    dvc_shows([], {"a": history([0.5])})
+    settings = {f"train.rate={n}": {"": run_of("a")} for n in range(len(LOOKS))}
+    (axes,) = draw_curves(settings).axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(LOOKS) > 10
     assert axes.lines[0].get_marker() not in ("", "None"), "a line alone would not show one epoch"
-    assert np.ptp(axes.collections[0].get_paths()[0].vertices[:, 1]) == 0, "one run has no band"
-    figure.draw_without_rendering()
-    names, plot, page = legend.get_window_extent(), axes.get_window_extent(), figure.bbox
-    assert page.y1 >= names.y1 > names.y0 > plot.y1 > plot.y0 + 200
-    assert page.x0 <= names.x0 < names.x1 <= page.x1
     with pytest.raises(UserError, match=f"at most {len(LOOKS)} settings"):
-        draw_curves(settings | {"one more": {"": run}})
+        draw_curves(settings | {"one more": {"": run_of("a")}})
 
 
-def test_a_figure_beside_the_tables(dvc_shows, run_with):
-    commits = [run_with({1: 0.5, 2: accuracy}).commit for accuracy in (0.6, 0.7)]
-    dvc_shows([experiment(f"{seed}", commit=commit, seed=seed) for seed, commit in enumerate(commits)])
-    assert printed("--figure", "one.png") == printed()
-    printed("--csv", "--figure", "folder/two.PNG")
-    with Image.open("one.png") as image:
-        assert (image.format, image.width) == ("PNG", 900)
-    assert Path("one.png").read_bytes() == Path("folder/two.PNG").read_bytes()
-
-
-@pytest.mark.parametrize("history", ["", "epoch\n1\n", "epoch,validation_accuracy\n1,nought\n"])
-def test_an_experiment_without_a_usable_history(dvc_shows, run_with, history):
-    Path("old.png").write_bytes(b"old")
-    dvc_shows([experiment("act-7", commit=run_with(history).commit if history else "0" * 40)])
-    refusal(compare("--figure", "old.png"), "", "act-7", "metrics/history.csv")
-    assert Path("old.png").read_bytes() == b"old"
-
-
-def test_help_imports_nothing_slow():
-    command = [sys.executable, "-X", "importtime", "-m", "tools.compare", "--help"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
-    assert result.returncode == 0
-    assert "* and ?" in result.stdout
-    assert not re.search(r"\b(numpy|dvc|matplotlib|tools\.compare\.curves)\b", result.stderr)
+def test_a_figure_beside_what_is_printed(dvc_shows):
+    """It needs a usable history."""
+    Path("one.PNG").write_bytes(b"old")
+    for text in ("", "epoch\n1\n", "epoch,validation_accuracy\n1,nought\n"):
+        dvc_shows([experiment("act-7", commit="a")], {"a": text})
+        refusal(compare("--figure", "one.PNG"), "", "act-7", "metrics/history.csv")
+    assert Path("one.PNG").read_bytes() == b"old"
+    dvc_shows([experiment("act-7", commit="a")], {"a": history([0.5, 0.6])})
+    assert printed("--csv", "--figure", "one.PNG") == printed("--csv")
+    with Image.open("one.PNG") as image:
+        assert image.format == "PNG"

@@ -1,16 +1,15 @@
 """`tools.report`, between the commits of a small DVC project: what it says changed, and what it refuses."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from tests.support.project import ROOT, Project
-from tools.report import commit, figures, outputs, usual_base
+from tools.report import commit, figures, main, outputs, usual_base
 
 STAGE = """\
 import json, pathlib, yaml
@@ -37,12 +36,6 @@ stages:
 """
 
 
-def with_rate(project: Project, rate: int) -> None:
-    (project.folder / "params.yaml").write_text(f"train: {{rate: {rate}, seed: 0}}\n")
-    project.run("dvc", "repro", "-q")
-    project.commit(f"Rate {rate}")
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """Three commits: no results, results at rate 1, results at rate 2."""
@@ -52,23 +45,28 @@ def made(tmp_path_factory) -> Path:
     (project.folder / "dvc.yaml").write_text(PIPELINE)
     (project.folder / "params.yaml").write_text("train: {rate: 1, seed: 0}\n")
     project.run("git", "init", "-q", "-b", "main")
-    project.run("dvc", "init", "-q")
+    project.dvc("init", "-q")
     project.commit("Begin")
-    with_rate(project, 1)
-    with_rate(project, 2)
+    for rate in (1, 2):
+        (project.folder / "params.yaml").write_text(f"train: {{rate: {rate}, seed: 0}}\n")
+        project.dvc("repro", "-q")
+        project.commit(f"Rate {rate}")
     return project.folder
 
 
 @pytest.fixture
-def small(made, tmp_path) -> Project:
-    """A copy of that project, for one test."""
+def here(made, tmp_path, monkeypatch, quick_dvc) -> Project:
+    """A copy of that project, for one test. It is the current folder."""
     shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # it starts tools.compare
     return Project(tmp_path / "project")
 
 
-def report(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
-    project.environment["PYTHONPATH"] = str(ROOT)
-    return project.run(sys.executable, "-m", "tools.report", *words, check=False)
+def report(*words: str) -> str:
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def cells(markdown: str) -> list[list[str]]:
@@ -77,66 +75,53 @@ def cells(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line] for line in lines]
 
 
-def test_a_report_shows_what_changed_and_what_did_not(small):
+def test_a_report_shows_what_changed_and_what_did_not(here):
     """Experiments of HEAD with several seeds are in it, too."""
     for seed in (0, 2):
-        small.run("dvc", "exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
-    small.run("dvc", "exp", "run", "-q", "-S", "train.seed=0", "-S", "train.rate=4")
-    small.run("git", "checkout", "-q", "--force", "HEAD")
-    result = report(small)
-    assert result.returncode == 0, result.stderr
-    now, then = (one[:7] for one in small.run("git", "rev-parse", "HEAD", "HEAD~1").stdout.split())
-    assert result.stdout.startswith(f"## {now} compared with {then}\n")
-    rows = cells(result.stdout)
+        here.dvc("exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
+    here.run("git", "checkout", "-q", "--force", "HEAD")
+    text = report()
+    now, then = (one[:7] for one in here.run("git", "rev-parse", "HEAD", "HEAD~1").stdout.split())
+    assert text.startswith(f"## {now} compared with {then}\n")
+    rows = cells(text)
     assert ["metrics/test.json", "accuracy", "0.125", "0.25", "0.125"] in rows
     assert ["params.yaml", "train.rate", "1", "2"] in rows
-    assert "train.seed" not in result.stdout
+    assert "train.seed" not in text
 
     spread = f"{fmean([0.125, 0.15625]):.4f} ± {stdev([0.125, 0.15625]):.4f}"
-    assert ["train.rate=1", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
-    assert not any("train.rate=4" in row for row in rows), "one seed has no spread"
+    assert ["all", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
 
     answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
     assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"
     assert answers["`models/constant`"] == "yes"
-    assert "1 of the 5 outputs of both have the same bytes; 0 are new, 0 removed." in result.stdout
+    assert "1 of the 5 outputs of both have the same bytes; 0 are new, 0 removed." in text
     assert ["`metrics/figures/curve.png`", "in Git", "in Git"] in rows
-    assert "still.png" not in result.stdout
+    assert "still.png" not in text
 
 
-def test_a_report_of_a_commit_that_has_no_results_before_it(small):
-    result = report(small, "HEAD~2", "HEAD~1")
-    first = small.run("git", "rev-parse", "--short=7", "HEAD~2").stdout.strip()
-    assert ["metrics/test.json", "accuracy", "-", "0.125", "-"] in cells(result.stdout)
-    assert "### Parameters\n\nNo changes.\n" in result.stdout
-    assert f"{first} has no dvc.lock, so there is nothing to compare." in result.stdout
-    assert "Experiments" not in result.stdout
+def test_a_report_of_a_commit_that_has_no_results_before_it(here):
+    text = report("HEAD~2", "HEAD~1")
+    first = here.run("git", "rev-parse", "--short=7", "HEAD~2").stdout.strip()
+    assert ["metrics/test.json", "accuracy", "-", "0.125", "-"] in cells(text)
+    assert "### Parameters\n\nNo changes.\n" in text
+    assert f"{first} has no dvc.lock, so there is nothing to compare." in text
+    assert "Experiments" not in text
 
 
-def test_an_unknown_revision_is_one_sentence(small):
-    small.run("git", "clone", "-q", "--depth", "1", f"file://{small.folder}", "shallow")
-    shallow = Project(small.folder / "shallow")
-    for project, words, name in ((small, ["HEAD", "v9"], "v9"), (shallow, [], "HEAD~1")):
-        result = report(project, *words)
-        assert (result.returncode, result.stdout) == (1, "")
-        (sentence,) = result.stderr.splitlines()
-        assert sentence.startswith(f"error: Git knows no commit {name}; ")
-
-
-# Parts of the report, which need no DVC
-
-
-@pytest.fixture
-def here(small, monkeypatch) -> Project:
-    monkeypatch.chdir(small.folder)
-    return small
+def test_an_unknown_revision_is_one_sentence(here, monkeypatch):
+    here.run("git", "clone", "-q", "--depth", "1", f"file://{here.folder}", "shallow")
+    for folder, words, name in ((".", ["HEAD", "v9"], "v9"), ("shallow", [], "HEAD~1")):
+        monkeypatch.chdir(folder)
+        result = CliRunner().invoke(main, words)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"error: Git knows no commit {name}; ")
 
 
 def test_the_usual_base_is_where_the_branch_left_main(here):
     left = commit("HEAD~1")
     here.run("git", "checkout", "-q", "-b", "mine", "HEAD~1")
     for name in ("one", "two"):
-        (here.folder / name).touch()
+        Path(name).touch()
         here.commit(name)
     assert usual_base() == left
     here.run("git", "update-ref", "refs/remotes/origin/main", "HEAD~1")
@@ -147,12 +132,12 @@ def test_the_usual_base_is_where_the_branch_left_main(here):
 
 
 def test_only_the_changed_outputs_of_the_records_are_shown(here):
-    (here.folder / "records").mkdir()
+    Path("records").mkdir()
     lock = "stages: {a: {outs: [{path: x, md5: '11'}, {path: y, md5: '22'}, {path: z, md5: '33'}]}}"
     for text in (lock, lock.replace("22", "44").replace("z", "new"), "stages: ["):
-        (here.folder / "records" / "dvc.lock").write_text(text)
+        Path("records", "dvc.lock").write_text(text)
         here.commit("Record")
-    text = outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1"), only_changed=True)
+    text = report("HEAD~2", "HEAD~1").partition("### Outputs in records/dvc.lock")[2].partition("###")[0]
     assert "1 of the 2 outputs of both have the same bytes; 1 are new, 1 removed." in text
     assert cells(text)[2:] == [["`y`", "22", "44", "no"]]
     rows = cells(outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1")))
@@ -161,24 +146,22 @@ def test_only_the_changed_outputs_of_the_records_are_shown(here):
         outputs("records/dvc.lock", commit("HEAD~1"), commit("HEAD"))
 
 
-@pytest.mark.parametrize(
-    "remote",
-    [
-        "https://example.com/you/mine",
-        "https://name:secret@example.com/you/mine.git",
-        "ssh://git@example.com/you/mine.git",
-        "git@example.com:you/mine.git",
-    ],
-)
-def test_figures_are_images_if_the_remote_has_a_web_address(here, remote):
-    (here.folder / "metrics" / "figures" / "added.png").write_text("new")
-    (here.folder / "metrics" / "figures" / "still.png").unlink()
+def test_figures_are_images_if_the_remote_has_a_web_address(here):
+    Path("metrics", "figures", "added.png").write_text("new")
+    Path("metrics", "figures", "still.png").unlink()
     here.commit("Add and remove")
-    here.run("git", "remote", "add", "origin", remote)
     before, after = commit("HEAD~2"), commit("HEAD")
     then, now = (f"![](https://example.com/you/mine/raw/{revision}/metrics/figures" for revision in (before, after))
-    assert cells(figures(before, after))[2:] == [
-        ["`metrics/figures/added.png`", "-", f"{now}/added.png)"],
-        ["`metrics/figures/curve.png`", f"{then}/curve.png)", f"{now}/curve.png)"],
-        ["`metrics/figures/still.png`", f"{then}/still.png)", "-"],
-    ]
+    here.run("git", "remote", "add", "origin", "../elsewhere")
+    for remote in (
+        "https://example.com/you/mine",
+        "https://name:secret@example.com/you/mine.git",
+        "ssh://git@example.com:22/you/mine.git",
+        "git@example.com:you/mine.git",
+    ):
+        here.run("git", "remote", "set-url", "origin", remote)
+        assert cells(figures(before, after))[2:] == [
+            ["`metrics/figures/added.png`", "-", f"{now}/added.png)"],
+            ["`metrics/figures/curve.png`", f"{then}/curve.png)", f"{now}/curve.png)"],
+            ["`metrics/figures/still.png`", f"{then}/still.png)", "-"],
+        ]

@@ -2,30 +2,36 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+import yaml
 from dvc.utils.hydra import apply_overrides
+from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from pipeline.settings.params import load_params
-from tests.support.project import ROOT, Project
+from tests.support.project import ROOT, Project, changed_params
+from tests.support.refusals import refusal
+from tools.sweep.__main__ import main
 from tools.sweep.cluster import cores_of
 from tools.sweep.combinations import combinations
-from tools.sweep.leader import show
 from tools.sweep.repository import pinned_packages
-from tools.sweep.worker import Clone, LostError, StoppedError, prepare
+from tools.sweep.worker import LostError, prepare
 
-PARAMS = ROOT / "params.yaml"
+PARAMS = Path("params.yaml")
+PINNED = {"train.seed": 0, "train.hidden_sizes": [50], "train.activation": "sigmoid", "train.learning_rate": 0.5}
+PINNED |= {"train.optimizer": "sgd", "train.nesterov": False, "train.momentum": 0}
 RECIPES = [ROOT / "records" / name for name in ("simard-none.yaml", "dropout.yaml")]
 
-# Experiments
+
+@pytest.fixture(autouse=True)
+def params(tmp_path, monkeypatch) -> None:
+    """A params.yaml in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    PARAMS.write_text(yaml.safe_dump(changed_params(PINNED), sort_keys=False))
 
 
 def made(*axes: str, rev: str = "0" * 40, recipes: list[Path] | None = None) -> list[dict]:
@@ -52,57 +58,41 @@ def test_a_name_belongs_to_the_commit_and_to_all_parameters():
     assert len(names("train.learning_rate=0.1,1e-1,.1")) == 1
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
-def test_dvc_makes_a_recipe_of_the_changes(tmp_path, recipe):
+def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
     """Values that are given are used in place of the recipe's."""
     values = ["train.iterations=300", "train.hidden_sizes=[]", "train.learning_rate=1e-5", "train.weight_init_std=he"]
-    (experiment,) = made(*values, recipes=[recipe])
-    params = tmp_path / "params.yaml"
-    shutil.copy(PARAMS, params)
-    apply_overrides(params, experiment["changes"])
-    expected = load_params(recipe, values)
-    assert load_params(params) == expected.model_copy(update={"record": None})
-
-
-def test_recipes_take_part_in_the_combinations():
+    for recipe in RECIPES:
+        (experiment,) = made(*values, recipes=[recipe])
+        changed = tmp_path / "changed.yaml"
+        shutil.copy(PARAMS, changed)
+        apply_overrides(changed, experiment["changes"])
+        expected = load_params(recipe, values)
+        assert load_params(changed) == expected.model_copy(update={"record": None})
     shown = [experiment["parameters"] for experiment in made("train.seed=3,4", recipes=RECIPES)]
     assert shown == [f"{recipe}, train.seed={seed}" for recipe in RECIPES for seed in (3, 4)]
 
 
 @pytest.mark.parametrize(
-    ("axis", "words"),
+    ("name", "axis", "words"),
     [
-        ("train.seed", "expected SECTION.KEY=VALUE,VALUE"),
-        ("train.sed=1,2", "did you mean train.seed?"),
-        ("train.learning_rate=0.1,0", "train.learning_rate is 0; expected a finite number above 0"),
-        ("train.seed=0,,1", "expected SECTION.KEY=VALUE,VALUE"),
-        ("train.hidden_sizes=[50", "not YAML"),
+        ("x", "train.seed", "expected SECTION.KEY=VALUE,VALUE"),
+        ("x", "train.sed=1,2", "did you mean train.seed?"),
+        ("x", "train.learning_rate=0.1,0", "train.learning_rate is 0; expected a finite number above 0"),
+        ("x", "train.seed=0,,1", "expected SECTION.KEY=VALUE,VALUE"),
+        ("x", "train.hidden_sizes=[50", "not YAML"),
+        *((name, "train.seed=0", "expected letters, digits") for name in ("", "a/b", "a b", "a..b", "-a", ".a", "a\n")),
     ],
 )
-def test_a_bad_axis_is_one_sentence(axis, words):
-    with pytest.raises(UserError) as caught:
-        made("train.momentum=0,0.9", axis)
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "a b", "a..b", "-a", "a~1", ".a", "a\n"])
-def test_a_bad_name_is_one_sentence(name):
-    with pytest.raises(UserError, match="expected letters, digits"):
-        combinations(name, ["train.seed=0"], PARAMS, "0" * 40)
-
-
-# Workers
-
-not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="sweeps need Linux or macOS")
+def test_a_bad_axis_or_name_is_one_sentence(name, axis, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        combinations(name, ["train.momentum=0,0.9", axis], PARAMS, "0" * 40)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell its cores")
-@pytest.mark.parametrize(
-    ("cores", "expected"), [([0, 1, 2, 3], [[0, 1], [2, 3]]), ([2, 5, 7], [[2], [5]]), ([4], [[4], [4]])]
-)
-def test_each_worker_has_its_cores(monkeypatch, cores, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(cores))
-    assert cores_of(["0", "1"]) == dict(zip(["0", "1"], expected, strict=True))
+def test_each_worker_has_its_cores(monkeypatch):
+    for cores, zero, one in (([0, 1, 2, 3], [0, 1], [2, 3]), ([2, 5, 7], [2], [5]), ([4], [4], [4])):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(cores))
+        assert cores_of(["0", "1"]) == {"0": zero, "1": one}
 
 
 def test_packages_that_differ_are_named(tmp_path, monkeypatch):
@@ -121,71 +111,9 @@ def test_packages_that_differ_are_named(tmp_path, monkeypatch):
     assert said == f"numpy {importlib.metadata.version('numpy')} for 0.1, no-such-package missing for 2.0"
 
 
-@not_on_windows
-def test_only_what_dead_workers_left_is_removed(tmp_path):
-    host = socket.gethostname()
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    kept = [f"{os.getpid()}-{host}-a", f"{dead.pid}-{host}-2-b", f"{dead.pid}-other-c"]
-    for name in [*kept, f"{dead.pid}-{host}-d"]:
-        (tmp_path / "clones" / name / "data").mkdir(parents=True)
-    prepare({"home": str(tmp_path), "packages": []})
-    assert sorted(path.name for path in (tmp_path / "clones").iterdir()) == sorted(kept)
-
-
-@not_on_windows
-def test_a_command_is_tried_again_unless_that_is_hopeless(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.sweep.worker.WAITS", (0, 0))
-    clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
-    tries = clone.path / "tries"
-    assert clone.surely("sh", "-c", "echo >> tries; [ $(wc -l < tries) = 3 ]")
-    with pytest.raises(LostError, match=r"`sh -c echo broken.*` failed: broken"):
-        clone.surely("sh", "-c", "echo broken >&2; exit 3")
-    tries.unlink()
-    assert not clone.surely("sh", "-c", "echo >> tries; exit 1", hopeless=tries.exists)
-    assert tries.read_text() == "\n"
-
-
-@not_on_windows
-def test_a_command_ends_with_its_children_when_the_sweep_is_stopped(tmp_path):
-    pid = tmp_path / "project" / "pid"
-
-    def watch(line: str) -> None:
-        if pid.exists():
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        Clone(tmp_path, dict(os.environ), watch).run("sh", "-c", "sleep 1000 & echo $! > new; mv new pid; wait")
-    child = int(pid.read_text())
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.1)
-
-
-def test_the_end_of_a_log(tmp_path):
-    clone = Clone(tmp_path, dict(os.environ), watch=lambda line: None)
-    clone.log.write_bytes(b"first\n\n10 %\r20 %\rlast \xff\n\n")
-    assert clone.tail(1) == "last \ufffd"
-    assert clone.tail(3) == "10 %\n20 %\nlast \ufffd"
-
-
-# The command
-
-
-def test_the_table_and_the_failures_name_the_parameters(capsys):
-    result = {"where": "here-0", "seconds": 61.7, "lock": "0123456789ab", "log": ""}
-    done = result | {"name": "x-1", "parameters": "train.hidden_sizes=[50]", "state": "done"}
-    failed = result | {"name": "x-2", "parameters": "train.hidden_sizes=[]", "state": "failed", "log": "why"}
-    assert show([done, failed])
-    _, first, second, *failures = capsys.readouterr().out.splitlines()
-    assert first.split() == ["x-1", "train.hidden_sizes=[50]", "done", "here-0", "62", "0123456789ab"]
-    assert second.split()[:3] == ["x-2", "train.hidden_sizes=[]", "failed"]
-    assert failures == ["", "x-2, train.hidden_sizes=[]: failed", "why"]
-    assert not show([done])
-
-
 @pytest.fixture
-def repository(tmp_path) -> Project:
-    """A Git repository with parameters, one commit, and a remote that has it."""
+def repository(tmp_path, monkeypatch, quick_dvc) -> Project:
+    """A Git repository with parameters, one commit, and a remote that has it. It is the current folder."""
     project = Project(tmp_path / "project")
     project.folder.mkdir()
     (project.folder / "params.yaml").write_bytes(PARAMS.read_bytes())
@@ -193,33 +121,28 @@ def repository(tmp_path) -> Project:
     project.commit("Begin")
     project.run("git", "clone", "-q", "--bare", ".", "../origin")
     project.run("git", "remote", "add", "origin", "../origin")
-    project.environment["PYTHONPATH"] = str(ROOT)
+    monkeypatch.chdir(project.folder)
     return project
 
 
-def refusal(project: Project, *words: str) -> str:
-    """Return the one sentence with which a sweep of two seeds ends."""
-    command = [sys.executable, "-m", "tools.sweep", "x", "-S", "train.seed=0,1", *words]
-    result = project.run(*command, check=False)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
-    return result.stderr
+def refused(*words: str) -> str:
+    """Return the sentence with which a sweep of two seeds ends."""
+    return refusal(CliRunner().invoke(main, ["x", "-S", "train.seed=0,1", *words]))
 
 
 def test_workers_elsewhere_need_tls_and_remotes_with_the_commit(repository):
     elsewhere = ["--scheduler", "tls://host:1"]
-    assert "who reaches it runs code" in refusal(repository, "--scheduler", "tcp://host:1")
-    assert "dvc remote add" in refusal(repository, *elsewhere)
+    assert "who reaches it runs code" in refused("--scheduler", "tcp://host:1")
+    assert "dvc remote add" in refused(*elsewhere)
     (repository.folder / "new").write_text("")
     repository.commit("More")
-    assert "git push" in refusal(repository, *elsewhere)
+    assert "git push" in refused(*elsewhere)
     repository.run("git", "remote", "remove", "origin")
-    assert "No such remote 'origin'" in refusal(repository, *elsewhere)
+    assert "No such remote 'origin'" in refused(*elsewhere)
 
 
 def test_mistakes_are_refused_before_anything_runs(repository):
-    assert "train.momentum is 1.5" in refusal(repository, "-S", "train.momentum=0,1.5")
-    assert "no-such.yaml: No such file" in refusal(repository, "--recipe", "no-such.yaml")
+    assert "train.momentum is 1.5" in refused("-S", "train.momentum=0,1.5")
+    assert "no-such.yaml: No such file" in refused("--recipe", "no-such.yaml")
     (repository.folder / "params.yaml").write_text("train: 1\n")
-    assert "uncommitted changes in params.yaml" in refusal(repository)
+    assert "uncommitted changes in params.yaml" in refused()

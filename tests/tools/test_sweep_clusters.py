@@ -1,22 +1,25 @@
 """Sweeps on workers elsewhere: over TLS, with a Git remote and a DVC remote."""
 
 import os
-import platform
-import subprocess
-import sys
+import random
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
-from tests.support.cluster import Cluster, dask_config
-from tests.support.project import ROOT, Project
+from tests.support.cluster import Cluster
+from tests.support.faults import SEED, times
+from tests.support.project import Project
 from tests.support.sweeps import (
     AXES,
+    LONG,
     POINTS,
+    clones_below,
     ended,
-    left_behind,
+    finish,
     rows,
     states,
     stop_within_10_seconds,
@@ -24,164 +27,170 @@ from tests.support.sweeps import (
     wait_for_log,
     wait_until_none_works_below,
 )
-from tools.portable.environments import FOR_UV
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("distributed", reason="make test-all installs it")
 
-LONG = ["-S", "train.iterations=200000"]
+KILLS = 6  # with FAULTS_SCALE=10, 60
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A scheduler without workers."""
-    found = Cluster(tmp_path)
-    yield found
-    found.stop()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    """A scheduler with two workers."""
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        found.start_worker("one")
+        found.start_worker("two")
+        found.ask(os.getpid)  # once they have come
+        yield found
+    finally:
+        found.stop()
 
 
-@pytest.fixture
-def two_workers(cluster: Cluster) -> Cluster:
-    """A scheduler with two workers. A sweep that starts before they have come would refuse the scheduler."""
-    cluster.start_worker("one")
-    cluster.start_worker("two")
-    cluster.ask(os.getpid)
-    return cluster
+@pytest.fixture(scope="module")
+def printed(sweeps, cluster) -> str:
+    """What a sweep on the cluster prints that nothing disturbs."""
+    return sweeps.run("tls", *AXES, on=cluster)
 
 
-@pytest.fixture(scope="session")
-def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another version of Python, with all packages."""
-    this = ".".join(platform.python_version_tuple()[:2])
-    other = "3.12" if this == "3.13" else "3.13"
-    folder = tmp_path_factory.mktemp("python")
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    python = folder / "bin" / "python"
-    requirements = ["-r", str(ROOT / "requirements.txt"), "-r", str(ROOT / "tools" / "sweep" / "requirements.txt")]
-    if subprocess.run([*uv, "venv", "--clear", "--python", other, str(folder)], env=os.environ | FOR_UV).returncode:
-        pytest.skip(f"this machine has no Python {other}, and uv fetches none")
-    subprocess.run([*uv, "pip", "install", "--python", str(python), *requirements], check=True)
-    return python
-
-
-def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, two_workers):
-    printed = sweeps.run("tls", *AXES, on=two_workers)
-    assert [state for _, state in states(printed)] == ["done"] * POINTS
+def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, cluster, printed, tmp_path):
+    assert states(printed) == ["done"] * POINTS
     assert trees(printed) == undisturbed
-    assert left_behind(two_workers.folder) == []
+    assert sweeps.files("tls").keys() == undisturbed.keys()
+    assert clones_below(cluster.folder) == []
     # The two remotes are enough to get a model
-    sweeps.project.run("git", "clone", "-q", str(sweeps.origin), "../elsewhere")
-    there = Project(sweeps.folder / "elsewhere")
-    name = states(printed)[0][0]
-    there.run("dvc", "exp", "pull", "--quiet", "origin", name)
-    there.run("dvc", "exp", "apply", "--quiet", name)
+    sweeps.project.run("git", "clone", "-q", str(sweeps.origin), str(tmp_path / "elsewhere"))
+    there = Project(tmp_path / "elsewhere")
+    name = rows(printed)[0][0]
+    there.dvc("exp", "pull", "--quiet", "origin", name)
+    there.dvc("exp", "apply", "--quiet", name)
     assert (there.folder / "models" / "mlp.npz").exists()
 
 
-def test_another_python_with_another_processors_kernels_makes_the_same_files(
-    sweeps, undisturbed, cluster, other_python
-):
-    cluster.start_worker("other", str(other_python), OPENBLAS_CORETYPE="Prescott")
-    assert cluster.ask(platform.python_version) != {"other": platform.python_version()}
-    assert cluster.ask(os.getenv, "OPENBLAS_CORETYPE") == {"other": "Prescott"}
-    assert trees(sweeps.run("python", *AXES, on=cluster)) == undisturbed
-
-
-def test_a_client_without_certificate_is_refused(sweeps, cluster, tmp_path):
-    cluster.config = dask_config(tmp_path / "others")
-    assert "cannot be reached" in sweeps.run("foreign", "-S", "train.seed=0", on=cluster, code=1)
-
-
-def test_a_worker_with_other_packages_is_refused(sweeps, cluster, tmp_path):
+def test_who_has_no_certificate_or_other_packages_is_refused(sweeps, cluster, tmp_path):
+    certified, cluster.config = cluster.config, tmp_path / "none.yaml"
+    cluster.config.touch()
+    printed = sweeps.run("foreign", "-S", "train.seed=0", on=cluster, code=1)
+    cluster.config = certified
+    assert "cannot be reached" in printed
     other = tmp_path / "packages" / "numpy-0.1.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Name: numpy\nVersion: 0.1\n")
     cluster.start_worker("other", PYTHONPATH=str(other.parent))
-    cluster.ask(platform.python_version)
+    cluster.ask(os.getpid)
     printed = sweeps.run("packages", "-S", "train.seed=0", on=cluster, code=1)
+    cluster.stop("other")
     assert "has other packages than requirements.txt says: numpy 0.1 for " in printed
 
 
-def test_ctrl_c_stops_workers_elsewhere(sweeps, two_workers):
-    process = sweeps.start("interrupted", "-S", "train.seed=0,1,2", *LONG, on=two_workers)
-    wait_for_log(process, two_workers.folder, "Training: epoch")
-    stop_within_10_seconds(process)
-    assert left_behind(two_workers.folder) == []
-    assert sweeps.pushed("interrupted") == {}
+def test_ctrl_c_stops_workers_elsewhere(sweeps, cluster):
+    process = sweeps.start("interrupted", *LONG, on=cluster)
+    wait_for_log(process, cluster.folder, "Training: epoch")
+    stop_within_10_seconds(process, cluster.folder)
+    assert sweeps.files("interrupted") == {}
 
 
-def test_a_scheduler_that_dies_ends_the_sweep(sweeps, two_workers):
-    process = sweeps.start("orphans", "-S", "train.seed=0,1,2", *LONG, on=two_workers)
-    wait_for_log(process, two_workers.folder, "Training: epoch")
-    two_workers.stop("scheduler")
-    printed = ended(process, 1)
-    assert [state for _, state in states(printed)] == ["lost"] * 3
-    assert "the scheduler has gone" in printed
-    wait_until_none_works_below(two_workers.folder)
-
-
-def test_two_leaders_at_once_have_one_result_for_each_point(sweeps, undisturbed, two_workers):
-    both = [sweeps.start("leaders", *AXES, on=two_workers) for _ in range(2)]
+def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, cluster):
+    """There is one result for each point."""
+    with sweeps.refusing_pushes():
+        both = [sweeps.start("leaders", *AXES, on=cluster) for _ in range(2)]
+        wait_for_log(both[0], cluster.folder, "not now")
+        assert sweeps.files("leaders") == {}
     for process in both:
         assert trees(ended(process)).items() <= undisturbed.items()
-    assert sweeps.pushed("leaders").keys() == undisturbed.keys()
-    assert trees(sweeps.run("leaders", *AXES, "--again", on=two_workers)) == undisturbed
+    assert sweeps.files("leaders").keys() == undisturbed.keys()
+    printed = sweeps.run("leaders", *AXES, "--again", on=cluster)
+    assert (states(printed), trees(printed)) == (["same bytes"] * POINTS, undisturbed)
 
 
-def test_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, two_workers, tmp_path):
-    refuse = tmp_path / "refuse"
-    refuse.touch()
-    hook = sweeps.origin / "hooks" / "pre-receive"
-    hook.write_text(f"#!/bin/sh\n[ ! -e {refuse} ] || {{ echo not now >&2; exit 1; }}\n")
-    hook.chmod(0o755)
-    process = sweeps.start("refused", *AXES, on=two_workers)
-    try:
-        wait_for_log(process, two_workers.folder, "not now")
-        assert sweeps.pushed("refused") == {}
-        refuse.unlink()
-        assert trees(ended(process)) == undisturbed
-    finally:
-        hook.unlink()
-    assert sweeps.pushed("refused").keys() == undisturbed.keys()
+def test_a_dvc_remote_that_fails_when_a_worker_pulls(sweeps, cluster, tmp_path):
+    with sweeps.without_storage():
+        process = sweeps.start("pulling", "-S", "train.seed=3", "--home", str(tmp_path), on=cluster)  # without a cache
+        wait_for_log(process, tmp_path, "ERROR: ")
+    assert states(ended(process)) == ["done"]
+    assert len(sweeps.files("pulling")) == 1
 
 
-@pytest.mark.parametrize(
-    ("prefix", "axis", "reached"),
-    [("pulling", "train.seed=2,3", ""), ("pushing", "train.iterations=4000,4001", "Running stage 'train'")],
-)
-def test_a_dvc_remote_that_fails_for_a_while(sweeps, two_workers, prefix, axis, reached):
-    """It fails when a worker pulls from it, or when a worker pushes into it."""
-    away = sweeps.storage.with_name("away")
-    process = sweeps.start(prefix, "-S", axis, on=two_workers) if reached else None
-    try:
-        if process:
-            wait_for_log(process, two_workers.folder, reached)
-        sweeps.storage.rename(away)
-        sweeps.storage.touch()
-        process = process or sweeps.start(prefix, "-S", axis, on=two_workers)
-        wait_for_log(process, two_workers.folder, "ERROR: ")
-    finally:
-        if away.exists():
-            sweeps.storage.unlink()
-            away.rename(sweeps.storage)
-    assert [state for _, state in states(ended(process))] == ["done"] * 2
-    assert len(sweeps.pushed(prefix)) == 2
-    assert left_behind(two_workers.folder) == []
+def test_a_dvc_remote_that_fails_when_a_worker_pushes(sweeps, cluster, printed):
+    process = sweeps.start("pushing", "-S", "train.iterations=4000", on=cluster)
+    wait_for_log(process, cluster.folder, "Running stage 'train'")
+    with sweeps.without_storage():
+        wait_for_log(process, cluster.folder, "Having any troubles?")  # DVC's last words
+    assert states(ended(process)) == ["done"]
+    assert len(sweeps.files("pushing")) == 1
 
 
-def test_a_killed_training_goes_on_on_another_worker(sweeps, two_workers, tmp_path):
+def test_a_killed_training_goes_on_on_another_worker(sweeps, cluster, tmp_path):
     """The workers share a folder for checkpoints."""
-    home = tmp_path / "shared"
-    words = ["moved", "-S", "train.iterations=12000", "--home", str(home)]
-    process = sweeps.start(*words, on=two_workers)
-    log = wait_for_log(process, home, "Running stage 'train'")
-    while not list(home.glob("checkpoints/*")):
+    words = ["moved", "-S", "train.iterations=8000", "--home", str(tmp_path)]
+    process = sweeps.start(*words, on=cluster)
+    log = wait_for_log(process, tmp_path, "Running stage 'train'")
+    while not list(tmp_path.glob("checkpoints/*")):
         assert log.exists(), "the training is too short"
         time.sleep(0.1)
-    victim, other = ("one", "two") if two_workers.owns("one", log.parent) else ("two", "one")
-    two_workers.kill(victim, "both", again=False)
-    wait_for_log(process, home, "Training continues after epoch")
+    victim, other = ("one", "two") if cluster.owns("one", log.parent) else ("two", "one")
+    cluster.kill(victim, "both", again=False)
+    wait_for_log(process, tmp_path, "Training continues after epoch")
+    cluster.start_worker(victim)
     ((_, _, state, worker, *_),) = rows(ended(process))
     assert (state, worker.endswith(f"-{other}")) == ("done", True)
-    assert [state for _, state in states(sweeps.run(*words, "--again", on=two_workers))] == ["same bytes"]
-    assert left_behind(home) == []
+    assert states(sweeps.run(*words, "--again", on=cluster)) == ["same bytes"]
+    assert clones_below(tmp_path) == []
+
+
+def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed, count):
+    """Each point ends once, with the files of an undisturbed sweep, and nothing is left."""
+    chance = random.Random(SEED)
+    expected = sweeps.files("tls")
+    while count["SIGKILL"] < times(KILLS):
+        count["sweeps"] += 1
+        prefix = f"killed{count['sweeps']}"
+        disturb(lambda name=prefix: sweeps.start(name, *AXES, on=cluster), cluster, chance, count)
+        assert sweeps.files(prefix) == expected
+
+    # When a sweep starts, workers remove what dead ones have left
+    wait_until_none_works_below(cluster.folder)
+    printed = sweeps.run(prefix, *AXES, "--again", on=cluster)
+    assert states(printed) == ["same bytes"] * POINTS
+    assert clones_below(cluster.folder) == []
+
+
+def disturb(start: Callable[[], Popen[str]], cluster: Cluster, chance: random.Random, count: Counter[str]) -> None:
+    """Kill something at random moments, and start the sweep until it ends well."""
+    process = start()
+    while count["SIGKILL"] < times(KILLS) and process.poll() != 0:
+        time.sleep(chance.uniform(0, 4))  # an experiment takes some seconds
+        whom = chance.choice(["leader", "worker", "nanny", "both"])
+        if whom == "leader":
+            process.kill()
+            count["SIGKILL"] += 1
+        else:
+            count["SIGKILL"] += cluster.kill(chance.choice(["one", "two"]), whom)
+        if process.poll() not in (None, 0):
+            said_no_more_than_lost(process)
+            process = start()
+    while said_no_more_than_lost(process):
+        process = start()
+
+
+def said_no_more_than_lost(process: Popen[str]) -> int:
+    """Wait for a sweep and return its exit code. It may have lost an experiment whose worker died again and again."""
+    code, printed = finish(process)
+    assert set(states(printed)) <= {"done", "known", "same bytes", "lost"}, printed
+    return code
+
+
+def test_a_scheduler_that_dies_ends_the_sweep(sweeps, tmp_path: Path):
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start_worker("one")
+        cluster.ask(os.getpid)
+        process = sweeps.start("orphans", *LONG, on=cluster)
+        wait_for_log(process, tmp_path, "Training: epoch")
+        cluster.stop("scheduler")
+        printed = ended(process, 1)
+        assert states(printed) == ["lost"] * 3
+        assert "the scheduler has gone" in printed
+        wait_until_none_works_below(tmp_path)
+    finally:
+        cluster.stop()

@@ -2,22 +2,24 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from tests.support.project import ROOT, Project
+from tools import check, verify
 
+DOUBLE = {
+    "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
+    "deps": ["given"],
+    "params": ["twice"],
+    "outs": ["doubled"],
+}
 STAGES = {
-    "double": {
-        "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
-        "deps": ["given"],
-        "params": ["twice"],
-        "outs": ["doubled"],
-    },
+    "double": DOUBLE,
     "copy": {
         "cmd": "python -c \"import os, shutil; os.makedirs('copies/b'); [shutil.copy('doubled', f'copies/{name}')"
         " for name in ('b/c', 'b-c')]\"",
@@ -27,194 +29,169 @@ STAGES = {
 }
 
 
+def copying(source: str, out: str, result: str) -> dict:
+    """Return a stage that copies a file into an output, and into a result."""
+    code = f"[open(out, 'w').write(open('{source}').read()) for out in ('{out}', 'results/{result}.json')]"
+    return {"cmd": f'python -c "{code}"', "deps": [source], "outs": [out, f"results/{result}.json"]}
+
+
+RECORDS = {
+    "prepare": copying("../given", "prepared", "none") | {"outs": ["prepared"]},
+    "row": {"foreach": ["a-0", "a-1"], "do": copying("prepared", "model-${item}", "${item}")},
+    "committee": copying("model-a-0", "evaluation", "committee-a"),
+}
+
+
 @pytest.fixture(scope="module")
-def reproduced(tmp_path_factory) -> Path:
-    """A project with two stages, reproduced and committed."""
-    project = Project(tmp_path_factory.mktemp("reproduced") / "project")
-    project.folder.mkdir()
+def made(tmp_path_factory) -> Path:
+    """A project with two stages, and records: two rows and their committee. All is reproduced and committed."""
+    project = Project(tmp_path_factory.mktemp("made") / "project")
+    (project.folder / "records" / "results").mkdir(parents=True)
+    (project.folder / "records" / "results" / "README").touch()
     (project.folder / "given").write_text("digits\n")
     (project.folder / "params.yaml").write_text("twice: 1\n")
     (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
+    (project.folder / "records" / "dvc.yaml").write_text(yaml.safe_dump({"stages": RECORDS}))
     project.run("git", "init", "-q")
-    project.run("dvc", "init", "-q")
-    project.run("dvc", "repro", "-q")
+    project.dvc("init", "-q")
+    project.dvc("repro", "-q")
+    project.dvc("--cd", "records", "init", "-q", "--subdir")
+    project.dvc("--cd", "records", "repro", "-q")
     project.commit("Begin")
     return project.folder
 
 
 @pytest.fixture
-def small(reproduced, tmp_path) -> Project:
-    """A copy of that project, for one test."""
-    shutil.copytree(reproduced, tmp_path / "project")
+def small(made, tmp_path, monkeypatch, quick_dvc) -> Project:
+    """A copy of that project, for one test. It is the current folder."""
+    shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
     return Project(tmp_path / "project")
 
 
-def tool(name: str, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
-    project.environment["PYTHONPATH"] = str(ROOT)
-    return project.run(sys.executable, "-m", f"tools.{name}", *words, check=False)
+def run(tool, *words: str):
+    return CliRunner().invoke(tool.main, words)
 
 
-def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_agree(result, outputs: int, lock: str = "dvc.lock") -> None:
+    assert result.exit_code == 0, result.output
+    assert f"All {outputs} outputs have the bytes that {lock} states." in result.stdout
+    assert result.stdout.count("same bytes") == outputs
+
+
+def assert_one_sentence(result, *words: str) -> None:
     """Fail unless the command ended with exit code 1 and one sentence that has the words."""
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "All" not in result.stdout
     (sentence,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
-    for word in words:
-        assert word in sentence
+    assert all(word in sentence for word in words), sentence
 
 
 def restate(project: Project, *outputs: str, lock: str = "dvc.lock") -> None:
     """Let a committed dvc.lock state a wrong MD5 for these outputs."""
     path = project.folder / lock
-    lock = yaml.safe_load(path.read_text())
-    for stage in lock["stages"].values():
-        for out in stage["outs"]:
-            if out["path"] in outputs:
-                out["md5"] = "0" * 32
-    path.write_text(yaml.safe_dump(lock, sort_keys=False))
+    text = yaml.safe_load(path.read_text())
+    for out in (out for stage in text["stages"].values() for out in stage["outs"]):
+        if out["path"] in outputs:
+            out["md5"] = "0" * 32
+    path.write_text(yaml.safe_dump(text, sort_keys=False))
     project.commit("Restate")
 
 
-# verify
-
-
-def test_verify_counts_the_outputs_that_agree(small):
-    result = tool("verify", small)
-    assert result.returncode == 0
+def test_the_real_command_counts_the_outputs_that_agree(small):
+    small.environment["PYTHONPATH"] = str(ROOT)
+    result = small.run(sys.executable, "-m", "tools.verify")
     assert "All 2 outputs have the bytes that dvc.lock states." in result.stdout
+    assert "note:" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("wrong", "first"), [(["doubled", "copies"], ("doubled", "double")), (["copies"], ("copies", "copy"))]
-)
-def test_verify_names_the_first_output_that_differs(small, wrong, first):
-    restate(small, *wrong)
-    result = tool("verify", small)
-    assert_one_sentence(result, "output {} of the stage {} ".format(*first))
-    assert result.stdout.count("000000000000") == len(wrong)
-    assert "All" not in result.stdout
+def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
+    Path("requirements.txt").write_text("numpy==1.0")
+    small.commit("Pin")
+    Path("given").write_text("another text")
+    result = run(verify)
+    assert_agree(result, 2)
+    assert result.stderr == "note: the last commit is verified, without the changes since.\n"
+    (note,) = (line for line in run(verify, "--rev", "HEAD~1").stderr.splitlines() if line.startswith("note: "))
+    assert "HEAD~1 has another requirements.txt" in note
 
 
-def test_verify_names_an_output_that_the_lock_does_not_state(small):
-    lock = yaml.safe_load((small.folder / "dvc.lock").read_text())
-    del lock["stages"]["copy"]
-    (small.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+def test_verify_names_the_first_output_that_differs(small):
+    restate(small, "copies")
+    assert_one_sentence(run(verify), "output copies of the stage copy ")
+    restate(small, "doubled")
+    result = run(verify)
+    assert_one_sentence(result, "output doubled of the stage double ")
+    assert result.stdout.count("000000000000") == 2
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    del lock["stages"]["double"]
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
     small.commit("Forget a stage")
-    assert_one_sentence(tool("verify", small), "output copies of the stage copy")
+    assert run(verify).stdout.count("nothing") == 1
 
 
-def test_verify_says_that_it_leaves_out_what_is_not_committed(small):
-    assert "note:" not in tool("verify", small).stderr
-    (small.folder / "given").write_text("another text")
-    result = tool("verify", small)
-    assert result.returncode == 0
-    assert "note: the last commit is verified, without the changes since.\n" in result.stderr
-
-
-def test_verify_uses_no_checkpoints(small):
+def test_verify_uses_no_checkpoints(small, monkeypatch):
     """Otherwise it could verify a training and run only the end of it."""
     command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
-    stages = STAGES | {"double": STAGES["double"] | {"cmd": command}}
-    (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    small.environment["TRAIN_CHECKPOINTS"] = ""
-    small.run("dvc", "repro", "-q")
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"double": DOUBLE | {"cmd": command}}}))
+    small.dvc("repro", "-q")
     small.commit("Write the folder of the checkpoints")
-    small.environment["TRAIN_CHECKPOINTS"] = "checkpoints"
-    assert tool("verify", small).returncode == 0
+    monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
+    assert_agree(run(verify), 2)
 
 
 def test_verify_compares_nothing_after_a_stage_that_fails(small):
-    (small.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"fail": {"cmd": "exit 3"}}}))
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"fail": {"cmd": "exit 3"}}}))
     small.commit("Fail")
-    result = tool("verify", small)
-    assert_one_sentence(result, "dvc repro", "failed")
-    assert "same bytes" not in result.stdout
+    assert_one_sentence(run(verify), "dvc repro", "failed")
 
 
 @pytest.mark.parametrize("content", [None, "schema: '2.0'\nsta", "stages: {double: {outs: [1]}}"])
-def test_verify_needs_a_valid_lock(small, content):
-    lock = small.folder / "dvc.lock"
-    lock.unlink() if content is None else lock.write_text(content)
-    small.commit("Damage the lock")
-    assert_one_sentence(tool("verify", small), "dvc.lock")
-
-
-# verify, another revision
+def test_a_broken_lock_is_named_with_its_cure(small, content):
+    for lock, *words in (["dvc.lock"], ["records/dvc.lock", "--record", "a"]):
+        path = Path(lock)
+        path.unlink() if content is None else path.write_text(content)
+        if content:
+            assert_one_sentence(run(check), f"git checkout {Path(lock)}")
+        small.commit("Damage the lock")
+        assert_one_sentence(run(verify, *words), f"the {lock} of HEAD is not valid")
+        small.run("git", "checkout", "HEAD~1", "--", lock)
 
 
 def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     """Each is compared with its own dvc.lock, and not with today's."""
     small.run("git", "tag", "mlp@v1.0.0")
-    small.run("dvc", "exp", "run", "-q", "--name", "twice", "-S", "params.yaml:twice=2")
-    small.run("git", "restore", ".")
+    Path("params.yaml").write_text("twice: 2\n")
+    small.dvc("repro", "-q")
+    small.commit("Twice")
+    small.run("git", "update-ref", f"refs/exps/aa/{'b' * 38}/twice", "HEAD")  # as DVC keeps an experiment
+    small.run("git", "reset", "-q", "--hard", "HEAD~1")
     restate(small, "doubled")
-    assert_one_sentence(tool("verify", small), "output doubled")
+    assert_one_sentence(run(verify), "output doubled")
     for rev in ("HEAD~1", "mlp@v1.0.0", "twice"):
-        result = tool("verify", small, "--rev", rev)
-        assert result.returncode == 0, result.stderr
-        assert "All 2 outputs have the bytes that dvc.lock states." in result.stdout
+        assert_agree(run(verify, "--rev", rev), 2)
+    small.run("git", "update-ref", f"refs/exps/cc/{'d' * 38}/twice", "HEAD")
+    assert_one_sentence(run(verify, "--rev", "twice"), "2 commits have an experiment twice")
+    assert_one_sentence(run(verify, "--rev", "mlp@v9"), "commit, tag or experiment mlp@v9")
 
 
-def test_verify_refuses_a_revision_that_is_not_there(small):
-    assert_one_sentence(tool("verify", small, "--rev", "mlp@v9"), "commit, tag or experiment mlp@v9")
-
-
-def test_verify_says_that_a_commit_had_other_packages(small):
-    (small.folder / "requirements.txt").write_text("numpy==1.0")
-    small.commit("Pin")
-    assert "note: HEAD~1 has another requirements.txt" in tool("verify", small, "--rev", "HEAD~1").stderr
-
-
-# verify, a row of the records
-
-
-def copying(source: str, out: str, result: str) -> dict:
-    code = f"[open(out, 'w').write(open('{source}').read()) for out in ('{out}', 'results/{result}.json')]"
-    return {"cmd": f'python -c "{code}"', "deps": [source], "outs": [out, f"results/{result}.json"]}
-
-
-@pytest.fixture
-def recorded(small) -> Project:
-    """The project with records: two rows of a record, and their committee."""
-    (small.folder / "records" / "results").mkdir(parents=True)
-    (small.folder / "records" / "results" / "README").touch()
-    stages = {"prepare": {"cmd": "cp ../given prepared", "deps": ["../given"], "outs": ["prepared"]}}
-    stages["row"] = {"foreach": ["a-0", "a-1"], "do": copying("prepared", "model-${item}", "${item}")}
-    stages["committee"] = copying("model-a-0", "evaluation", "committee-a")
-    (small.folder / "records" / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    small.run("dvc", "--cd", "records", "init", "-q", "--subdir")
-    small.run("dvc", "--cd", "records", "repro", "-q")
-    small.commit("Record")
-    return small
-
-
-def test_verify_makes_one_row_again(recorded):
-    restate(recorded, "model-a-1", lock="records/dvc.lock")
-    result = tool("verify", recorded, "--record", "a")
-    assert result.returncode == 0, result.stderr
-    assert "All 3 outputs have the bytes that records/dvc.lock states." in result.stdout
+def test_verify_makes_one_row_or_a_committee_again(small):
+    restate(small, "model-a-1", lock="records/dvc.lock")
+    result = run(verify, "--record", "a")
+    assert_agree(result, 3, "records/dvc.lock")
     assert "a-1" not in result.stdout
-    assert "double" not in result.stderr
-    assert_one_sentence(tool("verify", recorded, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1")
+    assert_one_sentence(run(verify, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1")
+    assert_agree(run(verify, "--record", "committee-a"), 5, "records/dvc.lock")
 
 
-def test_verify_makes_a_committee_again(recorded):
-    result = tool("verify", recorded, "--record", "committee-a")
-    assert result.returncode == 0, result.stderr
-    assert "All 5 outputs have the bytes that records/dvc.lock states." in result.stdout
-
-
-def test_verify_names_a_row_that_is_not_there(recorded):
-    seeds = tool("verify", recorded, "--record", "a", "--seed", "2")
-    assert_one_sentence(seeds, "records/dvc.lock", "a has no seed 2", "expected one of 0, 1.")
-    names = tool("verify", recorded, "--record", "b")
-    assert_one_sentence(names, "records/dvc.lock has no record b", "expected one of a, committee-a.")
-    assert_one_sentence(tool("verify", recorded, "--seed", "1"), "give --record")
-    seeds = tool("verify", recorded, "--record", "committee-a", "--seed", "1")
-    assert_one_sentence(seeds, "committee-a has no seeds")
-
-
-# check
+def test_verify_names_a_row_that_is_not_there(small):
+    for words, *expected in (
+        (["--record", "a", "--seed", "2"], "records/dvc.lock", "a has no seed 2", "expected one of 0, 1."),
+        (["--record", "b"], "records/dvc.lock has no record b", "expected one of a, committee-a."),
+        (["--record", "committee-a", "--seed", "1"], "committee-a has no seeds"),
+        (["--seed", "1"], "give --record"),
+    ):
+        assert_one_sentence(run(verify, *words), *expected)
 
 
 def damage(path: Path) -> None:
@@ -228,71 +205,45 @@ def damage(path: Path) -> None:
 
 
 def test_check_finds_nothing_where_all_is_well(small):
-    result = tool("check", small)
-    assert result.returncode == 0
+    """It leaves what DVC is writing into its cache, and ignores what DVC ignores."""
+    Path(".dvcignore").write_text("*.part\n")
+    Path("copies", ".c.77.part").touch()
+    writing = next(Path().glob(".dvc/cache/files/md5/??")) / ".AbC123.tmp"
+    writing.write_text("half of a")
+    result = run(check)
+    assert result.exit_code == 0
     assert result.stdout == "All files in DVC's cache and all outputs are undamaged.\n"
+    assert writing.exists()
 
 
-@pytest.mark.parametrize("kind", ["file", "list of a folder's files"])
-def test_check_removes_and_names_a_damaged_file_of_the_cache(small, kind):
-    cached = sorted(small.folder.glob(".dvc/cache/files/md5/??/*"))
-    chosen = next(path for path in cached if (path.suffix == ".dir") == (kind != "file"))
+@pytest.mark.parametrize(("folder", "is_list"), [("", False), ("", True), ("records", False)])
+def test_check_removes_and_names_a_damaged_file_of_a_cache(small, folder, is_list):
+    """A file, or the list of a folder's files."""
+    cached = sorted(Path(folder).glob(".dvc/cache/files/md5/??/*"))
+    chosen = next(path for path in cached if (path.suffix == ".dir") == is_list)
     damage(chosen)
-    result = tool("check", small)
+    result = run(check)
     assert_one_sentence(result, "dvc repro")
-    assert result.stdout == f"{chosen}: damaged in DVC's cache; removed.\n"
+    assert result.stdout.endswith("damaged in DVC's cache; removed.\n")
+    assert Path(result.stdout.split(":")[0]).resolve() == chosen.resolve()
     assert [path for path in cached if not path.exists()] == [chosen]
 
 
-@pytest.mark.parametrize(("damaged", "output"), [("doubled", "doubled"), ("copies/b/c", "copies")])
-def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, output):
-    path = small.folder / damaged
-    content = path.read_bytes()
-    damage(path)
-    result = tool("check", small)
+@pytest.mark.parametrize(
+    ("damaged", "output", "project"),
+    [("doubled", "doubled", "."), ("copies/b/c", "copies", "."), ("records/model-a-0", "records/model-a-0", "records")],
+)
+def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, output, project):
+    content = Path(damaged).read_bytes()
+    damage(Path(damaged))
+    result = run(check)
     assert_one_sentence(result, "dvc repro")
-    assert result.stdout == f"{output}: not what dvc.lock says.\n"
-    small.run("dvc", "repro", "-q")
-    assert path.read_bytes() == content
-    assert tool("check", small).returncode == 0
+    assert result.stdout == f"{Path(output)}: not what {Path(project, 'dvc.lock')} says.\n"
+    small.dvc("--cd", project, "repro", "-q")
+    assert Path(damaged).read_bytes() == content
+    assert run(check).exit_code == 0
 
 
-def test_check_finds_damage_in_the_records(recorded):
-    damage(recorded.folder / "records" / "model-a-0")
-    result = tool("check", recorded)
-    assert_one_sentence(result, "dvc repro")
-    assert result.stdout == f"{Path('records', 'model-a-0')}: not what {Path('records', 'dvc.lock')} says.\n"
-
-
-def test_check_finds_damage_in_the_cache_of_the_records(recorded):
-    chosen = next((recorded.folder / "records").glob(".dvc/cache/files/md5/??/*"))
-    damage(chosen)
-    result = tool("check", recorded)
-    assert_one_sentence(result, "dvc repro")
-    assert result.stdout == f"{chosen}: damaged in DVC's cache; removed.\n"
-    assert not chosen.exists()
-
-
-def test_check_leaves_the_files_that_dvc_is_writing(small):
-    folder = next(small.folder.glob(".dvc/cache/files/md5/??"))
-    (folder / ".AbC123.tmp").write_text("half of a")
-    assert tool("check", small).returncode == 0
-    assert (folder / ".AbC123.tmp").exists()
-
-
-def test_a_broken_lock_is_named_with_its_cure(recorded):
-    (recorded.folder / "records" / "dvc.lock").write_text("stages: [")
-    assert_one_sentence(tool("check", recorded), f"git checkout {Path('records', 'dvc.lock')}")
-    recorded.commit("Break it")
-    assert_one_sentence(tool("verify", recorded, "--record", "a"), "the records/dvc.lock of HEAD is not valid")
-
-
-def test_check_ignores_what_dvc_ignores(small):
-    (small.folder / ".dvcignore").write_text("*.part\n")
-    (small.folder / "copies" / ".c.77.part").touch()
-    assert small.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
-    assert tool("check", small).returncode == 0
-
-
-def test_check_needs_a_dvc_project(tmp_path):
-    assert_one_sentence(tool("check", Project(tmp_path)), "DVC project")
+def test_check_needs_a_dvc_project(tmp_path, monkeypatch, quick_dvc):
+    monkeypatch.chdir(tmp_path)
+    assert_one_sentence(run(check), "DVC project")

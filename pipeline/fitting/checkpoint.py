@@ -58,6 +58,8 @@ class Checkpoint:
             arrays = load_arrays(self.path)
         except (UserError, OSError, MemoryError):
             return []
+        if not arrays:
+            return []
         for name, array in _arrays_of(state).items():
             array[...] = arrays[name]
         best_epoch, state.iteration = arrays["counts"].tolist()

@@ -1,25 +1,17 @@
-"""The figures show the data: curves, counts, images and weights are at the right places, with the right names."""
+"""The figures show the data: images and weights are at the right places, with the right names."""
 
 import io
-import json
 import math
-import platform
-import sys
 import zlib
 
 import numpy as np
 import pytest
-import yaml
 from matplotlib.colors import to_hex
 from PIL import Image
 
 from pipeline.drawing.figures import (
-    BLUE,
     MOST_NEURONS,
     VERMILLION,
-    draw_accuracy,
-    draw_confusion,
-    draw_loss,
     draw_misclassified,
     draw_training_images,
     draw_weights,
@@ -27,10 +19,7 @@ from pipeline.drawing.figures import (
     use_own_settings,
 )
 from pipeline.drawing.png import png_bytes, zlib_bytes
-from pipeline.evaluation.report import confusion_matrix
 from pipeline.store.artifacts import Misclassified
-from pipeline.store.tables import read_confusion, read_history
-from tests.support.project import ROOT
 
 RNG = np.random.default_rng(0)
 
@@ -46,109 +35,6 @@ def pixels_of(png):
 
 def texts(labels):
     return [label.get_text() for label in labels]
-
-
-# The curves
-
-CURVES = {
-    draw_accuracy: {"train_accuracy": "sample of training images", "validation_accuracy": "validation images"},
-    draw_loss: {"loss": "training images", "validation_loss": "validation images"},
-}
-
-
-def history_of(epochs, kept, step=1):
-    columns = dict.fromkeys(("loss", "train_accuracy", "validation_loss", "validation_accuracy"))
-    history = {"epoch": step * np.arange(1.0, epochs + 1)} | {name: RNG.random(epochs) for name in columns}
-    return history | {"kept": np.eye(epochs)[kept]}
-
-
-@pytest.mark.parametrize("draw", CURVES)
-@pytest.mark.parametrize(("epochs", "kept", "step"), [(1, 0, 1), (15, 14, 1), (16, 2, 1), (40, 38, 30)])
-def test_curves_are_the_columns_of_the_history(draw, epochs, kept, step):
-    history = history_of(epochs, kept, step)
-    figure = draw(history)
-    (axes,), (legend,) = figure.axes, figure.legends
-    names = CURVES[draw]
-    lines = dict(zip(names, axes.lines, strict=False))
-    for (column, line), colour in zip(lines.items(), (BLUE, VERMILLION), strict=True):
-        np.testing.assert_array_equal(line.get_xydata().T, [history["epoch"], history[column]])
-        assert line.get_color() == colour
-        assert (line.get_marker() == "s") == (epochs <= 15)  # a line alone would not show a single epoch
-    last = kept == epochs - 1
-    when = "at the end" if last else f"in epoch {(kept + 1) * step}"
-    said = [f"{name}, {history[column][kept]:#.4g} {when}" for column, name in names.items()]
-    assert texts(legend.get_texts()) == said + ["the network after this epoch is kept"] * (not last)
-    assert [set(line.get_xdata()) for line in axes.lines[2:]] == [{(kept + 1) * step}] * (not last)
-    values = np.concatenate([history[column] for column in names])
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    assert left <= 1 <= history["epoch"][-1] < right
-    assert low <= values.min() <= values.max() <= high
-    assert (high == 1) if draw is draw_accuracy else (low == 0)
-    assert all(float(tick).is_integer() for tick in axes.get_xticks())
-    assert axes.get_xlabel() == "epoch"
-    assert ("accuracy" if draw is draw_accuracy else "cross-entropy") in axes.get_ylabel()
-
-
-def test_axes_of_the_curves_fit_the_numbers():
-    perfect = history_of(3, 2) | dict.fromkeys(["train_accuracy", "validation_accuracy"], np.array([0.97, 0.99, 1]))
-    assert draw_accuracy(perfect).axes[0].get_ylim() == (0.9, 1)
-    nothing = history_of(3, 2) | dict.fromkeys(["loss", "validation_loss"], np.zeros(3))
-    assert draw_loss(nothing).axes[0].get_ylim() == (0, 1)
-    high = history_of(3, 2) | {"loss": np.array([1, 80, 2])}
-    assert draw_loss(high).axes[0].get_ylim() == (0, pytest.approx(84))
-    assert draw_loss(history_of(1, 0)).axes[0].get_xlim() == (0, 1.2)
-
-
-def test_curves_have_their_colours_in_the_png():
-    accuracy = {"train_accuracy": np.full(20, 0.25), "validation_accuracy": np.full(20, 0.75)}
-    figure = draw_accuracy(history_of(20, 19) | accuracy)
-    pixels = pixels_of(picture(figure, 50)).astype(int)
-    for value, colour in ((0.25, BLUE), (0.75, VERMILLION)):
-        x, y = figure.axes[0].transData.transform((10, value))
-        around = pixels[len(pixels) - round(y) - 2 : len(pixels) - round(y) + 3, round(x) - 8 : round(x) + 8]
-        wanted = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-        assert np.abs(around - wanted).max(axis=2).min() <= 4  # a PNG has 64 levels of each colour
-
-
-# The confusion matrix
-
-
-@pytest.mark.parametrize("number", [2, 12, 26])
-def test_counts_are_at_their_cells_and_a_larger_share_of_the_row_is_darker(number):
-    counts = RNG.integers(0, 9, (number, number)) + np.diag(RNG.integers(0, 99, number))
-    counts[0] = 0
-    counts[1] = 5 * (np.arange(number) == 1)
-    names = [f"class {index}" for index in range(number)]
-    axes = draw_confusion(counts, names).axes[0]
-    assert axes.yaxis_inverted()  # the first class is at the top
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "actual class")
-    assert texts(axes.get_xticklabels()) == texts(axes.get_yticklabels()) == names
-    assert axes.get_xticks().tolist() == axes.get_yticks().tolist() == list(range(number))
-    assert f"{np.trace(counts):,} of {counts.sum():,}" in axes.get_title()
-    shown = np.zeros_like(counts)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    for text in axes.texts:
-        column, row = text.get_position()
-        shown[row, column] = int(text.get_text())
-        assert (text.get_color() == "white") == (shares[row, column] > 0.36)
-    np.testing.assert_array_equal(shown, counts)
-
-    (image,) = axes.images
-    assert tuple(image.get_extent()) == (-0.5, number - 0.5, number - 0.5, -0.5)
-    light = image.get_array()[..., :3].astype(int).sum(axis=2)
-    assert (np.diff(light.ravel()[np.argsort(shares, axis=None)]) <= 0).all()
-    assert (light[shares == 0] > 3 * 240).all()
-    assert (light[shares == 1] < 3 * 80).all()
-
-
-def test_the_most_classes_fit_into_one_figure_and_the_scale_has_the_colours_of_the_shares():
-    axes, bar = draw_confusion(np.eye(256, dtype=int), [f"a class with a long name, {i}" for i in range(256)]).axes
-    assert max(axes.figure.get_size_inches()) < 21
-    assert not axes.texts  # no count would fit into a cell
-    assert texts(axes.get_xticklabels())[7] == "a class with a long…"
-    shares = [float(text.rstrip("%")) / 100 for text in texts(bar.get_yticklabels())]
-    assert (shares[0], shares[-1]) == (0, 1)
-    np.testing.assert_allclose(bar.get_yticks(), np.sqrt(shares))
 
 
 # The gallery
@@ -238,7 +124,8 @@ def test_gallery_with_a_title_of_ones_own_and_without_mistakes():
 @pytest.mark.parametrize(("epochs", "n", "height", "width"), [(0, 10, 28, 28), (6, 3, 5, 40)])
 def test_training_images_are_shown_in_a_row_with_their_distortions_below(epochs, n, height, width):
     rows = RNG.integers(0, 200, (epochs + 1, n, height, width), dtype=np.uint8)
-    (axes,) = draw_training_images(rows[0], list(rows[1:]), "Some images").axes
+    flat = rows.reshape(epochs + 1, n, -1)
+    (axes,) = draw_training_images(flat[0], list(flat[1:]), (height, width), "Some images").axes
     assert axes.get_title().startswith("Some images; ")
     assert (f" {epochs} epochs" if epochs else "does not distort") in axes.get_title()
     canvas = axes.images[0].get_array()
@@ -300,7 +187,6 @@ def test_scale_of_the_weights_ends_in_the_darkest_colours_and_is_there_without_w
 def test_axes_are_on_whole_pixels_and_square_things_are_square(dpi):
     """So the last bits of the layout's arithmetic do not move a pixel."""
     figures = [draw_weights(np.ones((784, 50)), (28, 28)), draw_misclassified(mistakes_of(3, 5, 5), 25)]
-    figures.append(draw_confusion(np.eye(3, dtype=int), "abc"))
     for figure in figures:
         height, width = pixels_of(picture(figure, dpi)).shape[:2]
         assert (width, height) == tuple(np.floor(figure.get_size_inches() * dpi + 1e-6))
@@ -344,21 +230,3 @@ def test_png_of_many_colours_keeps_the_frequent_ones_and_replaces_a_rare_one_by_
     for pixel, drawn in zip(many.reshape(-1, 3), read[:, 30:].reshape(-1, 3), strict=True):
         nearest = np.sqrt(((palette - pixel) ** 2).sum(axis=1).min())
         assert np.sqrt(((drawn - pixel) ** 2).sum()) <= nearest + 8  # both were rounded
-
-
-@pytest.mark.committed
-@pytest.mark.skipif(
-    (sys.platform, platform.machine()) != ("linux", "x86_64"),
-    reason="another compiler may round coordinates differently",
-)
-def test_committed_figures_are_those_of_the_committed_tables():
-    """Every line, colour and place on them: they change only together with what they show."""
-    metrics = ROOT / "metrics"
-    dpi = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["plot"]["dpi"]
-    history = read_history(metrics / "history.csv")
-    classes = [entry["class"] for entry in json.loads((metrics / "classes.json").read_text(encoding="utf-8"))]
-    counts = confusion_matrix(*read_confusion(metrics / "confusion.csv", classes), len(classes))
-    figures = {"accuracy": draw_accuracy(history), "loss": draw_loss(history)}
-    figures["confusion"] = draw_confusion(counts, classes)
-    for name, figure in figures.items():
-        assert picture(figure, dpi) == (metrics / "figures" / f"{name}.png").read_bytes(), name

@@ -3,24 +3,26 @@
 import numpy as np
 import pytest
 
-from pipeline.store.tables import EpochRow, read_confusion, read_history, recorded, write_confusion, write_history
+from mlp.training import Epoch, Score
+from pipeline.store.tables import HISTORY_COLUMNS, read_confusion, read_history, write_confusion, write_history
 from tests.support.refusals import numbers, refused
 
 
+def epoch(number, iteration, loss, train_accuracy, validation_loss, validation_accuracy):
+    return Epoch(number, iteration, loss, (Score(0.0, train_accuracy), Score(validation_loss, validation_accuracy)))
+
+
 def test_history_is_read_back_to_the_last_bit(tmp_path):
-    epochs = [
-        EpochRow(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0, 0),
-        EpochRow(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3, 1),
-    ]
-    write_history(tmp_path / "history.csv", epochs)
+    rows = [(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0), (2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)]
+    write_history(tmp_path / "history.csv", [epoch(*row) for row in rows], kept=2)
     lines = (tmp_path / "history.csv").read_bytes().decode().split("\n")
     assert lines[:2] == [
         "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy,kept",
         "1,550,0.30000000000000004,0.3333333333333333,1e-320,1.0,0",
     ]
     history = read_history(tmp_path / "history.csv")
-    assert list(history) == list(EpochRow._fields)
-    assert list(zip(*(column.tolist() for column in history.values()), strict=True)) == epochs
+    assert list(history) == list(HISTORY_COLUMNS)
+    assert list(zip(*(column.tolist() for column in history.values()), strict=True)) == [(*rows[0], 0), (*rows[1], 1)]
 
 
 def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
@@ -37,10 +39,11 @@ def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
 )
 def test_a_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(tmp_path, total, kept, every):
     third = 1 / 3  # 18 characters
-    rows = recorded([EpochRow(epoch, 3 * epoch, third, third, third, third) for epoch in range(1, total + 1)], kept)
-    assert [row.epoch for row in rows] == sorted({*range(every, total, every), kept, total})
-    assert [row.epoch for row in rows if row.kept] == [kept]
-    write_history(tmp_path / "history.csv", rows)
+    epochs = [epoch(number, 3 * number, third, third, third, third) for number in range(1, total + 1)]
+    write_history(tmp_path / "history.csv", epochs, kept)
+    history = read_history(tmp_path / "history.csv")
+    assert history["epoch"].tolist() == sorted({*range(every, total, every), kept, total})
+    assert history["epoch"][history["kept"] == 1].tolist() == [kept]
     assert (tmp_path / "history.csv").stat().st_size < 50_000  # it is in Git, and drawn on a page
 
 
@@ -60,7 +63,7 @@ def test_the_wrong_line_is_named(tmp_path):
     assert (error.about, numbers(error)) == ("line 3", [3, 3, 2])
 
 
-HEAD = ",".join(EpochRow._fields).encode()
+HEAD = ",".join(HISTORY_COLUMNS).encode()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def measure(tmp_path, monkeypatch):
             Path(command[5]).write_text(changes["train.seed"] if float32 and "train.seed" in changes else "-2")
             return 100 + int(changes.get("train.iterations", 0)) * (1 if float32 else 3)
         wrong = range(2 + int(Path(command[3]).read_text()))
-        save_mistakes(Path(command[-1]), wrong, [1 for _ in wrong], [2 for _ in wrong])
+        save_mistakes(Path(command[5]).parent, wrong, [1 for _ in wrong], [2 for _ in wrong])
         return 1
 
     monkeypatch.setattr(records, "seconds", seconds)

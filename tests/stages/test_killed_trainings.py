@@ -50,7 +50,7 @@ CONTINUES = re.compile(r"Training continues after epoch (\d+)\.")
 # The train stage, which has a checkpoint after each epoch, and tells of each that it has finished
 STAGE = """
 import runpy
-from pipeline.training import checkpoint
+from pipeline.fitting import checkpoint
 
 def save(self, state, rows, whole=checkpoint.Checkpoint.save):
     print(len(rows), flush=True)

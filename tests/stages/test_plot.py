@@ -19,17 +19,12 @@ from mlp.network import Network, Preparation
 from pipeline.drawing import figures
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_misclassified, save_model
-from pipeline.store.tables import read_history
 from tests.support.flow import arguments, run_stage, written
 from tests.support.project import ROOT, changed_params
 from tests.support.refusals import refusal
 
 MODEL, TRAINING_IMAGES = Path("models/mlp.npz"), Path("data/prepared/train.npz")
-HISTORY, CONFUSION = Path("models/training/history.csv"), Path("models/evaluation/confusion.csv")
-MISTAKES = Path("models/evaluation/misclassified.npz")
-SCORES = [Path("models/training", name) for name in ("train.json", "validation.json")]
-SCORES += [Path("models/evaluation", name) for name in ("test.json", "classes.json")]
-FIGURES = ["accuracy.png", "confusion.png", "loss.png", "misclassified.png", "training_images.png", "weights.png"]
+MISTAKES = Path("models/misclassified.npz")
 
 NAMES = ("T-shirt/top", "Trouser", "Bag")
 IMAGES = np.random.default_rng(1).integers(0, 256, (12, 20), dtype=np.uint8)  # of 4 × 5 pixels
@@ -72,14 +67,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_inputs() -> None:
-    """Write what the stage reads: three classes, seven neurons, two epochs, some forty mistakes."""
+    """Write what the stage reads: three classes, seven neurons, some forty mistakes."""
     save_network(WEIGHTS, NAMES)
-    columns = "epoch,iteration,loss,train_accuracy,validation_loss,validation_accuracy,kept"
-    write_text(HISTORY, f"{columns}\n1,10,1.1,0.25,1.0,0.5,0\n2,20,0.5,0.75,0.6,0.625,1\n")
-    pairs = zip(np.array(NAMES)[ACTUAL], np.array(NAMES)[PREDICTED], strict=True)
-    write_text(CONFUSION, "actual,predicted\n" + "".join(f"{a},{p}\n" for a, p in pairs))
-    for path in SCORES:
-        write_text(path, f'{{"numbers": "of {path.name}"}}\n')
     wrong = np.flatnonzero(ACTUAL != PREDICTED)
     save_arrays(
         MISTAKES,
@@ -123,68 +112,41 @@ def pictures(folder: Path) -> dict[str, bytes]:
 
 def test_figures_are_drawn_from_the_files_they_belong_to(drawn):
     distortion = Distortion((4, 5), Strength(0.0, 0.0, 0.0, 2.0, 0.0, 6.0))
-    epochs = [distortion.distort(SHOWN, 0, epoch, 0).reshape(-1, 4, 5) for epoch in range(6)]
-    history = read_history(drawn / HISTORY)
-    counts = np.zeros((3, 3), int)
-    np.add.at(counts, (ACTUAL, PREDICTED), 1)
+    epochs = [distortion.distort(SHOWN, 0, epoch, 0) for epoch in range(6)]
     figures.use_own_settings()
     expected = {
-        "accuracy.png": figures.draw_accuracy(history),
-        "loss.png": figures.draw_loss(history),
-        "confusion.png": figures.draw_confusion(counts, NAMES),
         "misclassified.png": figures.draw_misclassified(load_misclassified(drawn / MISTAKES), 4),
-        "training_images.png": figures.draw_training_images(SHOWN.reshape(-1, 4, 5), epochs),
+        "training_images.png": figures.draw_training_images(SHOWN, epochs, (4, 5)),
         "weights.png": figures.draw_weights(WEIGHTS, (4, 5)),
     }
     assert pictures(drawn) == {name: figures.picture(figure, 60) for name, figure in expected.items()}
 
 
 def test_figures_have_the_resolution_and_are_small_files(drawn):
-    assert sorted(pictures(drawn)) == FIGURES
     for content in pictures(drawn).values():
         assert Image.open(io.BytesIO(content)).info["dpi"] == pytest.approx((60, 60), abs=0.1)
         assert len(content) < 150_000
 
 
-def test_copies_for_git_have_the_same_bytes(drawn):
-    copied = [HISTORY, CONFUSION, *SCORES]
-    copies = {path.name: path.read_bytes() for path in (drawn / "metrics").iterdir() if path.is_file()}
-    assert copies == {path.name: (drawn / path).read_bytes() for path in copied}
-    assert pictures(drawn) == {path.name: path.read_bytes() for path in (drawn / "models" / "figures").iterdir()}
-
-
-def test_one_epoch_one_neuron_no_mistake_no_distortion_and_more_classes_than_are_shown(inputs):
+def test_one_neuron_no_mistake_no_distortion_and_more_classes_than_are_shown(inputs):
     names = tuple(map(str, range(31)))
     save_network(np.zeros((20, 1)), names)
     images = np.random.default_rng(4).integers(0, 256, (31, 20), dtype=np.uint8)
     labels = np.eye(31, dtype=np.uint8)
     save_arrays(TRAINING_IMAGES, **(load_arrays(TRAINING_IMAGES) | {"images": images, "labels": labels}))
-    write_text(HISTORY, "\n".join(HISTORY.read_text().splitlines()[:2]) + "\n")
-    write_text(CONFUSION, "actual,predicted\n0,0\n")
     mistakes = load_arrays(MISTAKES)
     rows = {name: mistakes[name][:0] for name in ("images", "actual", "predicted", "probability", "place")}
     save_arrays(MISTAKES, **(mistakes | rows | {"classes": np.array(names)}))
     write_params()
     assert run_stage("plot").exit_code == 0
-    expected = figures.picture(figures.draw_training_images(images[:30].reshape(-1, 4, 5), []), 60)
+    expected = figures.picture(figures.draw_training_images(images[:30], [], (4, 5)), 60)
     assert pictures(inputs)["training_images.png"] == expected
 
 
-@pytest.mark.parametrize(
-    ("path", "content", "about"),
-    [
-        *((path, None, "") for path in (MODEL, TRAINING_IMAGES, HISTORY, CONFUSION, MISTAKES)),
-        (HISTORY, "epoch\n1\n", "columns"),
-        (CONFUSION, "actual,predicted\nBag,Sandal\n", "Sandal"),
-        (SCORES[-1], '{"accuracy": 0.9', "JSON"),
-    ],
-    ids=str,
-)
-def test_a_file_that_is_missing_or_malformed_is_named(inputs, path, content, about):
+@pytest.mark.parametrize("path", [MODEL, TRAINING_IMAGES, MISTAKES], ids=str)
+def test_a_file_that_is_missing_is_named(inputs, path):
     path.unlink()
-    if content is not None:
-        path.write_text(content)
-    refusal(run_stage("plot"), path, about)
+    refusal(run_stage("plot"), path, "dvc repro")
     assert written("plot") == {}
 
 

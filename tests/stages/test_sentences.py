@@ -16,7 +16,7 @@ from pipeline.settings.datasets import load_dataset
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model
-from pipeline.store.tables import EpochRow, read_history
+from pipeline.store.tables import HISTORY_COLUMNS, read_history
 from stages.train import train
 from tests.support.files import MODEL, idx, save_prepared
 from tests.support.mirrors import write_datasets
@@ -131,7 +131,7 @@ SENTENCES = {
         "again.",
     ),
     "number in a table": (
-        lambda: told(read_history, with_text("history.csv", ",".join(EpochRow._fields) + "\n1,2,3,4,5,six,1\n")),
+        lambda: told(read_history, with_text("history.csv", ",".join(HISTORY_COLUMNS) + "\n1,2,3,4,5,six,1\n")),
         "history.csv: its column validation_accuracy has a value that is not a number (could not convert string to "
         "float: 'six'); run `dvc repro` to make it again.",
     ),

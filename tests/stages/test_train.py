@@ -206,12 +206,13 @@ def test_divergence_names_the_weight_decay_too_and_leaves_the_old_model(train):
     assert by_name("train") == before
 
 
-def test_loss_that_is_not_finite_at_the_very_end_writes_nothing(train, monkeypatch):
+def test_loss_that_is_not_finite_at_the_very_end_writes_no_model(train, monkeypatch):
     def overflow(*_):
         raise FloatingPointError("the loss is not finite")
 
-    monkeypatch.setattr("mlp.training.measure", overflow)
-    refused(train(), TRAIN, "loss", "train.learning_rate")
+    monkeypatch.setattr("pipeline.fitting.fit.measure", overflow)
+    refusal(train(), "params.yaml", "loss", "train.learning_rate")
+    assert list(by_name("train")) == ["history.csv"]
 
 
 # The second process

@@ -13,13 +13,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlp.training import Best, Epoch, Score, State
 from pipeline.program.errors import UserError, note
-from pipeline.settings.params import Params
 from pipeline.store.arrays import load_arrays, save_arrays
+
+if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
+    from pipeline.settings.params import Params
 
 FOLDER = "TRAIN_CHECKPOINTS"  # the environment variable that names the folder; if it is empty, there are no checkpoints
 INTERVAL = 3.0  # seconds between two checkpoints, at least
@@ -40,7 +43,7 @@ class Checkpoint:
         fresh: whether the training begins at its beginning in any case.
     """
 
-    def __init__(self, params: Params, data: Sequence[Path], processes: int, fresh: bool = False):
+    def __init__(self, params: "Params", data: Sequence[Path], processes: int, fresh: bool = False):
         folder = checkpoint_folder()
         self.path = folder / f"{identity(params, data, processes)[:32]}.npz" if folder else None
         self._saved = time.monotonic()
@@ -123,7 +126,7 @@ def checkpoint_folder() -> Path | None:
     return project / "tmp" / "checkpoints" if project.is_dir() else None
 
 
-def identity(params: Params, data: Sequence[Path], processes: int) -> str:
+def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
     """Return the SHA-256 of all that decides the result of a training, in hexadecimal."""
     digest = hashlib.sha256()
     code = {path.relative_to(ROOT).as_posix(): path for folder in CODE for path in (ROOT / folder).rglob("*.py")}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from mlp.training import DivergedError, Epoch, Method, Score, kept, measure, new
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.fitting.method import method_of
 from pipeline.program.errors import UserError
-from pipeline.settings.params import Params, Train
 from pipeline.store.artifacts import Prepared
+
+if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
+    from pipeline.settings.params import Params, Train
 
 
 class Fitted(NamedTuple):
@@ -89,7 +91,7 @@ class Fitting:
 
 
 def fitting_of(
-    params: Params,
+    params: "Params",
     path: Path,
     training: Prepared,
     validation: Prepared,
@@ -126,7 +128,7 @@ def fitting_of(
 
 
 @contextmanager
-def failures_explained(train: Train, path: Path) -> Iterator[None]:
+def failures_explained(train: "Train", path: Path) -> Iterator[None]:
     """Turn the failures of a training with the parameters `train`, from the file `path`, into sentences."""
     try:
         yield

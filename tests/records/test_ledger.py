@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.drawing import figures as drawing
-from pipeline.settings.params import load_params
 from pipeline.fitting.method import distortion_of
+from pipeline.settings.params import load_params
 from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
 from tests.support.files import save_mistakes, save_prepared

@@ -84,9 +84,7 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
     assert ran(clone.dvc("repro", "--pull")) == []
     assert contents(clone) == first
     clone.set_params(changed)
-    assert (
-        ran(clone.dvc("repro", "--pull")) == REACHED
-    )  # the remote lacks metrics: they are made again
+    assert ran(clone.dvc("repro", "--pull")) == REACHED  # the remote lacks metrics: they are made again
     assert contents(clone) == second
 
 

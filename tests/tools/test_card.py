@@ -2,21 +2,27 @@
 
 import hashlib
 import json
+import platform
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from pipeline.drawing.figures import BLUE, VERMILLION
+from pipeline.store.tables import HISTORY_COLUMNS, read_history
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
-from tools.card import CARD, main
+from tools.card.__main__ import CARD, CURVES, main
+from tools.card.curves import draw_curves
 
 SCORES = {"accuracy": 0.5, "loss": 2, "macro_f1": 0.25}
 CLASSES = [{"class": "Bag", "f1": 0.5}, {"class": "Coat", "f1": 0.125}]
 METRICS = {"train": SCORES, "validation": SCORES, "test": SCORES, "classes": CLASSES}
 FOR_HUB = {"license": "mit", "model-index": [{"name": "mlp", "results": [{"dataset": {"split": "test"}}]}]}
+HISTORY = f"{','.join(HISTORY_COLUMNS)}\n1,10,1.5,0.25,1.25,0.5,0\n2,20,0.5,0.75,0.625,0.625,1\n"
 TEXT = f"---\n{yaml.safe_dump(FOR_HUB)}---\nBefore\n<!-- python -m tools.card -->\nold\n<!-- end -->\nAfter\n"
 
 
@@ -34,6 +40,7 @@ def write(tmp_path, monkeypatch):
             path = Path("metrics", f"{name}.json")
             path.write_text(json.dumps(content))
             outs.append({"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()})
+        Path("metrics/history.csv").write_text(HISTORY)
         params = {"download": {"dataset": dataset}, "preprocess": {"seed": 3}}
         stages = {
             "preprocess": {"deps": [], "params": {"params.yaml": params}, "outs": []},
@@ -54,6 +61,26 @@ def test_committed_card_has_the_committed_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main, []).exit_code == 0
     assert (tmp_path / CARD).read_bytes() == (ROOT / CARD).read_bytes(), "run `python -m tools.card`"
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # another compiler may round coordinates differently
+        assert (tmp_path / CURVES).read_bytes() == (ROOT / CURVES).read_bytes(), "run `python -m tools.card`"
+
+
+def test_the_curves_are_the_columns_of_the_history(write):
+    write()
+    history = read_history(Path("metrics/history.csv"))
+    columns = [("train_accuracy", "validation_accuracy"), ("loss", "validation_loss")]
+    for axes, names in zip(draw_curves(history).axes, columns, strict=True):
+        lines = dict(zip(names, axes.lines, strict=True))
+        for (name, line), colour in zip(lines.items(), (BLUE, VERMILLION), strict=True):
+            assert line.get_xydata().T.tolist() == [[1, 2], history[name].tolist()]
+            assert line.get_color() == colour
+            assert line.get_label().endswith(f"{history[name][1]:#.4g}")
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        assert left <= 1 < 2 <= right
+        assert low <= min(map(min, map(history.get, names))) <= max(map(max, map(history.get, names))) <= high
+        assert (axes.get_xlabel(), bool(axes.get_ylabel()), bool(axes.get_title())) == ("epoch", True, True)
+    assert CliRunner().invoke(main, []).exit_code == 0
+    assert CURVES.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

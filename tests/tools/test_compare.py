@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
-from pipeline.store.tables import EpochRow, write_history
+from pipeline.store.tables import HISTORY_COLUMNS
 from tests.support.refusals import refusal
 from tools.compare.__main__ import main
 from tools.compare.curves import LOOKS, curve_of, draw_curves
@@ -255,9 +255,8 @@ def test_options_that_contradict(dvc_shows):
 
 def history(accuracies, first=1, step=1):
     """Return a history as train writes it, with the validation accuracy of some epochs."""
-    rows = [EpochRow(first + step * n, 5, 0.4, 0.3, 0.2, accuracy) for n, accuracy in enumerate(accuracies)]
-    write_history(Path("history.csv"), rows)
-    return Path("history.csv").read_text(encoding="utf-8")
+    rows = [f"{first + step * n},5,0.4,0.3,0.2,{accuracy!r},0" for n, accuracy in enumerate(accuracies)]
+    return "\n".join([",".join(HISTORY_COLUMNS), *rows, ""])
 
 
 def run_of(commit, **train):

@@ -12,11 +12,11 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.drawing.figures import BLUE, VERMILLION
-from pipeline.store.tables import HISTORY_COLUMNS, read_history
+from pipeline.store.tables import HISTORY_COLUMNS
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
 from tools.card.__main__ import CARD, CURVES, main
-from tools.card.curves import draw_curves
+from tools.card.curves import draw_curves, read_history
 
 SCORES = {"accuracy": 0.5, "loss": 2, "macro_f1": 0.25}
 CLASSES = [{"class": "Bag", "f1": 0.5}, {"class": "Coat", "f1": 0.125}]

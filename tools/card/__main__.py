@@ -21,8 +21,7 @@ def main() -> None:
     from pipeline.drawing.figures import picture
     from pipeline.program.files import read_json, write_bytes, write_text
     from pipeline.settings.plain_yaml import load_plain_yaml
-    from pipeline.store.tables import read_history
-    from tools.card.curves import draw_curves
+    from tools.card.curves import draw_curves, read_history
     from tools.lock import md5_of
 
     stages = load_plain_yaml(Path("dvc.lock"))["stages"]  # as DVC wrote it: 5e-05 is a number

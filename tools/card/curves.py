@@ -1,6 +1,8 @@
 """A picture of a training: accuracy and loss, epoch by epoch, side by side."""
 
+import csv
 import math
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +11,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.drawing.figures import BLUE, VERMILLION, use_own_settings
+
+
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a history that the train stage wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        columns, *rows = csv.reader(file)
+    return dict(zip(columns, np.array(rows, float).T, strict=True))
 
 
 def draw_curves(history: dict[str, np.ndarray]) -> Figure:

@@ -45,10 +45,29 @@ def sample_datasets() -> dict:
 class Project:
     """A copy of this repository, in Git and DVC, that takes its data from the sample."""
 
+    # All parameters, whatever params.yaml says
     small: ClassVar[dict[str, object]] = {
+        "download.dataset": "mnist",
+        "preprocess.scaling": "minmax",
         "preprocess.validation_size": 100,
+        "preprocess.seed": 0,
+        "train.hidden_sizes": [50],
+        "train.activation": "sigmoid",
+        "train.weight_init_std": 0.01,
+        "train.arithmetic": "exact",
+        "train.seed": 0,
         "train.iterations": 200,
+        "train.batch_size": 100,
+        "train.optimizer": "sgd",
         "train.learning_rate": 1.0,
+        "train.schedule": "constant",
+        **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")},
+        **{f"train.{key}": 0 for key in ("hidden_dropout", "patience")},
+        "train.nesterov": False,
+        "train.keep": "last",
+        **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},
+        "distort.smoothness": 6,
+        "plot.misclassified": 25,
         "plot.dpi": 50,
     }
 

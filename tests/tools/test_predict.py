@@ -113,6 +113,7 @@ def test_formats(predictions):
     assert all(abs(p["probability"] - found[0]["probability"]) < 0.1 for p in found)
 
 
+@pytest.mark.filterwarnings("error")
 def test_odd_metadata_does_not_matter(run):
     drawn(scale=4).save("x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # five entries, and none follows
     result = run("x.jpg")

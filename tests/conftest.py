@@ -1,6 +1,5 @@
 """The environment of all tests, real digits, and a small copy of this repository."""
 
-import collections
 import gzip
 import os
 import shutil
@@ -101,9 +100,3 @@ def project_with_results(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of the small pipeline after `dvc repro`, to change."""
     shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
-
-
-@pytest.fixture
-def count() -> collections.Counter[str]:
-    """A counter of what a fault test did."""
-    return collections.Counter()

@@ -138,9 +138,9 @@ def test_a_killed_training_goes_on_on_another_worker(sweeps, cluster, tmp_path):
     assert clones_below(tmp_path) == []
 
 
-def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed, count):
+def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed):
     """Each point ends once, with the files of an undisturbed sweep, and nothing is left."""
-    chance = random.Random(SEED)
+    chance, count = random.Random(SEED), Counter[str]()
     expected = sweeps.files("tls")
     while count["SIGKILL"] < times(KILLS):
         count["sweeps"] += 1

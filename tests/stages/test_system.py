@@ -20,8 +20,8 @@ FOLDERS = {
     "download": "data/raw",
     "preprocess": "data/prepared",
     "train": "models",
-    "evaluate": "models/evaluation",
-    "plot": "models/figures",
+    "evaluate": "metrics",
+    "plot": "metrics/figures",
 }
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 

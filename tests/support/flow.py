@@ -11,6 +11,7 @@ from tests.support.project import ROOT, STAGES
 
 DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 FLOW = {stage: DVC_YAML["stages"][stage] for stage in STAGES}  # a user may have added others
+HISTORY = "metrics/history.csv"  # which grows while the train stage runs
 
 
 def arguments(stage: str) -> list[str]:
@@ -34,6 +35,13 @@ def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
 def by_name(stage: str) -> dict[str, bytes]:
     """Return the content of each output of a stage in the current folder, by the name of its file."""
     return {Path(path).name: content for path, content in written(stage).items()}
+
+
+def is_beginning(history: bytes, whole: bytes) -> bool:
+    """Return whether a history is that of some first epochs of a whole one, when none was known to be kept."""
+    rows, expected = history.decode().splitlines(), whole.decode().splitlines()
+    unkept = [expected[0], *(f"{row.rpartition(',')[0]},0" for row in expected[1:])]
+    return history.endswith(b"\n") and len(rows) > 1 and rows == unkept[: len(rows)]
 
 
 def run_stage(stage: str, *options: str) -> Result:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
 
 
 def wait(process: subprocess.Popen, seconds: float, until=lambda: False) -> None:
-    """Wait so long, or until the process has ended, or until something is so."""
+    """Wait so long, until the process has ended, or until something is so."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None and not until():
         time.sleep(0.0005)

@@ -20,7 +20,7 @@ from pipeline.drawing import figures
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_misclassified, save_model
 from tests.support.files import save_prepared
-from tests.support.flow import arguments, run_stage, written
+from tests.support.flow import PLAIN, arguments, run_stage, written
 from tests.support.project import ROOT, changed_params
 from tests.support.refusals import refusal
 
@@ -32,12 +32,7 @@ SHAPE, NAMES = (4, 5), ("T-shirt/top", "Trouser", "Bag")
 IMAGES = np.random.default_rng(1).integers(0, 256, (12, 20), dtype=np.uint8)
 SHOWN = IMAGES[[0, 3, 6, 1, 4, 7, 2, 5, 8]]  # the first three of each class
 WEIGHTS = np.random.default_rng(2).normal(size=(20, 7))
-PARAMS = {
-    **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},
-    "distort.smoothness": 6,
-    "plot.misclassified": 4,
-    "plot.dpi": 60,
-}
+PARAMS = PLAIN | {"plot.misclassified": 4, "plot.dpi": 60}
 
 
 def write_inputs(names: tuple[str, ...], images: np.ndarray, weights: np.ndarray, wrong: int, shift: int) -> None:

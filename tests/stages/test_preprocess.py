@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlp.network import Preparation
 from pipeline.images.idx import read_images, read_labels
 from pipeline.images.prepare import scaling_of
 from pipeline.program.errors import UserError
-from pipeline.store.arrays import load_arrays
+from pipeline.store.artifacts import load_prepared
 from tests.support.files import memory_below
 from tests.support.flow import outs, run_stage, written
 from tests.support.project import ROOT
@@ -40,70 +41,58 @@ def preprocess(raw, tmp_path, monkeypatch, write_params):
 
 @pytest.fixture
 def prepared(preprocess):
-    """A function that returns the arrays of the three splits: train, validation, test."""
+    """A function that returns the three splits, train, validation, test, and how they are prepared."""
 
     def load(*args, **changes):
         result = preprocess(*args, **changes)
         assert (result.exit_code, result.output) == (0, "")
-        return [load_arrays(Path(path)) for path in outs("preprocess")]
+        splits, preparations = zip(*(load_prepared(Path(path)) for path in outs("preprocess")), strict=True)
+        assert len(set(preparations)) == 1
+        return splits, preparations[0]
 
     return load
 
 
 def test_splits_are_the_images_with_their_labels_in_order(prepared):
-    train, validation, test = splits = prepared()
-    for arrays, n in zip(splits, [500, 100, 200], strict=True):
-        assert {name: (array.dtype.str, array.shape) for name, array in arrays.items()} == {
-            "images": ("|u1", (n, 784)),
-            "labels": ("|u1", (n, 10)),
-            "shift": ("<f8", ()),
-            "scale": ("<f8", ()),
-            "image_shape": ("<i8", (2,)),
-            "classes": ("<U1", (10,)),
-        }
-        assert arrays["image_shape"].tolist() == [28, 28]
-        assert arrays["classes"].tolist() == list("0123456789")
-        assert set(np.unique(arrays["labels"])) == {0, 1}
-        assert (arrays["labels"].sum(axis=1) == 1).all()
+    """`load_prepared` refuses labels that are not one-hot, and other types than bytes."""
+    (train, validation, test), preparation = prepared()
+    assert [len(split.images) for split in (train, validation, test)] == [500, 100, 200]
+    assert preparation == Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
 
     def pairs(images, labels):
         return [(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]
 
-    def of(arrays):
-        return pairs(arrays["images"], arrays["labels"].argmax(axis=1))
+    def of(split):
+        return pairs(split.images, split.labels.argmax(axis=1))
 
     assert of(test) == pairs(read_images(TEST_IMAGES)[:], read_labels(TEST_LABELS, 10))
     everything = pairs(read_images(TRAIN_IMAGES)[:], read_labels(TRAIN_LABELS, 10))
     assert len(set(everything)) == 600  # so that a place follows from its image
-    for arrays in train, validation:
-        places = [everything.index(pair) for pair in of(arrays)]
+    for split in train, validation:
+        places = [everything.index(pair) for pair in of(split)]
         assert places == sorted(places)
-    assert set(of(train)) | set(of(validation)) == set(everything)
-    assert not set(of(train)) & set(of(validation))
-    assert prepared(seed=1)[1]["images"].tobytes() != validation["images"].tobytes()
+    held_out = set(of(validation))
+    assert set(of(train)) == set(everything) - held_out
+    assert set(of(prepared(seed=1)[0][1])) != held_out
 
 
 @pytest.mark.parametrize("flag", ["fitted", "inverted"])
 def test_how_pictures_became_images_is_remembered(prepared, flag):
     entries = (ROOT / "datasets.yaml").read_text(encoding="utf-8")
     Path("own.yaml").write_text(entries.replace("\nmnist:\n", f"\nmnist:\n  {flag}: true\n"), encoding="utf-8")
-    for arrays in prepared("own.yaml"):
-        assert [name for name in ("fitted", "inverted") if name in arrays] == [flag]
-        assert arrays[flag]
+    _, preparation = prepared("own.yaml")
+    assert (preparation.fitted, preparation.inverted) == (flag == "fitted", flag == "inverted")
 
 
-@pytest.mark.parametrize("scaling", ["none", "minmax", "zscore"])
+@pytest.mark.parametrize("scaling", ["none", "zscore"])
 def test_scaling_is_that_of_the_training_split(prepared, scaling):
-    train, *others = prepared(scaling=scaling)
-    shift, scale, pixels = float(train["shift"]), float(train["scale"]), train["images"].astype(np.float64)
-    if scaling == "zscore":
-        assert abs(shift - pixels.mean()) <= 1 / 512
-        assert (256 * shift).is_integer()
-        assert math.isclose(scale * pixels.std(), 1, rel_tol=1e-12)
+    (train, *_), preparation = prepared(scaling=scaling)
+    if scaling == "none":
+        assert (preparation.shift, preparation.scale) == (0, 1)
     else:
-        assert (shift, scale) == (0, {"none": 1, "minmax": 1 / 255}[scaling])
-    for arrays in others:
-        assert (arrays["shift"], arrays["scale"]) == (shift, scale)
+        assert abs(preparation.shift - train.images.mean()) <= 1 / 512
+        assert (256 * preparation.shift).is_integer()
+        assert math.isclose(preparation.scale * train.images.std(), 1, rel_tol=1e-12)
 
 
 def test_zscore_of_equal_pixels_is_refused():
@@ -123,8 +112,8 @@ def test_memory_is_that_of_the_images(preprocess):
         file.write(b"\xff")  # zscore needs pixels that differ
     with memory_below(int(1.3 * pixels) + 20_000_000):
         assert preprocess(scaling="zscore").exit_code == 0
-    scale = load_arrays(Path(next(iter(outs("preprocess")))))["scale"]
-    assert scale == pytest.approx(math.sqrt(pixels - 100 * 784) / 255)  # of one bright pixel
+    preparation = load_prepared(Path(next(iter(outs("preprocess"))))).preparation
+    assert preparation.scale == pytest.approx(math.sqrt(pixels - 100 * 784) / 255)  # of one bright pixel
 
 
 def refused(result, path, *words: str) -> str:
@@ -135,7 +124,7 @@ def refused(result, path, *words: str) -> str:
 
 def test_validation_must_leave_images_to_train_on(preprocess, prepared):
     refused(preprocess(validation_size=600), "params.yaml", "preprocess.validation_size", "600 images")
-    assert len(prepared(validation_size=599)[0]["images"]) == 1
+    assert len(prepared(validation_size=599)[0][0].images) == 1
 
 
 @pytest.mark.parametrize("other", [TRAIN_IMAGES, TEST_IMAGES], ids=str)

@@ -17,7 +17,7 @@ from mlp.training import measure
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
 from tests.support.files import save_prepared
-from tests.support.flow import arguments, by_name, is_beginning, run_stage, written
+from tests.support.flow import PLAIN, arguments, by_name, is_beginning, run_stage, written
 from tests.support.networks import digits
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
@@ -26,24 +26,6 @@ MODEL = Path("models/mlp.npz")
 TRAIN, VALIDATION = Path("data/prepared/train.npz"), Path("data/prepared/validation.npz")
 OUTPUTS = ["history.csv", "mlp.npz", "train.json", "validation.json"]
 COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept"]
-BASE = {
-    "train.hidden_sizes": [50],
-    "train.activation": "sigmoid",
-    "train.weight_init_std": 0.01,
-    "train.arithmetic": "exact",
-    "train.seed": 0,
-    "train.iterations": 25,  # five epochs
-    "train.batch_size": 100,
-    "train.optimizer": "sgd",
-    "train.learning_rate": 1.0,
-    "train.schedule": "constant",
-    **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")},
-    **{f"train.{key}": 0 for key in ("hidden_dropout", "patience")},
-    "train.nesterov": False,
-    "train.keep": "last",
-    **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},
-    "distort.smoothness": 6,
-}
 
 
 @pytest.fixture
@@ -55,8 +37,8 @@ def train(tmp_path, monkeypatch, write_params):
     save_prepared(VALIDATION, images[500:], labels[500:])
 
     def run(*options: str, **changes):
-        sections = {key: "distort" if f"distort.{key}" in BASE else "train" for key in changes}
-        write_params(BASE | {f"{sections[key]}.{key}": value for key, value in changes.items()})
+        sections = {key: "distort" if f"distort.{key}" in PLAIN else "train" for key in changes}
+        write_params(PLAIN | {f"{sections[key]}.{key}": value for key, value in changes.items()})
         return run_stage("train", *options)
 
     return run
@@ -199,23 +181,16 @@ def test_divergence_is_one_sentence_and_leaves_the_old_files(train, changes, ste
     assert by_name("train") == before
 
 
-def test_loss_that_is_not_finite_at_the_very_end_writes_no_model(train, monkeypatch):
-    def overflow(*_):
-        raise FloatingPointError("the loss is not finite")
+def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence_each(train, monkeypatch):
+    def fail(error: Exception) -> None:
+        raise error
 
-    monkeypatch.setattr("pipeline.fitting.fit.measure", overflow)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.fitting.fit.train", lambda *_: fail(ChildProcessError("ended early")))
+        refused(train(), "", "second process", "ended early")
+    monkeypatch.setattr("pipeline.fitting.fit.measure", lambda *_: fail(FloatingPointError()))
     refusal(train(), "params.yaml", "loss", "train.learning_rate")
     assert list(by_name("train")) == ["history.csv"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
-def test_end_of_the_second_process_is_one_sentence_and_writes_nothing(train, monkeypatch):
-    def fail(part: int) -> None:
-        raise MemoryError("too little")
-
-    monkeypatch.setattr("mlp.team.available_processes", lambda: 2)
-    monkeypatch.setattr("mlp.parallel.DividedStep.multiply", lambda self, part, _: fail(part) if part == 1 else None)
-    refused(train(), "", "second process", "MemoryError: too little")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process trains, with all threads")

@@ -47,9 +47,8 @@ def test_dependencies_cover_what_a_stage_imports_and_no_more(stage):
     assert FLOW[stage]["deps"] == sorted(FLOW[stage]["deps"])
 
 
-@pytest.mark.parametrize("edited", ["pipeline/drawing/figures.py", "requirements.txt"])
-def test_an_edit_of_a_figure_and_a_release_of_matplotlib_run_one_stage_again(edited):
-    assert [stage for stage in FLOW if any(covers(path, edited) for path in FLOW[stage]["deps"])] == ["plot"]
+def test_a_release_of_matplotlib_runs_one_stage_again():
+    assert [stage for stage in FLOW if "requirements.txt" in FLOW[stage]["deps"]] == ["plot"]
 
 
 @pytest.mark.parametrize("stage", FLOW)
@@ -63,12 +62,8 @@ def test_paths_on_the_command_line_are_dependencies_and_outputs(stage):
 
 
 def test_what_is_in_git_alone_is_a_metric_or_a_plot():
-    """The run cache takes no stage with other outputs that DVC does not cache."""
+    """The run cache takes no stage with other outputs that DVC does not cache. `dvc artifacts get` needs the cache."""
     uncached = {path for stage in FLOW for path, out in outs(stage).items() if not out.get("cache", True)}
     assert uncached == {path for stage in FLOW for path in outs(stage, "metrics", "plots")}
     assert all(path.startswith("metrics/") for path in uncached)
-
-
-def test_artifact_is_an_output_that_dvc_caches():
-    """`dvc artifacts get` fetches from DVC's cache."""
-    assert outs("train", "outs")[DVC_YAML["artifacts"]["mlp"]["path"]].get("cache", True)
+    assert DVC_YAML["artifacts"]["mlp"]["path"] in outs("train", "outs")

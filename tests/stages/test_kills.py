@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from tests.support.faults import NEW, SEED, times
-from tests.support.project import STAGES, Project, new_project
+from tests.support.project import STAGES, new_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
 
 
 def wait(process: subprocess.Popen, seconds: float, until=lambda: False) -> None:
-    """Wait so long, or until the process has ended, or until something is so."""
+    """Wait so long, until the process has ended, or until something is so."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None and not until():
         time.sleep(0.0005)
@@ -59,7 +59,7 @@ def children(process: subprocess.Popen) -> list[psutil.Process]:
         return []
 
 
-# DVC's own files that it writes in place, and what it says when one of them is half
+# DVC's own files that it writes in place, and what it says when one of them is half; docs/faults.md says to remove it
 HALF_WRITTEN = {".dvc/tmp/rwlock": "Unable to read RWLock-file", "dvc.lock": "dvc.lock"}
 
 
@@ -68,11 +68,9 @@ def test_repro_killed(tmp_path, pipeline):
     chance = random.Random(SEED)
     project = new_project(tmp_path)
     project.set_params(NEW)
+    options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.DEVNULL}
     for number in range(times(4)):
-        process = subprocess.Popen(
-            ["dvc", "repro"], cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        process = subprocess.Popen(["dvc", "repro", "--quiet"], start_new_session=True, **options)
         wait(process, 60, lambda process=process: children(process))
         wait(process, chance.uniform(0, 1.5))
         if number % 2:
@@ -81,16 +79,9 @@ def test_repro_killed(tmp_path, pipeline):
         elif process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    repro_again(project)
+    while (done := project.run("dvc", "repro", check=False)).returncode != 0:
+        said = done.stdout + done.stderr
+        half = [name for name, sentence in HALF_WRITTEN.items() if sentence in said]
+        assert half, said
+        (project.folder / half[0]).unlink()
     pipeline.check_repro(project)
-
-
-def repro_again(project: Project) -> None:
-    """Run `dvc repro` after kills. Where one left a file of DVC's own half-written, do what docs/faults.md says."""
-    while True:
-        log = project.dvc("repro", check=False)
-        if "ERROR" not in log:
-            return
-        found = [name for name, sentence in HALF_WRITTEN.items() if sentence in log]
-        assert found, log
-        (project.folder / found[0]).unlink()

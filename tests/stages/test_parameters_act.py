@@ -63,8 +63,7 @@ def write_params(*turned: str) -> None:
 
 def add_negatives() -> None:
     """Put a second dataset beside the sample: the sample in negative, its classes with other names."""
-    datasets = sample_datasets()
-    negatives = yaml.safe_load(yaml.safe_dump(datasets["mnist"]))
+    datasets, negatives = sample_datasets(), sample_datasets()["mnist"]
     negatives |= {"classes": [f"not {digit}" for digit in range(10)], "mirrors": [os.path.abspath("negatives")]}
     Path("negatives").mkdir()
     for key, file in negatives["files"].items():
@@ -73,8 +72,7 @@ def add_negatives() -> None:
             content = content[:16] + bytes(255 - byte for byte in content[16:])
         Path("negatives", file["name"]).write_bytes(content)
         file["sha256"] = hashlib.sha256(content).hexdigest()
-    text = yaml.safe_dump(datasets | {"negatives": negatives}, sort_keys=False)
-    Path("datasets.yaml").write_text(text, encoding="utf-8")
+    Path("datasets.yaml").write_text(yaml.safe_dump(datasets | {"negatives": negatives}), encoding="utf-8")
 
 
 def run(stage: str) -> dict[str, bytes]:
@@ -112,10 +110,9 @@ def test_every_key_of_our_sections_is_turned():
 
 
 # What the plot stage does with its keys is in tests/stages/test_plot.py
-TURNED = [(stage, key) for stage in STAGES if stage != "plot" for key in keys_listed(stage)]
-
-
-@pytest.mark.parametrize(("stage", "key"), TURNED)
+@pytest.mark.parametrize(
+    ("stage", "key"), [(stage, key) for stage in STAGES if stage != "plot" for key in keys_listed(stage)]
+)
 def test_a_key_changes_what_a_stage_makes_that_lists_it(stage, key, made, copy):
     """The stage gets the inputs it had before; only the key is another."""
     write_params(key)

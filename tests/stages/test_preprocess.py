@@ -3,18 +3,17 @@
 import math
 import shutil
 import struct
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from mlp.network import Preparation
 from pipeline.images.idx import read_images, read_labels
 from pipeline.images.prepare import scaling_of
 from pipeline.program.errors import UserError
-from pipeline.store.arrays import load_arrays
+from pipeline.store.artifacts import load_prepared
+from tests.support.files import memory_below
 from tests.support.flow import outs, run_stage, written
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
@@ -29,9 +28,9 @@ BASE = {"download.dataset": "mnist", "preprocess.scaling": "minmax", "preprocess
 def preprocess(raw, tmp_path, monkeypatch, write_params):
     """A function that runs the stage on the sample with some parameters, and returns its result."""
 
-    def run(datasets=ROOT / "datasets.yaml", **knobs):
-        knobs = {"validation_size": 100} | knobs
-        write_params(BASE | {f"preprocess.{key}": value for key, value in knobs.items()})
+    def run(datasets=ROOT / "datasets.yaml", **changes):
+        changes = {"validation_size": 100} | changes
+        write_params(BASE | {f"preprocess.{key}": value for key, value in changes.items()})
         return run_stage("preprocess", "--datasets", str(datasets))
 
     (tmp_path / "data").mkdir()
@@ -42,84 +41,58 @@ def preprocess(raw, tmp_path, monkeypatch, write_params):
 
 @pytest.fixture
 def prepared(preprocess):
-    """A function that returns the arrays of the three splits: train, validation, test."""
+    """A function that returns the three splits, train, validation, test, and how they are prepared."""
 
-    def load(*args, **knobs):
-        result = preprocess(*args, **knobs)
+    def load(*args, **changes):
+        result = preprocess(*args, **changes)
         assert (result.exit_code, result.output) == (0, "")
-        return [load_arrays(Path(path)) for path in outs("preprocess")]
+        splits, preparations = zip(*(load_prepared(Path(path)) for path in outs("preprocess")), strict=True)
+        assert len(set(preparations)) == 1
+        return splits, preparations[0]
 
     return load
 
 
-def test_what_is_written(prepared):
-    for arrays, n in zip(prepared(), [500, 100, 200], strict=True):
-        assert {name: (array.dtype.str, array.shape) for name, array in arrays.items()} == {
-            "images": ("|u1", (n, 784)),
-            "labels": ("|u1", (n, 10)),
-            "shift": ("<f8", ()),
-            "scale": ("<f8", ()),
-            "image_shape": ("<i8", (2,)),
-            "classes": ("<U1", (10,)),
-        }
-        assert arrays["image_shape"].tolist() == [28, 28]
-        assert arrays["classes"].tolist() == list("0123456789")
-        assert set(np.unique(arrays["labels"])) == {0, 1}
-        assert (arrays["labels"].sum(axis=1) == 1).all()
+def test_splits_are_the_images_with_their_labels_in_order(prepared):
+    """`load_prepared` refuses labels that are not one-hot, and other types than bytes."""
+    (train, validation, test), preparation = prepared()
+    assert [len(split.images) for split in (train, validation, test)] == [500, 100, 200]
+    assert preparation == Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
+
+    def pairs(images, labels):
+        return [(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]
+
+    def of(split):
+        return pairs(split.images, split.labels.argmax(axis=1))
+
+    assert of(test) == pairs(read_images(TEST_IMAGES)[:], read_labels(TEST_LABELS, 10))
+    everything = pairs(read_images(TRAIN_IMAGES)[:], read_labels(TRAIN_LABELS, 10))
+    assert len(set(everything)) == 600  # so that a place follows from its image
+    for split in train, validation:
+        places = [everything.index(pair) for pair in of(split)]
+        assert places == sorted(places)
+    held_out = set(of(validation))
+    assert set(of(train)) == set(everything) - held_out
+    assert set(of(prepared(seed=1)[0][1])) != held_out
 
 
 @pytest.mark.parametrize("flag", ["fitted", "inverted"])
 def test_how_pictures_became_images_is_remembered(prepared, flag):
     entries = (ROOT / "datasets.yaml").read_text(encoding="utf-8")
     Path("own.yaml").write_text(entries.replace("\nmnist:\n", f"\nmnist:\n  {flag}: true\n"), encoding="utf-8")
-    for arrays in prepared("own.yaml"):
-        assert [name for name in ("fitted", "inverted") if name in arrays] == [flag]
-        assert arrays[flag]
+    _, preparation = prepared("own.yaml")
+    assert (preparation.fitted, preparation.inverted) == (flag == "fitted", flag == "inverted")
 
 
-def test_splits_are_the_images_with_their_labels_in_order(prepared):
-    train, validation, test = prepared()
-
-    def pairs(images, labels):
-        return [(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]
-
-    def of(arrays):
-        return pairs(arrays["images"], arrays["labels"].argmax(axis=1))
-
-    assert of(test) == pairs(read_images(TEST_IMAGES)[:], read_labels(TEST_LABELS, 10))
-    everything = pairs(read_images(TRAIN_IMAGES)[:], read_labels(TRAIN_LABELS, 10))
-    assert len(set(everything)) == 600  # so that a place follows from its image
-    for arrays in train, validation:
-        places = [everything.index(pair) for pair in of(arrays)]
-        assert places == sorted(places)
-    assert set(of(train)) | set(of(validation)) == set(everything)
-    assert not set(of(train)) & set(of(validation))
-    assert prepared(seed=1)[1]["images"].tobytes() != validation["images"].tobytes()
-
-
-@pytest.mark.parametrize(("scaling", "shift", "scale"), [("none", 0.0, 1.0), ("minmax", 0.0, 1 / 255)])
-def test_fixed_scaling(prepared, scaling, shift, scale):
-    for arrays in prepared(scaling=scaling):
-        assert (arrays["shift"], arrays["scale"]) == (shift, scale)
-
-
-def test_zscore_is_that_of_the_training_split(prepared):
-    train, *others = prepared(scaling="zscore")
-    pixels = train["images"].astype(np.float64)
-    assert abs(train["shift"] - pixels.mean()) <= 1 / 512
-    assert (256 * float(train["shift"])).is_integer()
-    np.testing.assert_allclose(1 / train["scale"], pixels.std(), rtol=1e-12)
-    for arrays in others:
-        assert (arrays["shift"], arrays["scale"]) == (train["shift"], train["scale"])
-
-
-@settings(deadline=None, max_examples=15)
-@given(st.binary(min_size=2, max_size=300).filter(lambda pixels: len(set(pixels)) > 1))
-def test_zscore_agrees_with_numpy(pixels):
-    images = np.frombuffer(pixels, np.uint8).reshape(1, 1, -1)
-    shift, scale = scaling_of(images, "zscore")
-    assert abs(shift - images.mean()) <= 1 / 512 + 1e-12
-    assert math.isclose(scale * images.std(dtype=np.float64), 1, rel_tol=1e-12)
+@pytest.mark.parametrize("scaling", ["none", "zscore"])
+def test_scaling_is_that_of_the_training_split(prepared, scaling):
+    (train, *_), preparation = prepared(scaling=scaling)
+    if scaling == "none":
+        assert (preparation.shift, preparation.scale) == (0, 1)
+    else:
+        assert abs(preparation.shift - train.images.mean()) <= 1 / 512
+        assert (256 * preparation.shift).is_integer()
+        assert math.isclose(preparation.scale * train.images.std(), 1, rel_tol=1e-12)
 
 
 def test_zscore_of_equal_pixels_is_refused():
@@ -129,20 +102,18 @@ def test_zscore_of_equal_pixels_is_refused():
 
 def test_memory_is_that_of_the_images(preprocess):
     preprocess()  # imports what it needs
-    n = 40_000
+    n, pixels = 40_000, 40_000 * 784
     for path, header in [(TRAIN_IMAGES, (0x803, n, 28, 28)), (TRAIN_LABELS, (0x801, n))]:
         with path.open("wb") as file:
             file.write(struct.pack(f">{len(header)}I", *header))
             file.truncate(4 * len(header) + n * math.prod(header[2:]))
     with TRAIN_IMAGES.open("r+b") as file:
         file.seek(-1, 2)
-        file.write(b"\1")  # zscore needs pixels that differ
-    tracemalloc.start()
-    result = preprocess(scaling="zscore")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert result.exit_code == 0
-    assert peak < 1.3 * n * 28 * 28 + 20_000_000
+        file.write(b"\xff")  # zscore needs pixels that differ
+    with memory_below(int(1.3 * pixels) + 20_000_000):
+        assert preprocess(scaling="zscore").exit_code == 0
+    preparation = load_prepared(Path(next(iter(outs("preprocess"))))).preparation
+    assert preparation.scale == pytest.approx(math.sqrt(pixels - 100 * 784) / 255)  # of one bright pixel
 
 
 def refused(result, path, *words: str) -> str:
@@ -153,20 +124,15 @@ def refused(result, path, *words: str) -> str:
 
 def test_validation_must_leave_images_to_train_on(preprocess, prepared):
     refused(preprocess(validation_size=600), "params.yaml", "preprocess.validation_size", "600 images")
-    assert len(prepared(validation_size=599)[0]["images"]) == 1
-
-
-def test_labels_and_images_must_agree_and_be_there(preprocess):
-    shutil.copy(TEST_LABELS, TRAIN_LABELS)
-    refused(preprocess(), TRAIN_LABELS, "labels", "600", "200")
-    TRAIN_LABELS.unlink()
-    refused(preprocess(), TRAIN_LABELS)
+    assert len(prepared(validation_size=599)[0][0].images) == 1
 
 
 @pytest.mark.parametrize("other", [TRAIN_IMAGES, TEST_IMAGES], ids=str)
-def test_images_must_be_of_one_shape(preprocess, other):
+def test_images_must_be_of_one_shape_and_labels_be_theirs(preprocess, other):
     content = other.read_bytes()
     other.write_bytes(content[:8] + struct.pack(">II", 14, 56) + content[16:])
     train, test = ("14 × 56", "28 × 28") if other == TRAIN_IMAGES else ("28 × 28", "14 × 56")
     sentence = refused(preprocess(), TEST_IMAGES, train, test)
     assert sentence.index(train) < sentence.index(test)  # expected, then found
+    shutil.copy(TEST_LABELS, TRAIN_LABELS)
+    refused(preprocess(), TRAIN_LABELS, "labels", "600", "200")

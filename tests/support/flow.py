@@ -11,6 +11,25 @@ from tests.support.project import ROOT, STAGES
 
 DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 FLOW = {stage: DVC_YAML["stages"][stage] for stage in STAGES}  # a user may have added others
+PLAIN = {  # what trains without anything else; a run of 25 steps needs five epochs of 500 images
+    "train.hidden_sizes": [50],
+    "train.activation": "sigmoid",
+    "train.weight_init_std": 0.01,
+    "train.arithmetic": "exact",
+    "train.seed": 0,
+    "train.iterations": 25,
+    "train.batch_size": 100,
+    "train.optimizer": "sgd",
+    "train.learning_rate": 1.0,
+    "train.schedule": "constant",
+    **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")},
+    **{f"train.{key}": 0 for key in ("hidden_dropout", "patience")},
+    "train.nesterov": False,
+    "train.keep": "last",
+    **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},
+    "distort.smoothness": 6,
+}
+HISTORY = "metrics/history.csv"  # which grows while the train stage runs
 
 
 def arguments(stage: str) -> list[str]:
@@ -34,6 +53,13 @@ def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
 def by_name(stage: str) -> dict[str, bytes]:
     """Return the content of each output of a stage in the current folder, by the name of its file."""
     return {Path(path).name: content for path, content in written(stage).items()}
+
+
+def is_beginning(history: bytes, whole: bytes) -> bool:
+    """Return whether a history is that of some first epochs of a whole one, when none was known to be kept."""
+    rows, expected = history.decode().splitlines(), whole.decode().splitlines()
+    unkept = [expected[0], *(f"{row.rpartition(',')[0]},0" for row in expected[1:])]
+    return history.endswith(b"\n") and len(rows) > 1 and rows == unkept[: len(rows)]
 
 
 def run_stage(stage: str, *options: str) -> Result:

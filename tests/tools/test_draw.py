@@ -161,10 +161,11 @@ def test_the_command_refuses_wrong_files_and_writes_nothing(draw_page):
     before = model.read_bytes()
     refusal(draw_page("mlp.npz", "none.npz"), "mlp.npz", "given twice")
     assert model.read_bytes() == before
-    save_model(model, new_network(preparation=ZSCORE))
-    refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "test.npz", "preparation")
     network = new_network()
     network.weights[0][0, 0] = 1e300
     save_model(model, network)
+    save_prepared(Path("test.npz"), *digits("test"))
     refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "too large")
+    save_model(model, new_network(preparation=ZSCORE))
+    refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "test.npz", "preparation")
     assert not Path("draw.html").exists()

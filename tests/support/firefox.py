@@ -18,15 +18,11 @@ user_pref("network.proxy.http", "127.0.0.1");
 user_pref("network.proxy.http_port", 9);
 user_pref("network.proxy.ssl", "127.0.0.1");
 user_pref("network.proxy.ssl_port", 9);
-user_pref("dom.w3c_touch_events.enabled", 1);
 """  # nothing listens at port 9
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for a reference to an element
-KEYS = {"ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowDown": "\ue015", "Backspace": "\ue003"}
-CONTROL = "\ue009"
 
 
 class Tab:
-    """A page in the browser. Its methods are those of tests.chromium.Tab."""
+    """A page in the browser: as much of `tests.support.chromium.Tab` as is needed to see what scripts compute."""
 
     def __init__(self, port: int):
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -34,13 +30,6 @@ class Tab:
         self._read()  # a greeting
         self._call("WebDriver:NewSession", capabilities={})
         self._call("WebDriver:SetTimeouts", script=600_000)
-
-    @property
-    def errors(self) -> list[str]:
-        """What the page complained of."""
-        script = """return Services.console.getMessageArray()
-            .filter(message => message.sourceName?.startsWith("file:")).map(String)"""
-        return self._privileged(script)
 
     def open(self, page: Path) -> None:
         """Open a file and wait until it has loaded."""
@@ -54,41 +43,7 @@ class Tab:
             document.head.append(script);
             script.remove();
             return window.wrappedJSObject ? window.wrappedJSObject.result : window.result;"""
-        return self._execute(script, expression)
-
-    def screen(self, width: int, height: int = 900, dark: bool = False, mobile: bool = False) -> None:
-        """Set the size of the window, and which colours the user prefers. `mobile` changes nothing here."""
-        scheme = "layout.css.prefers-color-scheme.content-override"
-        self._privileged("Services.prefs.setIntPref(...arguments)", scheme, 0 if dark else 1)
-        self._call("WebDriver:SetWindowRect", width=width, height=height)
-
-    def drag(self, places: list[tuple[float, float]], touch: bool) -> None:
-        """Put the mouse or a finger down at the first place, move it to the others, lift it."""
-        move = {"type": "pointerMove", "duration": 0, "origin": "viewport"}
-        moves = [move | {"x": round(x), "y": round(y)} for x, y in places]
-        actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
-        kind = {"pointerType": "touch" if touch else "mouse"}
-        self._act({"type": "pointer", "id": "hand", "parameters": kind, "actions": actions})
-
-    def key(self, name: str, control: bool = False) -> None:
-        """Press a key and release it, with Ctrl held down or not."""
-        keys = [CONTROL] * control + [KEYS.get(name, name)]
-        presses = [{"type": "keyDown", "value": key} for key in keys]
-        releases = [{"type": "keyUp", "value": key} for key in reversed(keys)]
-        self._act({"type": "key", "id": "keys", "actions": presses + releases})
-
-    def _act(self, device: dict[str, Any]) -> None:
-        self._call("WebDriver:PerformActions", actions=[device])
-
-    def _privileged(self, script: str, *arguments: object) -> Any:
-        self._call("Marionette:SetContext", value="chrome")
-        try:
-            return self._execute(script, *arguments)
-        finally:
-            self._call("Marionette:SetContext", value="content")
-
-    def _execute(self, script: str, *arguments: object) -> Any:
-        return self._call("WebDriver:ExecuteScript", script=script, args=arguments, sandbox=None)["value"]
+        return self._call("WebDriver:ExecuteScript", script=script, args=[expression], sandbox=None)["value"]
 
     def _call(self, method: str, **params: Any) -> Any:
         self._number += 1
@@ -110,7 +65,7 @@ def new_tab(folder: Path) -> Iterator[Tab]:
     """Start the browser, with its files in `folder`, and end it afterwards."""
     folder.mkdir(parents=True)
     (folder / "user.js").write_text(PREFERENCES, encoding="utf-8")
-    options = ["--headless", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile", str(folder)]
+    options = ["--headless", "--marionette", "--no-remote", "--profile", str(folder)]
     browser = subprocess.Popen([FIREFOX, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     port = folder / "MarionetteActivePort"
     try:

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.drawing.figures import BLUE, VERMILLION
 from pipeline.store.tables import HISTORY_COLUMNS
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
@@ -70,17 +69,12 @@ def test_the_curves_are_the_columns_of_the_history(write):
     history = read_history(Path("metrics/history.csv"))
     columns = [("train_accuracy", "validation_accuracy"), ("loss", "validation_loss")]
     for axes, names in zip(draw_curves(history).axes, columns, strict=True):
-        lines = dict(zip(names, axes.lines, strict=True))
-        for (name, line), colour in zip(lines.items(), (BLUE, VERMILLION), strict=True):
-            assert line.get_xydata().T.tolist() == [[1, 2], history[name].tolist()]
-            assert line.get_color() == colour
-            assert line.get_label().endswith(f"{history[name][1]:#.4g}")
         (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-        assert left <= 1 < 2 <= right
-        assert low <= min(map(min, map(history.get, names))) <= max(map(max, map(history.get, names))) <= high
-        assert (axes.get_xlabel(), bool(axes.get_ylabel()), bool(axes.get_title())) == ("epoch", True, True)
-    assert CliRunner().invoke(main, []).exit_code == 0
-    assert CURVES.read_bytes().startswith(b"\x89PNG")
+        for name, line in zip(names, axes.lines, strict=True):
+            assert line.get_xydata().T.tolist() == [[1, 2], history[name].tolist()]
+            assert line.get_label().endswith(f"{history[name][1]:#.4g}")
+            assert left <= 1 < 2 <= right
+            assert low <= min(history[name]) <= max(history[name]) <= high
 
 
 @pytest.mark.parametrize(
@@ -89,6 +83,7 @@ def test_the_curves_are_the_columns_of_the_history(write):
 def test_the_card_has_the_results(write, dataset, on_hub):
     write(dataset)
     assert CliRunner().invoke(main, []).exit_code == 0
+    assert CURVES.read_bytes().startswith(b"\x89PNG")
     start, first, text = CARD.read_text(encoding="utf-8").split("---\n", 2)
     values = yaml.safe_load(first)
     (result,) = values["model-index"][0]["results"]
@@ -107,7 +102,7 @@ def test_the_card_has_the_results(write, dataset, on_hub):
 @pytest.mark.parametrize(
     ("name", "old", "new", "cure"),
     [
-        *[(f"metrics/{name}.json", "0.5", "0.8", "dvc repro") for name in METRICS],
+        ("metrics/classes.json", "0.5", "0.8", "dvc repro"),
         ("dvc.lock", f"deps:\n    - md5: {32 * 'a'}", f"deps:\n    - md5: {32 * 'b'}", "dvc repro"),
         (str(CARD), "<!-- end -->", "", "git checkout"),
     ],

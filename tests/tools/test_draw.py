@@ -20,23 +20,19 @@ from tests.support.files import save_prepared
 from tests.support.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.support.refusals import refusal
 from tools.draw.__main__ import draw
-from tools.draw.page import FOLDER, SCRIPTS, make_page, model_data
+from tools.draw.page import FOLDER, SCRIPTS, model_data
 from tools.pictures.preparation import fit, like_mnist, prepare
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow tests run the same in Chromium")
 
 
-PROGRAM = """
-const data = JSON.parse(require("fs").readFileSync(0));
-process.stdout.write(JSON.stringify(EXPRESSION));
-"""
-
-
 def javascript(expression: str, data: object) -> object:
     """Return the value of an expression that may use the page's functions, and `data`."""
     scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS if name != "page.js"]
-    program = "\n".join([*scripts, PROGRAM.replace("EXPRESSION", expression)])
+    data_and_answer = f"""const data = JSON.parse(require("fs").readFileSync(0));
+        process.stdout.write(JSON.stringify({expression}));"""
+    program = "\n".join([*scripts, data_and_answer])
     done = subprocess.run([NODE, "-e", program], input=json.dumps(data), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -44,11 +40,10 @@ def javascript(expression: str, data: object) -> object:
 
 LETTERS = Preparation(0.0, 1 / 255, (64, 64), tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 NETWORKS = {
-    "sigmoid": {},
     "tanh, two hidden layers": {"hidden": (30, 20), "activation": "tanh", "std": "glorot"},
     "relu, shifted images": {"hidden": (40,), "activation": "relu", "std": "he", "preparation": ZSCORE},
     "no hidden layer": {"hidden": ()},
-    "4,096 pixels, so weights of 20 bits": {"hidden": (10,), "std": "glorot", "preparation": LETTERS},
+    "sigmoid; 4,096 pixels, so weights of 20 bits": {"hidden": (10,), "std": "glorot", "preparation": LETTERS},
 }
 
 
@@ -128,19 +123,13 @@ def test_contributions_are_outputs_times_gradients(hidden, activation):
     np.testing.assert_allclose(there, expected, atol=1e-4)
 
 
-def test_page_is_whole_and_asks_for_nothing():
-    page = make_page(new_network(preparation=MINMAX._replace(classes=("</script>", *"abcdefghi"))), "0" * 32, None)
-    assert "/* DATA */" not in page
-    assert not re.search(r"""(src|href)=["'](?!data:)|@import|fetch\(|https?:""", page)
-    assert page.count("</script>") == 2  # the data's, the scripts'
-
-
 @pytest.fixture
 def draw_page(tmp_path, monkeypatch):
     """A function that makes draw.html, in a folder with a network and test images; the folder is the current one."""
     monkeypatch.chdir(tmp_path)
-    save_model(Path("mlp.npz"), new_network())
-    save_prepared(Path("test.npz"), *digits("test"))
+    classes = ("</script>", *"abcdefghi")  # inside of a script, HTML ends at the first
+    save_model(Path("mlp.npz"), new_network(preparation=MINMAX._replace(classes=classes)))
+    save_prepared(Path("test.npz"), *digits("test"), classes=np.array(classes))
     return lambda page, test: CliRunner().invoke(draw, [page, "--model", "mlp.npz", "--test", test])
 
 
@@ -151,6 +140,8 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     page = Path("draw.html").read_text(encoding="utf-8")
     assert hashlib.md5(Path("mlp.npz").read_bytes()).hexdigest() in page
     assert '"accuracy"' not in page
+    assert not re.search(r"""(src|href)=["'](?!data:)|@import|fetch\(|https?:""", page), "it asks for nothing"
+    assert page.count("</script>") == 2  # the data's, the scripts'
 
     assert draw_page("draw.html", "test.npz").exit_code == 0
     (data,) = re.findall(r'id="data">(.*?)</script>', Path("draw.html").read_text(encoding="utf-8"))
@@ -170,10 +161,11 @@ def test_the_command_refuses_wrong_files_and_writes_nothing(draw_page):
     before = model.read_bytes()
     refusal(draw_page("mlp.npz", "none.npz"), "mlp.npz", "given twice")
     assert model.read_bytes() == before
-    save_model(model, new_network(preparation=ZSCORE))
-    refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "test.npz", "preparation")
     network = new_network()
     network.weights[0][0, 0] = 1e300
     save_model(model, network)
+    save_prepared(Path("test.npz"), *digits("test"))
     refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "too large")
+    save_model(model, new_network(preparation=ZSCORE))
+    refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "test.npz", "preparation")
     assert not Path("draw.html").exists()

@@ -1,10 +1,11 @@
 """Pictures become images: digits on any paper in any light are made like MNIST's; doubtful pictures get a note."""
 
+import hashlib
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw, ImageOps
@@ -47,77 +48,16 @@ def four(side=400, pen=20):
     return picture
 
 
-def spread(ink, radius):
-    """Return the greatest value of the square around each pixel."""
-    rows, columns = ink.shape
-    spread = np.zeros_like(ink)
-    for y, x in product(range(rows), range(columns)):
-        spread[y, x] = ink[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1].max()
-    return spread
+def test_a_picture_becomes_these_bytes_on_every_machine():
+    """A blurred ring on paper that gets dark, with noise."""
+    rows, columns = np.indices((150, 120))
+    away = abs((rows - 90) ** 2 + 2 * (columns - 60) ** 2 - 2500) // 24
+    picture = (250 - rows * 5 // 4) * (80 + np.minimum(away, 100)) // 180 + (rows * 7919 + columns * 104_729) % 5
+    image = prepare(picture.astype(np.uint8), (20, 28))
+    assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == "606e100864a9ff1c"
 
 
-def pieces_of(ink):
-    """Return the pixels of each connected piece, found by walking from pixel to pixel."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(ink)}
-    pieces = []
-    while left:
-        piece, ahead = [], [left.pop()]
-        while ahead:
-            y, x = ahead.pop()
-            piece.append((y, x))
-            beside = {(y + down, x + right) for down, right in product((-1, 0, 1), repeat=2)} & left
-            left -= beside
-            ahead += beside
-        pieces.append(np.array(piece))
-    return pieces
-
-
-def found_plainly(grey):
-    """Return what `find_ink` does, pixel by pixel, and the number of pieces; if it is so small that no line is thin."""
-    last = grey.shape[0] - 1, grey.shape[1] - 1
-    border = [pixel for (y, x), pixel in np.ndenumerate(grey) if y in (0, last[0]) or x in (0, last[1])]  # each once
-    if 2 * sum(map(int, border)) < len(border) * (int(grey.min()) + int(grey.max())):
-        grey = 255 - grey
-    radius = max(grey.shape) // 6
-    paper = 255 - spread(255 - spread(grey, radius), radius)
-    contrast = np.array(
-        [255 * (int(p) - int(g)) // max(64, int(p)) for p, g in zip(paper.flat, grey.flat, strict=True)]
-    ).reshape(grey.shape)
-    pieces = pieces_of(contrast > contrast.max() // 3)
-    boxes = [(*piece.min(axis=0), *(piece.max(axis=0) + 1)) for piece in pieces]
-    lengths = [max(bottom - top, right - left) for top, left, bottom, right in boxes]
-    kept = []
-    for number, (top, left, bottom, right) in enumerate(boxes):
-        at_border = top == 0 or left == 0 or bottom == grey.shape[0] or right == grey.shape[1]
-        if lengths[number] * (2 if at_border else 8) >= max(lengths):
-            kept.append(number)
-    ink = np.zeros(grey.shape, np.uint8)
-    for number in kept:
-        ink[tuple(pieces[number].T)] = 1
-    return contrast * spread(ink, 1), len(kept)
-
-
-GREYS = arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.sampled_from([0, 60, 200, 255]))
-
-
-@settings(max_examples=25)
-@given(GREYS)
-@example(np.array([[0], [200], [200], [60], [60], [60]], np.uint8))  # one column is both sides of the border
-def test_ink_is_found_as_by_the_plain_definitions(grey):
-    paper = np.pad(grey, 6, constant_values=255)
-    for picture in (paper, 255 - paper, grey):
-        try:
-            ink, notes = find_ink(picture)
-        except ValueError:
-            continue
-        expected, pieces = found_plainly(picture)
-        assert np.array_equal(ink, expected)
-        assert (f"the ink is in {pieces} pieces; this may be noise" in notes) == (pieces > 6)
-
-
-@pytest.mark.parametrize(
-    ("turn", "slope", "squared"), [(0, 0, False), (1, 0, False), (2, 0.01, True), (3, -0.01, False)]
-)
+@pytest.mark.parametrize(("turn", "slope", "squared"), [(0, 0, False), (1, 0.01, True), (3, -0.01, False)])
 def test_ruled_lines_are_no_ink(turn, slope, squared):
     picture = four()
     ruled = picture.copy()
@@ -143,12 +83,14 @@ def test_strokes_stay():
     assert np.array_equal(find_ink(picture)[0] > 0, picture == 0)
 
 
-def test_shadow_is_no_ink():
+def test_shadow_and_noise_are_no_ink():
     across = np.arange(400)
     hard, soft = np.where(across < 170, 1, 0.45), np.linspace(1, 0.35, 400)
     corner = np.where(across + across[:, np.newaxis] < 500, 1, 0.45)
+    noise = np.random.default_rng(0).uniform(-12, 12, (400, 400))
     for light in (hard, soft, corner):
         assert unlike((four() * light).astype(np.uint8), four()) < 3
+        assert unlike((four() * light + noise).clip(0, 255).astype(np.uint8), four()) < 6
 
 
 def test_ink_may_touch_the_border():
@@ -157,23 +99,6 @@ def test_ink_may_touch_the_border():
     for turn in range(4):
         image = np.rot90(prepare(np.rot90(one, turn)), -turn)
         assert [np.flatnonzero(image.any(axis=axis)).size for axis in (0, 1)] == [1, 20]
-
-
-def test_noise_and_uneven_light_are_no_ink():
-    clean = np.asarray(drawn(mode="L", scale=4, at=(20, 20))).astype(float)
-    noise = np.random.default_rng(0).uniform(-12, 12, clean.shape)
-    picture = (clean * np.linspace(1, 0.8, clean.shape[1]) + noise).clip(0, 255).astype(np.uint8)
-    image, expected = prepare(picture).astype(int), prepare(drawn())
-    # The centre of mass may fall into the pixel beside
-    shifted = (np.roll(image, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1))
-    assert min(abs(other - expected).mean() for other in shifted) < 4
-
-
-def test_weak_contrast_does_not_matter():
-    for ink, paper in (("#555", "#ccc"), ("#d0d0d0", "#303030"), ("firebrick", "darkgreen"), ("#808080", "#8d8d8d")):
-        assert np.array_equal(prepare(drawn(ink, paper)), prepare(drawn()))
-    with pytest.raises(ValueError, match="blank"):
-        prepare(drawn("#808080", "#8c8c8c"))
 
 
 def box(rows=100, columns=100, gap=60):
@@ -196,23 +121,19 @@ def dotted(dots, side=13):
     return picture
 
 
-SPECKS = np.where(np.random.default_rng(0).random((200, 200)) < 0.02, 0, 255).astype(np.uint8)
-
-
 @pytest.mark.parametrize(
     ("picture", "note"),
     [
         *((picture, "") for picture in (four(), 255 - four(), four(28, 2), four(900, 20))),
         (box(100, 150), ""),
         (box(100, 151), "several digits"),
-        (np.hstack([four(), four()]), "several digits"),
         (np.hstack([filled(100, 10)[:, :-90], filled(100, 10)[:, 90:]]), "several digits"),  # higher than wide
         (four()[:260, 20:], ""),
         (four()[:260, 120:], "touches 2 sides"),
+        (np.pad(255 - 255 * np.eye(99, dtype=np.uint8)[::-1], 30, constant_values=255), ""),  # joined by corners
         (dotted(5), ""),
         (dotted(6), "in 7 pieces"),
         (dotted(6, side=12), ""),  # specks
-        (SPECKS, "pieces"),
         (np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8), "pieces"),
         (filled(90, 80), "nearly all is ink"),
         (filled(100, 51), "nearly all is ink"),
@@ -227,34 +148,26 @@ def test_notes_on_doubtful_pictures(picture, note):
     assert bool(note) == bool(found)
 
 
-def test_neither_colours_nor_size_nor_place_nor_mode_matter():
+def test_neither_colours_nor_contrast_nor_size_nor_place_nor_mode_matter():
+    seven = prepare(drawn())
     grey = np.asarray(drawn(mode="L"))
+    large = drawn(mode="L", scale=60)  # 1800 × 2400 pixels
     for other in (
-        *(drawn(ink, paper) for ink, paper in (("white", "black"), ("blue", "yellow"), ("yellow", "blue"))),
+        *(drawn(ink, paper) for ink, paper in (("white", "black"), ("yellow", "blue"), ("firebrick", "darkgreen"))),
         drawn("magenta", "red"),  # only the blue differs
-        *(drawn(mode=mode) for mode in ("L", "1", "P", "CMYK", "LA")),
-        *(drawn(scale=scale) for scale in (2, 7)),
-        *(drawn(at=at, scale=scale) for at, scale in (((30, 3), 1), ((3, 30), 3))),
+        drawn("#808080", "#8d8d8d"),
+        *(drawn(mode=mode) for mode in ("1", "P", "CMYK", "LA")),
+        *(drawn(at=at, scale=scale) for at, scale in (((30, 3), 1), ((3, 30), 7))),
         *(Image.fromarray(grey.astype(kind) * 257) for kind in (np.uint16, np.int32)),
+        Image.fromarray(np.asarray(large).astype(np.uint16) * 257),
+        Image.merge("LA", [large, ImageOps.invert(large)]).convert("RGBA"),
     ):
-        assert np.array_equal(prepare(other), prepare(drawn()))
-
-
-def test_colours_of_equal_lightness():
+        assert np.array_equal(prepare(other), seven)
+    with pytest.raises(ValueError, match="blank"):
+        prepare(drawn("#808080", "#8c8c8c"))
     picture = np.full((200, 200, 3), (0, 150, 0), np.uint8)
     picture[four(200, 10) == 0] = (255, 19, 0)  # as light as the paper, by the usual weights
     assert np.array_equal(prepare(picture), prepare(four(200, 10)))
-
-
-@pytest.mark.parametrize("kind", ["transparent", "16 bits"])
-def test_a_large_picture_is_prepared_like_a_small_one(kind):
-    picture = drawn(mode="L", scale=60)  # 1800 × 2400 pixels
-    match kind:
-        case "transparent":
-            picture = Image.merge("LA", [picture, ImageOps.invert(picture)]).convert("RGBA")
-        case "16 bits":
-            picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
-    assert np.array_equal(prepare(picture), prepare(drawn()))
 
 
 def test_a_large_picture_is_reduced_without_gaps():
@@ -274,11 +187,6 @@ def test_transparent_paper():
         assert np.array_equal(prepare(picture), prepare(drawn()))
 
 
-def centre_of_mass(image):
-    mass = image.astype(np.int64)
-    return [mass.sum(axis=1 - axis) @ np.arange(image.shape[axis]) / mass.sum() for axis in (0, 1)]
-
-
 @settings(max_examples=30)
 @given(
     arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.sampled_from([0, 40, 120, 255])),
@@ -291,22 +199,12 @@ def test_any_blob_is_centred_in_its_box(blob, shape):
     image = prepare(picture, shape)
     assert (image.shape, image.max()) == (shape, 255)
     assert np.array_equal(image, prepare(255 - picture, shape))
-    box = [max(1, side * 20 // 28) for side in shape]
-    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    assert rows[-1] - rows[0] < box[0]
-    assert columns[-1] - columns[0] < box[1]
-    for centre, side, ink in zip(centre_of_mass(image), shape, (rows, columns), strict=True):
+    for axis, side in enumerate(shape):
+        mass = image.sum(axis=1 - axis, dtype=np.int64)
+        ink = np.flatnonzero(mass)
+        assert ink[-1] - ink[0] < max(1, side * 20 // 28)
         at_the_edge = ink[0] == 0 or ink[-1] == side - 1  # a very lopsided blob goes as far as it fits
-        assert abs(centre - side // 2) <= 0.5 or at_the_edge
-
-
-def test_a_lopsided_picture_goes_as_far_as_it_fits():
-    picture = np.full((140, 140), 255, np.uint8)
-    picture[20:100, 69:71] = 0
-    picture[100:120, 20:120] = 0  # nearly all of the ink
-    for turn in range(4):
-        image = np.rot90(prepare(np.rot90(picture, turn)), -turn)
-        assert np.flatnonzero(image.any(axis=1))[[0, -1]].tolist() == [0, 19]
+        assert abs(mass @ np.arange(side) / mass.sum() - side // 2) <= 0.5 or at_the_edge
 
 
 def test_mnist_digits_stay_what_they_are():
@@ -321,21 +219,16 @@ def test_mnist_digits_stay_what_they_are():
     assert (differences <= 1).mean() > 0.98  # a tenth of MNIST's images have 254 for white; here it is always 255
 
 
-@settings(max_examples=20)
-@given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 4))
-def test_fit_takes_means(picture, factor):
-    """A picture of the right size stays as it is; so does one with larger pixels."""
-    large = np.kron(picture, np.ones((factor, factor), np.uint8))
-    np.testing.assert_array_equal(fit(Image.fromarray(large), picture.shape), picture)
-
-
-def test_fit_puts_the_picture_on_its_background():
-    picture = np.full((10, 20), 200, np.uint8)
-    picture[3:7, 8:12] = 10
+def test_fit_keeps_the_whole_picture_and_puts_it_on_its_background():
+    picture = np.random.default_rng(0).integers(0, 256, (10, 20), np.uint8)
+    large = Image.fromarray(np.kron(picture, np.ones((3, 3), np.uint8)))
+    assert np.array_equal(fit(large, (10, 20)), picture), "a pixel is the mean of those that it covers"
+    picture[[0, -1]], picture[:, [0, -1]] = 200, 200
+    picture[0, :9] = 10  # the median of the border does not notice
     image = fit(Image.fromarray(picture), (20, 20))
     assert (image[:5] == 200).all()
     assert (image[15:] == 200).all()
-    np.testing.assert_array_equal(image[5:15], picture)
+    assert np.array_equal(image[5:15], picture)
 
 
 def test_inverted_images():

@@ -16,7 +16,6 @@ from tests.support.project import ROOT
 from tests.support.refusals import refusal
 from tools.portable.__main__ import COLUMNS, TABLE, main
 from tools.portable.environments import Environment
-from tools.portable.short_run import hash_of
 
 
 def test_short_run_needs_numpy_and_nothing_else():
@@ -25,21 +24,6 @@ def test_short_run_needs_numpy_and_nothing_else():
     distributions = packages_distributions()
     modules = {name.partition(".")[0] for name in run.stdout.split()}
     assert {name for module in modules for name in distributions.get(module, [])} == {"numpy"}
-
-
-def test_hash_sees_bytes_names_and_files(tmp_path):
-    file = tmp_path / "run" / "mlp.npz"
-    file.parent.mkdir()
-    hashes = set()
-    for change in (
-        lambda: file.write_bytes(b"1234"),
-        lambda: file.write_bytes(b"1235"),
-        lambda: file.rename(file.with_name("other.npz")),
-        lambda: file.with_name("empty").touch(),
-    ):
-        change()
-        hashes.add(hash_of(tmp_path))
-    assert len(hashes) == 4
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -86,13 +70,9 @@ def line(name: str, exact: str, float32: str) -> dict[str, str]:
     return dict(zip(COLUMNS, [name, "p", "s", "3", "2", "libblis.so.4", "1", exact, float32], strict=True))
 
 
-def state(table: Path, *lines: dict[str, str]) -> None:
-    table.write_text("\n".join([",".join(COLUMNS), *(",".join(line.values()) for line in lines)]) + "\n")
-
-
 @pytest.fixture
 def portable(tmp_path, monkeypatch):
-    """A function that runs the command in these environments; `table` is its path of the table, with one line."""
+    """A function that runs the command in these environments; `table` is its path of the table, with two lines."""
     (tmp_path / "script.py").write_text(SCRIPT)
     monkeypatch.setattr("tools.portable.environments.ROOT", tmp_path)
     monkeypatch.setattr("tools.portable.__main__.TABLE", tmp_path / "machines.csv")
@@ -102,7 +82,8 @@ def portable(tmp_path, monkeypatch):
         return CliRunner().invoke(main, options)
 
     run.table = tmp_path / "machines.csv"
-    state(run.table, line("elsewhere", "a", "8"))
+    lines = [COLUMNS, line("one", "a", "9").values(), line("elsewhere", "a", "8").values()]
+    run.table.write_text("".join(",".join(cells) + "\n" for cells in lines))
     return run
 
 
@@ -110,19 +91,20 @@ ONE, TWO = place("one", "a", "1"), place("two", "a", "2")
 
 
 def test_same_exact_hash_and_different_float32_hashes_are_success(portable):
+    before = portable.table.read_bytes()
     result = portable([ONE, place("BLIS", "a", "2", "libblis.so."), place("lost", "b", "3", probe="no such Python")])
     assert result.exit_code == 0, result.output
     assert "not on this machine: no such Python" in result.stdout
     assert "exact: 2 runs, distinct hashes: 1" in result.stdout
     assert "float32: 2 runs, distinct hashes: 2" in result.stdout
-    assert read(portable.table) == [line("elsewhere", "a", "8")]
+    assert portable.table.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("places", "options", "words"),
     [
-        ([ONE, place("last", "b", "3")], ["--write"], ["the exact hashes differ", "a (elsewhere) and b (last)"]),
-        ([place("one", "b", "1"), place("two", "b", "2")], [], ["a (elsewhere) and b (one)"]),
+        ([ONE, place("last", "b", "3")], ["--write"], ["the exact hashes differ", "a (one) and b (last)"]),
+        ([place("new", "b", "1"), place("two", "b", "2")], [], ["a (one) and b (new)"]),
         ([ONE, place("last", "", "3")], ["--write"], ["the short run failed (last)"]),
         ([ONE, place("last", "a", "3", "libmkl_rt.so.")], [], ["NumPy used libblis.so.4, not libmkl_rt.so. (last)"]),
         ([place("last", "a", "3", "libmkl", loaded="libmkl + libblas.so.3")], [], ["NumPy used libmkl + libblas.so.3"]),
@@ -142,14 +124,12 @@ def test_failure_is_one_sentence_and_nothing_is_written(portable, places, option
 
 
 def test_write_replaces_lines_keeps_other_machines_and_drops_other_code(portable):
-    state(portable.table, line("one", "a", "9"), line("elsewhere", "a", "8"), line("long ago", "b", "7"))
     assert portable([ONE, TWO], "--write").exit_code == 0
     assert read(portable.table) == [line("one", "a", "1"), line("elsewhere", "a", "8"), line("two", "a", "2")]
     assert portable([place("one", "", "3"), place("two", "a", "5")], "two", "--write").exit_code == 0
     assert read(portable.table)[2] == line("two", "a", "5"), "only the named environment ran"
-
-
-def test_file_that_is_no_table_is_a_sentence(portable):
+    assert portable([place("new", "b", "3"), place("code", "b", "5")], "--write").exit_code == 0
+    assert read(portable.table) == [line("new", "b", "3"), line("code", "b", "5")]
     with portable.table.open("a") as file:
         file.write("<<<<<<< HEAD\n")
     before = portable.table.read_bytes()

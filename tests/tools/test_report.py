@@ -81,16 +81,14 @@ def test_a_report_shows_what_changed_and_what_did_not(here):
         here.dvc("exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
     here.run("git", "checkout", "-q", "--force", "HEAD")
     text = report()
-    now, then = (one[:7] for one in here.run("git", "rev-parse", "HEAD", "HEAD~1").stdout.split())
+    now, then = commit("HEAD")[:7], commit("HEAD~1")[:7]
     assert text.startswith(f"## {now} compared with {then}\n")
     rows = cells(text)
     assert ["metrics/test.json", "accuracy", "0.125", "0.25", "0.125"] in rows
     assert ["params.yaml", "train.rate", "1", "2"] in rows
     assert "train.seed" not in text
-
     spread = f"{fmean([0.125, 0.15625]):.4f} ± {stdev([0.125, 0.15625]):.4f}"
     assert ["all", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
-
     answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
     assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"
     assert answers["`models/constant`"] == "yes"
@@ -101,20 +99,13 @@ def test_a_report_shows_what_changed_and_what_did_not(here):
 
 def test_a_report_of_a_commit_that_has_no_results_before_it(here):
     text = report("HEAD~2", "HEAD~1")
-    first = here.run("git", "rev-parse", "--short=7", "HEAD~2").stdout.strip()
     assert ["metrics/test.json", "accuracy", "-", "0.125", "-"] in cells(text)
     assert "### Parameters\n\nNo changes.\n" in text
-    assert f"{first} has no dvc.lock, so there is nothing to compare." in text
+    assert f"{commit('HEAD~2')[:7]} has no dvc.lock, so there is nothing to compare." in text
     assert "Experiments" not in text
-
-
-def test_an_unknown_revision_is_one_sentence(here, monkeypatch):
-    here.run("git", "clone", "-q", "--depth", "1", f"file://{here.folder}", "shallow")
-    for folder, words, name in ((".", ["HEAD", "v9"], "v9"), ("shallow", [], "HEAD~1")):
-        monkeypatch.chdir(folder)
-        result = CliRunner().invoke(main, words)
-        assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr.startswith(f"error: Git knows no commit {name}; ")
+    result = CliRunner().invoke(main, ["HEAD", "v9"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: Git knows no commit v9; ")
 
 
 def test_the_usual_base_is_where_the_branch_left_main(here):
@@ -153,12 +144,7 @@ def test_figures_are_images_if_the_remote_has_a_web_address(here):
     before, after = commit("HEAD~2"), commit("HEAD")
     then, now = (f"![](https://example.com/you/mine/raw/{revision}/metrics/figures" for revision in (before, after))
     here.run("git", "remote", "add", "origin", "../elsewhere")
-    for remote in (
-        "https://example.com/you/mine",
-        "https://name:secret@example.com/you/mine.git",
-        "ssh://git@example.com:22/you/mine.git",
-        "git@example.com:you/mine.git",
-    ):
+    for remote in ("https://name:secret@example.com/you/mine.git", "git@example.com:you/mine.git"):
         here.run("git", "remote", "set-url", "origin", remote)
         assert cells(figures(before, after))[2:] == [
             ["`metrics/figures/added.png`", "-", f"{now}/added.png)"],

@@ -47,8 +47,8 @@ def test_every_combination_is_an_experiment():
 
 
 def test_a_name_belongs_to_the_commit_and_to_all_parameters():
-    def names(*axes: str, rev: str = "0" * 40) -> list[str]:
-        return [experiment["name"] for experiment in made(*axes, rev=rev)]
+    def names(*axes: str, **how: str) -> list[str]:
+        return [experiment["name"] for experiment in made(*axes, **how)]
 
     (first, second) = names("train.seed=1,2")
     assert first != second
@@ -76,11 +76,9 @@ def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
     ("name", "axis", "words"),
     [
         ("x", "train.seed", "expected SECTION.KEY=VALUE,VALUE"),
-        ("x", "train.sed=1,2", "did you mean train.seed?"),
         ("x", "train.learning_rate=0.1,0", "train.learning_rate is 0; expected a finite number above 0"),
         ("x", "train.seed=0,,1", "expected SECTION.KEY=VALUE,VALUE"),
-        ("x", "train.hidden_sizes=[50", "not YAML"),
-        *((name, "train.seed=0", "expected letters, digits") for name in ("", "a/b", "a b", "a..b", "-a", ".a", "a\n")),
+        *((name, "train.seed=0", "expected letters, digits") for name in ("", "a/b", "a..b", "-a")),
     ],
 )
 def test_a_bad_axis_or_name_is_one_sentence(name, axis, words):
@@ -96,19 +94,15 @@ def test_each_worker_has_its_cores(monkeypatch):
 
 
 def test_packages_that_differ_are_named(tmp_path, monkeypatch):
-    def differing(*packages: str) -> str:
-        try:
-            prepare({"home": str(tmp_path), "packages": packages})
-        except LostError as error:
-            return str(error).partition("says: ")[2]
-        return ""
-
     monkeypatch.chdir(ROOT)
-    assert len(pinned_packages()) > 50
-    assert differing(*pinned_packages()) == ""
-    assert differing("no-such-package==2.0 ; python_full_version < '3'") == ""
-    said = differing("numpy==0.1", "no-such-package==2.0 ; python_full_version > '3'")
-    assert said == f"numpy {importlib.metadata.version('numpy')} for 0.1, no-such-package missing for 2.0"
+    found = pinned_packages()
+    assert len(found) > 50
+    absent = "no-such-package==2.0 ; python_full_version"
+    prepare({"home": str(tmp_path), "packages": [*found, f"{absent} < '3'"]})
+    with pytest.raises(LostError) as caught:
+        prepare({"home": str(tmp_path), "packages": ["numpy==0.1", f"{absent} > '3'"]})
+    version = importlib.metadata.version("numpy")
+    assert str(caught.value).endswith(f"says: numpy {version} for 0.1, no-such-package missing for 2.0")
 
 
 @pytest.fixture
@@ -125,24 +119,19 @@ def repository(tmp_path, monkeypatch, quick_dvc) -> Project:
     return project
 
 
-def refused(*words: str) -> str:
-    """Return the sentence with which a sweep of two seeds ends."""
-    return refusal(CliRunner().invoke(main, ["x", "-S", "train.seed=0,1", *words]))
+def test_mistakes_are_refused_before_anything_runs(repository):
+    def refused(*words: str) -> str:
+        return refusal(CliRunner().invoke(main, ["x", "-S", "train.seed=0,1", *words]))
 
-
-def test_workers_elsewhere_need_tls_and_remotes_with_the_commit(repository):
-    elsewhere = ["--scheduler", "tls://host:1"]
+    assert "train.momentum is 1.5" in refused("-S", "train.momentum=0,1.5")
+    assert "no-such.yaml: No such file" in refused("--recipe", "no-such.yaml")
     assert "who reaches it runs code" in refused("--scheduler", "tcp://host:1")
+    elsewhere = ["--scheduler", "tls://host:1"]
     assert "dvc remote add" in refused(*elsewhere)
     (repository.folder / "new").write_text("")
     repository.commit("More")
     assert "git push" in refused(*elsewhere)
     repository.run("git", "remote", "remove", "origin")
     assert "No such remote 'origin'" in refused(*elsewhere)
-
-
-def test_mistakes_are_refused_before_anything_runs(repository):
-    assert "train.momentum is 1.5" in refused("-S", "train.momentum=0,1.5")
-    assert "no-such.yaml: No such file" in refused("--recipe", "no-such.yaml")
     (repository.folder / "params.yaml").write_text("train: 1\n")
     assert "uncommitted changes in params.yaml" in refused()

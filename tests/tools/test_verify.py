@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.support.project import ROOT, Project
+from tests.support.project import Project
 from tools import check, verify
 
 DOUBLE = {
@@ -98,13 +97,6 @@ def restate(project: Project, *outputs: str, lock: str = "dvc.lock") -> None:
     project.commit("Restate")
 
 
-def test_the_real_command_counts_the_outputs_that_agree(small):
-    small.environment["PYTHONPATH"] = str(ROOT)
-    result = small.run(sys.executable, "-m", "tools.verify")
-    assert "All 2 outputs have the bytes that dvc.lock states." in result.stdout
-    assert "note:" not in result.stderr
-
-
 def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
     Path("requirements.txt").write_text("numpy==1.0")
     small.commit("Pin")
@@ -112,14 +104,11 @@ def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
     result = run(verify)
     assert_agree(result, 2)
     assert result.stderr == "note: the last commit is verified, without the changes since.\n"
-    (note,) = (line for line in run(verify, "--rev", "HEAD~1").stderr.splitlines() if line.startswith("note: "))
-    assert "HEAD~1 has another requirements.txt" in note
+    assert "note: HEAD~1 has another requirements.txt" in run(verify, "--rev", "HEAD~1").stderr
 
 
 def test_verify_names_the_first_output_that_differs(small):
-    restate(small, "copies")
-    assert_one_sentence(run(verify), "output copies of the stage copy ")
-    restate(small, "doubled")
+    restate(small, "doubled", "copies")
     result = run(verify)
     assert_one_sentence(result, "output doubled of the stage double ")
     assert result.stdout.count("000000000000") == 2
@@ -130,32 +119,27 @@ def test_verify_names_the_first_output_that_differs(small):
     assert run(verify).stdout.count("nothing") == 1
 
 
-def test_verify_uses_no_checkpoints(small, monkeypatch):
-    """Otherwise it could verify a training and run only the end of it."""
+def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fails(small, monkeypatch):
     command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"double": DOUBLE | {"cmd": command}}}))
+    stages = STAGES | {"double": DOUBLE | {"cmd": command}}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     small.dvc("repro", "-q")
     small.commit("Write the folder of the checkpoints")
     monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
     assert_agree(run(verify), 2)
-
-
-def test_verify_compares_nothing_after_a_stage_that_fails(small):
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"fail": {"cmd": "exit 3"}}}))
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages | {"fail": {"cmd": "exit 3"}}}))
     small.commit("Fail")
     assert_one_sentence(run(verify), "dvc repro", "failed")
 
 
-@pytest.mark.parametrize("content", [None, "schema: '2.0'\nsta", "stages: {double: {outs: [1]}}"])
-def test_a_broken_lock_is_named_with_its_cure(small, content):
-    for lock, *words in (["dvc.lock"], ["records/dvc.lock", "--record", "a"]):
-        path = Path(lock)
+def test_a_broken_lock_is_named_with_its_cure(small):
+    for content in (None, "schema: '2.0'\nsta", "stages: {double: {outs: [1]}}"):
+        path = Path("dvc.lock")
         path.unlink() if content is None else path.write_text(content)
         if content:
-            assert_one_sentence(run(check), f"git checkout {Path(lock)}")
+            assert_one_sentence(run(check), "git checkout dvc.lock")
         small.commit("Damage the lock")
-        assert_one_sentence(run(verify, *words), f"the {lock} of HEAD is not valid")
-        small.run("git", "checkout", "HEAD~1", "--", lock)
+        assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
 
 
 def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
@@ -182,9 +166,6 @@ def test_verify_makes_one_row_or_a_committee_again(small):
     assert "a-1" not in result.stdout
     assert_one_sentence(run(verify, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1")
     assert_agree(run(verify, "--record", "committee-a"), 5, "records/dvc.lock")
-
-
-def test_verify_names_a_row_that_is_not_there(small):
     for words, *expected in (
         (["--record", "a", "--seed", "2"], "records/dvc.lock", "a has no seed 2", "expected one of 0, 1."),
         (["--record", "b"], "records/dvc.lock has no record b", "expected one of a, committee-a."),
@@ -204,34 +185,34 @@ def damage(path: Path) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def test_check_finds_nothing_where_all_is_well(small):
+def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     """It leaves what DVC is writing into its cache, and ignores what DVC ignores."""
     Path(".dvcignore").write_text("*.part\n")
     Path("copies", ".c.77.part").touch()
     writing = next(Path().glob(".dvc/cache/files/md5/??")) / ".AbC123.tmp"
     writing.write_text("half of a")
     result = run(check)
-    assert result.exit_code == 0
-    assert result.stdout == "All files in DVC's cache and all outputs are undamaged.\n"
+    assert (result.exit_code, result.stdout.count("undamaged")) == (0, 1)
     assert writing.exists()
+    monkeypatch.chdir("..")
+    assert_one_sentence(run(check), "DVC project")
 
 
-@pytest.mark.parametrize(("folder", "is_list"), [("", False), ("", True), ("records", False)])
-def test_check_removes_and_names_a_damaged_file_of_a_cache(small, folder, is_list):
-    """A file, or the list of a folder's files."""
+@pytest.mark.parametrize(("folder", "suffix"), [("", ".dir"), ("records", "")])
+def test_check_removes_and_names_a_damaged_file_of_a_cache(small, folder, suffix):
+    """The list of a folder's files, or a file."""
     cached = sorted(Path(folder).glob(".dvc/cache/files/md5/??/*"))
-    chosen = next(path for path in cached if (path.suffix == ".dir") == is_list)
+    chosen = next(path for path in cached if path.suffix == suffix)
     damage(chosen)
     result = run(check)
     assert_one_sentence(result, "dvc repro")
-    assert result.stdout.endswith("damaged in DVC's cache; removed.\n")
     assert Path(result.stdout.split(":")[0]).resolve() == chosen.resolve()
     assert [path for path in cached if not path.exists()] == [chosen]
 
 
 @pytest.mark.parametrize(
     ("damaged", "output", "project"),
-    [("doubled", "doubled", "."), ("copies/b/c", "copies", "."), ("records/model-a-0", "records/model-a-0", "records")],
+    [("copies/b/c", "copies", "."), ("records/model-a-0", "records/model-a-0", "records")],
 )
 def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, output, project):
     content = Path(damaged).read_bytes()
@@ -242,8 +223,3 @@ def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, out
     small.dvc("--cd", project, "repro", "-q")
     assert Path(damaged).read_bytes() == content
     assert run(check).exit_code == 0
-
-
-def test_check_needs_a_dvc_project(tmp_path, monkeypatch, quick_dvc):
-    monkeypatch.chdir(tmp_path)
-    assert_one_sentence(run(check), "DVC project")

@@ -150,7 +150,7 @@ def test_training_continues_from_an_epoch_as_if_nothing_had_happened(new_checkpo
 
 def test_other_parameters_begin_anew_but_not_those_of_other_stages(new_checkpoint, written, is_believed):
     assert is_believed(new_checkpoint(**{"plot.dpi": 61, "preprocess.seed": 5}))
-    for key, value in {"train.seed": 1, "train.nesterov": True, "train.keep": "last", "distort.rotation": 14}.items():
+    for key, value in {"train.seed": 1, "train.patience": 99, "train.keep": "last", "distort.rotation": 14}.items():
         assert not is_believed(new_checkpoint(**{key: value}))
 
 

@@ -83,13 +83,11 @@ def test_what_cannot_be_written_is_not_written(path):
     assert os.listdir(path.parent) == []
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_large_array_is_written_without_a_copy(path, order):
-    array = np.ones((4000, 4000), np.uint8, order)
-    array[-1, 7] = 5
-    with memory_below(array.nbytes // 2):
+def test_large_array_is_written_without_a_copy(path):
+    array = np.ones((8000, 8000), np.uint8)
+    with memory_below(40_000_000):  # of 64,000,000
         save_arrays(path, a=array)
-    np.testing.assert_array_equal(load_arrays(path)["a"], array)
+        assert stored(path)[-1, -1] == 1
 
 
 @pytest.mark.slow
@@ -212,12 +210,6 @@ def test_mapped_arrays_are_those_of_the_file_and_read_only(path, array):
     found = stored(path)
     np.testing.assert_array_equal(found, array, strict=True)
     assert not found.flags.writeable or not found.size
-
-
-def test_a_mapped_array_takes_no_memory_of_its_own(path):
-    save_arrays(path, a=np.zeros((40_000, 784), np.uint8))
-    with memory_below(3_000_000):  # of 31,360,000
-        stored(path)[np.arange(0, 40_000, 1000)]
 
 
 # Files of any kind

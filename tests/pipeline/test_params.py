@@ -15,8 +15,17 @@ from tests.support.refusals import numbers, refused
 
 SECTIONS = {name: field.annotation for name, field in Params.model_fields.items() if field.is_required()}
 KEYS = [(section, name) for section, model in SECTIONS.items() for name in model.model_fields]
-PINNED = {"download.dataset": "mnist", "train.hidden_sizes": [50], "train.seed": 0, "train.learning_rate": 0.1}
-VALUES = changed_params(PINNED)
+TRAIN = {
+    "seed": 0,
+    "hidden_sizes": [50],
+    "learning_rate": 0.1,
+    "iterations": 10**9,
+    "warmup": 0,
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "nesterov": False,
+}
+VALUES = changed_params({f"train.{name}": value for name, value in TRAIN.items()})
 
 
 def dump(values) -> str:
@@ -301,38 +310,35 @@ def test_a_mistake_of_the_file_is_not_one_of_a_change(write, text):
     refused(load_params, write(text), ["train.seed=1"])
 
 
-# A record, and its base
-
-RECORD = (
-    "record: {paper: A, published: 0.7, kind: test error, differs: the rate, why: it is faster, like_for_like: true}\n"
-)
-
-
-def test_a_record_says_what_was_published(load):
-    assert load(GOOD).record is None
-    assert load(GOOD + RECORD).record.published == 0.7
+# Values that do not go together
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "about"),
+    ("about", "right", "wrong"),
     [
-        ("published: 0.7", "published: low", "record.published"),
-        ("published: 0.7", "published: 101", "record.published"),
-        (", published: 0.7", "", "record.published"),
-        ("paper:", "papre:", "record.papre"),
-        ("kind: test error", "kind: 7", "record.kind"),
-        ("why: it is faster", "why: ''", "record.why"),
-        ("true}", "true, committee: 5}", "record.committee"),
-        ("true}", "true, committee: {paper: a}}", "record.committee.published"),
+        ("train.nesterov", "nesterov=true momentum=0.1", "nesterov=true momentum=0"),
+        ("train.nesterov", "nesterov=false optimizer=adam", "nesterov=true optimizer=adam"),
+        ("train.warmup", "iterations=70 warmup=70", "iterations=70 warmup=71"),
     ],
 )
-def test_a_wrong_record_is_refused(refusal, old, new, about):
-    assert refusal(GOOD + RECORD.replace(old, new)).about == about
+def test_values_that_do_not_go_together_are_refused(write, about, right, wrong):
+    right, wrong = ([f"train.{change}" for change in changes.split()] for changes in (right, wrong))
+    load_params(write(GOOD), right)
+    with pytest.raises(UserError) as caught:
+        load_params(write(GOOD), wrong)
+    assert caught.value.about == about
+    assert f'-S is "{about}=' in str(caught.value)
+    in_file = TRAIN | dict(change.removeprefix("train.").split("=") for change in wrong)
+    text = dump(VALUES | {"train": VALUES["train"] | in_file}).replace("'", "")
+    assert refused(load_params, write(text)).about == about
+
+
+# A base
 
 
 def test_a_file_replaces_values_of_its_base(tmp_path, load):
     good = load(GOOD)
-    (tmp_path / "based.yaml").write_text("base: params.yaml\ntrain: {seed: 7, hidden_sizes: [3]}\n")
+    (tmp_path / "based.yaml").write_text("base: params.yaml\nrecord: 5\ntrain: {seed: 7, hidden_sizes: [3]}\n")
     train = good.train.model_copy(update={"seed": 7, "hidden_sizes": (3,), "batch_size": 5})
     assert load_params(tmp_path / "based.yaml", ["train.batch_size=5"]) == good.model_copy(update={"train": train})
 

@@ -10,7 +10,7 @@ import yaml
 from tests.support.chromium import CHROMIUM, new_tab
 
 TEST_IMAGES = 200  # in the sample
-FIGURES = ["accuracy", "confusion", "loss", "misclassified", "training_images", "weights"]
+FIGURES = ["misclassified", "training_images", "weights"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 

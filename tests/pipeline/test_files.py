@@ -32,7 +32,6 @@ any_array = st.sampled_from(["u1", "<i8", "<f4", "<f8", "?", "<U3"]).flatmap(
     )
 )
 any_arrays = st.dictionaries(st.text("abcdefgh_0", min_size=1, max_size=6), any_array, max_size=4)
-any_rows = any_array.filter(lambda array: array.ndim > 0)
 
 GOOD = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "scale": np.float64(0.1), "names": np.array(["a", "bc"])}
 
@@ -47,40 +46,29 @@ def stored(path, name="a"):
     return load_arrays(path, mapped=[name])[name]
 
 
-# Arrays that are written and read back
-
-
 @few
 @given(any_arrays)
 def test_round_trip(path, given_arrays):
     save_arrays(path, **given_arrays)
     with np.load(path, allow_pickle=False) as archive:
-        for found in (load_arrays(path), dict(archive)):
+        for found in (load_arrays(path), load_arrays(path, mapped=given_arrays), dict(archive)):
             assert list(found) == list(given_arrays)
             for name, array in given_arrays.items():
-                assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+                np.testing.assert_array_equal(found[name], array, strict=True)
                 assert found[name].tobytes() == array.tobytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="zipfile writes other records on Windows")
-@pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="zipfile wrote other records")
-def test_bytes_are_those_of_np_savez(tmp_path):
-    save_arrays(tmp_path / "ours.npz", **GOOD)
-    np.savez(tmp_path / "numpys.npz", **GOOD)
+def test_bytes_are_those_of_np_savez_on_every_system(tmp_path):
+    save_arrays(tmp_path / "ours.npz", **GOOD, swapped=np.arange(3, dtype=">i8"))
+    np.savez(tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"))
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
-def test_bytes_do_not_depend_on_the_system(path):
+def test_arrays_that_are_read_cannot_be_changed(path):
     save_arrays(path, **GOOD)
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            assert (entry.create_system, entry.date_time) == (3, (1980, 1, 1, 0, 0, 0))
-
-
-def test_what_cannot_be_written_is_not_written(path):
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        save_arrays(path, a=np.array([{}], object))
-    assert os.listdir(path.parent) == []
+    for read in (load_arrays(path), load_arrays(path, mapped=GOOD)):
+        assert not any(array.flags.writeable for array in read.values())
 
 
 def test_large_array_is_written_without_a_copy(path):
@@ -105,9 +93,6 @@ def test_archive_of_more_than_2_gib(path):
         path.unlink()
 
 
-# Damage
-
-
 @pytest.mark.parametrize("stays", [(), ("images",)])
 @settings(few, max_examples=60)
 @given(data=st.data())
@@ -124,10 +109,10 @@ def test_one_damage_is_refused_or_changes_nothing(path, stays, data):
         assert "`dvc repro`" in str(refused(load_arrays, path, stays))
     else:
         for name in read.keys() & GOOD.keys():
-            np.testing.assert_array_equal(read[name][:] if name in stays else read[name], GOOD[name], strict=True)
+            np.testing.assert_array_equal(read[name], GOOD[name], strict=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\3\4" + bytes(30), bytes(1000), None])
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\3\4" + bytes(30), None])
 def test_other_files_are_refused(path, content):
     if content is not None:
         path.write_bytes(content)
@@ -149,34 +134,31 @@ def pack(path, *entries: bytes, compression: int = zipfile.ZIP_STORED) -> None:
             archive.writestr("a.npy", entry)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        b"",
-        npy(shape="(3,)"),
-        npy(shape="(1,)"),
-        npy(shape="(2, -1, -1)"),
-        npy(shape="(999999999999999999, 999999999999999999)"),
-        npy(shape="(0, 999999999999999999, 999999999999999999)", content=b""),
-        npy(shape="(2"),
-        npy(shape=f"{'(' * 3000}2"),
-        npy(descr="'|O'"),
-        npy(descr="'<U0'", content=b""),
-        npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
-        npy(descr="'<M8[ns]'", shape="(1,)", content=bytes(8)),
-        npy(order="True"),
-        npy(order="__import__('os')"),
-        pickle.dumps(["a"]),
-        npy().replace(b"\x01\x00", b"\x02\x00", 1),
-    ],
-    ids=lambda entry: repr(entry[10:70]),
-)
-def test_entries_that_are_no_plain_arrays_are_refused(path, entry):
+NO_ARRAYS = {
+    "empty": b"",
+    "too short": npy(shape="(3,)"),
+    "too long": npy(shape="(1,)"),
+    "negative lengths": npy(shape="(2, -1, -1)"),
+    "enormous": npy(shape="(999999999999999999, 999999999999999999)"),
+    "nested": npy(shape=f"{'(' * 3000}2"),
+    "objects": npy(descr="'|O'"),
+    "text of no length": npy(descr="'<U0'", content=b""),
+    "no characters": npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
+    "dates": npy(descr="'<M8[ns]'", shape="(1,)", content=bytes(8)),
+    "columns first": npy(order="True"),
+    "code": npy(order="__import__('os')"),
+    "pickle": pickle.dumps(["a"]),
+    "another version": npy().replace(b"\x01\x00", b"\x02\x00", 1),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ARRAYS)
+def test_entries_that_are_no_plain_arrays_are_refused(path, kind):
     pack(path, npy())
-    assert load_arrays(path)["a"].tobytes() == stored(path)[:].tobytes() == b"ab"
-    pack(path, entry)
+    assert load_arrays(path)["a"].tobytes() == stored(path).tobytes() == b"ab"
+    pack(path, NO_ARRAYS[kind])
     assert refused(load_arrays, path).about == "a"
-    if b"<U1" not in entry:  # only text can have wrong elements, and they are looked at when all is read
+    if kind != "no characters":  # they are looked at when all is read
         assert refused(stored, path).about == "a"
 
 
@@ -191,28 +173,6 @@ def test_compressed_entry_is_refused_before_it_is_unfolded(path):
     with memory_below(1_000_000):
         for load in (load_arrays, stored):
             assert refused(load, path).about == "a"
-
-
-def test_numbers_are_little_endian_whatever_the_machine(path):
-    save_arrays(path, a=np.arange(3, dtype=">i8"), b=np.array(["a"], ">U1"), c=np.float64(1))
-    found = load_arrays(path)
-    assert [array.dtype.str for array in found.values()] == ["<i8", "<U1", "<f8"]
-    assert found["a"].tolist() == [0, 1, 2]
-
-
-# Arrays that stay in their file
-
-
-@few
-@given(any_array)
-def test_mapped_arrays_are_those_of_the_file_and_read_only(path, array):
-    save_arrays(path, before=GOOD["images"], a=array)
-    found = stored(path)
-    np.testing.assert_array_equal(found, array, strict=True)
-    assert not found.flags.writeable or not found.size
-
-
-# Files of any kind
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(path):

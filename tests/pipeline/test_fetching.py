@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -45,27 +46,19 @@ unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.fixture
 def serve():
     """A function that starts a server with some answers; with a certificate it speaks TLS."""
-    servers = []
-
-    def start(answers, certificate=None):
-        servers.append(Server(answers, certificate))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    with ExitStack() as servers:
+        yield lambda answers, certificate=None: servers.enter_context(closing(Server(answers, certificate)))
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A file with a certificate for localhost and its key."""
     path = tmp_path_factory.mktemp("certificate") / "localhost.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, which makes the certificate")
     subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
     command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {path} -out {path}"
-    try:
-        subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        pytest.skip("needs openssl, which makes the certificate")
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
     return path
 
 
@@ -245,10 +238,8 @@ def test_a_body_without_a_stated_length_is_bounded(serve, tmp_path, raw, monkeyp
 # --- Hostile servers: whatever they do, the next mirror is asked within the time and 40 MB of memory ---
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n"
 MEGABYTE = b"x" * (1 << 20)
-
 HOSTILE = {
     "dribbled header": endless(HEAD + b"X-Header: ", b"x", 0.05),
     "100 Continue without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -257,9 +248,9 @@ HOSTILE = {
     "silent": endless(b"", b"", 0.1),
 }
 MORE_HOSTILE = {
-    "huge chunk extension": endless(CHUNKED + b"10;", MEGABYTE),
-    "redirect with a bomb": answer(80 * BOMB, "302 Found", "Location: /x", "Content-Encoding: gzip"),
+    "huge chunk extension": endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n10;", MEGABYTE),
     "error with an endless body": endless(b"HTTP/1.1 503 Busy\r\n\r\n", MEGABYTE),
+    "busy for an hour": answer(b"", "503 Busy", "Retry-After: 3600"),
     "a great many headers": endless(HEAD, b"X: " + b"x" * 60_000 + b"\r\n"),
 }
 KINDS = [*HOSTILE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_HOSTILE)]
@@ -279,12 +270,12 @@ def test_hostile_server(serve, files, raw, good, kind):
     fetch_past(serve({"*": (HOSTILE | MORE_HOSTILE)[kind]}).url, files, raw, good)
 
 
-@pytest.mark.parametrize("greeting", [endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05), b"no TLS"])
-def test_hostile_handshake(serve, files, raw, good, greeting):
+def test_hostile_handshake(serve, files, raw, good):
+    greeting = endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05)
     fetch_past(serve({"handshake": greeting}).url.replace("http:", "https:"), files, raw, good)
 
 
-@pytest.mark.parametrize("host", ["a" * 300, "[::1", "é"], ids=ascii)
+@pytest.mark.parametrize("host", ["[::1", "é"], ids=ascii)
 def test_odd_address(serve, files, raw, good, host):
     """An address may be damaged; so may a redirect."""
     fetched(files, raw, f"http://{host}/data", good)

@@ -21,15 +21,10 @@ from tests.support.files import memory_below
 from tests.support.refusals import refused
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-with_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
 any_array = st.sampled_from(["u1", "<i8", "<f4", "<f8", "?", "<U3"]).flatmap(
-    lambda dtype: arrays(
-        dtype,
-        array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=5),
-        elements=texts if dtype == "<U3" else None,
-    )
+    lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0), elements=texts if dtype == "<U3" else None)
 )
 any_arrays = st.dictionaries(st.text("abcdefgh_0", min_size=1, max_size=6), any_array, max_size=4)
 
@@ -78,25 +73,10 @@ def test_large_array_is_written_without_a_copy(path):
         assert stored(path)[-1, -1] == 1
 
 
-@pytest.mark.slow
-def test_archive_of_more_than_2_gib(path):
-    """Beyond 2 GiB, zipfile writes other records."""
-    array = np.zeros((1 << 31) + 5, np.uint8)  # untouched, so it takes no memory
-    try:
-        with memory_below(1 << 26):
-            save_arrays(path, first=array, **GOOD)
-            assert stored(path, "first").shape == array.shape
-        for name, array in GOOD.items():
-            with np.load(path) as archive:
-                np.testing.assert_array_equal(archive[name], array, strict=True)
-    finally:
-        path.unlink()
-
-
-@pytest.mark.parametrize("stays", [(), ("images",)])
+@pytest.mark.parametrize("mapped", [(), ("images",)])
 @settings(few, max_examples=60)
 @given(data=st.data())
-def test_one_damage_is_refused_or_changes_nothing(path, stays, data):
+def test_one_damage_is_refused_or_changes_nothing(path, mapped, data):
     save_arrays(path, **GOOD)
     good = path.read_bytes()
     place = data.draw(st.integers(0, len(good) - 1))
@@ -104,9 +84,9 @@ def test_one_damage_is_refused_or_changes_nothing(path, stays, data):
     middle = data.draw(st.sampled_from([None, b"", changed]))
     path.write_bytes(good[:place] if middle is None else good[:place] + middle + good[place + 1 :])
     try:
-        read = load_arrays(path, stays)
+        read = load_arrays(path, mapped)
     except UserError:
-        assert "`dvc repro`" in str(refused(load_arrays, path, stays))
+        assert "`dvc repro`" in str(refused(load_arrays, path, mapped))
     else:
         for name in read.keys() & GOOD.keys():
             np.testing.assert_array_equal(read[name], GOOD[name], strict=True)
@@ -209,7 +189,7 @@ def test_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, nam
     assert os.listdir(tmp_path) == ["folder"]
 
 
-@with_pipes
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_device_or_a_pipe_is_neither_replaced_nor_read(path):
     os.mkfifo(path)
     refused(write_text, path, "text")
@@ -219,27 +199,24 @@ def test_a_device_or_a_pipe_is_neither_replaced_nor_read(path):
     refused(read_images, path)
 
 
-@pytest.mark.parametrize(
-    ("named", "told"),
-    [(lambda file: None, "some.npz"), (lambda file: file.name, "some.npz"), (lambda file: "/another", "another")],
-    ids=["no file", "the temporary file", "another file"],
-)
-def test_error_of_the_system_names_the_file_that_the_user_knows(path, named, told):
-    with pytest.raises(OSError, match="No space") as caught, written_whole(path) as file:
-        raise OSError(errno.ENOSPC, "No space left on device", named(file))
-    assert Path(caught.value.filename).name == told
-    assert os.listdir(path.parent) == []
+def test_error_of_the_system_names_the_file_that_the_user_knows(path):
+    for named, told in ((lambda file: None, path), (lambda file: file.name, path), (lambda file: "/x", Path("/x"))):
+        with pytest.raises(OSError, match="No space") as caught, written_whole(path) as file:
+            raise OSError(errno.ENOSPC, "No space left on device", named(file))
+        assert Path(caught.value.filename) == told
+        assert os.listdir(path.parent) == []
 
 
 def test_json_keeps_order_and_bits_and_is_read_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "folder" / "some.json"
-    assert "`dvc repro`" in str(refused(read_json, path))
-    write_json(path, {"b": 0.1 + 0.2, "a": 1})  # line ends are those of Unix, everywhere
-    assert path.read_bytes() == b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'
+    refused(read_json, path)
+    write_json(path, {"b": 0.1 + 0.2, "a": 1})
+    content = b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'  # line ends are those of Unix, everywhere
+    assert path.read_bytes() == content
     assert list(read_json(path).items()) == [("b", 0.1 + 0.2), ("a", 1)]
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"a": float("nan")})
-    assert path.read_bytes().startswith(b'{\n  "b"')
-    for damaged in (path.read_bytes()[:-3], b"", b"\xff\xfe"):
+    assert path.read_bytes() == content
+    for damaged in (content[:-3], b"", b"\xff\xfe"):
         path.write_bytes(damaged)
-        assert "`dvc repro`" in str(refused(read_json, path))
+        refused(read_json, path)

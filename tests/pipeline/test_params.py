@@ -157,11 +157,9 @@ def test_unknown_key_suggests_the_nearest(refusal, text, key, suggestion):
         ("a: !x {b: 1}", "line 1"),
         ("? [a]\n: 1", "line 1"),
         ("a: &a [x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise("abcdefghijklmn")), "a"),
-        ("a: !!int [1]", "line 1"),
         ("- " * 2_000, ""),
         ("a\x00", ""),
         ('"\\UFFFFFFFF"', ""),
-        ("%YAML " + "9" * 5000 + ".1\n---\na", ""),
         (b"\xff\xfe", ""),
         ('"a\\nb": 1', "a\nb"),
     ],
@@ -222,9 +220,9 @@ def test_a_wrong_change_is_one_sentence(write, change, about, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [with_value("train.iterations", 0), "train: 5", "- train"])
-def test_a_mistake_of_the_file_is_not_one_of_a_change(write, text):
-    refused(load_params, write(text), ["train.seed=1"])
+def test_a_mistake_of_the_file_is_not_one_of_a_change(write):
+    for text in (with_value("train.iterations", 0), "train: 5", "- train"):
+        refused(load_params, write(text), ["train.seed=1"])
 
 
 @pytest.mark.parametrize(

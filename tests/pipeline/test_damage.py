@@ -6,20 +6,18 @@ import io
 import random
 import struct
 import tarfile
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation, init_network, predict
+from mlp.network import Network, Preparation, init_network
 from pipeline.fetching.fetch import fetch
 from pipeline.program.errors import UserError
-from pipeline.settings.datasets import SAVED_AS, TEST_LABELS, File
+from pipeline.settings.datasets import SAVED_AS, File
 from pipeline.store.artifacts import load_model, save_model
 from tests.support.faults import SEED, bounded, times
 
@@ -31,21 +29,17 @@ def chance() -> random.Random:
     return random.Random(SEED)
 
 
-def read_all(cases: Iterable[bytes], path: Path, load: Callable[[Path], object], megabytes: int = 512):
-    """Yield each content, and what `load` reads from a file with it, or None if it refuses that with one sentence."""
-    with bounded(megabytes) as next_case:
-        for content in cases:
-            path.write_bytes(content)
-            next_case()
-            try:
-                value = load(path)
-            except UserError as error:
-                sentence = str(error)
-                assert "\n" not in sentence
-                assert str(path) in sentence
-                assert len(sentence) - len(str(path)) < 500
-                value = None
-            yield content, value
+def read(path: Path, content: bytes) -> Network | None:
+    """Return the model that a file with this content has, or None if it is refused with one sentence."""
+    path.write_bytes(content)
+    try:
+        return load_model(path)
+    except UserError as error:
+        sentence = str(error)
+        assert "\n" not in sentence
+        assert str(path) in sentence
+        assert len(sentence) - len(str(path)) < 500
+        return None
 
 
 def damage(content: bytes, chance: random.Random) -> bytes:
@@ -72,17 +66,6 @@ def damage(content: bytes, chance: random.Random) -> bytes:
     )
 
 
-def damages(content: bytes, chance: random.Random, number: int) -> list[bytes]:
-    return [damage(content, chance) for _ in range(times(number))]
-
-
-def set_byte(content: bytes, place: int, value: int) -> bytes:
-    return content[:place] + bytes([value]) + content[place + 1 :]
-
-
-# --- A model ---
-
-
 @pytest.fixture
 def model(tmp_path) -> Path:
     """A small model's file."""
@@ -99,66 +82,21 @@ def flat(network: Network) -> tuple:
     return numbers, network.activation, network.arithmetic, network.preparation
 
 
-def array_bytes(content: bytes) -> set[int]:
-    """Return the places of all bytes of arrays, and of their headers, in a zip file of arrays."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        found = [content.index(archive.read(entry)) for entry in archive.infolist()]
-        return {
-            place
-            for start, entry in zip(found, archive.infolist(), strict=True)
-            for place in range(start, start + entry.file_size)
-        }
-
-
 def test_model(model, chance):
     """Each byte changes, whatever it is for; then damages of all kinds. What is read is the same, or nothing."""
     good = model.read_bytes()
-    right, protected = flat(load_model(model)), array_bytes(good)
-    places = range(len(good))
-    cases = [set_byte(good, place, good[place] ^ flip) for place in places for flip in (1, chance.randrange(2, 256))]
-    for number, (_, network) in enumerate(read_all([*cases, *damages(good, chance, 1500)], model, load_model)):
-        assert network is None or flat(network) == right
-        assert network is None or number >= len(cases) or number // 2 not in protected
-
-
-def zipped(entries: Iterable[tuple[str, bytes]]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in entries:
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return file.getvalue()
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_model_with_false_checksums(model, chance):
-    """Somebody who writes the checksums again can write any network, but only one that works as a network."""
-
-    def changed() -> bytes:
-        entries = dict(undamaged)
-        name, other = chance.choices(list(entries), k=2)
-        for _ in range(chance.choice([1, 2])):
-            kind = chance.randrange(6)
-            if kind == 0:
-                entries.pop(name, None)
-            elif kind == 1:
-                entries[chance.choice(["weights_3.npy", "x", "", "a/b.npy", name.upper()])] = undamaged[name]
-            elif kind == 2:
-                entries[name] = undamaged[other]
-            else:
-                entries[name] = damage(undamaged[name], chance)
-        return zipped(entries.items())
-
-    with zipfile.ZipFile(model) as archive:
-        undamaged = {name: archive.read(name) for name in archive.namelist()}
-    for _, network in read_all([changed() for _ in range(times(1500))], model, load_model):
-        if network is not None:
-            rows, columns = network.preparation.image_shape
-            with (
-                suppress(FloatingPointError),
-                np.errstate(all="ignore"),
-            ):  # weights of 1e300 end a command in a sentence
-                y, _ = predict(network, np.zeros((1, rows * columns), np.uint8))
-                assert y.shape == (1, len(network.preparation.classes))
+    right = flat(load_model(model))
+    cases = [damage(good, chance) for _ in range(times(1000))]
+    for place, byte in enumerate(good):
+        cases += [good[:place] + bytes([byte ^ flip]) + good[place + 1 :] for flip in (1, chance.randrange(2, 256))]
+    refusals = 0
+    with bounded(512) as next_case:
+        for content in cases:
+            next_case()
+            network = read(model, content)
+            assert network is None or flat(network) == right
+            refusals += network is None
+    assert refusals > len(good)
 
 
 DIRECTORY, END, LOCAL = b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04"
@@ -170,70 +108,49 @@ def patched(content: bytes, where: bytes, offset: int, value: bytes) -> bytes:
     return content[:place] + value + content[place + len(value) :]
 
 
-def overlapping(number: int) -> bytes:
-    """Return a zip whose directory leads again and again to the same bytes, each time with another name."""
-    content = zipped([("00000", bytes(100_000))])
+def repeated(content: bytes, number: int) -> bytes:
+    """Return a zip file whose directory leads again and again to the same bytes, each time with another name."""
     start = content.index(DIRECTORY)
-    directory = b"".join(content[start:-22].replace(b"00000", b"%05d" % index) for index in range(number))
+    entry = content[start : content.index(DIRECTORY, start + 1)].replace(b"weights_1", b"%09d")
+    directory = b"".join(entry.replace(b"%09d", b"%09d" % index) for index in range(number))
     return content[:start] + directory + struct.pack("<4s4H2LH", END, 0, 0, number, number, len(directory), start, 0)
 
 
 HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "encrypted": lambda good: patched(patched(good, DIRECTORY, 8, b"\x01\x00"), LOCAL, 6, b"\x01\x00"),
-    "compressed by an unknown method": lambda good: patched(good, DIRECTORY, 10, b"\x63\x00"),
     "entry of 4 GiB": lambda good: patched(good, DIRECTORY, 20, b"\xfe\xff\xff\xff" * 2),
-    "zip64 sizes that are not there": lambda good: patched(good, DIRECTORY, 20, b"\xff\xff\xff\xff" * 2),
-    "entry far outside": lambda good: patched(good, DIRECTORY, 42, b"\xf0\xff\xff\xff"),
     "entry inside another": lambda good: patched(good, DIRECTORY, 42, b"\x01\x00\x00\x00"),
     "directory far outside": lambda good: patched(good, END, 16, b"\xf0\xff\xff\xff"),
-    "something before": lambda good: b"#!/bin/sh\nexit\n" + good[:-1],
     "another name inside": lambda good: patched(good, LOCAL, 30, b"W"),
-    "names that lead outside": lambda good: zipped([("../../weights_1.npy", b"x"), ("/etc/passwd", b"x")]),
-    "50,000 entries": lambda good: zipped((f"{number}.npy", b"") for number in range(50_000)),
-    "the same entry 5,000 times": lambda good: overlapping(5_000),
-    "pickle for an array": lambda good: zipped([("weights_1.npy", b"\x80\x04c__builtin__\nexec\n(S'raise'\ntR.")]),
+    "the same entry 5,000 times": lambda good: repeated(good, 5_000),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_archive(model, name):
-    """Refused, or the lie is about something that no reader uses."""
-    right = flat(load_model(model))
-    ((_, network),) = read_all([HOSTILE[name](model.read_bytes())], model, load_model, megabytes=256)
-    assert network is None or flat(network) == right
-
-
-# --- An npm package ---
-
-
-def packed(content: dict[str, bytes]) -> bytes:
-    """Return a tar archive as npm makes it, long headers included."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in content.items():
-            info = tarfile.TarInfo(f"package/data/{name}")
-            info.size = len(data)
-            info.pax_headers = {"GNU.sparse.name": info.name} if name == TEST_LABELS else {"mtime": "1.5"}
-            tar.addfile(info, io.BytesIO(data))
-    return file.getvalue()
+    content = HOSTILE[name](model.read_bytes())
+    with bounded(256) as next_case:
+        next_case()
+        assert read(model, content) is None
 
 
 def test_package(tmp_path, monkeypatch, chance):
-    """A damaged package, its tar headers' checksums right or wrong, gives the right files or none."""
+    """A damaged npm package gives the right files or none."""
     archive = tmp_path / "package.tgz"
     (tmp_path / "npm").write_text(f'#!/bin/sh\nexec /bin/cp "{archive}" small-1.0.0.tgz\n')
     (tmp_path / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     content = {name: chance.randbytes(300) for name in SAVED_AS.values()}
     files = {name: File(name=name, sha256=hashlib.sha256(data).hexdigest()) for name, data in content.items()}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in content.items():
+            info = tarfile.TarInfo(f"package/data/{name}")
+            info.size, info.pax_headers = len(data), {"mtime": "1.5"}
+            tar.addfile(info, io.BytesIO(data))
     with bounded() as next_case:
-        for number, case in enumerate(damages(packed(content), chance, 400)):
-            damaged = bytearray(case)
-            for start in range(0, len(damaged) - 511, 512) if number % 2 else ():
-                if damaged[start + 257 : start + 262] == b"ustar":
-                    blank = damaged[start : start + 148] + b" " * 8 + damaged[start + 156 : start + 512]
-                    damaged[start + 148 : start + 156] = b"%06o\0 " % sum(blank)
-            gzipped = gzip.compress(damaged, 1)
+        for number in range(times(300)):
+            gzipped = gzip.compress(damage(packed.getvalue(), chance), 1)
             archive.write_bytes(damage(gzipped, chance) if number % 5 == 0 else gzipped)
             next_case()
             raw = tmp_path / f"raw{number}"

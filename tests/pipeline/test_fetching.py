@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -45,48 +46,27 @@ unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.fixture
 def serve():
     """A function that starts a server with some answers; with a certificate it speaks TLS."""
-    servers = []
-
-    def start(answers, certificate=None):
-        servers.append(Server(answers, certificate))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    with ExitStack() as servers:
+        yield lambda answers, certificate=None: servers.enter_context(closing(Server(answers, certificate)))
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A file with a certificate for localhost and its key; beside it `public.pem`, the certificate alone."""
+    """A file with a certificate for localhost and its key."""
     path = tmp_path_factory.mktemp("certificate") / "localhost.pem"
-    public = path.with_name("public.pem")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    try:
-        command = [*command.split(), "-keyout", str(path), "-out", str(public)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
+    if shutil.which("openssl") is None:
         pytest.skip("needs openssl, which makes the certificate")
-    path.write_bytes(path.read_bytes() + public.read_bytes())
+    subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {path} -out {path}"
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
     return path
-
-
-@pytest.fixture
-def trusted(certificate, monkeypatch):
-    """The certificate, which this process trusts."""
-    for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
-        monkeypatch.setenv(variable, str(certificate.with_name("public.pem")))
-    return certificate
 
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
 
 
@@ -139,16 +119,15 @@ def byte_by_byte():
     return {f"{name}.gz": pieces(gzip.compress(CONTENT[name])) for name in CONTENT}
 
 
-@pytest.mark.parametrize("answers", [raw_files, zipped_files, misnamed, byte_by_byte])
+def redirects_to(server):
+    return {f"{name}.gz": answer(HTML, "302 Found", f"Location: {server.url}/{name}.gz") for name in CONTENT}
+
+
+@pytest.mark.parametrize("answers", [misnamed, byte_by_byte])
 def test_web_mirror(serve, files, raw, answers):
     server = serve(answers())
     fetched(files, raw, server.url)
     assert all("accept-encoding: identity\r\n" in request.lower() for request in server.requests)
-
-
-@pytest.mark.parametrize("zipped", [False, True])
-def test_folder_mirror(tmp_path, files, raw, zipped):
-    fetched(files, raw, folder_mirror(tmp_path / "my images", zipped))
 
 
 def test_own_names_at_the_mirror_become_the_standard_ones(tmp_path, raw):
@@ -168,11 +147,9 @@ def test_verified_files_are_not_downloaded_again(serve, files, raw):
     server.asked.clear()
     assert [line.split(":")[0] for line in fetched(files, raw, server.url)] == list(CONTENT)
     assert server.asked == []
-    for damaged in (HTML, CONTENT[TEST_LABELS][::-1]):
-        (raw / TEST_LABELS).write_bytes(damaged)
-        fetched(files, raw, server.url)
-        assert server.asked.pop() == f"{TEST_LABELS}.gz"
-        assert server.asked == []
+    (raw / TEST_LABELS).write_bytes(CONTENT[TEST_LABELS][::-1])
+    fetched(files, raw, server.url)
+    assert server.asked == [f"{TEST_LABELS}.gz"]
 
 
 def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
@@ -181,12 +158,6 @@ def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
     lines = fetched(files, raw, good, server.url)
     assert set(server.asked) == {f"{TEST_LABELS}.gz", TEST_LABELS}
     assert [server.url in line for line in lines if TEST_LABELS in line] == [True, False]
-
-
-def test_redirects_are_followed(serve, files, raw):
-    other = serve(zipped_files()).url
-    redirects = {f"{name}.gz": answer(HTML, "302 Found", f"Location: {other}/{name}.gz") for name in CONTENT}
-    fetched(files, raw, serve(redirects).url)
 
 
 @pytest.mark.parametrize("status", ["408 Request Timeout", "429 Too Many Requests", "500 Oh", "599 Odd"])
@@ -208,18 +179,15 @@ def test_the_environments_proxy_is_used(serve, files, raw, monkeypatch):
     assert server.requests[0].startswith(f"GET http://mirror.invalid/data/{TRAIN_IMAGES}.gz ")
 
 
-def test_https(serve, trusted, files, raw, monkeypatch):
+def test_https(serve, certificate, files, raw, monkeypatch):
     """It is checked, and never left for http."""
-    plain = serve(raw_files())
-    redirects = {name: answer(b"", "302 Found", f"Location: {plain.url}/{name}") for name in CONTENT}
-    assert "insecure" in failure(files, raw, serve(redirects, trusted).url)
-    assert plain.asked == []
-    secure = serve(zipped_files(), trusted)
-    fetched(files, raw, secure.url)
-    shutil.rmtree(raw)
-    for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
-        monkeypatch.delenv(variable)
+    plain, secure = serve(raw_files()), serve(zipped_files(), certificate)
     assert "SSL" in failure(files, raw, secure.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    fetched(files, raw, serve(redirects_to(secure), certificate).url)
+    shutil.rmtree(raw)
+    assert "insecure" in failure(files, raw, serve(redirects_to(plain), certificate).url)
+    assert plain.asked == []
 
 
 # --- Bad answers for one file ---
@@ -233,10 +201,8 @@ BAD = {
     "altered inside gzip": (answer(ZIPPED[:60] + b"\x55" + ZIPPED[61:]), "decompressed"),
     "altered": (answer(gzip.compress(ALTERED)), "SHA-256"),
     "shorter": (answer(gzip.compress(CONTENT[TRAIN_IMAGES][:-1])), "815 bytes, not 816"),
-    "longer": (answer(CONTENT[TRAIN_IMAGES] + b"\0"), "longer than 816 bytes"),
     "HTML": (answer(b"\n" + HTML), "web page"),
     "404": (answer(HTML, "404 Whatever"), "HTTP 404 Not Found"),
-    "flood": (endless(b"HTTP/1.1 200 OK\r\n\r\n", bytes(65_536)), "longer than 816 bytes"),
     "bomb": (answer(BOMB), "longer than 816 bytes"),
     "hangs up": (b"", "failed"),
     "redirects in a circle": (answer(b"", "302 Found", f"Location: {TRAIN_IMAGES}.gz"), "redirects too often"),
@@ -251,7 +217,6 @@ def test_bad_answer_is_a_failure_of_its_mirror(serve, files, raw, good, kind):
     text = failure(files, raw, bad)
     assert reason in text
     assert TRAIN_IMAGES in text
-    assert TRAIN_IMAGES not in contents(raw)
     with memory_below(5_000_000):
         lines = fetched(files, raw, bad, good)
     assert any(reason in line for line in lines)
@@ -273,28 +238,22 @@ def test_a_body_without_a_stated_length_is_bounded(serve, tmp_path, raw, monkeyp
 # --- Hostile servers: whatever they do, the next mirror is asked within the time and 40 MB of memory ---
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n"
 MEGABYTE = b"x" * (1 << 20)
-
 HOSTILE = {
     "dribbled header": endless(HEAD + b"X-Header: ", b"x", 0.05),
     "100 Continue without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "dribbled body": endless(HEAD + b"Content-Length: 816\r\n\r\n", b"x", 0.05),
-    "chunk of -1 bytes": endless(CHUNKED + b"-1\r\n", MEGABYTE),
     "redirect with an endless body": endless(REDIRECT + b"\r\n", MEGABYTE),
     "silent": endless(b"", b"", 0.1),
 }
 MORE_HOSTILE = {
-    "dribbled body without a length": endless(HEAD + b"\r\n", b"x", 0.05),
-    "huge chunk extension": endless(CHUNKED + b"10;", MEGABYTE),
-    "dribbled trailer": endless(CHUNKED + b"1\r\nx\r\n0\r\n", b"x", 0.05),
-    "redirect with a dribbled body": endless(REDIRECT + b"Content-Length: 900\r\n\r\n", b"x", 0.05),
-    "redirect with a bomb": answer(80 * BOMB, "302 Found", "Location: /x", "Content-Encoding: gzip"),
+    "huge chunk extension": endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n10;", MEGABYTE),
     "error with an endless body": endless(b"HTTP/1.1 503 Busy\r\n\r\n", MEGABYTE),
     "busy for an hour": answer(b"", "503 Busy", "Retry-After: 3600"),
     "a great many headers": endless(HEAD, b"X: " + b"x" * 60_000 + b"\r\n"),
 }
+KINDS = [*HOSTILE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_HOSTILE)]
 
 
 def fetch_past(bad, files, raw, good):
@@ -306,50 +265,29 @@ def fetch_past(bad, files, raw, good):
     assert any(bad in line for line in lines)  # the reason is told
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_hostile_server(serve, files, raw, good, kind):
-    fetch_past(serve({"*": HOSTILE[kind]}).url, files, raw, good)
+    fetch_past(serve({"*": (HOSTILE | MORE_HOSTILE)[kind]}).url, files, raw, good)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", MORE_HOSTILE)
-def test_more_hostile_servers(serve, files, raw, good, kind):
-    fetch_past(serve({"*": MORE_HOSTILE[kind]}).url, files, raw, good)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dribbled header", "dribbled body", "100 Continue without end"])
-def test_hostile_server_behind_tls_or_a_proxy(serve, trusted, files, raw, good, monkeypatch, kind):
-    fetch_past(serve({"*": HOSTILE[kind]}, trusted).url, files, raw, good)
-    for scheme in ("http", "https") if "body" not in kind else ():
-        server = serve({"*": HOSTILE[kind]})
-        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://localhost:{server.port}")
-        shutil.rmtree(raw)
-        fetch_past(f"{scheme}://mirror.invalid/data", files, raw, good)
-        assert server.asked
-
-
-@pytest.mark.parametrize("greeting", [endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05), b"no TLS"])
-def test_hostile_handshake(serve, files, raw, good, greeting):
+def test_hostile_handshake(serve, files, raw, good):
+    greeting = endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05)
     fetch_past(serve({"handshake": greeting}).url.replace("http:", "https:"), files, raw, good)
 
 
-@pytest.mark.parametrize("host", ["a" * 300, "[::1", "localhost:0", "é"], ids=ascii)
+@pytest.mark.parametrize("host", ["[::1", "é"], ids=ascii)
 def test_odd_address(serve, files, raw, good, host):
     """An address may be damaged; so may a redirect."""
     fetched(files, raw, f"http://{host}/data", good)
     shutil.rmtree(raw)
-    location = f"Location: http://{host}/{'?' * 50_000}"
-    fetch_past(serve({"*": answer(b"", "302 Found", location)}).url, files, raw, good)
+    fetch_past(serve({"*": answer(b"", "302 Found", f"Location: http://{host}/x")}).url, files, raw, good)
 
 
 def test_the_time_is_for_all_files_together(serve, files, raw):
     """Each name alone would be in time."""
     pieces = [lambda: time.sleep(0.25) or b"", lambda: answer(HTML, "404 Not Found")]
-    begun = time.monotonic()
-    text = failure(files, raw, serve({"*": lambda: (piece() for piece in pieces)}).url, limits=QUICK)
-    assert f"{QUICK.total} seconds" in text
-    assert time.monotonic() - begun < QUICK.total + SLACK
+    slow = serve({"*": lambda: (piece() for piece in pieces)})
+    assert f"{QUICK.total} seconds" in failure(files, raw, slow.url, limits=QUICK)
 
 
 # --- When nothing works ---
@@ -359,8 +297,7 @@ def test_all_failures_are_listed_once(serve, tmp_path, files, raw, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     raw.mkdir()
     (raw / TRAIN_IMAGES).write_bytes(HTML)  # an unverified file does not outlive a failure
-    server = serve({f"{name}.gz": answer(HTML) for name in CONTENT})
-    closed = serve({})
+    server, closed = serve({f"{name}.gz": answer(HTML) for name in CONTENT}), serve({})
     closed.close()
     secret = server.url.replace("//", "//me:secret@")
     text = failure(files, raw, secret, str(tmp_path / "gone"), str(tmp_path), TINY, closed.url)
@@ -369,141 +306,93 @@ def test_all_failures_are_listed_once(serve, tmp_path, files, raw, monkeypatch):
     mirrors = (server.url, f"{tmp_path}/gone", f"{tmp_path}:", TINY, closed.url)
     whys = ("web page", "no such folder", "no such file", "not installed", "connection failed")
     for reason, mirror, why in zip(reasons, mirrors, whys, strict=True):
-        assert reason.startswith(f"  {mirror}")
+        assert reason.startswith(f"  {mirror}")  # without the password
         assert reason.count(why) == 1
-    assert "secret" not in text
     assert "DATA_MIRROR" in advice
-    assert "--mirror" in advice
     assert contents(raw) == {}
 
 
-@pytest.mark.parametrize("name", ["good", "link"])
-def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good, name):
+def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good):
     (Path(good) / TRAIN_IMAGES).write_bytes(ALTERED)
     (tmp_path / "link").symlink_to(good)
     with pytest.raises(UserError, match="both the mirror and the output"):
-        fetch(files, [str(tmp_path / name)], Path(good))
+        fetch(files, [str(tmp_path / "link")], Path(good))
     assert (Path(good) / TRAIN_IMAGES).read_bytes() == ALTERED
 
 
 # --- npm ---
 
+MEMBERS = list(CONTENT.items())  # of a package: a name, its content, and its type if that is not a plain file's
+COPY = 'echo "$*" > "$0.said"; exec /bin/cp "$0.tgz" tiny-1.0.0.tgz'
+E404 = "/bin/sleep 20 & echo 'npm error 404 x\nnpm error y\nz' >&2; exit 1"
+BAD_PACKAGES = {
+    "link": ([(TRAIN_IMAGES, b"", tarfile.SYMTYPE), *MEMBERS[1:]], COPY, "no such file"),
+    "long file": ([(TRAIN_IMAGES, bytes(900_000)), *MEMBERS[1:]], COPY, "longer than 816 bytes"),
+    "long package": ([*MEMBERS, ("bomb", bytes(9_000_000))], COPY, "too long"),
+    "long headers": ([*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS], COPY, "too long"),
+    "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
+    "npm finds none": (MEMBERS, E404, "(404 x; y)"),
+    "npm brings none": (MEMBERS, "", "exit code 0"),
+    "npm without end": (MEMBERS, "exec /bin/sleep 20", "0.4 seconds"),
+}
+
 
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
-    """A folder whose `package.tgz` npm brings; what npm was told is then in `arguments`."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    archive, arguments = folder / "package.tgz", folder / "arguments"
-    if sys.platform == "win32":
-        (folder / "npm.cmd").write_text(f'@echo %* > "{arguments}"\n@copy "{archive}" tiny-1.0.0.tgz\n')
-    else:
-        script = f'#!/bin/sh\necho "$*" > "{arguments}"\nexec /bin/cp "{archive}" tiny-1.0.0.tgz\n'
-        (folder / "npm").write_text(script)
-        (folder / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
+    """A function that installs an npm which runs a script; COPY brings a package with some members."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(packages, "MAX_PACKAGE_BYTES", 8_000_000)
-    return folder
+
+    def install(members, script=COPY):
+        with tarfile.open(tmp_path / "npm.tgz", mode="w:gz") as tar:
+            for name, content, *kind in members:
+                info = tarfile.TarInfo(f"package/data/{name}")
+                info.size, info.type = len(content), kind[0] if kind else tarfile.REGTYPE
+                tar.addfile(info, io.BytesIO(content))
+        (tmp_path / "npm").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "npm").chmod(0o755)
+
+    return install
 
 
-def member(name, content=b"", **fields):
-    info = tarfile.TarInfo(f"package/{name}")
-    info.size = len(content)
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info, content
-
-
-def pack(members):
-    """Return the bytes of a package."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for info, content in members:
-            tar.addfile(info, io.BytesIO(content))
-    return file.getvalue()
-
-
-MEMBERS = [member(f"data/{name}", content) for name, content in CONTENT.items()]
-IMAGES, BIG = f"data/{TRAIN_IMAGES}", member("other", bytes(9_000_000))
-ONE_IS_BAD = {
-    "symbolic link": (member(IMAGES, type=tarfile.SYMTYPE, linkname="/etc/hosts"), "no such file"),
-    "path upwards": (member(f"data/../{IMAGES}", CONTENT[TRAIN_IMAGES]), "no such file"),
-    "altered": (member(IMAGES, ALTERED), "SHA-256"),
-    "oversized": (member(IMAGES, bytes(900_000)), "longer than 816 bytes"),
-}
-ALL_ARE_BAD = {
-    "bomb before the files": (lambda: pack([BIG, *MEMBERS]), "too long"),
-    "bomb after the files": (lambda: pack([*MEMBERS, BIG]), "too long"),
-    "long header": (lambda: pack([member("x", bytes(5_000_000), type=tarfile.XHDTYPE), *MEMBERS]), "too long"),
-    "many members": (lambda: pack([*(member(str(index)) for index in range(9000)), *MEMBERS]), "too long"),
-    "nothing": (lambda: b"", "cannot be read"),
-    "no archive": (lambda: b"no archive", "cannot be read"),
-    "no archive inside": (lambda: gzip.compress(b"no archive either" * 100, mtime=0), "cannot be read"),
-    "cut off": (lambda: pack(MEMBERS)[:-200], "cannot be read"),
-}
-
-
-def test_npm_package(npm, files, raw):
-    (npm / "package.tgz").write_bytes(pack([member("other", bytes(900_000)), *MEMBERS]))
+@unix_only
+def test_npm_package(npm, tmp_path, files, raw):
+    npm([("other", bytes(900_000)), *MEMBERS])
     fetched(files, raw, TINY)
-    arguments = (npm / "arguments").read_text().split()
+    arguments = (tmp_path / "npm.said").read_text().split()
     assert arguments[:2] == ["pack", "tiny@1.0.0"]
     assert {"--ignore-scripts", "--cache"} <= set(arguments)  # npm's own cache may be read-only
 
 
-@pytest.mark.parametrize("kind", ONE_IS_BAD)
-def test_npm_package_with_a_bad_file(npm, files, raw, kind):
-    bad, reason = ONE_IS_BAD[kind]
-    (npm / "package.tgz").write_bytes(pack([bad, *MEMBERS[1:]]))
-    assert reason in failure(files, raw, TINY)
-    assert contents(raw) == {name: content for name, content in CONTENT.items() if name != TRAIN_IMAGES}
-
-
-@pytest.mark.parametrize("kind", ALL_ARE_BAD)
-def test_bad_npm_package(npm, files, raw, kind):
-    content, reason = ALL_ARE_BAD[kind]
-    (npm / "package.tgz").write_bytes(content())
-    assert reason in failure(files, raw, TINY)
-
-
 @unix_only
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("#!/bin/sh\nexec /bin/sleep 20\n", "0.4 seconds"),
-        ("#!/bin/sh\n/bin/sleep 20 &\nexit 3\n", "exit code 3"),
-        (
-            "#!/bin/sh\nprintf 'npm error code E404\\nnpm error 404 x\\nnpm error y\\n' >&2; exit 1\n",
-            "(code E404; 404 x)",
-        ),
-        ("#!/bin/sh\n", "exit code 0"),
-        ("#!/no/such/shell\n", "npm does not start"),
-    ],
-)
-def test_npm_that_fails(npm, files, raw, script, reason):
-    (npm / "npm").write_text(script)
+@pytest.mark.parametrize(("members", "script", "reason"), BAD_PACKAGES.values(), ids=list(BAD_PACKAGES))
+def test_bad_npm_package(npm, files, raw, members, script, reason):
+    npm(members, script)
     begun = time.monotonic()
-    assert reason in failure(files, raw, TINY, limits=QUICK if "exec" in script else PATIENT)
-    assert time.monotonic() - begun < QUICK.total + SLACK
+    assert reason in failure(files, raw, TINY, limits=QUICK if "seconds" in reason else PATIENT)
+    assert time.monotonic() - begun < 10
 
 
 # --- The stage ---
 
 
-def arguments(tmp_path, raw, *options, dataset="tiny"):
+def arguments(tmp_path, raw, *options):
     """Return the stage's arguments for a dataset whose second mirror has everything."""
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed_params({"download.dataset": dataset})))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed_params({"download.dataset": "tiny"})))
     datasets = write_datasets(tmp_path, ["gone", "good"])
     return list(map(str, [raw, "--params", tmp_path / "params.yaml", "--datasets", datasets, *options]))
 
 
-def test_stage(tmp_path, raw, good):
-    result = CliRunner().invoke(download, arguments(tmp_path, raw))
-    assert result.exit_code == 0, result.output
+@unix_only
+@pytest.mark.parametrize("closed", ["", "2>&-"])
+def test_stage_with_and_without_standard_error(tmp_path, raw, good, closed):
+    command = ["/bin/sh", "-c", f'exec "$0" -m stages.download "$@" {closed}', sys.executable]
+    result = subprocess.run([*command, *arguments(tmp_path, raw)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0
     assert contents(raw) == CONTENT
     assert "tiny, 4 files" in result.stdout
-    assert f"{TEST_LABELS}: from {good}" in result.stderr
-    assert result.stderr.count("no such folder") == 1
+    assert closed or f"{TEST_LABELS}: from {good}" in result.stderr
+    assert result.stderr.count("no such folder") == (0 if closed else 1)
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
@@ -519,18 +408,7 @@ def test_stage_takes_the_named_mirror_and_no_other(serve, tmp_path, raw, good, b
     assert TRAIN_IMAGES in server.asked
 
 
-def test_stage_ends_bad_input_with_a_sentence(tmp_path, raw):
-    for options, dataset, word in ((["--mirror", "ftp://x/y"], "tiny", "ftp://x/y"), ([], "tinny", "tiny?")):
-        result = CliRunner().invoke(download, arguments(tmp_path, raw, *options, dataset=dataset))
-        assert result.exit_code == 1
-        assert result.stderr.startswith("error: ")
-        assert word in result.stderr
-        assert not raw.exists()
-
-
-@unix_only
-def test_stage_with_standard_error_closed(tmp_path, raw, good):
-    command = ["/bin/sh", "-c", 'exec "$0" -m stages.download "$@" 2>&-', sys.executable]
-    result = subprocess.run([*command, *arguments(tmp_path, raw)], cwd=ROOT, capture_output=True)
-    assert result.returncode == 0
-    assert contents(raw) == CONTENT
+def test_stage_refuses_a_mirror_that_is_no_address(tmp_path, raw):
+    result = CliRunner().invoke(download, arguments(tmp_path, raw, "--mirror", "ftp://x/y"))
+    assert (result.exit_code, raw.exists()) == (1, False)
+    assert "ftp://x/y" in result.stderr

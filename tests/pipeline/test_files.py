@@ -21,18 +21,12 @@ from tests.support.files import memory_below
 from tests.support.refusals import refused
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-with_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
 any_array = st.sampled_from(["u1", "<i8", "<f4", "<f8", "?", "<U3"]).flatmap(
-    lambda dtype: arrays(
-        dtype,
-        array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=5),
-        elements=texts if dtype == "<U3" else None,
-    )
+    lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0), elements=texts if dtype == "<U3" else None)
 )
 any_arrays = st.dictionaries(st.text("abcdefgh_0", min_size=1, max_size=6), any_array, max_size=4)
-any_rows = any_array.filter(lambda array: array.ndim > 0)
 
 GOOD = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "scale": np.float64(0.1), "names": np.array(["a", "bc"])}
 
@@ -47,73 +41,42 @@ def stored(path, name="a"):
     return load_arrays(path, mapped=[name])[name]
 
 
-# Arrays that are written and read back
-
-
 @few
 @given(any_arrays)
 def test_round_trip(path, given_arrays):
     save_arrays(path, **given_arrays)
     with np.load(path, allow_pickle=False) as archive:
-        for found in (load_arrays(path), dict(archive)):
+        for found in (load_arrays(path), load_arrays(path, mapped=given_arrays), dict(archive)):
             assert list(found) == list(given_arrays)
             for name, array in given_arrays.items():
-                assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+                np.testing.assert_array_equal(found[name], array, strict=True)
                 assert found[name].tobytes() == array.tobytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="zipfile writes other records on Windows")
-@pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="zipfile wrote other records")
-def test_bytes_are_those_of_np_savez(tmp_path):
-    save_arrays(tmp_path / "ours.npz", **GOOD)
-    np.savez(tmp_path / "numpys.npz", **GOOD)
+def test_bytes_are_those_of_np_savez_on_every_system(tmp_path):
+    save_arrays(tmp_path / "ours.npz", **GOOD, swapped=np.arange(3, dtype=">i8"))
+    np.savez(tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"))
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
-def test_bytes_do_not_depend_on_the_system(path):
+def test_arrays_that_are_read_cannot_be_changed(path):
     save_arrays(path, **GOOD)
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            assert (entry.create_system, entry.date_time) == (3, (1980, 1, 1, 0, 0, 0))
+    for read in (load_arrays(path), load_arrays(path, mapped=GOOD)):
+        assert not any(array.flags.writeable for array in read.values())
 
 
-def test_what_cannot_be_written_is_not_written(path):
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        save_arrays(path, a=np.array([{}], object))
-    assert os.listdir(path.parent) == []
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_large_array_is_written_without_a_copy(path, order):
-    array = np.ones((4000, 4000), np.uint8, order)
-    array[-1, 7] = 5
-    with memory_below(array.nbytes // 2):
+def test_large_array_is_written_without_a_copy(path):
+    array = np.ones((8000, 8000), np.uint8)
+    with memory_below(40_000_000):  # of 64,000,000
         save_arrays(path, a=array)
-    np.testing.assert_array_equal(load_arrays(path)["a"], array)
+        assert stored(path)[-1, -1] == 1
 
 
-@pytest.mark.slow
-def test_archive_of_more_than_2_gib(path):
-    """Beyond 2 GiB, zipfile writes other records."""
-    array = np.zeros((1 << 31) + 5, np.uint8)  # untouched, so it takes no memory
-    try:
-        with memory_below(1 << 26):
-            save_arrays(path, first=array, **GOOD)
-            assert stored(path, "first").shape == array.shape
-        for name, array in GOOD.items():
-            with np.load(path) as archive:
-                np.testing.assert_array_equal(archive[name], array, strict=True)
-    finally:
-        path.unlink()
-
-
-# Damage
-
-
-@pytest.mark.parametrize("stays", [(), ("images",)])
+@pytest.mark.parametrize("mapped", [(), ("images",)])
 @settings(few, max_examples=60)
 @given(data=st.data())
-def test_one_damage_is_refused_or_changes_nothing(path, stays, data):
+def test_one_damage_is_refused_or_changes_nothing(path, mapped, data):
     save_arrays(path, **GOOD)
     good = path.read_bytes()
     place = data.draw(st.integers(0, len(good) - 1))
@@ -121,15 +84,15 @@ def test_one_damage_is_refused_or_changes_nothing(path, stays, data):
     middle = data.draw(st.sampled_from([None, b"", changed]))
     path.write_bytes(good[:place] if middle is None else good[:place] + middle + good[place + 1 :])
     try:
-        read = load_arrays(path, stays)
+        read = load_arrays(path, mapped)
     except UserError:
-        assert "`dvc repro`" in str(refused(load_arrays, path, stays))
+        assert "`dvc repro`" in str(refused(load_arrays, path, mapped))
     else:
         for name in read.keys() & GOOD.keys():
-            np.testing.assert_array_equal(read[name][:] if name in stays else read[name], GOOD[name], strict=True)
+            np.testing.assert_array_equal(read[name], GOOD[name], strict=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\3\4" + bytes(30), bytes(1000), None])
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\3\4" + bytes(30), None])
 def test_other_files_are_refused(path, content):
     if content is not None:
         path.write_bytes(content)
@@ -151,34 +114,31 @@ def pack(path, *entries: bytes, compression: int = zipfile.ZIP_STORED) -> None:
             archive.writestr("a.npy", entry)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        b"",
-        npy(shape="(3,)"),
-        npy(shape="(1,)"),
-        npy(shape="(2, -1, -1)"),
-        npy(shape="(999999999999999999, 999999999999999999)"),
-        npy(shape="(0, 999999999999999999, 999999999999999999)", content=b""),
-        npy(shape="(2"),
-        npy(shape=f"{'(' * 3000}2"),
-        npy(descr="'|O'"),
-        npy(descr="'<U0'", content=b""),
-        npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
-        npy(descr="'<M8[ns]'", shape="(1,)", content=bytes(8)),
-        npy(order="True"),
-        npy(order="__import__('os')"),
-        pickle.dumps(["a"]),
-        npy().replace(b"\x01\x00", b"\x02\x00", 1),
-    ],
-    ids=lambda entry: repr(entry[10:70]),
-)
-def test_entries_that_are_no_plain_arrays_are_refused(path, entry):
+NO_ARRAYS = {
+    "empty": b"",
+    "too short": npy(shape="(3,)"),
+    "too long": npy(shape="(1,)"),
+    "negative lengths": npy(shape="(2, -1, -1)"),
+    "enormous": npy(shape="(999999999999999999, 999999999999999999)"),
+    "nested": npy(shape=f"{'(' * 3000}2"),
+    "objects": npy(descr="'|O'"),
+    "text of no length": npy(descr="'<U0'", content=b""),
+    "no characters": npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
+    "dates": npy(descr="'<M8[ns]'", shape="(1,)", content=bytes(8)),
+    "columns first": npy(order="True"),
+    "code": npy(order="__import__('os')"),
+    "pickle": pickle.dumps(["a"]),
+    "another version": npy().replace(b"\x01\x00", b"\x02\x00", 1),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ARRAYS)
+def test_entries_that_are_no_plain_arrays_are_refused(path, kind):
     pack(path, npy())
-    assert load_arrays(path)["a"].tobytes() == stored(path)[:].tobytes() == b"ab"
-    pack(path, entry)
+    assert load_arrays(path)["a"].tobytes() == stored(path).tobytes() == b"ab"
+    pack(path, NO_ARRAYS[kind])
     assert refused(load_arrays, path).about == "a"
-    if b"<U1" not in entry:  # only text can have wrong elements, and they are looked at when all is read
+    if kind != "no characters":  # they are looked at when all is read
         assert refused(stored, path).about == "a"
 
 
@@ -193,34 +153,6 @@ def test_compressed_entry_is_refused_before_it_is_unfolded(path):
     with memory_below(1_000_000):
         for load in (load_arrays, stored):
             assert refused(load, path).about == "a"
-
-
-def test_numbers_are_little_endian_whatever_the_machine(path):
-    save_arrays(path, a=np.arange(3, dtype=">i8"), b=np.array(["a"], ">U1"), c=np.float64(1))
-    found = load_arrays(path)
-    assert [array.dtype.str for array in found.values()] == ["<i8", "<U1", "<f8"]
-    assert found["a"].tolist() == [0, 1, 2]
-
-
-# Arrays that stay in their file
-
-
-@few
-@given(any_array)
-def test_mapped_arrays_are_those_of_the_file_and_read_only(path, array):
-    save_arrays(path, before=GOOD["images"], a=array)
-    found = stored(path)
-    np.testing.assert_array_equal(found, array, strict=True)
-    assert not found.flags.writeable or not found.size
-
-
-def test_a_mapped_array_takes_no_memory_of_its_own(path):
-    save_arrays(path, a=np.zeros((40_000, 784), np.uint8))
-    with memory_below(3_000_000):  # of 31,360,000
-        stored(path)[np.arange(0, 40_000, 1000)]
-
-
-# Files of any kind
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(path):
@@ -257,7 +189,7 @@ def test_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, nam
     assert os.listdir(tmp_path) == ["folder"]
 
 
-@with_pipes
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_device_or_a_pipe_is_neither_replaced_nor_read(path):
     os.mkfifo(path)
     refused(write_text, path, "text")
@@ -267,27 +199,24 @@ def test_a_device_or_a_pipe_is_neither_replaced_nor_read(path):
     refused(read_images, path)
 
 
-@pytest.mark.parametrize(
-    ("named", "told"),
-    [(lambda file: None, "some.npz"), (lambda file: file.name, "some.npz"), (lambda file: "/another", "another")],
-    ids=["no file", "the temporary file", "another file"],
-)
-def test_error_of_the_system_names_the_file_that_the_user_knows(path, named, told):
-    with pytest.raises(OSError, match="No space") as caught, written_whole(path) as file:
-        raise OSError(errno.ENOSPC, "No space left on device", named(file))
-    assert Path(caught.value.filename).name == told
-    assert os.listdir(path.parent) == []
+def test_error_of_the_system_names_the_file_that_the_user_knows(path):
+    for named, told in ((lambda file: None, path), (lambda file: file.name, path), (lambda file: "/x", Path("/x"))):
+        with pytest.raises(OSError, match="No space") as caught, written_whole(path) as file:
+            raise OSError(errno.ENOSPC, "No space left on device", named(file))
+        assert Path(caught.value.filename) == told
+        assert os.listdir(path.parent) == []
 
 
 def test_json_keeps_order_and_bits_and_is_read_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "folder" / "some.json"
-    assert "`dvc repro`" in str(refused(read_json, path))
-    write_json(path, {"b": 0.1 + 0.2, "a": 1})  # line ends are those of Unix, everywhere
-    assert path.read_bytes() == b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'
+    refused(read_json, path)
+    write_json(path, {"b": 0.1 + 0.2, "a": 1})
+    content = b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'  # line ends are those of Unix, everywhere
+    assert path.read_bytes() == content
     assert list(read_json(path).items()) == [("b", 0.1 + 0.2), ("a", 1)]
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"a": float("nan")})
-    assert path.read_bytes().startswith(b'{\n  "b"')
-    for damaged in (path.read_bytes()[:-3], b"", b"\xff\xfe"):
+    assert path.read_bytes() == content
+    for damaged in (content[:-3], b"", b"\xff\xfe"):
         path.write_bytes(damaged)
-        assert "`dvc repro`" in str(refused(read_json, path))
+        refused(read_json, path)

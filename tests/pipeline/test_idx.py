@@ -1,9 +1,6 @@
 """IDX files: valid ones are read exactly, and any damage is refused by name."""
 
-import os
-import re
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -16,8 +13,9 @@ from tests.support.files import idx
 from tests.support.refusals import numbers, refused
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-bytes_of = lambda dimensions: arrays(np.uint8, array_shapes(min_dims=dimensions, max_dims=dimensions, max_side=6))  # noqa: E731
 THREE_DIMENSIONS = bytes([0, 0, 8, 3])
+some_images = arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=6))
+some_labels = arrays(np.uint8, array_shapes(min_dims=1, max_dims=1, max_side=6))
 
 
 @pytest.fixture
@@ -26,7 +24,7 @@ def path(tmp_path):
 
 
 @few
-@given(images=bytes_of(3), labels=bytes_of(1))
+@given(images=some_images, labels=some_labels)
 def test_round_trip(path, images, labels):
     path.write_bytes(idx(images))
     np.testing.assert_array_equal(read_images(path)[:], images, strict=True)
@@ -35,7 +33,7 @@ def test_round_trip(path, images, labels):
 
 
 @few
-@given(images=bytes_of(3), data=st.data())
+@given(images=some_images, data=st.data())
 def test_one_damage_is_refused(path, images, data):
     good = idx(images)
     place, byte = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 15))
@@ -46,43 +44,22 @@ def test_one_damage_is_refused(path, images, data):
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
-    [(b"", "none"), (b"<!DOCTYPE html>", "3c 21 44 4f"), (bytes([0, 0, 13, 3]) + bytes(12), "00 00 0d 03")],
-)
-def test_file_of_another_kind_is_refused_with_its_first_bytes(path, content, found):
-    path.write_bytes(content)
-    error = refused(read_images, path)
-    assert error.about == "header"
-    assert "00 00 08 03" in str(error)
-    assert found in str(error)
-
-
-@pytest.mark.parametrize(
     ("content", "about", "told"),
     [
-        (bytes(2), "header", [16, 6]),
-        (struct.pack(">III", 2, 0, 3), "header", [1, 2, 0, 3]),
-        (struct.pack(">III", 2, 1, 3) + bytes(5), "length", [22, 2, 1, 3, 21]),
-        (b"\xff" * 12, "length", [79228162458924105385300197391, *[2**32 - 1] * 3, 16]),
+        (b"", "header", "none"),
+        (b"<!DOCTYPE html>", "header", "3c 21 44 4f"),
+        (bytes([0, 0, 13, 3]) + bytes(12), "header", "00 00 0d 03"),
+        (THREE_DIMENSIONS + bytes(2), "header", "16 bytes, found 6"),
+        (THREE_DIMENSIONS + struct.pack(">III", 2, 0, 3), "header", "2 × 0 × 3"),
+        (THREE_DIMENSIONS + struct.pack(">III", 2, 1, 3) + bytes(5), "length", "22 bytes for 2 × 1 × 3, found 21"),
+        (THREE_DIMENSIONS + b"\xff" * 12, "length", "79228162458924105385300197391 bytes"),
     ],
 )
-def test_wrong_lengths_are_told(path, content, about, told):
-    path.write_bytes(THREE_DIMENSIONS + content)
+def test_what_is_wrong_is_told(path, content, about, told):
+    path.write_bytes(content)
     error = refused(read_images, path)
-    assert (error.about, numbers(error)) == (about, told)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a hole in a file may take room")
-def test_file_of_more_than_4_gib(path):
-    n = 5 << 20
-    with path.open("wb") as file:
-        file.write(THREE_DIMENSIONS + struct.pack(">III", n, 32, 32))
-        file.truncate(16 + n * 1024)
-        file.seek(-1, os.SEEK_END)
-        file.write(b"\7")
-    images = read_images(path)
-    assert images.shape == (n, 32, 32)
-    assert [image[-1, -1] for image in images[np.array([n - 1, 0])]] == [7, 0]
+    assert error.about == about
+    assert told in str(error)
 
 
 def test_label_out_of_range(path):
@@ -98,8 +75,7 @@ def test_counts_must_agree(tmp_path):
     labels.write_bytes(idx(np.zeros(2, np.uint8)))
     error = refused(lambda labels: read_labelled(images, labels, 10), labels)
     assert error.about == "length"
-    assert str(images) in str(error)
-    assert re.findall(r"\d+", str(error).replace(str(tmp_path), "")) == ["3", "2"]
+    assert f"expected 3 labels, one for each image in {images}, found 2" in str(error)
     images.write_bytes(idx(np.zeros((2, 2, 2), np.uint8)))
     assert [len(read) for read in read_labelled(images, labels, 10)] == [2, 2]
 
@@ -109,9 +85,3 @@ def test_missing_file_and_folder(tmp_path):
         error = refused(read_images, path)
         assert error.about == ""
         assert "`dvc repro download`" in str(error)
-
-
-def test_sample_is_of_real_digits(raw):
-    assert read_images(raw / "train-images-idx3-ubyte").shape == (600, 28, 28)
-    labels = read_labels(raw / "train-labels-idx1-ubyte", 10)
-    assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as every MNIST tutorial shows them

@@ -44,8 +44,6 @@ def test_command_without_a_mistake():
         (UserError("it is too long."), "it is too long."),
         (UserError("\x1b[31m.png: two\nlines."), "?[31m.png: two\nlines."),  # a terminal would obey a file's name
         (OSError(errno.ENOSPC, "No space left on device", "mlp.npz"), "mlp.npz: No space left on device."),
-        (OSError(errno.ENOSPC, "No space left on device"), "the output: No space left on device."),
-        (MemoryError(), "there is not enough memory."),
         (MemoryError("5 bytes"), "there is not enough memory (5 bytes)."),
     ],
     ids=repr,
@@ -55,19 +53,15 @@ def test_mistake_ends_a_command_with_a_sentence(error, sentence):
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
 
 
-@pytest.mark.parametrize("error", [OSError("of no system"), ValueError("unforeseen")], ids=repr)
-def test_unforeseen_errors_are_not_swallowed(error):
-    assert run(error).exception is error
-
-
 def test_real_command_has_pythons_own_traceback_and_any_terminal():
     """An unforeseen error is shown as Python shows it. A terminal without a character gets a question mark."""
-    code = "from pipeline.program.command import command\n@command\ndef work():\n    print('1 ± 2')\n    1 / 0\nwork()"
+    work = "def work():\n    print('1 ± 2')\n    raise OSError('unforeseen')\n"
+    code = f"from pipeline.program.command import command\n{work}\ncommand(work)()"
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "1 ? 2\n")
     assert done.stderr.startswith("Traceback (most recent call last):")
-    assert done.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+    assert done.stderr.splitlines()[-1] == "OSError: unforeseen"
 
 
 @pytest.mark.parametrize(
@@ -82,8 +76,8 @@ def test_clip(text, clipped):
 @pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["closed", "no terminal"])
 def test_progress_is_silent_where_there_is_no_terminal(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream)
-    assert list(progress(iter("abc"), "Working", 3)) == ["a", "b", "c"]
-    assert list(progress(iter("abc"), "Working", 3, note=str)) == ["a", "b", "c"]
+    for note in (None, str):
+        assert list(progress(iter("abc"), "Working", 3, note=note)) == ["a", "b", "c"]
     assert stream is None or stream.getvalue() == ""
 
 
@@ -94,36 +88,19 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
     assert capsys.readouterr().err == "Training: epoch 1\nTraining: epoch 3\n"
 
 
-def at_terminal(monkeypatch) -> io.StringIO:
-    """Let this process write its errors to a terminal; return what it writes to."""
-    stream = io.StringIO()
-    stream.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", stream)
+def test_progress_at_a_terminal_shows_a_note_and_what_was_done_before_and_goes_away(monkeypatch):
+    terminal, seen = io.StringIO(), []
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
     for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "20"}.items():
         monkeypatch.setenv(name, value)
-    return stream
-
-
-def test_progress_is_shown_at_a_terminal_and_goes_away(monkeypatch, capsys):
-    terminal = at_terminal(monkeypatch)
-    assert list(progress(iter("abc"), "Working", 3)) == ["a", "b", "c"]
-    written = terminal.getvalue()
-    assert "Working" in written
-    assert "100%" in written
-    assert written.rstrip().endswith("\x1b[2K")  # the line is erased
-    assert capsys.readouterr().out == ""
-
-
-def test_progress_shows_a_note_and_what_was_done_before(monkeypatch):
-    terminal, seen = at_terminal(monkeypatch), []
     for _ in progress(iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"):
         time.sleep(0.3)  # until the bar is drawn
         seen.append(terminal.getvalue())
-    assert "60%" in seen[0]
-    assert "epoch 6, loss 0.17" in seen[0]
+    assert all(text in seen[0] for text in ("Training", "60%", "epoch 6, loss 0.17"))
     assert "epoch 7" not in seen[0]
-    assert "70%" in seen[1]
-    assert "epoch 7, loss 0.14" in seen[1]
+    assert all(text in seen[1] for text in ("70%", "epoch 7, loss 0.14"))
+    assert terminal.getvalue().rstrip().endswith("\x1b[2K")  # the line is erased
 
 
 @pytest.mark.parametrize(
@@ -131,7 +108,6 @@ def test_progress_shows_a_note_and_what_was_done_before(monkeypatch):
     [
         (preprocess, ["raw", "a.npz", "b.npz", "./a.npz"]),
         (train, ["a.npz", "b.npz", "a.npz", "folder"]),
-        (train, ["a.npz", "b.npz", "c.npz", "c.npz"]),
         (evaluate, ["a.npz", "b.npz", "b.npz"]),
     ],
 )
@@ -140,6 +116,7 @@ def test_stage_refuses_one_path_for_two_files(stage, paths, tmp_path, monkeypatc
     result = CliRunner().invoke(stage, paths)
     assert result.exit_code == 1
     assert "given twice" in result.stderr
+    assert os.listdir() == []
 
 
 def test_one_path_for_two_files_is_refused(tmp_path):

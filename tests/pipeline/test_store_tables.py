@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mlp.training import Epoch, Score
-from pipeline.store.tables import HISTORY_COLUMNS, read_confusion, read_history, write_confusion, write_history
-from tests.support.refusals import numbers, refused
+from pipeline.store.tables import HISTORY_COLUMNS, read_history, write_confusion, write_history
+from tests.support.refusals import refused
 
 
 def epoch(number, iteration, loss, train_accuracy, validation_loss, validation_accuracy):
@@ -25,13 +25,11 @@ def test_history_is_read_back_to_the_last_bit(tmp_path):
     assert list(zip(*(column.tolist() for column in history.values()), strict=True)) == [(*rows[0], 0), (*rows[1], 1)]
 
 
-def test_confusion_is_read_back_whatever_the_classes_are_called(tmp_path):
-    path, classes = tmp_path / "confusion.csv", ("T-shirt/top", "a, b", 'the "c"', "two\r\nlines", "", "é")
-    actual, predicted = np.array([0, 1, 2, 3, 4, 5, 0]), np.array([1, 2, 3, 4, 5, 0, 0])
-    write_confusion(path, classes, actual, predicted)
-    assert path.read_bytes().startswith(b'actual,predicted\nT-shirt/top,"a, b"\n"a, b","the ""c"""\n')
-    for now, then in zip(read_confusion(path, classes), (actual, predicted), strict=True):
-        np.testing.assert_array_equal(now, then)
+def test_confusion_names_the_classes_whatever_they_are_called(tmp_path):
+    path, classes = tmp_path / "confusion.csv", ("T-shirt/top", "a, b", 'the "c"', "é")
+    write_confusion(path, classes, np.array([0, 1, 2, 3]), np.array([1, 2, 3, 3]))
+    lines = ["actual,predicted", 'T-shirt/top,"a, b"', '"a, b","the ""c"""', '"the ""c""",é', "é,é", ""]
+    assert path.read_bytes().decode() == "\n".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -47,22 +45,6 @@ def test_a_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_i
     assert (tmp_path / "history.csv").stat().st_size < 50_000  # it is in Git, and drawn on a page
 
 
-def test_the_first_unknown_class_is_named(tmp_path):
-    path = tmp_path / "confusion.csv"
-    write_confusion(path, ("a", "b", "c", "d"), np.array([0, 1, 3]), np.array([0, 2, 1]))
-    error = refused(read_confusion, path, ("a", "b"))
-    assert error.about == "predicted"
-    assert "'c'" in str(error)
-    assert refused(read_confusion, path, ("a", "c")).about == "actual"
-
-
-def test_the_wrong_line_is_named(tmp_path):
-    path = tmp_path / "confusion.csv"
-    path.write_text("actual,predicted\na,b\na,b,a\n")
-    error = refused(read_confusion, path, ("a", "b"))
-    assert (error.about, numbers(error)) == ("line 3", [3, 3, 2])
-
-
 HEAD = ",".join(HISTORY_COLUMNS).encode()
 
 
@@ -72,7 +54,7 @@ HEAD = ",".join(HISTORY_COLUMNS).encode()
         (b"", "header"),
         (b"epoch,loss\n1,2\n", "header"),
         (HEAD + b"\n", "length"),
-        (HEAD + b"\n1,2,3\n", "line 2"),
+        (HEAD + b"\n1,2,3,4,5,6,0\n1,2,3\n", "line 3"),
         (HEAD + b"\n1,2,3,4,5,six,0\n", "validation_accuracy"),
         (HEAD + b"\n1,2,3,4,5,6,0\n1,2,nan,4,5,6,0\n", "loss"),
         (HEAD + b"\n1,2,inf,4,five,6,0\n", "loss"),

@@ -15,6 +15,7 @@ from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
 from tests.support.files import save_mistakes, save_prepared
 from tests.support.project import ROOT
+from tests.support.refusals import refused
 from tools.tables import mean_and_deviation
 
 
@@ -83,6 +84,22 @@ def test_the_figure_shows_the_rows_that_have_a_result(small):
     assert sorted(x for x, height in points["seeds 0 to 4"] if height == 3) == pytest.approx([0.71, 0.72])
     assert sorted(points["seeds 5 to 9"].tolist()) == [[1.8, 1], [1.8, 1], [2, 1], [2.2, 1], [2.2, 1]]
     assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "about"),
+    [
+        ("published: 0.49", "publised: 0.49", "record.publised"),
+        ("published: 0.49", "published: 101", "record.published"),
+        ("    published: 0.31\n", "", "record.committee.published"),
+    ],
+)
+def test_a_wrong_record_is_refused(small, old, new, about):
+    path = small / "ciresan-small.yaml"
+    content = path.read_text(encoding="utf-8")
+    assert old in content
+    path.write_text(content.replace(old, new), encoding="utf-8")
+    assert refused(lambda path: rows(), path).about == about
 
 
 def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def kingma_ba(w, gradients, rate, beta1, beta2, epsilon):
         (Adam(), kingma_ba, [0.9, 0.999, 1e-8]),
         (Adam(0.0, 0.9, 0.1), kingma_ba, [0.0, 0.9, 0.1]),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_rule_is_that_of_its_paper(dtype, rule, paper, settings):
     start, gradients = start_and_gradients((5, 4), dtype)

@@ -89,21 +89,28 @@ def test_what_is_written(train, arithmetic):
 
 
 def test_history_is_a_whole_table_that_grows_every_two_seconds(train, monkeypatch):
-    """Nothing else is written before the end."""
-    seen = []
+    """Nothing else is written before the end. The progress bar gets the same numbers."""
+    seen, told = [], []
 
-    def watched(epochs, *_):
+    def watched(epochs, _, total, done, described):
+        assert (total, done) == (5, 0)
         for epoch in epochs:
             yield epoch
             seen.append(by_name("train"))
+            told.append(described(epoch))
 
     monkeypatch.setattr("stages.train.progress", watched)
     clock = types.SimpleNamespace(monotonic=lambda: 100.0 + len(seen))  # an epoch takes a second
     monkeypatch.setattr("stages.train.time", clock)
-    assert train().exit_code == 0
+    assert train(iterations=23).exit_code == 0  # the last epoch is not a whole one
     whole = by_name("train")["history.csv"]
     assert all(list(made) == ["history.csv"] and is_beginning(made["history.csv"], whole) for made in seen)
     assert [made["history.csv"].count(b"\n") - 1 for made in seen] == [1, 1, 3, 3, 5]
+    assert told == [
+        f"epoch {row['epoch']} of 5, loss {float(row['loss']):.4f}, "
+        f"validation accuracy {float(row['validation_accuracy']):.4f}"
+        for row in history()
+    ]
 
 
 def test_network_that_is_no_better_than_guessing_says_so_and_is_written(train):

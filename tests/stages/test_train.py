@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 from mlp.network import Preparation, Split
+from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
-from mlp.training import measure
+from mlp.regularization import Dropout
+from mlp.training import Method, measure
+from pipeline.fitting.method import method_of
+from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
 from tests.support.files import save_prepared
@@ -157,6 +161,15 @@ def test_best_network_is_kept_and_marked_and_training_stops_early(train):
 def test_parameters_that_do_not_go_together(train, accepted, too_much, words):
     refused(train(**too_much), "params.yaml", *words)
     assert train(**accepted).exit_code == 0
+
+
+def test_each_parameter_has_its_place_in_the_method(write_params):
+    whole = {"iterations": 70, "batch_size": 30, "seed": 5, "warmup": 7, "patience": 4}
+    shares = {"momentum": 0.9, "weight_decay": 0.02, "max_norm": 3, "input_dropout": 0.2, "hidden_dropout": 0.4}
+    values = whole | shares | {"learning_rate": 0.3, "schedule": "cosine", "nesterov": True}
+    params = load_params(write_params(PLAIN | {f"train.{key}": value for key, value in values.items()}))
+    optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
+    assert method_of(params, (28, 28)) == Method(70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False)
 
 
 def test_a_parameter_on_the_command_line_counts_as_one_in_the_file(train):

@@ -13,11 +13,9 @@ from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
 from pipeline.store.arrays import load_arrays, save_arrays
-from pipeline.store.artifacts import load_model, save_model
-from pipeline.store.artifacts import save_prepared as store_prepared
-from tests.support.files import save_prepared
+from pipeline.store.artifacts import load_model, save_model, save_prepared
 from tests.support.flow import by_name, run_stage
-from tests.support.networks import digits, new_network, take_step
+from tests.support.networks import MINMAX, digits, new_network, take_step
 from tests.support.refusals import refusal
 
 MODEL, TEST = Path("models/mlp.npz"), Path("data/prepared/test.npz")
@@ -39,7 +37,7 @@ def prepared(request, tmp_path_factory) -> Path:
     save_model(folder / MODEL, trained(request.param, 20, 40))
     save_model(folder / "1.npz", trained(request.param, 10, 20, 1))
     save_model(folder / "2.npz", trained(request.param, 10, 40, 2))
-    save_prepared(folder / TEST, *digits("test"))
+    save_prepared(folder / TEST, *digits("test"), MINMAX)
     return folder
 
 
@@ -122,7 +120,7 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(tmp_path, 
     save_model(MODEL, Network(*layer, ACTIVATIONS["relu"], ARITHMETICS["exact"], preparation))
     images = np.arange(300, dtype=np.uint16)[:, np.newaxis] % 2 * 255
     labels = np.eye(2, dtype=np.uint8)[np.where(images[:, 0], bright, 1 - bright)]
-    store_prepared(TEST, images.astype(np.uint8), labels, preparation)
+    save_prepared(TEST, images.astype(np.uint8), labels, preparation)
     metrics, found = json.loads(evaluate()["test.json"]), load_arrays(Path("models/misclassified.npz"))
     right = {"accuracy": 1.0, "loss": 0.0, "macro_f1": 1.0}
     assert metrics == (right if bright else {"accuracy": 0.0, "loss": 510.0, "macro_f1": 0.0})

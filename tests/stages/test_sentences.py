@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
@@ -13,9 +12,8 @@ from pipeline.images.idx import read_images
 from pipeline.program.errors import UserError
 from pipeline.settings.datasets import load_dataset
 from pipeline.settings.params import load_params
-from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.arrays import load_arrays
 from pipeline.store.artifacts import load_model
-from tests.support.files import MODEL
 from tests.support.flow import PLAIN
 from tests.support.mirrors import write_datasets
 from tests.support.project import changed_params
@@ -29,11 +27,6 @@ def with_text(name: str, text: str) -> Path:
 def with_train(**values: object) -> Path:
     params = changed_params(PLAIN)
     return with_text("params.yaml", yaml.safe_dump(params | {"train": params["train"] | values}))
-
-
-def damaged_model() -> Path:
-    save_arrays(Path("mlp.npz"), **(MODEL | {"weights_1": np.zeros((6, 4), np.float32)}))
-    return Path("mlp.npz")
 
 
 def fetch_from_nowhere() -> None:
@@ -75,11 +68,6 @@ SENTENCES = {
         lambda: load_arrays(with_text("mlp.npz", "<html>")),
         "mlp.npz: not an array file of this pipeline (File is not a zip file); run `make check`, then `dvc repro`, to "
         "make it again.",
-    ),
-    "type of an array": (
-        lambda: load_model(damaged_model()),
-        "mlp.npz: its array weights_1 is 2-dimensional float32, not 2-dimensional float64; run `dvc repro` to make it "
-        "again.",
     ),
     "training that diverges": (
         diverge,

@@ -13,11 +13,6 @@ FAIL = "\ndef fail(): raise RuntimeError('Error calling __set_name__') from Keyb
 ENDS = {
     "Ctrl-C": ("raise KeyboardInterrupt", (-signal.SIGINT, 130, 0xC000013A), ""),  # on Unix, from a shell, on Windows
     "wrapped": (f"{FAIL}fail()", (130,), ""),
-    "wrapped, in a command": (
-        f"import typer; app = typer.Typer(pretty_exceptions_enable=False){FAIL}app.command()(fail); app()",
-        (130,),
-        "",
-    ),
     "another error": ("raise ImportError('half installed')", (1,), "ImportError: half installed"),
 }
 

@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 from mlp.network import Preparation, Split
+from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
-from mlp.training import measure
+from mlp.regularization import Dropout
+from mlp.training import Method, measure
+from pipeline.fitting.method import method_of
+from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
 from tests.support.files import save_prepared
@@ -89,21 +93,28 @@ def test_what_is_written(train, arithmetic):
 
 
 def test_history_is_a_whole_table_that_grows_every_two_seconds(train, monkeypatch):
-    """Nothing else is written before the end."""
-    seen = []
+    """Nothing else is written before the end. The progress bar gets the same numbers."""
+    seen, told = [], []
 
-    def watched(epochs, *_):
+    def watched(epochs, _, total, done, described):
+        assert (total, done) == (5, 0)
         for epoch in epochs:
             yield epoch
             seen.append(by_name("train"))
+            told.append(described(epoch))
 
     monkeypatch.setattr("stages.train.progress", watched)
     clock = types.SimpleNamespace(monotonic=lambda: 100.0 + len(seen))  # an epoch takes a second
     monkeypatch.setattr("stages.train.time", clock)
-    assert train().exit_code == 0
+    assert train(iterations=23).exit_code == 0  # the last epoch is not a whole one
     whole = by_name("train")["history.csv"]
     assert all(list(made) == ["history.csv"] and is_beginning(made["history.csv"], whole) for made in seen)
     assert [made["history.csv"].count(b"\n") - 1 for made in seen] == [1, 1, 3, 3, 5]
+    assert told == [
+        f"epoch {row['epoch']} of 5, loss {float(row['loss']):.4f}, "
+        f"validation accuracy {float(row['validation_accuracy']):.4f}"
+        for row in history()
+    ]
 
 
 def test_network_that_is_no_better_than_guessing_says_so_and_is_written(train):
@@ -150,6 +161,15 @@ def test_best_network_is_kept_and_marked_and_training_stops_early(train):
 def test_parameters_that_do_not_go_together(train, accepted, too_much, words):
     refused(train(**too_much), "params.yaml", *words)
     assert train(**accepted).exit_code == 0
+
+
+def test_each_parameter_has_its_place_in_the_method(write_params):
+    whole = {"iterations": 70, "batch_size": 30, "seed": 5, "warmup": 7, "patience": 4}
+    shares = {"momentum": 0.9, "weight_decay": 0.02, "max_norm": 3, "input_dropout": 0.2, "hidden_dropout": 0.4}
+    values = whole | shares | {"learning_rate": 0.3, "schedule": "cosine", "nesterov": True}
+    params = load_params(write_params(PLAIN | {f"train.{key}": value for key, value in values.items()}))
+    optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
+    assert method_of(params, (28, 28)) == Method(70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False)
 
 
 def test_a_parameter_on_the_command_line_counts_as_one_in_the_file(train):

@@ -11,7 +11,7 @@ from tests.support.project import ROOT, STAGES
 
 DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 FLOW = {stage: DVC_YAML["stages"][stage] for stage in STAGES}  # a user may have added others
-PLAIN = {  # what trains without anything else; a run of 25 steps needs five epochs of 500 images
+PLAIN = {  # training without anything else; the 25 steps are five epochs of 500 images
     "train.hidden_sizes": [50],
     "train.activation": "sigmoid",
     "train.weight_init_std": 0.01,

@@ -101,15 +101,6 @@ def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sw
     assert (states(printed), trees(printed)) == (["same bytes"] * POINTS, undisturbed)
 
 
-def test_a_dvc_remote_that_fails_when_a_worker_pushes(sweeps, cluster, printed):
-    process = sweeps.start("pushing", "-S", "train.iterations=4000", on=cluster)
-    wait_for_log(process, cluster.folder, "Running stage 'train'")
-    with sweeps.without_storage():
-        wait_for_log(process, cluster.folder, "Having any troubles?")  # DVC's last words
-    assert states(ended(process)) == ["done"]
-    assert len(sweeps.files("pushing")) == 1
-
-
 def test_a_killed_training_goes_on_on_another_worker(sweeps, cluster, tmp_path):
     """The workers share a folder for checkpoints."""
     words = ["moved", "-S", "train.iterations=8000", "--home", str(tmp_path)]

@@ -132,16 +132,6 @@ def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fail
     assert_one_sentence(run(verify), "dvc repro", "failed")
 
 
-def test_a_broken_lock_is_named_with_its_cure(small):
-    for content in (None, "schema: '2.0'\nsta", "stages: {double: {outs: [1]}}"):
-        path = Path("dvc.lock")
-        path.unlink() if content is None else path.write_text(content)
-        if content:
-            assert_one_sentence(run(check), "git checkout dvc.lock")
-        small.commit("Damage the lock")
-        assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
-
-
 def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     """Each is compared with its own dvc.lock, and not with today's."""
     small.run("git", "tag", "mlp@v1.0.0")
@@ -194,6 +184,10 @@ def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     result = run(check)
     assert (result.exit_code, result.stdout.count("undamaged")) == (0, 1)
     assert writing.exists()
+    Path("dvc.lock").write_text("stages: {double: {outs: [1]}}")
+    assert_one_sentence(run(check), "git checkout dvc.lock")
+    small.commit("Damage the lock")
+    assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
     monkeypatch.chdir("..")
     assert_one_sentence(run(check), "DVC project")
 

@@ -88,14 +88,6 @@ def test_shadow_and_noise_are_no_ink():
         assert unlike((four() * light + noise).clip(0, 255).astype(np.uint8), four()) < 6
 
 
-def test_ink_may_touch_the_border():
-    one = np.full((100, 20), 255, np.uint8)
-    one[:, :3] = 0  # 44 % of the border
-    for turn in range(4):
-        image = np.rot90(prepare(np.rot90(one, turn)), -turn)
-        assert [np.flatnonzero(image.any(axis=axis)).size for axis in (0, 1)] == [1, 20]
-
-
 def box(rows=100, columns=100, gap=60):
     """A box of lines on white paper: its ink touches no side."""
     picture = np.full((rows + 2 * gap, columns + 2 * gap), 255, np.uint8)

@@ -107,18 +107,6 @@ def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
     assert "note: HEAD~1 has another requirements.txt" in run(verify, "--rev", "HEAD~1").stderr
 
 
-def test_verify_names_the_first_output_that_differs(small):
-    restate(small, "doubled", "copies")
-    result = run(verify)
-    assert_one_sentence(result, "output doubled of the stage double ")
-    assert result.stdout.count("000000000000") == 2
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    del lock["stages"]["double"]
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    small.commit("Forget a stage")
-    assert run(verify).stdout.count("nothing") == 1
-
-
 def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fails(small, monkeypatch):
     command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
     stages = STAGES | {"double": DOUBLE | {"cmd": command}}

@@ -92,6 +92,7 @@ def test_rows_are_sorted_by_setting_and_seed(dvc_shows):
     expected = [f"train.hidden_sizes={size}, train.std={std}" for size in ("[9,9]", "[80]", "[80,9]") for std in stds]
     assert [row[-3:-1] for row in rows(printed())[3:18]] == [[setting, "2"] for setting in expected]
     assert [one["setting"] for one in json.loads(printed("--json"))["settings"]] == expected
+    refusal(compare("--baseline", "train.std=he"), "", "3 settings", "train.std=he", expected[-1])
     table = csv.DictReader(io.StringIO(printed("--csv")))
     assert [row["experiment"] for row in table] == [one["name"] for one in experiments]
 

@@ -18,16 +18,6 @@ OPTIONS = (
 )
 
 
-def cut() -> list[str]:
-    """Return the beginning of a command that runs without a network, if this machine permits it."""
-    command = ["unshare", "--map-root-user", "--net"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return []  # not Linux, or not permitted: the option --host-resolver-rules cuts the network
-    return command
-
-
 class Tab:
     """A page in the browser.
 
@@ -39,7 +29,7 @@ class Tab:
         self._commands = os.fdopen(commands, "wb")
         self._answers = os.fdopen(answers, "rb")
         self._number, self._session, self._rest = 0, None, b""
-        self._events: list[dict] = []
+        self._has_loaded = False
         self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -63,9 +53,9 @@ class Tab:
 
     def open(self, page: Path) -> None:
         """Open a file and wait until it has loaded."""
-        self._events.clear()
+        self._has_loaded = False
         self.call("Page.navigate", url=page.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+        while not self._has_loaded:
             self._note(self._read())
 
     def run(self, expression: str) -> Any:
@@ -113,7 +103,7 @@ class Tab:
         return json.loads(message)
 
     def _note(self, event: dict) -> None:
-        self._events.append(event)
+        self._has_loaded |= event["method"] == "Page.loadEventFired"
         if event["method"] == "Runtime.exceptionThrown":
             self.errors.append(event["params"]["exceptionDetails"]["exception"].get("description", "?"))
         elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
@@ -130,7 +120,7 @@ def new_tab(folder: Path) -> Iterator[Tab]:
     # The browser reads from descriptor 3 and writes to 4
     shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
     browser = subprocess.Popen(
-        [*cut(), "bash", "-c", shell, "-", CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"],
+        ["bash", "-c", shell, "-", CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"],
         pass_fds=(read_commands, write_answers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -48,27 +48,25 @@ class Cluster:
             port = free.getsockname()[1]
         self.address = f"tls://127.0.0.1:{port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._workers: dict[str, dict[str, str]] = {}
+        self._workers: set[str] = set()
         words = ["--host", "127.0.0.1", "--protocol", "tls", "--port", str(port)]
         self._start("scheduler", "scheduler", *words)
 
-    def _start(self, name: str, program: str, *words: str, **variables: str) -> None:
-        environment = os.environ | {"TRAIN_CHECKPOINTS": "", "GIT_CONFIG_GLOBAL": os.devnull} | variables
+    def _start(self, name: str, program: str, *words: str, home: str = "") -> None:
+        variables = {"TRAIN_CHECKPOINTS": "", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": home or str(self.folder)}
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{program}", *words, "--no-dashboard"],
-                cwd=self.folder, env=environment | {"DASK_CONFIG": str(self.config)}, stdout=log, stderr=log,
+                cwd=self.folder, env=os.environ | variables | {"DASK_CONFIG": str(self.config)}, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
 
-    def start_worker(self, name: str, **variables: str) -> None:
-        """Start a worker with environment variables."""
-        self._workers[name] = variables
+    def start_worker(self, name: str) -> None:
+        self._workers.add(name)
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
-        words = [self.address, "--nthreads", "1", "--memory-limit", "0", "--name", name]
-        words += ["--local-directory", str(home)]
-        self._start(name, "worker", *words, HOME=str(home), **variables)
+        words = ["--nthreads", "1", "--memory-limit", "0", "--name", name, "--local-directory", str(home)]
+        self._start(name, "worker", self.address, *words, home=str(home))
 
     def ask(self, function: Any, *arguments: Any) -> dict[str, Any]:
         """Call a function on each worker, once there are all; return what it returned by the workers' names."""
@@ -91,7 +89,7 @@ class Cluster:
             victim.kill()
         if whom != "worker" and again:
             self._processes[name].wait()
-            self.start_worker(name, **self._workers[name])
+            self.start_worker(name)
         return len(victims)
 
     def owns(self, name: str, clone: Path) -> bool:
@@ -112,4 +110,4 @@ class Cluster:
         for name in names or self._processes:
             self._processes[name].kill()  # a worker ends with its nanny
             self._processes[name].wait()
-            self._workers.pop(name, None)
+            self._workers.discard(name)

@@ -90,18 +90,6 @@ class Sweeps:
         finally:
             hook.unlink()
 
-    @contextmanager
-    def without_storage(self) -> Iterator[None]:
-        """Let the DVC remote fail."""
-        away = self.storage.with_name("away")
-        self.storage.rename(away)
-        self.storage.touch()
-        try:
-            yield
-        finally:
-            self.storage.unlink()
-            away.rename(self.storage)
-
     def _git(self, *words: str) -> str:
         return self.project.run("git", "--git-dir", str(self.origin), *words).stdout
 

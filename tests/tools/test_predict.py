@@ -72,19 +72,6 @@ def test_idx_file_is_predicted_as_it_is(trained, predictions):
     assert [p["probabilities"] for p in packed] == [p["probabilities"] for p in found[:7]]
 
 
-def test_pictures_are_predicted_as_from_the_idx_file(predictions):
-    # A prediction that is less sure may tip over when the picture is scaled
-    expected = [p for p in predictions(PACKED, "--limit", 20) if p["probability"] > 0.6]
-    assert len(expected) >= 12
-    files = [f"{p['index']}.png" for p in expected]
-    for p, file in zip(expected, files, strict=True):
-        picture = np.pad(digits("test").images[p["index"]].reshape(28, 28), 20 + p["index"])
-        Image.fromarray(255 - picture).resize((400, 400 + p["index"])).save(file)
-    found = predictions(*files)
-    assert [p["class"] for p in found] == [p["class"] for p in expected]
-    assert [(p["file"], p["index"]) for p in found] == [(file, None) for file in files]
-
-
 def test_formats(predictions):
     names = [f"seven.{kind}" for kind in ("png", "jpg", "gif", "bmp", "tif", "webp", "ppm")]
     for name in names:

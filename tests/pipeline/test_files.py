@@ -55,8 +55,9 @@ def test_round_trip(path, given_arrays):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="zipfile writes other records on Windows")
 def test_bytes_are_those_of_np_savez_on_every_system(tmp_path):
-    save_arrays(tmp_path / "ours.npz", **GOOD, swapped=np.arange(3, dtype=">i8"))
-    np.savez(tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"))
+    odd = {"swapped": np.arange(3, dtype=">i8"), "columns": np.asfortranarray(GOOD["images"])}
+    save_arrays(tmp_path / "ours.npz", **GOOD, **odd)
+    np.savez(tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"), columns=GOOD["images"])
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
@@ -146,6 +147,19 @@ def test_entries_that_are_no_plain_arrays_are_refused(path, kind):
 def test_name_that_stands_twice_is_refused(path):
     pack(path, npy(), npy())
     assert refused(load_arrays, path).about == "a"
+
+
+def test_entries_that_share_bytes_are_refused(path):
+    """A short file could take any amount of memory."""
+    pack(path, npy(shape="(1000,)", content=bytes(1000)))
+    with zipfile.ZipFile(path) as archive:
+        (inner,) = archive.infolist()
+        record = path.read_bytes()[: archive.start_dir]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("b.npy", npy(shape=f"({len(record)},)", content=record))
+        inner.header_offset = archive.start_dir - len(record)
+        archive.filelist.append(inner)
+    refused(load_arrays, path)
 
 
 def test_compressed_entry_is_refused_before_it_is_unfolded(path):

@@ -1,4 +1,4 @@
-"""The template of the plots page. tests/docs/test_browser.py looks at the page itself."""
+"""The template of the plots page. tests/pipeline/test_plots_in_browser.py looks at the page itself."""
 
 from typer.testing import CliRunner
 

@@ -64,7 +64,7 @@ def contents(folder) -> dict[str, bytes]:
 
 @contextmanager
 def memory_below(limit: int) -> Iterator[None]:
-    """Fail if the block takes more memory than so many bytes."""
+    """Fail if Python allocates more than so many bytes inside the block. Pages of mapped files do not count."""
     tracemalloc.start()
     try:
         yield

@@ -133,9 +133,9 @@ def write_datasets(folder: Path, mirrors: list, **changes: object) -> Path:
     return path
 
 
-def folder_mirror(folder: Path, zipped: bool = False) -> str:
+def folder_mirror(folder: Path) -> str:
     """Make a folder with the tiny dataset's files; return its path."""
     folder.mkdir()
     for name, content in CONTENT.items():
-        (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(content) if zipped else content)
+        (folder / name).write_bytes(content)
     return str(folder)

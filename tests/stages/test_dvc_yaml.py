@@ -1,12 +1,14 @@
 """`dvc.yaml` lists what each stage of ours uses, no less and no more."""
 
 import ast
+import itertools
 from pathlib import Path
 
 import pytest
 
-from tests.support.flow import DVC_YAML, FLOW, arguments, outs
+from tests.support.flow import DVC_YAML, FLOW, arguments, outs, run_stage
 from tests.support.project import ROOT
+from tests.support.refusals import refusal
 
 
 def local_imports(path: Path) -> set[str]:
@@ -56,6 +58,14 @@ def test_paths_on_the_command_line_are_dependencies_and_outputs(stage):
     assert read <= set(given)
     assert [path for path in given if path not in read and not any(covers(path, out) for out in made)] == []
     assert [out for out in made if not any(covers(path, out) for path in given)] == []
+
+
+@pytest.mark.parametrize("stage", [stage for stage in FLOW if stage != "download"])
+def test_a_stage_refuses_one_path_for_two_files(stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for one, other in itertools.combinations(arguments(stage), 2):
+        paths = [one if path == other else path for path in arguments(stage)]
+        refusal(run_stage(stage, paths=paths), one, "twice")
 
 
 def test_what_is_in_git_alone_is_a_metric_or_a_plot():

@@ -49,10 +49,7 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
 
 
 def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_with_results):
-    """DVC restores all outputs from its cache: after a change and back, in an experiment, after a deletion.
-
-    A clone gets the committed results from the remote.
-    """
+    """DVC restores all outputs, after a change and a deletion. A clone gets the committed ones from the remote."""
     project = project_with_results
     first, changed = contents(project), project.small | {"train.seed": 1}
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))

@@ -53,7 +53,7 @@ def prepared(preprocess):
 def test_splits_are_the_images_with_their_labels_in_order(prepared):
     """`load_prepared` refuses labels that are not one-hot, and other types than bytes."""
     (train, validation, test), preparation = prepared()
-    assert [len(split.images) for split in (train, validation, test)] == [500, 100, 200]
+    assert (len(train.images), len(validation.images), len(test.images)) == (500, 100, 200)
     assert preparation == Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
 
     def pairs(images, labels):

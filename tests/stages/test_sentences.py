@@ -13,7 +13,6 @@ from pipeline.program.errors import UserError
 from pipeline.settings.datasets import load_dataset
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays
-from pipeline.store.artifacts import load_model
 from tests.support.flow import PLAIN
 from tests.support.mirrors import write_datasets
 from tests.support.project import changed_params
@@ -41,10 +40,6 @@ def diverge() -> None:
 
 
 SENTENCES = {
-    "array file that is missing": (
-        lambda: load_model(Path("mlp.npz")),
-        "mlp.npz: no such file; run `dvc repro`, if a stage makes it.",
-    ),
     "value": (
         lambda: load_params(with_train(seed=-1)),
         "params.yaml: train.seed is -1; expected a whole number from 0 to 4294967295, without point or exponent.",

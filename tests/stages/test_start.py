@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.project import ROOT
 
-FAIL = "\ndef fail(): raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()\n"
-# `stages` is imported first, and takes care of what happens in the imports that follow; Python 3.11 wraps Ctrl-C there
+WRAPPED = "raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"  # so does Python 3.11
+# `stages` is imported first, and takes care of what happens in the imports that follow
 ENDS = {
     "Ctrl-C": ("raise KeyboardInterrupt", (-signal.SIGINT, 130, 0xC000013A), ""),  # on Unix, from a shell, on Windows
-    "wrapped": (f"{FAIL}fail()", (130,), ""),
+    "wrapped": (WRAPPED, (130,), ""),
     "another error": ("raise ImportError('half installed')", (1,), "ImportError: half installed"),
 }
 

@@ -1,6 +1,7 @@
 """The flow as `dvc.yaml` has it: what each stage of ours is given and makes, and a stage run in this process."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -62,7 +63,7 @@ def is_beginning(history: bytes, whole: bytes) -> bool:
     return history.endswith(b"\n") and len(rows) > 1 and rows == unkept[: len(rows)]
 
 
-def run_stage(stage: str, *options: str) -> Result:
-    """Run a stage in this process and in the current folder, as `dvc.yaml` says."""
+def run_stage(stage: str, *options: str, paths: Sequence[str] = ()) -> Result:
+    """Run a stage in this process and in the current folder, as `dvc.yaml` says, or with other paths."""
     app = getattr(importlib.import_module(f"stages.{stage}"), stage)
-    return CliRunner().invoke(app, [*arguments(stage), *options])
+    return CliRunner().invoke(app, [*(paths or arguments(stage)), *options])

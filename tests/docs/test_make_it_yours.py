@@ -87,6 +87,6 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     project.dvc("repro")
     assert {*STAGES, "judge"} == set(yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"])
     project.commit("Results")
-    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-x", "-p", "no:cacheprovider"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
     done = subprocess.run(tests, cwd=project.folder, env=project.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]

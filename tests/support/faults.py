@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -83,8 +83,12 @@ class Pipeline:
         """Return length and time of each file in the folders of a stage's outputs, with temporary ones."""
         paths = [self.folder / out for out in outs(stage)]
         folders = {path if path.is_dir() else path.parent for path in paths}
-        files = [file for folder in folders if folder.exists() for file in os.scandir(folder) if file.is_file()]
-        return {Path(file.path): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+        found = {}
+        for path in (path for folder in folders if folder.exists() for path in folder.iterdir()):
+            with suppress(FileNotFoundError):  # a temporary file was renamed meanwhile
+                if path.is_file():
+                    found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
+        return found
 
     def parts(self, stage: str) -> list[Path]:
         """Return the temporary files among the outputs of a stage."""

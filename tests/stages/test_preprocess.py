@@ -6,13 +6,14 @@ import struct
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlp.network import Preparation
 from pipeline.images.idx import read_images, read_labels
 from pipeline.store.artifacts import load_prepared
 from tests.support.files import memory_below
 from tests.support.flow import outs, run_stage, written
-from tests.support.project import ROOT
+from tests.support.project import ROOT, sample_datasets
 from tests.support.refusals import refusal
 
 RAW = Path("data/raw")
@@ -75,8 +76,7 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared):
 
 @pytest.mark.parametrize("flag", ["fitted", "inverted"])
 def test_how_pictures_became_images_is_remembered(prepared, flag):
-    entries = (ROOT / "datasets.yaml").read_text(encoding="utf-8")
-    Path("own.yaml").write_text(entries.replace("\nmnist:\n", f"\nmnist:\n  {flag}: true\n"), encoding="utf-8")
+    Path("own.yaml").write_text(yaml.safe_dump({"mnist": sample_datasets()["mnist"] | {flag: True}}), encoding="utf-8")
     _, preparation = prepared("own.yaml")
     assert (preparation.fitted, preparation.inverted) == (flag == "fitted", flag == "inverted")
 

@@ -144,6 +144,18 @@ def test_tests_and_commands_that_prove_a_claim_exist():
     assert set(commands) <= make_targets()
 
 
+def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
+    page = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
+    (program,) = (block for language, block in BLOCK.findall(page) if language == "python")
+    assert len([line for line in program.splitlines() if line]) <= 12
+    monkeypatch.chdir(reproduced.folder)  # where the sample is prepared
+    exec(program, {})
+    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 10
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.7 * losses[0]
+
+
 # docs/speed.md
 
 

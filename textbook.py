@@ -12,7 +12,7 @@ import numpy as np
 
 
 def load(path):
-    """Return the inputs, (n, pixels) from 0 to 1, and the one-hot labels, (n, classes), of a prepared file."""
+    """Return the scaled inputs, (n, pixels), and the one-hot labels, (n, classes), of a prepared file."""
     with np.load(path) as file:
         return (file["images"] - file["shift"]) * file["scale"], file["labels"]
 
@@ -51,10 +51,12 @@ def gradients(weights, biases, X, t):
     inputs, y = forward(weights, biases, X)
     da = (y - t) / len(X)  # softmax and cross-entropy together
     dWs, dbs = [], []
-    for h, W in zip(inputs[::-1], weights[::-1]):
+    for layer in reversed(range(len(weights))):
+        h = inputs[layer]
         dWs.insert(0, h.T @ da)
         dbs.insert(0, da.sum(axis=0))
-        da = da @ W.T * h * (1 - h)  # the derivative of h = sigmoid(a); before the first layer it is not used
+        if layer > 0:
+            da = da @ weights[layer].T * h * (1 - h)  # h (1 - h) is the derivative of h = sigmoid(a)
     return dWs, dbs
 
 

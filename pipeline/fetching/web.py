@@ -99,7 +99,9 @@ async def _get(session: aiohttp.ClientSession, address: str, limits: Limits) -> 
 
 async def _request(session: aiohttp.ClientSession, url: URL, limits: Limits) -> aiohttp.ClientResponse:
     """Request `url`. Try again where the connection fails or the server is busy."""
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         wait = limits.again * 2**attempt
         try:
             response = await session.get(url, allow_redirects=False)
@@ -115,4 +117,3 @@ async def _request(session: aiohttp.ClientSession, url: URL, limits: Limits) -> 
             asked = response.headers.get("Retry-After", "")
             wait = max(wait, float(asked)) if asked.isascii() and asked.isdigit() else wait
         await asyncio.sleep(min(wait, LONGEST_WAIT))
-    raise AssertionError

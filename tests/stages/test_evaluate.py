@@ -113,7 +113,7 @@ def test_metrics_agree_with_a_count_of_ones_own(folder):
 
 @pytest.mark.parametrize("right", [True, False])
 def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(tmp_path, monkeypatch, right):
-    """Mistakes of equal probability stand in the order of the images."""
+    """Mistakes of equal probability have the order of the images."""
     monkeypatch.chdir(tmp_path)
     preparation = Preparation(0.0, 1.0, (1, 1), ("dark", "bright"))
     bias = 255.0 if right else 509.0  # with the second one, the network is less sure of bright images

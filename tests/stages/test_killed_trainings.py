@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.faults import SEED, times
 from tests.support.files import save_prepared
-from tests.support.flow import FLOW, HISTORY, PLAIN, arguments, by_name, is_beginning, run_stage, written
+from tests.support.flow import FLOW, HISTORY, arguments, by_name, is_beginning, run_stage, written
 from tests.support.networks import digits
-from tests.support.project import ROOT, Project
+from tests.support.project import PLAIN, ROOT, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
 

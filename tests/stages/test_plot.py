@@ -20,8 +20,8 @@ from pipeline.drawing import figures
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_misclassified, save_model
 from tests.support.files import save_prepared
-from tests.support.flow import PLAIN, arguments, run_stage, written
-from tests.support.project import ROOT, changed_params
+from tests.support.flow import arguments, run_stage, written
+from tests.support.project import PLAIN, ROOT, changed_params
 from tests.support.refusals import refusal
 
 MODEL, TRAINING_IMAGES = Path("models/mlp.npz"), Path("data/prepared/train.npz")

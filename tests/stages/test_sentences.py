@@ -13,9 +13,8 @@ from pipeline.program.errors import UserError
 from pipeline.settings.datasets import load_dataset
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays
-from tests.support.flow import PLAIN
 from tests.support.mirrors import write_datasets
-from tests.support.project import changed_params
+from tests.support.project import PLAIN, changed_params
 
 
 def with_text(name: str, text: str) -> Path:

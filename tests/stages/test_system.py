@@ -52,7 +52,7 @@ def short_files(folder: str, limit: int) -> Iterator[str]:
 
 @contextmanager
 def read_only(folder: str, limit: int) -> Iterator[str]:
-    """The folder is one that nobody may write into."""
+    """The folder is read-only."""
     if os.geteuid() == 0:  # whom permissions do not stop
         with mounted("--bind", folder, folder):
             subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)

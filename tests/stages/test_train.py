@@ -21,9 +21,9 @@ from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
 from tests.support.files import save_prepared
-from tests.support.flow import PLAIN, arguments, by_name, is_beginning, run_stage, written
+from tests.support.flow import arguments, by_name, is_beginning, run_stage, written
 from tests.support.networks import digits
-from tests.support.project import ROOT
+from tests.support.project import PLAIN, ROOT
 from tests.support.refusals import refusal
 
 MODEL = Path("models/mlp.npz")

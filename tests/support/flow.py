@@ -12,24 +12,6 @@ from tests.support.project import ROOT, STAGES
 
 DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 FLOW = {stage: DVC_YAML["stages"][stage] for stage in STAGES}  # a user may have added others
-PLAIN = {  # training without anything else; the 25 steps are five epochs of 500 images
-    "train.hidden_sizes": [50],
-    "train.activation": "sigmoid",
-    "train.weight_init_std": 0.01,
-    "train.arithmetic": "exact",
-    "train.seed": 0,
-    "train.iterations": 25,
-    "train.batch_size": 100,
-    "train.optimizer": "sgd",
-    "train.learning_rate": 1.0,
-    "train.schedule": "constant",
-    **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")},
-    **{f"train.{key}": 0 for key in ("hidden_dropout", "patience")},
-    "train.nesterov": False,
-    "train.keep": "last",
-    **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},
-    "distort.smoothness": 6,
-}
 HISTORY = "metrics/history.csv"  # which grows while the train stage runs
 
 

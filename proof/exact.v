@@ -4,8 +4,8 @@ From Coq Require Import Reals ZArith List Permutation Lia Lra.
 From Flocq Require Import Core BinarySingleNaN.
 Import ListNotations.
 Open Scope R_scope.
-#[local] Instance precision : Prec_gt_0 53 := eq_refl.
-#[local] Instance range : Prec_lt_emax 53 1024 := eq_refl.
+#[global] Instance precision : Prec_gt_0 53 := eq_refl.
+#[global] Instance range : Prec_lt_emax 53 1024 := eq_refl.
 Notation float := (binary_float 53 1024).
 Notation pow2 := (bpow radix2).
 
@@ -21,7 +21,6 @@ Definition add : float -> float -> float := Bplus mode_NE.
 Definition subtract : float -> float -> float := Bminus mode_NE.
 Definition multiply : float -> float -> float := Bmult mode_NE.
 Definition fma : float -> float -> float -> float := Bfma mode_NE.
-
 Definition bit_length (n : Z) : Z := Z.log2_up (n + 1).
 Definition operand_bits (terms : Z) : Z :=
   Z.min OPERAND_BITS ((SIGNIFICAND_BITS - bit_length (Z.max (terms - 1) 0)) / 2).

@@ -64,7 +64,7 @@ verify: setup ## run all stages again in a clone, compare with dvc.lock (REV=a c
 verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
 	@$(RUN) tools.portable
 
-# What Coq's real numbers assume, and the other beginnings of a line of `Print Assumptions`. All else is refused.
+# What Coq's real numbers assume. A proof that assumes more is refused, and so are words that can leave a gap.
 ASSUMED = ClassicalDedekindReals.sig_(not|forall)_dec|FunctionalExtensionality.functional_extensionality_dep|Classical_Prop.classic
 proof: ## let Coq check the proof of docs/exact-arithmetic.md, and what it assumes
 	@[ -d "$$(coqc -where 2>/dev/null)/user-contrib/Flocq" ] || { \

@@ -30,8 +30,7 @@ def download(
     """
     from pipeline.fetching.fetch import fetch  # here, so that --help answers at once
     from pipeline.settings.checked import show
-    from pipeline.settings.datasets import load_dataset
-    from pipeline.settings.mirrors import mirror_address
+    from pipeline.settings.datasets import load_dataset, mirror_address
     from pipeline.settings.params import load_params
 
     name = load_params(params).download.dataset
@@ -43,7 +42,7 @@ def download(
         except ValueError as error:
             raise UserError(f"the mirror is {show(mirror)}; expected {error}.") from None
     files = dataset.by_name()
-    fetch(files, mirrors, raw, report=lambda line: typer.echo(line, err=True))
+    fetch(files, mirrors, raw)
     typer.echo(f"{raw}: {name}, {len(files)} files, verified.")
 
 

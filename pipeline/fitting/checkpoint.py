@@ -19,6 +19,7 @@ import numpy as np
 
 from mlp.training import Best, Epoch, Score, State
 from pipeline.program.errors import UserError, note
+from pipeline.program.files import sha256_of
 from pipeline.store.arrays import load_arrays, save_arrays
 
 if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
@@ -131,8 +132,7 @@ def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
     digest = hashlib.sha256()
     code = {path.relative_to(ROOT).as_posix(): path for folder in CODE for path in (ROOT / folder).rglob("*.py")}
     for name, path in [*sorted(code.items()), *(("", path) for path in data)]:
-        with path.open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{name} {sha256_of(path)}\n".encode())
     decides = params.model_dump(include={"train", "distort"}) | {"numpy": np.__version__}
     if params.train.arithmetic == "float32":
         decides |= {"machine": platform.uname(), "processes": processes}

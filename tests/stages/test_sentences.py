@@ -49,10 +49,10 @@ SENTENCES = {
     ),
     "no mirror": (
         fetch_from_nowhere,
-        "no mirror gave train-images-idx3-ubyte and 3 more:\n"
-        "  gone: no such folder (train-images-idx3-ubyte and 3 more)\n"
-        "Set DATA_MIRROR to a folder or web address that has the files, or name it with --mirror if you run this stage "
-        "by hand.",
+        "no mirror gave train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+        "t10k-labels-idx1-ubyte:\n"
+        "  gone: no such folder (train-images-idx3-ubyte)\n"
+        "Set DATA_MIRROR to a folder or web address that has the files.",
     ),
     "IDX header": (
         lambda: read_images(with_text("train-images", "<html>")),

@@ -11,7 +11,7 @@ import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from pipeline.program.files import read_json, write_text
+from pipeline.program.files import read_json, write_json, write_text
 from pipeline.settings.params import load_params
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
@@ -30,12 +30,14 @@ def main(
         return
     if name not in RECORDS:
         raise UserError(f"there is no record {name}; expected one of {', '.join([*RECORDS, *COMMITTEES])}.")
-    params, model = HERE / f"{name}.yaml", HERE / "models" / f"{name}-{seed}.npz"
-    data = HERE / "prepared" / load_params(params).download.dataset
+    params, model = load_params(HERE / f"{name}.yaml").model_dump(mode="json"), HERE / "models" / f"{name}-{seed}.npz"
+    data = HERE / "prepared" / params["download"]["dataset"]
+    params["train"]["seed"] = seed
     with tempfile.TemporaryDirectory() as temporary:
         training, evaluation = Path(temporary, "training"), Path(temporary, "evaluation")
         splits = data / "train.npz", data / "validation.npz"
-        run("train", *splits, model, *watched(training), "--params", params, f"--set-param=train.seed={seed}")
+        write_json(with_seed := Path(temporary, "params.json"), params)  # JSON is YAML
+        run("train", *splits, model, *watched(training), "--params", with_seed)
         run("evaluate", model, data / "test.npz", *evaluated(evaluation))
         write_result(evaluation, HERE / "results" / f"{name}-{seed}.json")
 

@@ -10,7 +10,7 @@ from mlp.team import available_processes
 from mlp.training import Epoch
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.fitting.fit import failures_explained, fitting_of
-from pipeline.program.command import Changes, ParamsFile, command
+from pipeline.program.command import ParamsFile, command
 from pipeline.program.errors import note
 from pipeline.program.files import check_distinct, write_json
 from pipeline.program.progress import progress
@@ -36,7 +36,6 @@ def train(
         "metrics/history.csv"
     ),
     params: ParamsFile = Path("params.yaml"),
-    set_param: Changes = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
     """Train a multi-layer perceptron on prepared images.
@@ -45,7 +44,7 @@ def train(
     .dvc/tmp/checkpoints of the DVC project, or in the folder that TRAIN_CHECKPOINTS names.
     """
     check_distinct(train, validation, model, on_train, on_validation, history, params)
-    parameters = load_params(params, set_param or ())
+    parameters = load_params(params)
     settings = parameters.train
     training, held_out = load_prepared(train), load_prepared(validation)
     check_alike(train, training.preparation, validation, held_out.preparation)

@@ -75,7 +75,7 @@ def _dotted(key: Key) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the most similar of `names`, if one is similar."""
-    return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
+    return next(iter(difflib.get_close_matches(str(name), list(map(str, names)), n=1)), None)
 
 
 def show(value: Any) -> str:

@@ -92,10 +92,10 @@ class Dataset(Section):
     """
 
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
-        min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
+        strict=False, min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
     )
     mirrors: tuple[Annotated[str, AfterValidator(_mirror)], ...] = Field(
-        min_length=1, description="a list of one address or more, as text"
+        strict=False, min_length=1, description="a list of one address or more, as text"
     )
     files: Files
     fitted: bool = Field(False, description="true or false")
@@ -117,6 +117,6 @@ def load_dataset(path: Path, name: str) -> Dataset:
         raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)
     if name not in entries:
         near = nearest(name, entries)
-        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(entries))}."
+        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(map(str, entries)))}."
         raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", path=path, about=name)
     return check(path, Dataset, entries[name], (name,))

@@ -172,13 +172,6 @@ def test_each_parameter_has_its_place_in_the_method(write_params):
     assert method_of(params, (28, 28)) == Method(70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False)
 
 
-def test_a_parameter_on_the_command_line_counts_as_one_in_the_file(train):
-    assert train(seed=3, hidden_sizes=[7]).exit_code == 0
-    expected = by_name("train")
-    assert train("-S", "train.seed=3", "--set-param", "train.hidden_sizes=[7]").exit_code == 0
-    assert by_name("train") == expected
-
-
 # Training that fails
 
 

@@ -58,11 +58,12 @@ lint: setup ## check the code's style and types
 check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged files again
 	@$(RUN) tools.check
 
-verify: setup ## run all stages again in a clone, compare with dvc.lock (REV=a commit, a tag or an experiment; RECORD=name SEED=0: a record)
-	@$(RUN) tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED))
+verify: setup ## run all stages again in a clone, compare with dvc.lock and Git (REV=a commit, a tag or an experiment; RECORD=name SEED=0 EPOCHS=5: a record, or its first epochs)
+	@$(RUN) tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(EPOCHS),--epochs $(EPOCHS))
 
-verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
-	@$(RUN) tools.portable
+verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes (ALL=--all: more processors)
+	@$(RUN) tools.portable $(ALL)
 
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
 	@cd records && $(WITH_DVC) dvc repro prepare && $(WITH_DVC) dvc repro --allow-missing

@@ -13,7 +13,7 @@ def main() -> None:
     import numpy as np  # here, so that --help answers at once
 
     from pipeline.drawing.figures import draw_misclassified, draw_training_images, save_figures, use_own_settings
-    from pipeline.fitting.method import distorted
+    from pipeline.fitting.fit import distorted
     from pipeline.program.files import read_json
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_prepared

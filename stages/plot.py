@@ -13,7 +13,7 @@ from pipeline.drawing.figures import (
     save_figures,
     use_own_settings,
 )
-from pipeline.fitting.method import distorted
+from pipeline.fitting.fit import distorted
 from pipeline.program.command import ParamsFile, command
 from pipeline.program.files import check_distinct
 from pipeline.settings.params import load_params

@@ -35,14 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Checkpoint:
-    """The checkpoint of one training.
-
-    Args:
-        params: the parameters.
-        data: the files with the training and the validation images.
-        processes: the number of processes that train: with float32 the bits depend on it.
-        fresh: whether the training begins at its beginning in any case.
-    """
+    """The checkpoint of one training. If it is `fresh`, the training begins at its beginning in any case."""
 
     def __init__(self, params: "Params", data: Sequence[Path], processes: int, fresh: bool = False):
         folder = checkpoint_folder()
@@ -52,10 +45,7 @@ class Checkpoint:
         self._fresh = fresh
 
     def load(self, state: State) -> list[Epoch]:
-        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is no checkpoint.
-
-        A damaged file is no checkpoint.
-        """
+        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is no whole file."""
         if self.path is None or self._fresh:
             return []
         try:
@@ -77,11 +67,7 @@ class Checkpoint:
         ]
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
-        """Write the file whole, unless it was written a moment ago.
-
-        A checkpoint that the system refuses, for instance because the disk is full, must not end the training. A note
-        says so once.
-        """
+        """Write the file whole, unless it was written a moment ago. If the system refuses it, a note says so once."""
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
         numbers, iterations, losses, scores, states = zip(*epochs, strict=True)
@@ -123,14 +109,14 @@ def checkpoint_folder() -> Path | None:
 
     DVC names the project in `DVC_ROOT`. For an experiment in a temporary folder it is the project that started it.
     """
-    if FOLDER in os.environ:
-        return Path(os.environ[FOLDER]) if os.environ[FOLDER] else None
+    if (folder := os.environ.get(FOLDER)) is not None:
+        return Path(folder) if folder else None
     project = Path(os.environ.get("DVC_ROOT", "."), ".dvc")
     return project / "tmp" / "checkpoints" if project.is_dir() else None
 
 
 def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
-    """Return the SHA-256 of all that decides the result of a training, in hexadecimal."""
+    """Return the SHA-256 of all that decides the result of a training. With float32, the processes do, too."""
     digest = hashlib.sha256()
     code = {path.relative_to(ROOT).as_posix(): path for folder in CODE for path in (ROOT / folder).rglob("*.py")}
     for name, path in [*sorted(code.items()), *(("", path) for path in data)]:
@@ -143,7 +129,6 @@ def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
 
 
 def _arrays_of(state: State) -> dict[str, np.ndarray]:
-    """Return the parameters and the memory of the optimizer by name."""
     remembered = [array for arrays in state.memory for array in arrays]
     arrays = [*state.network.weights, *state.network.biases, *remembered]
     return {f"state_{number}": array for number, array in enumerate(arrays)}

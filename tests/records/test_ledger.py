@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.drawing import figures as drawing
-from pipeline.fitting.method import distortion_of
+from pipeline.fitting.fit import distortion_of
 from pipeline.settings.params import load_params
 from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text

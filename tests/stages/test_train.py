@@ -16,7 +16,7 @@ from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
 from mlp.training import Method, measure
-from pipeline.fitting.method import method_of
+from pipeline.fitting.fit import method_of
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared

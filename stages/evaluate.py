@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from pipeline.evaluation import evaluation
 from pipeline.program.command import command
@@ -14,18 +14,12 @@ from pipeline.store.artifacts import check_alike, load_model, load_prepared
 
 @command
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="The trained network.")] = Path("models/mlp.npz"),
-    test: Annotated[Path, typer.Argument(help="The test images.")] = Path("data/prepared/test.npz"),
-    misclassified: Annotated[Path, typer.Argument(help="Output: the images that the network got wrong.")] = Path(
-        "models/misclassified.npz"
-    ),
-    metrics: Annotated[Path, typer.Argument(help="Output: accuracy, loss and mean F1.")] = Path("metrics/test.json"),
-    classes: Annotated[Path, typer.Argument(help="Output: precision, recall and F1 of each class.")] = Path(
-        "metrics/classes.json"
-    ),
-    confusion: Annotated[Path, typer.Argument(help="Output: each image's actual and predicted class.")] = Path(
-        "metrics/confusion.csv"
-    ),
+    model: Annotated[Path, Argument(help="The trained network.")] = Path("models/mlp.npz"),
+    test: Annotated[Path, Argument(help="The test images.")] = Path("data/prepared/test.npz"),
+    misclassified: Annotated[Path, Argument(help="Output: what it got wrong.")] = Path("models/misclassified.npz"),
+    metrics: Annotated[Path, Argument(help="Output: accuracy, loss and mean F1.")] = Path("metrics/test.json"),
+    classes: Annotated[Path, Argument(help="Output: precision, recall, F1 by class.")] = Path("metrics/classes.json"),
+    confusion: Annotated[Path, Argument(help="Output: actual and predicted classes.")] = Path("metrics/confusion.csv"),
 ) -> None:
     """Measure a trained network on the test images. No other stage reads them."""
     check_distinct(model, test, misclassified, metrics, classes, confusion)

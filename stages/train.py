@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from mlp.team import available_processes
 from mlp.training import Epoch
@@ -23,20 +23,14 @@ INTERVAL = 2.0  # seconds between two states of the history, at least
 
 @command
 def train(
-    train: Annotated[Path, typer.Argument(help="The images to train on.")] = Path("data/prepared/train.npz"),
-    validation: Annotated[Path, typer.Argument(help="Images to watch it with.")] = Path("data/prepared/validation.npz"),
-    model: Annotated[Path, typer.Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
-    on_train: Annotated[Path, typer.Argument(help="Output: its accuracy and loss on the images to train on.")] = Path(
-        "metrics/train.json"
-    ),
-    on_validation: Annotated[Path, typer.Argument(help="Output: its accuracy and loss on the others.")] = Path(
-        "metrics/validation.json"
-    ),
-    history: Annotated[Path, typer.Argument(help="Output: these after each epoch. It grows meanwhile.")] = Path(
-        "metrics/history.csv"
-    ),
+    train: Annotated[Path, Argument(help="The images to train on.")] = Path("data/prepared/train.npz"),
+    validation: Annotated[Path, Argument(help="Images to watch it with.")] = Path("data/prepared/validation.npz"),
+    model: Annotated[Path, Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
+    on_train: Annotated[Path, Argument(help="Output: its accuracy and loss on them.")] = Path("metrics/train.json"),
+    on_validation: Annotated[Path, Argument(help="Output: these on the others.")] = Path("metrics/validation.json"),
+    history: Annotated[Path, Argument(help="Output: these after each epoch. It grows.")] = Path("metrics/history.csv"),
     params: ParamsFile = Path("params.yaml"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin at the beginning in any case.")] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
     """Train a multi-layer perceptron on prepared images.
 

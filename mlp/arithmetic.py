@@ -94,7 +94,8 @@ class Arithmetic:
     def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if this arithmetic has grids.
 
-        The unit is `bits` bits below the power of two with an exponent. No element exceeds it; then nothing is checked.
+        The grid's unit is `bits` bits below a power of two that no element exceeds. If its `exponent` is given, nothing
+        is checked. `out` is an array for the result, if given.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.

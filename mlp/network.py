@@ -129,8 +129,10 @@ def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.
     """Return byte − shift, (batch, features), of images, in the arithmetic's type. The result is exact."""
     dtype, shift = network.arithmetic.dtype, network.preparation.shift
     out = np.empty(X.shape, dtype) if out is None else out
+    if shift:
+        return np.subtract(X, dtype(shift), out=out)
     np.copyto(out, X)
-    return np.subtract(out, dtype(shift), out=out) if shift else out
+    return out
 
 
 def initial_std(name: str, inputs: int, outputs: int) -> float:

@@ -56,34 +56,22 @@ class Checkpoint:
             return []
         for name, array in _arrays_of(state).items():
             array[...] = arrays[name]
-        best_epoch, state.iteration = arrays["counts"].tolist()
+        state.iteration, best, score, epochs = json.loads(str(arrays["results"]))
         parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
-        state.best = Best(best_epoch, Score(*arrays["best"].tolist()), parameters)
-        names = ("numbers", "iterations", "losses", "scores", "states")
-        columns = (arrays[f"epochs_{name}"].tolist() for name in names)
+        state.best = Best(best, Score(*score), parameters)
         return [
-            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores), state)
-            for number, iteration, loss, scores, state in zip(*columns, strict=True)
+            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores), fingerprint)
+            for number, iteration, loss, scores, fingerprint in epochs
         ]
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
         """Write the file whole, unless it was written a moment ago. If the system refuses it, a note says so once."""
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
-        numbers, iterations, losses, scores, states = zip(*epochs, strict=True)
+        results = np.array(json.dumps([state.iteration, state.best.epoch, state.best.score, epochs]))
         try:
-            arrays = {
-                "counts": np.array([state.best.epoch, state.iteration], np.int64),
-                "best": np.array(state.best.score, np.float64),
-                "epochs_numbers": np.array(numbers, np.int64),
-                "epochs_iterations": np.array(iterations, np.int64),
-                "epochs_losses": np.array(losses, np.float64),
-                "epochs_scores": np.array(scores, np.float64),
-                "epochs_states": np.array(states, "<U16"),
-                **{f"best_{i}": array for i, array in enumerate(state.best.parameters)},
-                **_arrays_of(state),
-            }
-            save_arrays(self.path, **arrays)
+            parameters = {f"best_{i}": array for i, array in enumerate(state.best.parameters)}
+            save_arrays(self.path, results=results, **parameters, **_arrays_of(state))
         except (OSError, MemoryError) as error:
             if not self._refused:
                 reason = getattr(error, "strerror", None) or "not enough memory"

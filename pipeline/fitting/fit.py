@@ -142,12 +142,10 @@ def failures_explained(train: "Train", path: Path) -> Iterator[None]:
         yield
     except DivergedError as error:
         decay = f" or train.weight_decay (now {train.weight_decay})" if train.weight_decay else ""
-        raise UserError(
-            f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite. "
-            "The steps are probably too long, or the first weights too large: lower train.learning_rate "
-            f"(now {train.learning_rate}){decay}, or choose a smaller train.weight_init_std (now "
-            f"{train.weight_init_std}), in {path}. No model was written."
-        ) from None
+        what = f"at step {error.iteration} the numbers of layer {error.layer} are no longer finite"
+        rate = f"lower train.learning_rate (now {train.learning_rate}){decay}"
+        std = f"choose a smaller train.weight_init_std (now {train.weight_init_std})"
+        raise UserError(f"training diverged: {what}; {rate}, or {std}, in {path}. No model was written.") from None
     except FloatingPointError:
         raise UserError(
             "the trained network's loss on the training images is not finite; lower train.learning_rate (now "

@@ -21,15 +21,9 @@ def progress(
 ) -> Iterator[T]:
     """Yield `items`. Show a progress bar with the time left on standard error if that is a terminal.
 
-    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds.
-
-    Args:
-        items: the items.
-        description: what is going on.
-        total: the sizes of all items together, with those that were done before; None if it is unknown.
-        done: the sizes of the items that were done before.
-        note: a function that returns what to show beside the bar after an item.
-        size: a function that returns the size of an item.
+    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds. `note` and `size` say
+    what to show beside the bar after an item, and how far it goes. `total`, None if it is unknown, is the size of all
+    items together, and of what was `done` before.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
         yield from items if note is None or sys.stderr is None else _with_lines(items, description, note)

@@ -65,9 +65,8 @@ SENTENCES = {
     ),
     "training that diverges": (
         diverge,
-        "training diverged: at step 1 the numbers of layer 1 are no longer finite. The steps are probably too long, or "
-        "the first weights too large: lower train.learning_rate (now 1.0), or choose a smaller train.weight_init_std "
-        "(now 1e+200), in params.yaml. No model was written.",
+        "training diverged: at step 1 the numbers of layer 1 are no longer finite; lower train.learning_rate (now "
+        "1.0), or choose a smaller train.weight_init_std (now 1e+200), in params.yaml. No model was written.",
     ),
 }
 

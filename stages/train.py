@@ -70,7 +70,8 @@ def train(
             f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs without a better one. The "
             f"network of epoch {fitted.epoch} is kept."
         )
-    if fitted.validation.is_like_guessing(len(training.preparation.classes)):
+    guessing = 1 / len(training.preparation.classes)
+    if fitted.validation.accuracy < min(2 * guessing, (1 + guessing) / 2):
         note(
             "note: the network is hardly better than guessing (validation accuracy "
             f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now {settings.learning_rate}) or "

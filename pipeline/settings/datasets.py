@@ -8,8 +8,7 @@ from urllib.request import url2pathname
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
-from pipeline.settings.checked import Section, check, nearest, show
-from pipeline.settings.plain_yaml import load_plain_yaml
+from pipeline.settings.checked import Section, check, load_plain_yaml, nearest, show
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"

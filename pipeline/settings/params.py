@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.settings.checked import Section, check
-from pipeline.settings.plain_yaml import load_plain_yaml
+from pipeline.settings.checked import Section, check, load_plain_yaml
 
 # No key has a default here: DVC tracks only what stands in the file.
 

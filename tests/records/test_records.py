@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, predict
+from pipeline.settings.checked import load_plain_yaml
 from pipeline.settings.params import load_params
-from pipeline.settings.plain_yaml import load_plain_yaml
 from pipeline.store.artifacts import load_model, load_prepared, save_model
 from records import canary, row
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS, UNSEEN

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.program.errors import UserError
-from pipeline.settings.checked import check, show
+from pipeline.settings.checked import check, parse_plain_yaml, show
 from pipeline.settings.params import Params, load_params, read_values
-from pipeline.settings.plain_yaml import parse_plain_yaml
 
 
 def combinations(

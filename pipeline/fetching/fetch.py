@@ -52,7 +52,7 @@ def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: 
                         del missing[name]
                         report(f"{name}: from {shown}")
         except MirrorFailure as error:
-            failures[f"{shown}: {error}"] = next(iter(missing))
+            failures[f"{shown}: {error}"] = next(iter(missing), "all files")
     reasons = [f"{reason} ({name})" for reason, name in failures.items()]
     if missing:
         lines = "\n  ".join([f"no mirror gave {', '.join(missing)}:", *reasons])

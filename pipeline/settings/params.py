@@ -44,9 +44,7 @@ class Train(Section):
         strict=False, max_length=16, description="a list of at most 16 whole numbers from 1 to 65536, such as [50]"
     )
     activation: Literal["sigmoid", "tanh", "relu"] = Field(description="sigmoid, tanh or relu")
-    weight_init_std: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["glorot", "he"] = Field(
-        description="glorot, he, or a finite number above 0"
-    )
+    weight_init_std: AboveZero | Literal["glorot", "he"] = Field(description="glorot, he, or a finite number above 0")
     arithmetic: Literal["exact", "float32"] = Field(description="exact or float32")
     seed: int = _whole(0, 2**32 - 1)
     iterations: int = _whole(1, 10**9)

@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from pipeline.program.errors import UserError
-from pipeline.settings.datasets import SAVED_AS, load_dataset
-from pipeline.settings.mirrors import mirror_address
+from pipeline.settings.datasets import SAVED_AS, load_dataset, mirror_address
 from tests.support.mirrors import entry, write_datasets
 from tests.support.refusals import refused
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.drawing import figures as drawing
-from pipeline.fitting.method import distortion_of
+from pipeline.fitting.fit import distortion_of
 from pipeline.settings.params import load_params
 from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
@@ -118,12 +118,13 @@ def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(
         path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
     for name in ("base", "simard-elastic"):
         shutil.copy(HERE / f"{name}.yaml", tmp_path)
-    calls = {}
+    calls, drawn = {}, {}
 
     def recorded(function):
         def call(*arguments):
             calls[function.__name__] = arguments
-            return function(*arguments)
+            drawn[function.__name__] = function(*arguments)
+            return drawn[function.__name__]
 
         return call
 
@@ -134,10 +135,12 @@ def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(
     assert ran.exit_code == 0, ran.output
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
 
-    mistakes, most, title = calls["draw_misclassified"]
+    mistakes, most = calls["draw_misclassified"]
+    titles = {name: figure.axes[0].get_title() for name, figure in drawn.items()}
     common = [0, 1, 2, 4, 6, 7, 8]
     assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
-    assert (most, "7 mistakes" in title) == (7, True)
+    assert (most, "7 mistakes" in titles["draw_misclassified"]) == (7, True)
+    assert "first 10 training images" in titles["draw_training_images"]
     shown, made, *_ = calls["draw_training_images"]
     np.testing.assert_array_equal(shown, images[:10])
     distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))

@@ -49,10 +49,10 @@ SENTENCES = {
     ),
     "no mirror": (
         fetch_from_nowhere,
-        "no mirror gave train-images-idx3-ubyte and 3 more:\n"
-        "  gone: no such folder (train-images-idx3-ubyte and 3 more)\n"
-        "Set DATA_MIRROR to a folder or web address that has the files, or name it with --mirror if you run this stage "
-        "by hand.",
+        "no mirror gave train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+        "t10k-labels-idx1-ubyte:\n"
+        "  gone: no such folder (train-images-idx3-ubyte)\n"
+        "Set DATA_MIRROR to a folder or web address that has the files.",
     ),
     "IDX header": (
         lambda: read_images(with_text("train-images", "<html>")),
@@ -65,9 +65,8 @@ SENTENCES = {
     ),
     "training that diverges": (
         diverge,
-        "training diverged: at step 1 the numbers of layer 1 are no longer finite. The steps are probably too long, or "
-        "the first weights too large: lower train.learning_rate (now 1.0), or choose a smaller train.weight_init_std "
-        "(now 1e+200), in params.yaml. No model was written.",
+        "training diverged: at step 1 the numbers of layer 1 are no longer finite; lower train.learning_rate (now "
+        "1.0), or choose a smaller train.weight_init_std (now 1e+200), in params.yaml. No model was written.",
     ),
 }
 

@@ -5,7 +5,7 @@ Sums on one grid need no order, so the work may be divided in any way (docs/para
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -16,9 +16,20 @@ from mlp.optimizers import Memory, Optimizer
 from mlp.regularization import KEEP_ALL, Mask, limit_norms
 from mlp.team import Team, cut_evenly, shared
 
+LEAST_PRODUCTS = 400_000  # of a part of a step
+
+
+def helpful_parts(sizes: Sequence[int], batch_size: int) -> int:
+    """Return how many parts of a step are worth a process each, in a network with layers of these sizes.
+
+    A part has at least `LEAST_PRODUCTS`. With fewer, a meeting takes longer than it saves: docs/parallel.md.
+    """
+    products = batch_size * sum(m * n for m, n in pairwise(sizes))
+    return max(products // LEAST_PRODUCTS, 1)
+
 
 class DividedStep:
-    """`mlp.network.step` for mini-batches of a fixed size, in parts that two processes can run at the same time.
+    """`mlp.network.step` for mini-batches of a fixed size, in parts that processes can run at the same time.
 
     In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and the gradients a part
     is some of the images. For the update of a later W a part is some of its rows; for `limit_norms`, some columns.

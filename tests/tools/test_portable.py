@@ -78,7 +78,7 @@ def portable(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.portable.__main__.TABLE", tmp_path / "machines.csv")
 
     def run(places: list[Environment], *options: str):
-        monkeypatch.setattr("tools.portable.__main__.environments", lambda: places)
+        monkeypatch.setattr("tools.portable.__main__.environments", lambda everything: places)
         return CliRunner().invoke(main, options)
 
     run.table = tmp_path / "machines.csv"

@@ -188,7 +188,7 @@ class Pace:
     def next(self) -> tuple[int, float]:
         """Return how many processes take the next steps, and for how many seconds."""
         if self._due > 0 or self._most == 1:
-            return self.best, SPELL
+            return self.best, SPELL if self.seconds < math.inf else TRIAL
         return next(number for number in self._numbers if number != self.best), TRIAL
 
     def tell(self, processes: int, seconds: float) -> None:

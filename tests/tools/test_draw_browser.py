@@ -86,15 +86,15 @@ def test_images_and_drawings_get_the_same_probabilities(browser, folder):
     browser.run(f"bytes = readBytes('{in_base64(images)}'), 0")
     there = browser.run(
         "Array.from({length: bytes.length / 784}, (_, i) =>"
-        " [...predict(model, bytes.subarray(784 * i, 784 * i + 784)).probabilities])"
+        " [...predict(model, bytes.subarray(784 * i, 784 * i + 784))])"
     )
     assert there == expected
     wrong = []
     for number, example in enumerate(browser.run("stored.examples")):
         browser.run(f"document.querySelectorAll('.thumbnails button')[{number}].click()")
         assert browser.run(PROBABILITIES) == expected[example["place"]]
-        wrong.append(bool(np.argmax(expected[example["place"]]) != example["class"]))
-        assert f"really {example['class']}" in browser.run("$('verdict').textContent")
+        wrong.append(bool(np.argmax(expected[example["place"]]) != example["number"]))
+        assert f"really {example['number']}" in browser.run("$('verdict').textContent")
     assert wrong.count(True) == 6
     assert (
         browser.run("[...document.querySelectorAll('.thumbnails button')].map(b => b.className === 'wrong')") == wrong

@@ -7,20 +7,20 @@ const STEP = 16; // units that an arrow key moves the pen
 
 const $ = id => document.getElementById(id);
 const stored = JSON.parse($("data").textContent);
-const model = readModel(stored);
-const [rows, columns] = model.imageShape;
+const [rows, columns] = stored.imageShape;
+let model = readModel(readBytes($("model").textContent), stored);
+const examples = (stored.examples ?? []).map(({image, place, number}) => ({bytes: readBytes(image), place, number, name: stored.classes[number]}));
 const paper = $("paper");
 
 // All that can be seen follows from this. `image` has the bytes of a test image, if the network sees one.
 const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
 
-// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order, and
-// the inputs of the layers.
+// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order.
 function answer() {
   const image = state.image ?? prepare(rasterise(state.strokes), model);
   if (!image) return null;
-  const {probabilities, inputs} = predict(model, image);
-  return {image, probabilities, ranking: ranking(probabilities), inputs};
+  const probabilities = predict(model, image);
+  return {image, probabilities, ranking: ranking(probabilities)};
 }
 
 function show() {
@@ -30,7 +30,7 @@ function show() {
   showBars(found);
   drawBytes($("image"), found?.image ?? new Uint8Array(rows * columns));
   showNeurons(found);
-  $("invitation").hidden = state.strokes.length > 0 || state.image !== null || state.keyboard;
+  $("invitation").hidden = state.strokes.length > 0 || state.keyboard;
   $("undo").disabled = state.strokes.length === 0;
   $("clear").disabled = state.strokes.length === 0 && state.image === null;
 }
@@ -87,21 +87,14 @@ function showBars(found) {
 
 // Inside the network
 
-function makeNeurons() {
-  const hidden = model.layers.length > 1 ? model.layers[0].outputs : 0;
-  $("inside").hidden = hidden === 0;
-  $("neurons").replaceChildren(...Array.from({length: Math.min(hidden, STRONGEST)}, () => {
-    const item = document.createElement("li");
-    item.innerHTML = '<canvas class="pixels" role="img"></canvas><span></span>';
-    return item;
-  }));
-}
-
 function showNeurons(found) {
+  const shown = model.layers.length > 1 ? Math.min(model.layers[0].W.columns, STRONGEST) : 0;
+  if ($("neurons").children.length !== shown) $("neurons").innerHTML = '<li><canvas class="pixels" role="img"></canvas><span></span></li>'.repeat(shown);
+  $("inside").hidden = shown === 0;
   $("neurons").hidden = !found;
   if (!found) return;
   const best = found.ranking[0];
-  const shares = contributions(model, found.inputs, best);
+  const shares = contributions(model, best);
   const strongest = [...shares.keys()].sort((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
   const colours = [rgb("--for"), rgb("--against")];
   [...$("neurons").children].forEach((item, place) => {
@@ -115,8 +108,8 @@ function showNeurons(found) {
 
 // Paint the weights of a neuron, pale where the image is black.
 function drawWeights(canvas, neuron, image, [excites, inhibits]) {
-  const {weights, outputs} = model.layers[0];
-  const column = Array.from(image, (_, i) => weights[i * outputs + neuron]);
+  const {W} = model.layers[0];
+  const column = Array.from(image, (_, i) => W.numbers[i * W.columns + neuron]);
   const largest = column.reduce((most, weight) => Math.max(most, Math.abs(weight)), Number.MIN_VALUE);
   paint(canvas, i => {
     const strength = Math.abs(column[i]) / largest * (image[i] > 0 ? 255 : 90);
@@ -264,43 +257,63 @@ $("clear").addEventListener("click", () => { clear(); show(); });
 // Test images
 
 function makeThumbnails() {
-  const examples = stored.examples ?? [];
   $("examples").hidden = examples.length === 0;
-  $("thumbnails").replaceChildren(...examples.map(example => {
-    const bytes = readBytes(example.image), name = model.classes[example.class];
-    const {probabilities} = predict(model, bytes);
-    const button = document.createElement("button"), canvas = document.createElement("canvas");
-    canvas.className = "pixels";
-    drawBytes(canvas, bytes);
+  $("thumbnails").replaceChildren(...examples.map(({bytes, place, name, number}) => {
+    const button = document.createElement("button");
     button.type = "button";
-    button.className = ranking(probabilities)[0] === example.class ? "right" : "wrong";
-    button.setAttribute("aria-label", `Test image ${example.place}: ${name}`);
-    button.append(canvas, name);
+    button.innerHTML = `<canvas class="pixels"></canvas><span class="columns">${"<i></i>".repeat(model.classes.length)}</span><span></span>`;
+    const [canvas, bars, caption] = button.children;
+    drawBytes(canvas, bytes);
+    bars.children[number].className = "true";
+    caption.textContent = name;
+    button.setAttribute("aria-label", `Test image ${place}: ${name}`);
     button.addEventListener("click", () => {
-      clear();
-      Object.assign(state, {image: bytes, source: `test image ${example.place}, really ${name}`});
-      show();
+      look({bytes, place, name});
+      document.querySelector(".answer").scrollIntoView({block: "nearest"}); // on a telephone it is far above
     });
     return button;
   }));
 }
 
+// Show what the network says to each test image: a bar for each class.
+function showThumbnails() {
+  examples.forEach(({bytes, number}, place) => {
+    const button = $("thumbnails").children[place], probabilities = predict(model, bytes);
+    button.className = ranking(probabilities)[0] === number ? "right" : "wrong";
+    probabilities.forEach((y, i) => { button.children[1].children[i].style.height = `${100 * y}%`; });
+  });
+}
+
+// Let the network see a test image.
+function look({bytes, place, name}) {
+  clear();
+  Object.assign(state, {image: bytes, source: `test image ${place}, really ${name}`});
+  show();
+}
+
 // The page as a whole
 
+// Answer with another network from now on.
+function useModel(network) {
+  model = network;
+  showThumbnails();
+  showFoot();
+  show();
+}
+
 function showFoot() {
-  const accuracy = stored.accuracy === undefined ? "" : ` It classifies ${(100 * stored.accuracy).toFixed(2)} % of the test images correctly.`;
-  const sizes = [rows * columns, ...model.layers.map(layer => layer.outputs)].join("-");
+  const accuracy = model.accuracy === undefined ? "" : ` It classifies ${(100 * model.accuracy).toFixed(2)} % of the test images correctly.`;
+  const sizes = [rows * columns, ...model.layers.map(({W}) => W.columns)].join("-");
   const bits = model.arithmetic === "exact" ? "Its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
-  $("foot").textContent = `Model ${stored.md5}, ${sizes}.${accuracy} ${bits}`;
+  $("foot").textContent = `${model.md5 ? `Model ${model.md5}` : "A model in training"}, ${sizes}.${accuracy} ${bits}`;
 }
 
 if (!model.classes.every(name => /^\d$/.test(name))) {
   document.title = $("title").textContent = `Draw one of ${model.classes.length} classes`;
 }
 makeBars();
-makeNeurons();
 makeThumbnails();
-showFoot();
-show();
+useModel(model);
+if (examples.length) look(examples[0]);
 addEventListener("resize", drawPaper);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);

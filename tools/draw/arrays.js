@@ -12,9 +12,9 @@ function crc32(bytes) {
   return ~crc >>> 0;
 }
 
-// Return little-endian bytes of pairs: a whole number, and how many bytes it takes.
-const little = (...pairs) =>
-  pairs.flatMap(([number, size]) => Array.from({length: size}, (_, i) => Math.floor(number / 256 ** i) & 255));
+// Return whole numbers as little-endian bytes, `size` for each.
+const little = (size, ...numbers) =>
+  numbers.flatMap(number => Array.from({length: size}, (_, i) => Math.floor(number / 256 ** i) & 255));
 
 const ascii = text => Array.from(text, character => character.charCodeAt(0));
 
@@ -34,38 +34,34 @@ function npy(type, shape, numbers) {
   const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${sizes}), }`;
   const room = shape.length ? 21 - String(shape[0]).length : 0; // NumPy leaves room for a first axis that grows
   const length = Math.ceil((11 + text.length + room) / 64) * 64 - 10;
-  const header = [0x93, ...ascii("NUMPY\x01\x00"), ...little([length, 2]), ...ascii(text.padEnd(length - 1) + "\n")];
+  const header = [0x93, ...ascii("NUMPY\x01\x00"), ...little(2, length), ...ascii(text.padEnd(length - 1) + "\n")];
   return joined([header, new Uint8Array(numbers.buffer)]);
 }
 
 // Return texts as an .npy file. They have 4 bytes a character.
 function npyOfTexts(shape, texts) {
-  const characters = texts.map(text => Array.from(text, character => character.codePointAt(0)));
-  const width = Math.max(...characters.map(points => points.length));
-  return npy(`<U${width}`, shape, Uint32Array.from(characters.flatMap(points => Array.from({length: width}, (_, i) => points[i] ?? 0))));
+  const width = Math.max(...texts.map(text => Array.from(text).length));
+  const points = text => Array.from({length: width}, (_, i) => Array.from(text)[i]?.codePointAt(0) ?? 0);
+  return npy(`<U${width}`, shape, Uint32Array.from(texts.flatMap(points)));
 }
 
 // Return an uncompressed .npz, from .npy files by their names.
 function npz(files) {
-  const parts = [], directory = [], names = Object.keys(files);
-  const version = little([45, 2], [0, 6], [33, 2]); // no flags, not compressed, midnight of 1 January 1980
+  const parts = [], directory = [], n = Object.keys(files).length;
   let offset = 0;
-  for (const name of names) {
-    const content = files[name], crc = crc32(content), size = content.length, entry = ascii(`${name}.npy`);
-    const header = [
-      ...ascii("PK\x03\x04"), ...version, ...little([crc, 4], [0xffffffff, 4], [0xffffffff, 4], [entry.length, 2], [20, 2]),
-      ...entry, ...little([1, 2], [16, 2], [size, 8], [size, 8]), // sizes of 64 bits
-    ];
+  for (const [key, content] of Object.entries(files)) {
+    const name = ascii(`${key}.npy`), crc = crc32(content), size = content.length;
+    const alike = [...little(2, 45, 0, 0, 0, 33), ...little(4, crc)]; // version, not compressed, 1 January 1980
+    const sizes = [...little(2, 1, 16), ...little(8, size, size)]; // of 64 bits, for those that say 2³² − 1
+    const begin = [...ascii("PK\x03\x04"), ...alike, ...little(4, 0xffffffff, 0xffffffff)];
+    const header = [...begin, ...little(2, name.length, sizes.length), ...name, ...sizes];
     parts.push(header, content);
-    directory.push(
-      ...ascii("PK\x01\x02"), 45, 3, ...version, ...little([crc, 4], [size, 4], [size, 4], [entry.length, 2], [0, 8]),
-      ...little([0o600 * 65536, 4], [offset, 4]), ...entry,
-    );
+    directory.push(...ascii("PK\x01\x02"), 45, 3, ...alike, ...little(4, size, size)); // 3: made on Unix
+    directory.push(...little(2, name.length, 0, 0, 0, 0), ...little(4, 0o600 * 65536, offset), ...name);
     offset += header.length + size;
   }
-  const n = names.length;
-  const end = little([0, 4], [n, 2], [n, 2], [directory.length, 4], [offset, 4], [0, 2]);
-  return joined([...parts, directory, ascii("PK\x05\x06"), end]);
+  const end = [...ascii("PK\x05\x06"), ...little(2, 0, 0, n, n), ...little(4, directory.length, offset), ...little(2, 0)];
+  return joined([...parts, directory, end]);
 }
 
 // Return the bytes of each array of such a file, by its name.
@@ -97,9 +93,9 @@ function modelFile({layers}, {activation}, {scale, imageShape, classes, fitted, 
   return npz(files);
 }
 
-const MD5_SINES = Int32Array.from({length: 64}, (_, i) => Math.floor(2 ** 32 * Math.abs(Math.sin(i + 1))));
-const MD5_TURNS = Uint8Array.from({length: 64}, (_, i) => [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]][i >> 4][i & 3]);
-const MD5_WORDS = Uint8Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15);
+const SINES = Int32Array.from({length: 64}, (_, i) => Math.floor(2 ** 32 * Math.abs(Math.sin(i + 1))));
+const TURNS = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]].flatMap(four => [four, four, four, four].flat());
+const WORDS = Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15);
 
 // Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers have none.
 function md5(bytes) {
@@ -110,19 +106,13 @@ function md5(bytes) {
   const state = Int32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476);
   for (const words of [new Int32Array(bytes.buffer, 0, whole / 4), new Int32Array(end.buffer)]) {
     for (let start = 0; start < words.length; start += 16) {
-      let a = state[0], b = state[1], c = state[2], d = state[3];
+      let [a, b, c, d] = state;
       for (let i = 0; i < 64; i++) {
         const f = i < 16 ? (b & c) | (~b & d) : i < 32 ? (b & d) | (c & ~d) : i < 48 ? b ^ c ^ d : c ^ (b | ~d);
-        const sum = (a + f + MD5_SINES[i] + words[start + MD5_WORDS[i]]) | 0, turn = MD5_TURNS[i];
-        a = d;
-        d = c;
-        c = b;
-        b = (b + ((sum << turn) | (sum >>> (32 - turn)))) | 0;
+        const sum = (a + f + SINES[i] + words[start + WORDS[i]]) | 0, turned = (sum << TURNS[i]) | (sum >>> (32 - TURNS[i]));
+        [a, d, c, b] = [d, c, b, (b + turned) | 0];
       }
-      state[0] += a;
-      state[1] += b;
-      state[2] += c;
-      state[3] += d;
+      [a, b, c, d].forEach((x, i) => { state[i] += x; });
     }
   }
   return Array.from(new Uint8Array(state.buffer), byte => byte.toString(16).padStart(2, "0")).join("");

@@ -96,23 +96,22 @@ function showNeurons(found) {
   const best = found.ranking[0];
   const shares = contributions(model, best);
   const strongest = [...shares.keys()].sort((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
-  const colours = [rgb("--for"), rgb("--against")];
   [...$("neurons").children].forEach((item, place) => {
     const neuron = strongest[place], share = shares[neuron], [canvas, text] = item.children;
     canvas.setAttribute("aria-label", `Weights of neuron ${neuron}`);
-    drawWeights(canvas, neuron, found.image, colours);
+    drawWeights(canvas, model.layers[0].W, neuron, found.image);
     text.className = share < 0 ? "against" : "for";
     text.textContent = `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(2)} for ${model.classes[best]}`;
   });
 }
 
-// Paint the weights of a neuron, pale where the image is black.
-function drawWeights(canvas, neuron, image, [excites, inhibits]) {
-  const {W} = model.layers[0];
-  const column = Array.from(image, (_, i) => W.numbers[i * W.columns + neuron]);
+// Paint the weights of a neuron, the strongest in full colour; those where the image is black are pale.
+function drawWeights(canvas, {numbers, columns: outputs}, neuron, image) {
+  const column = Array.from({length: rows * columns}, (_, i) => numbers[i * outputs + neuron]);
   const largest = column.reduce((most, weight) => Math.max(most, Math.abs(weight)), Number.MIN_VALUE);
+  const [excites, inhibits] = [rgb("--for"), rgb("--against")];
   paint(canvas, i => {
-    const strength = Math.abs(column[i]) / largest * (image[i] > 0 ? 255 : 90);
+    const strength = Math.abs(column[i]) / largest * (image && image[i] === 0 ? 90 : 255);
     return [...(column[i] < 0 ? inhibits : excites), strength];
   });
 }

@@ -1,8 +1,7 @@
 // The page's part that trains: parameters go in; curves, pictures and in the end the bytes of a model come out.
 "use strict";
 
-const ABREAST = 10; // neurons in a row of the picture
-const MOST_NEURONS = 50; // in the picture
+const NEURONS = 50; // to show, at most
 
 // What the page cannot do otherwise. An experiment has these values, whatever the pipeline has.
 const FIXED = {
@@ -141,7 +140,7 @@ function showProgress() {
   showCurves("losses", 4, [...after(each => each.loss), ...(iteration ? [[iteration, loss]] : [])], after(each => each.scores[1].loss));
   showCurves("accuracies", 4, after(each => each.scores[0].accuracy), after(each => each.scores[1].accuracy));
   const network = networkOf(latest, {md5: latest.md5, accuracy: latest.test?.accuracy});
-  paintWeights(latest.step ? latest.step.change : network.layers[0].W);
+  paintNeurons(latest.step ? latest.step.change : network.layers[0].W);
   $("weights-title").textContent = latest.step ? "How far the last step moved the first layer's weights" : "Weights of the first layer";
   useModel(network);
 }
@@ -149,31 +148,19 @@ function showProgress() {
 // Draw curves, each a list of [iteration, value].
 function showCurves(id, digits, ...curves) {
   const values = curves.flat().map(([, value]) => value), low = Math.min(...values), high = Math.max(...values);
-  const x = iteration => 6 + 288 * iteration / training.settings.iterations, y = value => 178 - 154 * (value - low) / (high - low || 1);
+  const x = iteration => 6 + 288 * iteration / training.settings.iterations, y = value => 158 - 134 * (value - low) / (high - low || 1);
   const line = points => `<polyline points="${points.map(([i, value]) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`).join(" ")}"/>`;
   const [top, bottom] = values.length ? [high, low].map(value => value.toFixed(digits)) : ["", ""];
-  $(id).innerHTML = `<path d="M6 24H294M6 178H294"/><text x="6" y="18">${top}</text><text x="6" y="193">${bottom}</text>${curves.map(line).join("")}`;
+  $(id).innerHTML = `<path d="M6 24H294M6 158H294"/><text x="6" y="18">${top}</text><text x="6" y="173">${bottom}</text>${curves.map(line).join("")}`;
   const [training_, validation] = curves.map(points => points.at(-1)?.[1].toFixed(digits) ?? "none yet");
   $(id).setAttribute("aria-label", `training images ${training_}, validation images ${validation}`);
 }
 
-// Paint what comes into each neuron of the first layer, its strongest number in full colour.
-function paintWeights({rows: inputs, columns: outputs, numbers}) {
-  const n = Math.min(outputs, MOST_NEURONS), canvas = $("weights"), colours = [rgb("--for"), rgb("--against")];
-  const width = Math.min(n, ABREAST) * (columns + 1) - 1, height = Math.ceil(n / ABREAST) * (rows + 1) - 1;
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  const image = new ImageData(width, height);
-  for (let neuron = 0; neuron < n; neuron++) {
-    const left = neuron % ABREAST * (columns + 1), top = Math.floor(neuron / ABREAST) * (rows + 1);
-    let most = Number.MIN_VALUE;
-    for (let i = neuron; i < numbers.length; i += outputs) most = Math.max(most, Math.abs(numbers[i]));
-    for (let i = 0; i < inputs; i++) {
-      const value = numbers[i * outputs + neuron], at = 4 * ((top + Math.floor(i / columns)) * width + left + i % columns);
-      image.data.set(colours[value < 0 ? 1 : 0], at);
-      image.data[at + 3] = 255 * (Math.abs(value) / most);
-    }
-  }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+// Paint the numbers that belong to each neuron of the first layer.
+function paintNeurons(W) {
+  const n = Math.min(W.columns, NEURONS);
+  if ($("weights").children.length !== n) $("weights").innerHTML = '<canvas class="pixels"></canvas>'.repeat(n);
+  [...$("weights").children].forEach((canvas, neuron) => drawWeights(canvas, W, neuron));
 }
 
 // One step in numbers: its batch, and how far it moved the parameters.
@@ -211,7 +198,7 @@ function fillTable(id, heads, lines) {
 async function finish({file, md5, test, seconds}) {
   const changes = options(training.settings), isSame = md5 === proof.model;
   $("proof").hidden = false;
-  $("verdict-of-bytes").textContent = changes.length ? `A model with the MD5 ${md5}.`
+  $("bytes").textContent = changes.length ? `A model with the MD5 ${md5}.`
     : isSame ? `The same bytes as in dvc.lock: MD5 ${md5}.`
     : `Not the same bytes as in dvc.lock: MD5 ${md5}, and there ${proof.model}.`;
   const steps = `${grouped(training.settings.iterations)} steps in ${seconds.toFixed(1)} s.`;

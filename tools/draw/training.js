@@ -17,7 +17,8 @@ class Training {
     this.lit = Array.from(isLit.keys()).filter(pixel => isLit[pixel]); // a pixel that is always black is not trained
     const some = permutation(stream(settings.seed, SAMPLE), train.labels.length);
     this.seen = some.subarray(0, validation.labels.length).sort(); // training images, to score after each epoch
-    this.terms = {shifted: new Float64Array(this.count * n), total: new Float64Array(this.count * n)};
+    this.shifted = new Float64Array(this.count * n); // the terms of the epoch's loss
+    this.total = new Float64Array(this.count * n);
   }
 
   // Train. Yield after each step, and after each part of the scores.
@@ -39,17 +40,16 @@ class Training {
     const {settings, data: {train}, count, iteration} = this, n = settings.batch_size, place = iteration % count * n;
     if (place === 0) this.order = permutation(stream(settings.seed, ORDER, iteration / count), train.labels.length);
     this.labels = train.choose(this.X, this.order.subarray(place, place + n));
-    const {shifted, total} = step(this.network, this.X, this.labels, settings, iteration, this.lit);
-    this.terms.shifted.set(shifted, place);
-    this.terms.total.set(total, place);
+    this.terms = step(this.network, this.X, this.labels, settings, iteration, this.lit);
+    this.shifted.set(this.terms.shifted, place);
+    this.total.set(this.terms.total, place);
     this.iteration++;
   }
 
-  // Return the mean loss of the epoch's steps so far, each before its step; or of the last step alone.
-  loss(steps = (this.iteration - 1) % this.count + 1) {
-    const n = this.settings.batch_size, last = ((this.iteration - 1) % this.count + 1) * n;
-    const terms = numbers => numbers.slice(last - steps * n, last);
-    return crossEntropy({shifted: terms(this.terms.shifted), total: terms(this.terms.total)});
+  // Return the mean loss of the epoch's steps so far, each before its step.
+  loss() {
+    const end = ((this.iteration - 1) % this.count + 1) * this.settings.batch_size;
+    return crossEntropy({shifted: this.shifted.subarray(0, end), total: this.total.subarray(0, end)});
   }
 
   // Return the mean loss and the accuracy on some images. Yield in between.

@@ -40,7 +40,7 @@ const ORDERS = {
       for (let k = X.begins[row]; k < X.ends[row]; k++) bytes[X.places[k]] = X.numbers[k];
       return {label, bytes, logits};
     });
-    const step = {batch, loss: training.loss(1), rate: learningRate(settings, iteration - 1)};
+    const step = {batch, loss: crossEntropy(training.terms), rate: learningRate(settings, iteration - 1)};
     let isDone = false;
     while (!isDone && (training.scoring || iteration === settings.iterations)) isDone = run.next().done;
     tell({step, ...(isDone && result())});

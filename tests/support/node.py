@@ -17,7 +17,7 @@ def javascript(expression: str, data: object) -> object:
     scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in CORE]
     data_and_answer = f"""const data = JSON.parse(require("fs").readFileSync(0));
         process.stdout.write(JSON.stringify({expression}));"""
-    program = "\n".join([*scripts, data_and_answer])
+    program = "\n".join(["'use strict';", *scripts, data_and_answer])
     done = subprocess.run([NODE, "-e", program], input=json.dumps(data), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -57,7 +57,7 @@ def test_network_answers_with_the_same_bits(settings, tmp_path):
 
 SHAPES = [(28, 28), (20, 32), (7, 5)]
 MODELS = [
-    {"imageShape": shape, "fitted": fitted, "inverted": inverted}
+    {"image_shape": shape, "fitted": fitted, "inverted": inverted}
     for shape in SHAPES
     for fitted, inverted in ((False, False), (True, False), (True, True))
 ]

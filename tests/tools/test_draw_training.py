@@ -84,7 +84,7 @@ def test_training_in_javascript_has_the_bits_of_python(changes, tmp_path):
             "train": as_json(train),
             "validation": as_json(validation),
             "test": as_json(test),
-            "preparation": {"scale": 1 / 255, "imageShape": [28, 28], "classes": MINMAX.classes},
+            "preparation": {"scale": 1 / 255, "image_shape": [28, 28], "classes": MINMAX.classes},
         },
     )
     for steps, md5 in zip(STEPS, there["files"], strict=True):

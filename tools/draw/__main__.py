@@ -14,14 +14,13 @@ def draw(
     page: Annotated[Path, typer.Argument(help="Output: the page, one HTML file.")] = Path("draw.html"),
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
     test: Annotated[Path, typer.Option(help="The test images, prepared.")] = Path("data/prepared/test.npz"),
-    lock: Annotated[Path, typer.Option(help="What the page trains: the data, parameters and MD5s.")] = Path("dvc.lock"),
     without_data: Annotated[bool, typer.Option(help="Leave out the part that trains, and its data.")] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Make a page to draw on. It shows the network's answer at every move, and needs no network connection.
 
     In its second part the browser trains the network, and says whether it has the bytes that
-    dvc.lock states. Without the file of test images, the page shows none, and no accuracy.
+    ./dvc.lock states. Without the file of test images, the page shows none, and no accuracy.
     """
     import webbrowser  # here, so that --help answers at once
 
@@ -31,7 +30,7 @@ def draw(
     from tools.draw.page import make_page
     from tools.draw.proof import load_proof
 
-    check_distinct(model, test, lock, page)
+    check_distinct(model, test, page)
     network = load_model(model)
     measured = proof = None
     try:
@@ -46,7 +45,7 @@ def draw(
             typer.echo(f"note: {test}: no such file; the page has no test images.", err=True)
         if not without_data:
             try:
-                proof = load_proof(lock, network.preparation)
+                proof = load_proof(Path("dvc.lock"), network.preparation)
             except UserError as error:
                 typer.echo(f"note: the page does not train: {error}", err=True)
         html = make_page(network, model.read_bytes(), measured, proof)

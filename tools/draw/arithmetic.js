@@ -1,6 +1,5 @@
 // mlp/arithmetic.py in JavaScript, whose numbers are float64, and whose + − × ÷ round correctly. Sums of numbers on grids are
 // exact. So they may have any order, and zeros may be left out.
-"use strict";
 
 const OPERAND_BITS = 21, SIGNIFICAND_BITS = 53, SMALLEST_UNIT = -500, LARGEST_EXPONENT = 480;
 
@@ -138,11 +137,8 @@ function transposeSparse(x) {
   const to = x.turned ??= newSparse(columns, rows, new Uint8Array(most), new Uint16Array(most));
   to.ends.fill(0);
   for (let row = 0; row < rows; row++) for (let k = begins[row]; k < ends[row]; k++) to.ends[places[k]]++;
-  for (let column = 0, k = 0; column < columns; column++) {
-    to.begins[column] = k;
-    k += to.ends[column];
-    to.ends[column] = to.begins[column];
-  }
+  for (let column = 1; column < columns; column++) to.begins[column] = to.begins[column - 1] + to.ends[column - 1];
+  to.ends.set(to.begins); // they grow to the ends
   for (let row = 0; row < rows; row++) {
     for (let k = begins[row]; k < ends[row]; k++) {
       const place = to.ends[places[k]]++;

@@ -1,5 +1,4 @@
 // pipeline/store/arrays.py in JavaScript: array files, .npz, byte for byte, and their MD5.
-"use strict";
 
 const CRC_TABLE = Uint32Array.from({length: 256}, (_, n) => {
   for (let i = 0; i < 8; i++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
@@ -20,11 +19,7 @@ const ascii = text => Array.from(text, character => character.charCodeAt(0));
 
 function joined(parts) {
   const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
+  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
   return whole;
 }
 
@@ -77,7 +72,7 @@ function readNpz(bytes) {
 }
 
 // Return a network as the train stage saves it.
-function modelFile({layers}, {activation}, {scale, imageShape, classes, fitted, inverted}) {
+function modelFile({layers}, {activation}, {scale, image_shape, classes, fitted, inverted}) {
   const files = {}, number = x => npy("<f8", [], Float64Array.of(x));
   layers.forEach(({W, b}, l) => {
     files[`weights_${l + 1}`] = npy("<f8", [W.rows, W.columns], W.numbers);
@@ -87,15 +82,15 @@ function modelFile({layers}, {activation}, {scale, imageShape, classes, fitted, 
   files.arithmetic = npyOfTexts([], ["exact"]);
   files.shift = number(0);
   files.scale = number(scale);
-  files.image_shape = npy("<i8", [2], BigInt64Array.from(imageShape, BigInt));
+  files.image_shape = npy("<i8", [2], BigInt64Array.from(image_shape, BigInt));
   files.classes = npyOfTexts([classes.length], classes);
   for (const [name, flag] of Object.entries({fitted, inverted})) if (flag) files[name] = npy("|b1", [], Uint8Array.of(1));
   return npz(files);
 }
 
 const SINES = Int32Array.from({length: 64}, (_, i) => Math.floor(2 ** 32 * Math.abs(Math.sin(i + 1))));
-const TURNS = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]].flatMap(four => [four, four, four, four].flat());
-const WORDS = Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15);
+const TURNS = Int32Array.from({length: 64}, (_, i) => [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]][i >> 4][i & 3]);
+const WORDS = Int32Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15);
 
 // Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers have none.
 function md5(bytes) {
@@ -106,11 +101,14 @@ function md5(bytes) {
   const state = Int32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476);
   for (const words of [new Int32Array(bytes.buffer, 0, whole / 4), new Int32Array(end.buffer)]) {
     for (let start = 0; start < words.length; start += 16) {
-      let [a, b, c, d] = state;
+      let a = state[0], b = state[1], c = state[2], d = state[3];
       for (let i = 0; i < 64; i++) {
         const f = i < 16 ? (b & c) | (~b & d) : i < 32 ? (b & d) | (c & ~d) : i < 48 ? b ^ c ^ d : c ^ (b | ~d);
-        const sum = (a + f + SINES[i] + words[start + WORDS[i]]) | 0, turned = (sum << TURNS[i]) | (sum >>> (32 - TURNS[i]));
-        [a, d, c, b] = [d, c, b, (b + turned) | 0];
+        const sum = (a + f + SINES[i] + words[start + WORDS[i]]) | 0;
+        a = d;
+        d = c;
+        c = b;
+        b = (b + ((sum << TURNS[i]) | (sum >>> (32 - TURNS[i])))) | 0;
       }
       [a, b, c, d].forEach((x, i) => { state[i] += x; });
     }

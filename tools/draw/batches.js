@@ -1,12 +1,11 @@
 // mlp/batches.py in JavaScript: images, and mini-batches of them.
-"use strict";
 
 // Images without their black pixels: image i has `numbers` from starts[i] to starts[i + 1], at the pixels `places`.
 class Images {
   constructor(bytes, labels, pixels) {
     const lit = bytes.reduce((count, byte) => count + (byte > 0), 0), n = labels.length;
-    Object.assign(this, {labels, pixels, starts: new Uint32Array(n + 1)});
-    Object.assign(this, {numbers: new Uint8Array(lit), places: new Uint16Array(lit)});
+    const room = {numbers: new Uint8Array(lit), places: new Uint16Array(lit), starts: new Uint32Array(n + 1)};
+    Object.assign(this, {labels, pixels, ...room});
     for (let i = 0, k = 0, at = 0; i < n; i++) {
       for (let pixel = 0; pixel < pixels; pixel++, at++) {
         if (bytes[at] === 0) continue;

@@ -1,6 +1,5 @@
 // mlp/network.py in JavaScript, in its order and with its names: a multi-layer perceptron, its gradients by the chain rule,
 // and one step of training. dx means ∂L/∂x. The matrices of a layer are made once, and each step overwrites them.
-"use strict";
 
 const sigmoid = x => 1 / (exp(-x) + 1);
 
@@ -12,8 +11,7 @@ const ACTIVATIONS = {
 
 // Return a layer, with room for the numbers of a batch: its inputs h, a = h W + b, and ∂L/∂a.
 function newLayer(W, b, batch) {
-  const {rows: inputs, columns: outputs} = W;
-  return {W, b, h: new Matrix(batch, inputs), a: new Matrix(batch, outputs), da: new Matrix(batch, outputs)};
+  return {W, b, h: new Matrix(batch, W.rows), a: new Matrix(batch, W.columns), da: new Matrix(batch, W.columns)};
 }
 
 // Return the logits z, (batch, classes), of images X, without zeros. Each layer keeps its input h.
@@ -57,9 +55,8 @@ function softmax({rows, columns, numbers: z}, {numbers: y}) {
 }
 
 // Return the two terms of each image's loss, ln total − shifted of its true class.
-function lossTerms({columns, numbers: z}, labels, {largest, total}) {
-  return {shifted: largest.map((most, row) => z[row * columns + labels[row]] - most), total};
-}
+const lossTerms = ({columns, numbers: z}, labels, {largest, total}) =>
+  ({shifted: largest.map((most, row) => z[row * columns + labels[row]] - most), total});
 
 // Return the mean cross-entropy from `lossTerms`.
 function crossEntropy({shifted, total}) {
@@ -72,23 +69,22 @@ function gradients(network, X, labels, lit) {
   const {layers, f, scale} = network, n = X.rows;
   const z = forward(network, X, lit), {da} = layers.at(-1);
   const terms = lossTerms(z, labels, softmax(z, da));
+  da.rows = n;
   labels.forEach((label, row) => { da.numbers[row * da.columns + label] -= 1; });
   for (let i = 0; i < n * da.columns; i++) da.numbers[i] /= n; // ∂L/∂z: softmax and cross-entropy together
   let exponent = exponentOf(1 / n); // bounds da: y and t are from 0 to 1
   for (let l = layers.length - 1; l > 0; l--) {
     const {W, h, da, dW, db} = layers[l], {da: dh} = layers[l - 1];
-    da.rows = n;
     dot(transpose(h), da, dW, f.exponent);
     columnSums(da, db);
     dot(da, transpose(W), dh, exponent);
     for (let i = 0; i < n * h.columns; i++) dh.numbers[i] *= f.gradient(h.numbers[i]); // da of the layer before
     exponent = undefined;
   }
-  const first = layers[0];
-  first.da.rows = n;
-  multiply(transposeSparse(X), grid(first.da, operandBits(n)), first.dW);
-  for (let i = 0; i < first.dW.numbers.length; i++) first.dW.numbers[i] *= scale;
-  columnSums(first.da, first.db);
+  const [{da: da1, dW, db}] = layers;
+  multiply(transposeSparse(X), grid(da1, operandBits(n)), dW);
+  for (let i = 0; i < dW.numbers.length; i++) dW.numbers[i] *= scale;
+  columnSums(da1, db);
   return terms;
 }
 
@@ -133,8 +129,8 @@ function halfCosine(x) {
 }
 
 // Return a network with zero biases and random, almost normal weights, for batches of up to `batch` images.
-function initNetwork({hidden_sizes, activation, weight_init_std: std, seed}, {imageShape, classes, scale}, batch) {
-  const sizes = [imageShape[0] * imageShape[1], ...hidden_sizes, classes.length], source = stream(seed, WEIGHTS);
+function initNetwork({hidden_sizes, activation, weight_init_std: std, seed}, {image_shape: shape, classes, scale}, batch) {
+  const sizes = [shape[0] * shape[1], ...hidden_sizes, classes.length], source = stream(seed, WEIGHTS);
   const layers = sizes.slice(1).map((outputs, l) => {
     const inputs = sizes[l], W = new Matrix(inputs, outputs);
     // Math.sqrt is the processor's, which IEEE 754 rounds correctly

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,12 @@ def make_page(network: Network, file: bytes, test: tuple[Prepared, Evaluation] |
     """
     data = about(network) | {"md5": hashlib.md5(file).hexdigest()}
     if test:
-        data |= {"accuracy": accuracy(test[1]), "examples": examples(*test)}
+        accuracy = float(np.mean(test[1].actual == test[1].predicted))
+        data |= {"accuracy": accuracy, "examples": examples(*test)}
     files = {"model": file}
     if proof:
-        data["proof"] = proof.data
-        files |= proof.files
+        data["proof"], files = proof.data, files | proof.files
+    scripts = [f'<script type="text/plain" id="{name}">{in_base64(file)}</script>' for name, file in files.items()]
     parts = {
         "STYLE": read("page.css"),
         "CORE": read(*CORE),
@@ -44,9 +46,7 @@ def make_page(network: Network, file: bytes, test: tuple[Prepared, Evaluation] |
         "SCRIPTS": read(*PAGE),
         # Inside of a script, HTML ends at the first "</script", wherever it stands
         "DATA": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
-        "FILES": "\n".join(
-            f'<script type="text/plain" id="{name}">{in_base64(content)}</script>' for name, content in files.items()
-        ),
+        "FILES": "\n".join(scripts),
     }
     page = read("page.html")
     for name, content in parts.items():
@@ -59,36 +59,18 @@ def read(*names: str) -> str:
     return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
-def about(network: Network) -> dict[str, object]:
+def about(network: Network) -> dict[str, Any]:
     """Return what the page knows of a network beside its parameters, as JSON's types."""
-    preparation = network.preparation
-    return {
-        "activation": network.activation.name,
-        "arithmetic": network.arithmetic.name,
-        "shift": preparation.shift,
-        "scale": preparation.scale,
-        "imageShape": preparation.image_shape,
-        "classes": preparation.classes,
-        "fitted": preparation.fitted,
-        "inverted": preparation.inverted,
-    }
-
-
-def accuracy(evaluation: Evaluation) -> float:
-    """Return the share of images that the network got right."""
-    return float(np.mean(evaluation.actual == evaluation.predicted))
+    names = {"activation": network.activation.name, "arithmetic": network.arithmetic.name}
+    return names | network.preparation._asdict()
 
 
 def examples(prepared: Prepared, evaluation: Evaluation) -> list[dict[str, object]]:
     """Return some test images: the first right one of each class, then the most confident mistakes."""
-    right = [
-        np.flatnonzero((evaluation.actual == number) & (evaluation.predicted == number))[:1] for number in range(RIGHT)
-    ]
+    images, actual, predicted = prepared.split.images, evaluation.actual, evaluation.predicted
+    right = [np.flatnonzero((actual == number) & (predicted == number))[:1] for number in range(RIGHT)]
     places = [*np.concatenate(right).tolist(), *evaluation.mistakes.place[:WRONG].tolist()]
-    return [
-        {"image": in_base64(prepared.split.images[place]), "number": int(evaluation.actual[place]), "place": place}
-        for place in places
-    ]
+    return [{"image": in_base64(images[n]), "number": int(actual[n]), "place": n} for n in places]
 
 
 def in_base64(content: np.ndarray | bytes) -> str:

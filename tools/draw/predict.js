@@ -1,10 +1,8 @@
 // The answer of a trained network to one image, and what its neurons say. The page has its file.
-"use strict";
 
 // Return the probability of each class. `image` has the bytes of the pixels.
 function predict(network, image) {
-  const X = new Matrix(1, image.length, Float64Array.from(image, byte => byte - network.shift));
-  const {da} = network.layers.at(-1);
+  const X = new Matrix(1, image.length, Float64Array.from(image, byte => byte - network.shift)), {da} = network.layers.at(-1);
   softmax(forward(network, X), da);
   return da.numbers.slice();
 }

@@ -1,5 +1,4 @@
 // mlp/random.py in JavaScript, with NumPy's SeedSequence and PCG64.
-"use strict";
 
 const WEIGHTS = 1, ORDER = 2, SAMPLE = 3; // the purposes of random numbers
 

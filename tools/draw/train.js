@@ -1,44 +1,33 @@
 // The page's part that trains: parameters go in; curves, pictures and in the end the bytes of a model come out.
-"use strict";
 
-const NEURONS = 50; // to show, at most
-
-// What the page cannot do otherwise. An experiment has these values, whatever the pipeline has.
-const FIXED = {
+const FIXED = { // the page cannot do otherwise
   "train.arithmetic": "exact", "train.optimizer": "sgd", "train.weight_decay": 0, "train.max_norm": 0, "train.input_dropout": 0,
   "train.hidden_dropout": 0, "train.patience": 0, "train.keep": "last", "distort.rotation": 0, "distort.shear": 0,
   "distort.scaling": 0, "distort.shift": 0, "distort.elastic": 0,
 };
 
+const NEURONS = 50; // to show, at most
 const proof = stored.proof; // of dvc.lock: MD5s, and the pipeline's parameters
 const original = model; // the network that the page came with
 const fields = $("settings").elements;
-let worker = null;
+let worker = null, frame = 0;
 let phase = "none"; // running, paused, done, failed
 let training = {number: 0}; // its settings, epochs, and the latest message
-let frame = 0;
 
-// Parameters
-
-function fillFields() {
-  for (const field of fields) {
-    const value = proof.params.train[field.name];
-    if (field.type === "checkbox") field.checked = value;
-    else field.value = Array.isArray(value) ? value.join(", ") : value;
-  }
-  fields.batch_size.max = Math.min(fields.batch_size.max, proof.images);
-}
+const valueOf = ({type, checked, value}) => (type === "checkbox" ? checked : type === "number" ? Number(value) : value);
 
 // Return the values of section train. A field with a wrong one says so.
 function readSettings() {
-  const values = Array.from(fields, field => [field.name, field.type === "checkbox" ? field.checked : field.type === "number" ? Number(field.value) : field.value]);
-  const settings = Object.fromEntries(values), std = settings.weight_init_std;
-  settings.hidden_sizes = (settings.hidden_sizes.match(/\d+/g) ?? []).map(Number);
-  if (!["glorot", "he"].includes(std)) settings.weight_init_std = Number(std);
-  fields.learning_rate.setCustomValidity(settings.learning_rate > 0 ? "" : "Expected a number above 0.");
-  fields.weight_init_std.setCustomValidity(std === "" || settings.weight_init_std <= 0 ? "Expected glorot, he, or a number above 0." : "");
-  fields.nesterov.setCustomValidity(settings.nesterov && !settings.momentum ? "nesterov needs momentum above 0." : "");
-  fields.warmup.setCustomValidity(settings.warmup > settings.iterations ? "Expected no more than iterations." : "");
+  const settings = Object.fromEntries(Array.from(fields, field => [field.name, valueOf(field)]));
+  const {hidden_sizes: sizes, weight_init_std: std, learning_rate: rate, momentum, nesterov, warmup, iterations} = settings;
+  const expect = (name, condition, what) => fields[name].setCustomValidity(condition ? "" : `Expected ${what}.`);
+  settings.hidden_sizes = (sizes.match(/\d+/g) ?? []).map(Number);
+  const isName = std === "glorot" || std === "he";
+  if (!isName) settings.weight_init_std = Number(std);
+  expect("weight_init_std", isName || Number(std) > 0, "glorot, he, or a number above 0");
+  expect("learning_rate", rate > 0, "a number above 0");
+  expect("nesterov", momentum > 0 || !nesterov, "momentum above 0 with nesterov");
+  expect("warmup", warmup <= iterations, "no more than iterations");
   return settings;
 }
 
@@ -46,17 +35,15 @@ function readSettings() {
 function options(settings) {
   const dotted = Object.entries(settings).map(([key, value]) => [`train.${key}`, value]);
   return [...dotted, ...Object.entries(FIXED)].flatMap(([key, value]) => {
-    const [section, name] = key.split("."), isSame = JSON.stringify(value) === JSON.stringify(proof.params[section][name]);
-    const change = `${key}=${Array.isArray(value) ? `[${value.join(", ")}]` : value}`;
-    return isSame ? [] : [/^[\w.=+-]+$/.test(change) ? `-S ${change}` : `-S '${change}'`];
+    const [section, name] = key.split("."), text = Array.isArray(value) ? `'${key}=[${value.join(", ")}]'` : `${key}=${value}`;
+    return JSON.stringify(value) === JSON.stringify(proof.params[section][name]) ? [] : [`-S ${text}`];
   });
 }
 
 function showSettings() {
-  const changes = options(readSettings()), isValid = $("settings").checkValidity();
-  const code = document.createElement("code");
-  code.textContent = ["dvc exp run", ...changes].join(" ");
-  $("command").replaceChildren(...(isValid && changes.length ? ["Not the values of dvc.lock. In Python the same bytes come from ", code] : []));
+  const changes = options(readSettings());
+  $("changed").hidden = !(changes.length && $("settings").checkValidity());
+  $("command").textContent = ["dvc exp run", ...changes].join(" ");
 }
 
 // Orders to the worker
@@ -64,21 +51,21 @@ function showSettings() {
 function start() {
   const settings = readSettings();
   if (!$("settings").reportValidity()) return false;
+  let files;
   if (!worker) {
     // A worker needs a file of its own, or a blob; this page is one file
     worker = new Worker(URL.createObjectURL(new Blob([$("core").textContent, $("worker").textContent])));
     worker.onmessage = ({data}) => hear(data);
     worker.onerror = event => hear({error: event.message, number: training.number});
-    const {scale, imageShape, classes, fitted, inverted} = stored;
-    const files = proof.files.map(({path, md5}) => ({path, md5, text: $(path).textContent}));
-    worker.postMessage({order: "open", files, scale, imageShape, classes, fitted, inverted});
+    files = proof.files.map(({path, md5}) => ({path, md5, text: $(path).textContent}));
     $("now").textContent = "Unpacking the images…";
   }
   training = {number: training.number + 1, settings, epochs: [], latest: null};
-  worker.postMessage({order: "start", number: training.number, settings});
+  worker.postMessage({order: "start", number: training.number, settings, page: stored, files});
   return true;
 }
 
+// Give an order, after which the phase is the next one.
 function order(name, next) {
   if (phase === "none" && !start()) return;
   worker.postMessage({order: name});
@@ -89,10 +76,9 @@ function order(name, next) {
 function anew() {
   worker.postMessage({order: "pause"});
   training.number++; // late messages are of another training
-  if (phase === "failed") worker = worker.terminate() ?? null;
   useModel(original);
   for (const id of ["step", "proof"]) $(id).hidden = true;
-  $("complaint").textContent = "";
+  $("complaint").textContent = $("now").textContent = "";
   showPhase("none");
 }
 
@@ -125,42 +111,38 @@ const grouped = n => Math.round(n).toLocaleString("en");
 
 // Return the network of a message. `more` is known of it, too.
 function networkOf({file}, more) {
-  return readModel(file, {...stored, activation: training.settings.activation, arithmetic: "exact", accuracy: undefined, md5: "", ...more});
+  const {activation} = training.settings;
+  return readModel(file, {...stored, activation, arithmetic: "exact", accuracy: undefined, md5: undefined, ...more});
 }
 
 function showProgress() {
   frame = 0;
   if (phase === "none" || phase === "failed") return;
-  const {epochs, settings, latest} = training, {iterations} = settings, {iteration, seconds, loss, epoch} = latest;
+  const {epochs, settings: {iterations}, latest: {iteration, seconds, loss, epoch, step, md5, test}} = training;
   [$("progress").max, $("progress").value] = [iterations, iteration];
-  const speed = iteration / seconds, left = grouped((iterations - iteration) / speed);
-  const pace = seconds > 0 ? `, ${grouped(speed)} a second, ${left} s left` : "";
-  $("now").textContent = `${grouped(iteration)} of ${grouped(iterations)} steps${pace}.${iteration ? ` Loss of epoch ${epoch} so far: ${loss.toFixed(4)}.` : ""}`;
-  const after = pick => epochs.map(each => [each.iteration, pick(each)]);
-  showCurves("losses", 4, [...after(each => each.loss), ...(iteration ? [[iteration, loss]] : [])], after(each => each.scores[1].loss));
-  showCurves("accuracies", 4, after(each => each.scores[0].accuracy), after(each => each.scores[1].accuracy));
-  const network = networkOf(latest, {md5: latest.md5, accuracy: latest.test?.accuracy});
-  paintNeurons(latest.step ? latest.step.change : network.layers[0].W);
-  $("weights-title").textContent = latest.step ? "How far the last step moved the first layer's weights" : "Weights of the first layer";
-  useModel(network);
-}
-
-// Draw curves, each a list of [iteration, value].
-function showCurves(id, digits, ...curves) {
-  const values = curves.flat().map(([, value]) => value), low = Math.min(...values), high = Math.max(...values);
-  const x = iteration => 6 + 288 * iteration / training.settings.iterations, y = value => 158 - 134 * (value - low) / (high - low || 1);
-  const line = points => `<polyline points="${points.map(([i, value]) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`).join(" ")}"/>`;
-  const [top, bottom] = values.length ? [high, low].map(value => value.toFixed(digits)) : ["", ""];
-  $(id).innerHTML = `<path d="M6 24H294M6 158H294"/><text x="6" y="18">${top}</text><text x="6" y="173">${bottom}</text>${curves.map(line).join("")}`;
-  const [training_, validation] = curves.map(points => points.at(-1)?.[1].toFixed(digits) ?? "none yet");
-  $(id).setAttribute("aria-label", `training images ${training_}, validation images ${validation}`);
-}
-
-// Paint the numbers that belong to each neuron of the first layer.
-function paintNeurons(W) {
-  const n = Math.min(W.columns, NEURONS);
-  if ($("weights").children.length !== n) $("weights").innerHTML = '<canvas class="pixels"></canvas>'.repeat(n);
+  const speed = iteration / seconds, pace = seconds ? `, ${grouped(speed)} a second, ${grouped((iterations - iteration) / speed)} s left` : "";
+  const losses = iteration ? ` Loss of epoch ${epoch} so far: ${loss.toFixed(4)}.` : "";
+  $("now").textContent = `${grouped(iteration)} of ${grouped(iterations)} steps${pace}.${losses}`;
+  const after = pick => epochs.map(each => [each.iteration, pick(each)]), now = iteration ? [[iteration, loss]] : [];
+  showCurves("losses", [...after(each => each.loss), ...now], after(each => each.scores[1].loss));
+  showCurves("accuracies", after(each => each.scores[0].accuracy), after(each => each.scores[1].accuracy));
+  const network = networkOf(training.latest, {md5, accuracy: test?.accuracy}), W = step?.change ?? network.layers[0].W;
+  fill("weights", Math.min(W.columns, NEURONS), '<canvas class="pixels"></canvas>');
   [...$("weights").children].forEach((canvas, neuron) => drawWeights(canvas, W, neuron));
+  $("weights-title").textContent = step ? "How far the last step moved the first layer's weights" : "Weights of the first layer";
+  try { useModel(network); } catch { useModel(original); } // it diverges, as the worker will notice
+}
+
+// Draw the curves of training and validation images, each a list of [iteration, value].
+function showCurves(id, ...curves) {
+  const values = curves.flat().map(([, value]) => value), low = Math.min(...values), high = Math.max(...values);
+  const digits = value => (Number.isFinite(value) ? value.toFixed(4) : ""), {iterations} = training.settings;
+  const point = ([i, value]) => `${6 + 288 * i / iterations},${158 - 134 * (value - low) / (high - low || 1)}`;
+  const lines = curves.map(points => `<polyline points="${points.map(point).join(" ")}"/>`).join("");
+  const texts = `<text x="6" y="18">${digits(high)}</text><text x="6" y="173">${digits(low)}</text>`;
+  $(id).innerHTML = `<path d="M6 24H294M6 158H294"/>${texts}${lines}`;
+  const [ofTraining, ofValidation] = curves.map(points => digits(points.at(-1)?.[1]) || "not yet known");
+  $(id).setAttribute("aria-label", `Training images ${ofTraining}, validation images ${ofValidation}`);
 }
 
 // One step in numbers: its batch, and how far it moved the parameters.
@@ -170,42 +152,39 @@ function showStep(message, before) {
   const moves = now.flatMap(({W, b}, l) => [[`W${l + 1}`, moved(W, old[l].W)], [`b${l + 1}`, moved(b, old[l].b)]]);
   message.step.change = moves[0][1];
   $("step").hidden = false;
-  $("step-loss").textContent = `A batch of ${training.settings.batch_size} images; here are the first. Its loss before the step is ${loss.toFixed(6)}, the learning rate ${rate}.`;
-  fillTable("batch", ["image", "class", ...model.classes.map(name => `logit ${name}`)], batch.map(({label, bytes, logits}) => {
+  $("step-loss").textContent = `The batch has ${training.settings.batch_size} images; here are the first. Its loss before the step was ` +
+    `${loss.toFixed(6)}, the learning rate ${rate}.`;
+  fillTable("batch", ["image", "class", ...model.classes.map(name => `logit ${name}`)], ...batch.map(({label, bytes, logits}) => {
     const canvas = document.createElement("canvas");
     canvas.className = "pixels";
     drawBytes(canvas, bytes);
     return [canvas, model.classes[label], ...logits.map(logit => logit.toFixed(3))];
   }));
-  fillTable("moves", ["parameter", "shape", "largest move", "mean move"], moves.map(([name, {rows, columns, numbers}]) => {
-    const sizes = numbers.map(Math.abs), mean = sizes.reduce((sum, x) => sum + x, 0) / sizes.length;
-    return [name, `${rows} × ${columns}`, sizes.reduce((x, y) => Math.max(x, y), 0).toPrecision(3), mean.toPrecision(3)];
+  fillTable("moves", ["parameter", "shape", "largest move", "mean move"], ...moves.map(([name, {rows, columns, numbers}]) => {
+    const sizes = numbers.map(Math.abs).sort(), mean = sizes.reduce((sum, x) => sum + x, 0) / sizes.length;
+    return [name, `${rows} × ${columns}`, sizes.at(-1).toPrecision(3), mean.toPrecision(3)];
   }));
 }
 
-function fillTable(id, heads, lines) {
-  const table = $(id);
-  table.innerHTML = `<thead><tr>${heads.map(() => '<th scope="col"></th>').join("")}</tr></thead><tbody></tbody>`;
-  heads.forEach((text, i) => { table.tHead.rows[0].cells[i].textContent = text; });
-  for (const line of lines) {
-    const row = table.tBodies[0].insertRow();
-    for (const content of line) row.insertCell().append(content);
-  }
+// Fill a table, its heads first. A cell's content is a text or an element.
+function fillTable(id, ...lines) {
+  fill(id, lines.length, "<tr></tr>");
+  lines.forEach((line, n) => $(id).rows[n].replaceChildren(...line.map(content => {
+    const cell = document.createElement(n ? "td" : "th");
+    cell.append(content);
+    return cell;
+  })));
 }
 
-// The proof
-
 async function finish({file, md5, test, seconds}) {
-  const changes = options(training.settings), isSame = md5 === proof.model;
-  $("proof").hidden = false;
-  $("bytes").textContent = changes.length ? `A model with the MD5 ${md5}.`
-    : isSame ? `The same bytes as in dvc.lock: MD5 ${md5}.`
-    : `Not the same bytes as in dvc.lock: MD5 ${md5}, and there ${proof.model}.`;
-  const steps = `${grouped(training.settings.iterations)} steps in ${seconds.toFixed(1)} s.`;
-  const scores = `It classifies ${(100 * test.accuracy).toFixed(2)} % of the test images correctly, with a loss of ${test.loss.toFixed(5)}.`;
-  $("results").textContent = `${steps} ${scores}${changes.length ? " The command above must give models/mlp.npz this MD5." : ""} Above, draw: this network reads it now.`;
+  const changes = options(training.settings), isSame = md5 === proof.model, steps = grouped(training.settings.iterations);
+  const scores = `${(100 * test.accuracy).toFixed(2)} % of the test images correctly, with a loss of ${test.loss.toFixed(5)}`;
+  const same = isSame ? `The same bytes as in dvc.lock: MD5 ${md5}.` : `Not the same bytes: MD5 ${md5}; in dvc.lock ${proof.model}.`;
+  $("bytes").textContent = changes.length ? `In Python, the command above must give models/mlp.npz this MD5: ${md5}.` : same;
+  $("results").textContent = `${steps} steps in ${seconds.toFixed(1)} s. The network classifies ${scores}. Draw above: it reads.`;
   URL.revokeObjectURL($("save").href);
   $("save").href = URL.createObjectURL(new Blob([file]));
+  $("proof").hidden = false;
   showPhase("done");
   const told = await navigator.userAgentData?.getHighEntropyValues(["architecture", "bitness"]); // Chromium alone has it
   const processor = told?.architecture ? `${told.architecture} ${told.bitness}` : navigator.platform;
@@ -215,7 +194,10 @@ async function finish({file, md5, test, seconds}) {
 
 if (proof) {
   $("train").hidden = $("to-train").hidden = false;
-  fillFields();
+  for (const field of fields) {
+    const value = proof.params.train[field.name];
+    [field.checked, field.value] = [value === true, Array.isArray(value) ? value.join(", ") : value];
+  }
   showSettings();
   $("settings").addEventListener("input", showSettings);
   $("settings").addEventListener("submit", event => event.preventDefault());

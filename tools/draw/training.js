@@ -1,5 +1,4 @@
 // mlp/training.py in JavaScript: the loop over epochs, in pieces, so that whoever runs it can look up in between.
-"use strict";
 
 const CHUNK = 100; // images that are scored at once, at least
 
@@ -7,6 +6,7 @@ class Training {
   // `settings` are those of params.yaml's section train; `data` has Images: train, validation and test.
   constructor(settings, data, preparation) {
     const n = settings.batch_size, {train, validation} = data;
+    if (n > train.labels.length) throw new Error(`batch_size is more than the ${train.labels.length} training images.`);
     Object.assign(this, {settings, data, iteration: 0, epochs: [], test: null, scoring: false});
     this.room = Math.max(n, CHUNK);
     this.network = initNetwork(settings, preparation, this.room);

@@ -123,8 +123,8 @@ function showProgress() {
   const speed = iteration / seconds, pace = seconds ? `, ${grouped(speed)} a second, ${grouped((iterations - iteration) / speed)} s left` : "";
   const losses = iteration ? ` Loss of epoch ${epoch} so far: ${loss.toFixed(4)}.` : "";
   $("now").textContent = `${grouped(iteration)} of ${grouped(iterations)} steps${pace}.${losses}`;
-  const after = pick => epochs.map(each => [each.iteration, pick(each)]), now = iteration ? [[iteration, loss]] : [];
-  showCurves("losses", [...after(each => each.loss), ...now], after(each => each.scores[1].loss));
+  const after = pick => epochs.map(each => [each.iteration, pick(each)]);
+  showCurves("losses", after(each => each.loss), after(each => each.scores[1].loss));
   showCurves("accuracies", after(each => each.scores[0].accuracy), after(each => each.scores[1].accuracy));
   const network = networkOf(training.latest, {md5, accuracy: test?.accuracy}), W = step?.change ?? network.layers[0].W;
   fill("weights", Math.min(W.columns, NEURONS), '<canvas class="pixels"></canvas>');
@@ -181,7 +181,7 @@ async function finish({file, md5, test, seconds}) {
   const scores = `${(100 * test.accuracy).toFixed(2)} % of the test images correctly, with a loss of ${test.loss.toFixed(5)}`;
   const same = isSame ? `The same bytes as in dvc.lock: MD5 ${md5}.` : `Not the same bytes: MD5 ${md5}; in dvc.lock ${proof.model}.`;
   $("bytes").textContent = changes.length ? `In Python, the command above must give models/mlp.npz this MD5: ${md5}.` : same;
-  $("results").textContent = `${steps} steps in ${seconds.toFixed(1)} s. The network classifies ${scores}. Draw above: it reads.`;
+  $("results").textContent = `${steps} steps in ${seconds.toFixed(1)} s. The network classifies ${scores}. Draw above: it answers.`;
   URL.revokeObjectURL($("save").href);
   $("save").href = URL.createObjectURL(new Blob([file]));
   $("proof").hidden = false;

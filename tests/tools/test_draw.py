@@ -1,6 +1,7 @@
 """The page to draw on gives the answers of `predict`, to the last bit: its scripts run here in Node, without a page."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
 from tests.support.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.support.node import javascript, needs_node
+from tests.support.proofs import DATA, new_proven_project
 from tests.support.refusals import refusal
 from tools.draw.__main__ import draw
 from tools.draw.page import about, in_base64
@@ -142,6 +144,29 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     for example in stored["examples"]:
         assert example["number"] == actual[example["place"]]
         assert base64.b64decode(example["image"]) == split.images[example["place"]].tobytes()
+
+
+def test_the_page_has_the_data_that_dvc_lock_describes(tmp_path, monkeypatch):
+    monkeypatch.chdir(new_proven_project(tmp_path))
+
+    def page() -> tuple[str, str]:
+        done = CliRunner().invoke(draw, [])
+        assert done.exit_code == 0, done.output
+        return Path("draw.html").read_text(encoding="utf-8"), done.stderr
+
+    html, notes = page()
+    assert notes == ""
+    for path in DATA:
+        (packed,) = re.findall(rf'id="{path}">(.*?)</script>', html)
+        assert gzip.decompress(base64.b64decode(packed)) == Path(path).read_bytes()
+    changed = Path(DATA[1])
+    changed.write_bytes(Path(DATA[2]).read_bytes())
+    for reason in (str(changed), "dvc.lock"):
+        html, notes = page()
+        assert "does not train" in notes
+        assert reason in notes
+        assert not any(f'id="{path}"' in html for path in DATA)
+        Path("dvc.lock").unlink(missing_ok=True)
 
 
 def test_the_command_refuses_wrong_files_and_writes_nothing(draw_page):

@@ -162,11 +162,24 @@ def test_fits_on_every_screen_and_every_control_has_a_name(page, folder):
         page.open(folder / "draw.html")
         page.run(f"state.strokes = {json.dumps(DRAWINGS[3])}, show()")
         assert page.run(OVERFLOW) == 0
+        tops = page.run("[...$('thumbnails').children].map(button => button.getBoundingClientRect().top)")
+        assert len({tops.count(top) for top in tops}) == 1, "each row has as many test images"
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"application", "button", "slider", "image", "region"}
     found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
     assert {role for role, _ in found} >= roles
     assert [role for role, name in found if role in roles and not name] == []
+
+
+def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, folder):
+    page.screen(390, 844, mobile=True)
+    page.open(folder / "draw.html")
+    assert "really" in page.run("$('verdict').textContent")
+    number = page.run("examples[12].number")
+    page.press("$('thumbnails').children[12]", touch=True)
+    top, bottom = page.run("(({top, bottom}) => [top, bottom])($('verdict').getBoundingClientRect())")
+    assert 0 <= top < bottom <= 844
+    assert f"really {number}" in page.run("$('verdict').textContent")
 
 
 @pytest.mark.parametrize(("hidden", "fitted"), [((), False), ((20, 10), True)])

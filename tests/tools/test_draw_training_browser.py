@@ -8,23 +8,22 @@ import re
 import shlex
 import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from mlp.layers import cross_entropy
 from mlp.network import predict, step
 from mlp.random import ORDER, permutation, stream
 from pipeline.store.artifacts import load_model, load_prepared
-from stages.train import train
 from tests.support import chromium, firefox
 from tests.support.drawings import DRAWINGS
-from tests.support.files import save_prepared
 from tests.support.networks import descent, digits, new_network
-from tests.support.project import PLAIN, ROOT, changed_params
+from tests.support.project import ROOT
+from tests.support.proofs import new_proven_project, project_like, train_in_python
 from tools.draw.__main__ import draw
 
 pytestmark = pytest.mark.slow
@@ -32,55 +31,19 @@ pytestmark = pytest.mark.slow
 CHROMIUM = pytest.param(chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium"))
 FIREFOX = pytest.param(firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox"))
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-SPLITS = ("train", "validation", "test")
-
-
-def train_in_python(folder: Path, *options: str) -> str:
-    """Train in the project `folder` as its pipeline does, with some options, and return the model's MD5."""
-    names = ["models/mlp.npz", "train.json", "validation.json", "history.csv"]
-    paths = [f"data/prepared/{split}.npz" for split in SPLITS[:2]] + names
-    done = CliRunner().invoke(
-        train, [*(str(folder / path) for path in paths), "--params", str(folder / "params.yaml"), *options]
-    )
-    assert done.exit_code == 0, done.output
-    return hashlib.md5((folder / "models/mlp.npz").read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A project with the sample's digits: prepared data, a trained model, dvc.lock, and the page."""
-    folder = tmp_path_factory.mktemp("project")
-    for path in ("data/prepared", "models"):
-        (folder / path).mkdir(parents=True)
-    images, labels = digits("train")
-    parts = {"train": slice(0, 500), "validation": slice(500, 600)}
-    for name, rows in parts.items():
-        save_prepared(folder / f"data/prepared/{name}.npz", images[rows], labels[rows])
-    save_prepared(folder / "data/prepared/test.npz", *digits("test"))
-    params = changed_params(PLAIN | {"train.batch_size": 50, "train.iterations": 300})
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    train_in_python(folder)
-    paths = [*(f"data/prepared/{split}.npz" for split in SPLITS), "models/mlp.npz"]
-    outs = [{"path": path, "md5": hashlib.md5((folder / path).read_bytes()).hexdigest()} for path in paths]
-    locked = {"params.yaml": {section: params[section] for section in ("distort", "train")}}
-    lock = {"schema": "2.0", "stages": {"train": {"params": locked, "outs": outs}}}
-    (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    """A project with the sample's digits, and the page."""
+    folder = new_proven_project(tmp_path_factory.mktemp("project"))
     make(folder)
     return folder
 
 
-def project_like(folder: Path, new: Path) -> Path:
-    """Return a new project with the data and the parameters of another one."""
-    for name in ("data", "params.yaml"):
-        (new / name).symlink_to(folder / name)
-    (new / "models").mkdir()
-    return new
-
-
 def make(folder: Path, page: str = "page.html") -> Path:
     """Make the page of a project."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with chdir(folder):
         done = CliRunner().invoke(draw, [page])
     assert done.exit_code == 0, done.output
     return folder / page

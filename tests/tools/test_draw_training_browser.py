@@ -189,7 +189,7 @@ def test_one_step_in_numbers(page, folder):
 
 
 def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
-    """A byte of an image, packed again, and a byte of the packed file."""
+    """A byte of an image, packed again; two bytes of the packed file; a character that is not base64."""
     html = (folder / "page.html").read_text(encoding="utf-8")
     (packed,) = re.findall(r'id="data/prepared/validation.npz">(.*?)<', html)
     content = bytearray(gzip.decompress(base64.b64decode(packed)))
@@ -197,6 +197,7 @@ def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
     for damaged in (
         base64.b64encode(gzip.compress(content)).decode(),
         packed[:1000] + packed[1003:1000:-1] + packed[1003:],
+        packed[:1000] + "*" + packed[1001:],
     ):
         (tmp_path / "damaged.html").write_text(html.replace(packed, damaged), encoding="utf-8")
         page.open(tmp_path / "damaged.html")

@@ -46,8 +46,6 @@ function showSettings() {
   $("command").textContent = ["dvc exp run", ...changes].join(" ");
 }
 
-// Orders to the worker
-
 function start() {
   const settings = readSettings();
   if (!$("settings").reportValidity()) return false;
@@ -79,6 +77,7 @@ function anew() {
   useModel(original);
   for (const id of ["step", "proof"]) $(id).hidden = true;
   $("complaint").textContent = $("now").textContent = "";
+  $("progress").value = 0;
   showPhase("none");
 }
 
@@ -90,8 +89,6 @@ function showPhase(next) {
   $("one").disabled = $("go").disabled || phase === "running";
   $("anew").disabled = phase === "none";
 }
-
-// Answers of the worker
 
 function hear(message) {
   if (message.number !== training.number) return;
@@ -206,4 +203,5 @@ if (proof) {
   });
   $("one").addEventListener("click", () => order("step", "paused"));
   $("anew").addEventListener("click", anew);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (training.latest) showProgress(); });
 }

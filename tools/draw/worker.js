@@ -47,8 +47,8 @@ onmessage = ({data: message}) => {
 // Return the images of a file, if it is the one in dvc.lock.
 async function unpack({path, md5: expected, text}) {
   if (typeof DecompressionStream === "undefined") throw new Error("This browser is too old to train; get a newer one.");
-  const packed = new Blob([readBytes(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const bytes = new Uint8Array(await new Response(packed).arrayBuffer().catch(() => new ArrayBuffer(0)));
+  const open = async () => new Blob([readBytes(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const bytes = new Uint8Array(await open().then(stream => new Response(stream).arrayBuffer()).catch(() => new ArrayBuffer(0)));
   if (md5(bytes) !== expected) throw new Error(`This page is damaged: its ${path} is not the one in dvc.lock. Load it again.`);
   const {images, labels: t} = readNpz(bytes), classes = page.classes.length, n = t.length / classes;
   const labels = Uint16Array.from({length: n}, (_, i) => t.subarray(i * classes, (i + 1) * classes).indexOf(1));

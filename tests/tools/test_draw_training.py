@@ -35,6 +35,8 @@ TRAININGS = {
     },
     "no hidden layer, the largest seed, an odd batch": {"hidden_sizes": [], "seed": 2**32 - 1, "batch_size": 33},
     "tanh, two hidden layers": {**TANH, "hidden_sizes": [7, 12]},
+    # The largest weight belongs to a pixel that is always black. The others' grid is finer
+    "sigmoid, a black pixel's weight above a power of two": {"seed": 8, "weight_init_std": 0.01554},
     "relu, batches of one": {**RELU, "batch_size": 1, "learning_rate": 0.01},
 }  # fmt: skip
 STEPS = (1, 10, 550)

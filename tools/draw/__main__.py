@@ -14,13 +14,14 @@ def draw(
     page: Annotated[Path, typer.Argument(help="Output: the page, one HTML file.")] = Path("draw.html"),
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
     test: Annotated[Path, typer.Option(help="The test images, prepared.")] = Path("data/prepared/test.npz"),
-    without_data: Annotated[bool, typer.Option(help="Leave out the part that trains, and its data.")] = False,
+    without_data: Annotated[bool, typer.Option("--without-data", help="Leave out the part that trains.")] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Make a page to draw on. It shows the network's answer at every move, and needs no network connection.
 
-    In its second part the browser trains the network, and says whether it has the bytes that
-    ./dvc.lock states. Without the file of test images, the page shows none, and no accuracy.
+    In its second part the browser trains the network, and says whether it has
+    the bytes that this folder's dvc.lock states. Without the file of test
+    images, the page shows none, and no accuracy.
     """
     import webbrowser  # here, so that --help answers at once
 
@@ -30,7 +31,7 @@ def draw(
     from tools.draw.page import make_page
     from tools.draw.proof import load_proof
 
-    check_distinct(model, test, page)
+    check_distinct(model, test, Path("dvc.lock"), page)
     network = load_model(model)
     measured = proof = None
     try:

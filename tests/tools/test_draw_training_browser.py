@@ -302,9 +302,9 @@ def main() -> None:
         page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[2])}, show()")
         page.screenshot(ROOT / "docs/draw.png", "document.querySelector('.drawing')")
         page.run("$('go').click()")
-        wait(page, "training.latest?.iteration >= 5500")
+        wait(page, "training.epochs?.length >= 20", seconds=600)
         page.run("$('go').click()")
-        wait(page, "training.epochs.length >= 10")
+        time.sleep(1)
         page.screenshot(ROOT / "docs/train.png", "$('train')")
 
 

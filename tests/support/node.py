@@ -15,9 +15,9 @@ needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow te
 def javascript(expression: str, data: object) -> object:
     """Return the value of an expression that may use the page's functions, and `data`."""
     scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in CORE]
-    data_and_answer = f"""const data = JSON.parse(require("fs").readFileSync(0));
-        process.stdout.write(JSON.stringify({expression}));"""
-    program = "\n".join(["'use strict';", *scripts, data_and_answer])
-    done = subprocess.run([NODE, "-e", program], input=json.dumps(data), capture_output=True, text=True, check=False)
+    answer = f"const data = {json.dumps(data)}; process.stdout.write(JSON.stringify({expression}));"
+    program = "\n".join(["'use strict';", *scripts, answer])
+    # From standard input: Windows has a limit on the length of commands
+    done = subprocess.run([NODE, "-"], input=program, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

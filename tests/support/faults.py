@@ -1,10 +1,8 @@
-"""What the fault tests share: how much to do, bounds on memory and time, and a pipeline in two states."""
+"""What the fault tests share: how much to do, and a pipeline in two states."""
 
 import os
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,27 +20,6 @@ NEW = Project.small | {"preprocess.scaling": "zscore", "train.seed": 1, "plot.dp
 def times(number: int) -> int:
     """Return how often to do what is usually done `number` times."""
     return max(1, round(number * SCALE))
-
-
-@contextmanager
-def bounded(megabytes: int = 512) -> Iterator[Callable[[], object]]:
-    """Allow the block so much more memory, and five seconds of processor time between calls of the given function."""
-
-    def too_long(number: int, frame: object) -> None:
-        raise TimeoutError("one case took more than five seconds of processor time")
-
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    sizes = Path("/proc/self/statm")
-    if sizes.exists():
-        now = int(sizes.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + (megabytes << 20), before[1]))
-    handler = signal.signal(signal.SIGPROF, too_long)
-    try:
-        yield lambda: signal.setitimer(signal.ITIMER_PROF, 5)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, handler)
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 class Pipeline:

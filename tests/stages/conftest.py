@@ -24,7 +24,7 @@ def dvc_streams() -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory, dvc_streams: None):
+def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory):
     """A small pipeline whose stages can be disturbed one by one."""
     from tests.support.faults import Pipeline  # needs Unix
 

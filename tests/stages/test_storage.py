@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import SEED
+from tests.support.faults import SEED, results
 from tests.support.flow import written
 from tests.support.project import STAGES, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
-
-
-def results(project: Project) -> dict[str, bytes]:
-    """Return the lock and all outputs."""
-    found = {path: content for stage in STAGES for path, content in written(stage, project.folder).items()}
-    return found | {"dvc.lock": (project.folder / "dvc.lock").read_bytes()}
 
 
 def repro(project: Project, reproduced: Project) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import NEW, Pipeline, resource
+from tests.support.faults import Pipeline, resource, results
 from tests.support.flow import run_stage
 from tests.support.project import STAGES, new_project
 
@@ -65,10 +65,10 @@ def read_only(folder: str, limit: int) -> Iterator[str]:
 @pytest.mark.parametrize(("stage", "fault"), [*((stage, short_files) for stage in STAGES), ("train", read_only)])
 def test_disk_that_refuses(pipeline: Pipeline, stage: str, fault):
     """The stage ends with a sentence that names a file, or its folder, and the reason; then it can run again."""
-    folder, expected = FOLDERS[stage], pipeline.expected(stage)
+    folder, expected = FOLDERS[stage], pipeline.expected[stage]
     longest = max(len(content) for path, content in expected.items() if path.startswith(folder))
     with chdir(pipeline.folder):
-        pipeline.reset(stage)
+        pipeline.clear(stage)
         with fault(folder, longest // 2) as reason:
             result = run_stage(stage)
         assert result.exit_code == 1, result.output
@@ -76,18 +76,17 @@ def test_disk_that_refuses(pipeline: Pipeline, stage: str, fault):
         assert sentence, result.output
         assert any(path == sentence[1] or path.startswith(f"{sentence[1]}/") for path in expected), sentence
         pipeline.check_nothing_half(stage)
-        assert not pipeline.parts(stage)
+        assert not pipeline.parts()
         assert run_stage(stage).exit_code == 0
     assert pipeline.outputs(stage) == expected
 
 
-def test_repro_on_a_full_disk(tmp_path, pipeline):
+def test_repro_on_a_full_disk(tmp_path, reproduced):
     """DVC's own files meet the full disk, too. With room again, `dvc repro` goes on."""
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=64m", "none", disk):
         project = new_project(disk)
-        project.set_params(NEW)
         used = int(project.run("du", "-sk", str(disk)).stdout.split()[0])
         for more in (600, 3000):
             project.run(*AS_ROOT, "mount", "-o", f"remount,size={used + more}k", str(disk))
@@ -96,4 +95,4 @@ def test_repro_on_a_full_disk(tmp_path, pipeline):
             assert "No space left on device" in full.stderr or "disk is full" in full.stderr, full.stderr
         project.run(*AS_ROOT, "mount", "-o", "remount,size=64m", str(disk))
         project.run("dvc", "repro")
-        pipeline.check_repro(project)
+        assert results(project) == results(reproduced)

@@ -104,7 +104,7 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
 def test_ctrl_c_stops_a_sweep_and_leaves_nothing(sweeps):
     """A terminal sends it to all processes."""
     process = sweeps.start("stopped", *LONG)
-    wait_for_log(process, sweeps.project.folder, "Training: epoch")
+    wait_for_log(process, sweeps.project.folder, "Running stage 'train'")
     os.killpg(process.pid, signal.SIGINT)
     ended(process, 130)
     wait_until_none_works_below(sweeps.project.folder)
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_a_sweep_and_leaves_nothing(sweeps):
 def test_a_killed_sweep_leaves_no_process(sweeps):
     folder = sweeps.project.folder
     process = sweeps.start("killed", *LONG)
-    wait_for_log(process, folder, "Training: epoch")
+    wait_for_log(process, folder, "Running stage 'train'")
     process.kill()
     process.communicate()
     wait_until_none_works_below(folder)
@@ -206,7 +206,7 @@ def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printe
 def test_a_scheduler_that_dies_ends_the_sweep(sweeps, cluster):
     """The last test: the cluster is of no use then."""
     process = sweeps.start("orphans", *LONG, on=cluster)
-    wait_for_log(process, cluster.folder, "Training: epoch")
+    wait_for_log(process, cluster.folder, "Running stage 'train'")
     cluster.stop("scheduler")
     printed = ended(process, 1)
     assert states(printed) == ["lost"] * 3

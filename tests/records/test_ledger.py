@@ -12,7 +12,7 @@ from pipeline.drawing import figures as drawing
 from pipeline.fitting.method import distortion_of
 from pipeline.settings.params import load_params
 from records import figures, ledger
-from records.ledger import HERE, SEEDS, draw, rows, text
+from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
 from tests.support.files import save_mistakes, save_prepared
 from tests.support.project import ROOT
 from tests.support.refusals import refused

@@ -38,12 +38,6 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
-@pytest.fixture(scope="session")
-def sample() -> Path:
-    """The folder with a few hundred real digits, gzipped."""
-    return SAMPLE
-
-
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     """A folder with the sample as the download stage leaves it: four IDX files."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from statistics import fmean
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -117,27 +118,18 @@ def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(
         path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
     for name in ("base", "simard-elastic"):
         shutil.copy(HERE / f"{name}.yaml", tmp_path)
-    calls = {}
-
-    def recorded(function):
-        def call(*arguments):
-            calls[function.__name__] = arguments
-            return function(*arguments)
-
-        return call
-
-    for function in (drawing.draw_misclassified, drawing.draw_training_images):
-        monkeypatch.setattr(drawing, function.__name__, recorded(function))
+    for name in ("draw_misclassified", "draw_training_images"):
+        monkeypatch.setattr(drawing, name, Mock(side_effect=getattr(drawing, name)))
     monkeypatch.setattr(figures, "HERE", tmp_path)
     ran = CliRunner().invoke(figures.main, [])
     assert ran.exit_code == 0, ran.output
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
 
-    mistakes, most, title = calls["draw_misclassified"]
+    mistakes, most, title = drawing.draw_misclassified.call_args.args
     common = [0, 1, 2, 4, 6, 7, 8]
     assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
     assert (most, "7 mistakes" in title) == (7, True)
-    shown, made, *_ = calls["draw_training_images"]
+    shown, made, *_ = drawing.draw_training_images.call_args.args
     np.testing.assert_array_equal(shown, images[:10])
     distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
     expected = [distortion.distort(images[:10], seed=0, epoch=epoch, first=0) for epoch in range(5)]

@@ -146,25 +146,6 @@ def test_error_in_the_worker_is_shown():
         team.run(0)
 
 
-@forks
-def test_leader_sees_the_workers_error_where_the_worker_met_it():
-    """The worker fails after they have met. A leader that is slow to come must not see it at the meeting already."""
-    team, met = Team(2), []
-
-    def task():
-        if 0 in team.parts:
-            send = team._signal
-            team._signal = lambda: (send(), time.sleep(0.1))
-        team.meet()
-        met.append(True)
-        if 1 in team.parts:
-            raise FloatingPointError("after the meeting")
-
-    with team.start(task), pytest.raises(FloatingPointError, match="after the meeting"):
-        team.run(0)
-    assert met
-
-
 # Where a second process cannot be had, or had better not
 
 

@@ -15,7 +15,6 @@ from pipeline.store.tables import HISTORY_COLUMNS
 from tests.support.project import ROOT
 from tests.support.refusals import refusal
 from tools.card.__main__ import CARD, CURVES, main
-from tools.card.curves import draw_curves, read_history
 
 SCORES = {"accuracy": 0.5, "loss": 2, "macro_f1": 0.25}
 CLASSES = [{"class": "Bag", "f1": 0.5}, {"class": "Coat", "f1": 0.125}]
@@ -62,19 +61,6 @@ def test_committed_card_has_the_committed_results(tmp_path, monkeypatch):
     assert (tmp_path / CARD).read_bytes() == (ROOT / CARD).read_bytes(), "run `python -m tools.card`"
     if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # another compiler may round coordinates differently
         assert (tmp_path / CURVES).read_bytes() == (ROOT / CURVES).read_bytes(), "run `python -m tools.card`"
-
-
-def test_the_curves_are_the_columns_of_the_history(write):
-    write()
-    history = read_history(Path("metrics/history.csv"))
-    columns = [("train_accuracy", "validation_accuracy"), ("loss", "validation_loss")]
-    for axes, names in zip(draw_curves(history).axes, columns, strict=True):
-        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-        for name, line in zip(names, axes.lines, strict=True):
-            assert line.get_xydata().T.tolist() == [[1, 2], history[name].tolist()]
-            assert line.get_label().endswith(f"{history[name][1]:#.4g}")
-            assert left <= 1 < 2 <= right
-            assert low <= min(history[name]) <= max(history[name]) <= high
 
 
 @pytest.mark.parametrize(

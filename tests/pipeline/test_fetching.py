@@ -50,18 +50,6 @@ def serve():
         yield lambda answers, certificate=None: servers.enter_context(closing(Server(answers, certificate)))
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A file with a certificate for localhost and its key."""
-    path = tmp_path_factory.mktemp("certificate") / "localhost.pem"
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl, which makes the certificate")
-    subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {path} -out {path}"
-    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
-    return path
-
-
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -105,18 +93,14 @@ def failure(files, raw, *mirrors, limits=PATIENT):
 # --- Good mirrors ---
 
 
-def misnamed():
-    """Some servers decompress what is stored as .gz, others call a gzipped file by its plain name."""
-    answers = {name: answer(gzip.compress(CONTENT[name]), "200 OK", "Content-Encoding: gzip") for name in CONTENT}
-    return answers | {f"{TRAIN_IMAGES}.gz": answer(CONTENT[TRAIN_IMAGES])}
-
-
 def redirects_to(server):
     return {f"{name}.gz": answer(HTML, "302 Found", f"Location: {server.url}/{name}.gz") for name in CONTENT}
 
 
 def test_web_mirror(serve, files, raw):
-    server = serve(misnamed())
+    """Some servers decompress what is stored as .gz, others call a gzipped file by its plain name."""
+    answers = {name: answer(gzip.compress(CONTENT[name]), "200 OK", "Content-Encoding: gzip") for name in CONTENT}
+    server = serve(answers | {f"{TRAIN_IMAGES}.gz": answer(CONTENT[TRAIN_IMAGES])})
     fetched(files, raw, server.url)
     assert all("accept-encoding: identity\r\n" in request.lower() for request in server.requests)
 
@@ -170,8 +154,13 @@ def test_the_environments_proxy_is_used(serve, files, raw, monkeypatch):
     assert server.requests[0].startswith(f"GET http://mirror.invalid/data/{TRAIN_IMAGES}.gz ")
 
 
-def test_https(serve, certificate, files, raw, monkeypatch):
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, which makes the certificate")
+def test_https(serve, tmp_path, files, raw, monkeypatch):
     """It is checked, and never left for http."""
+    certificate = tmp_path / "localhost.pem"
+    subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {certificate} -out {certificate}"
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
     plain, secure = serve(raw_files()), serve(zipped_files(), certificate)
     assert "SSL" in failure(files, raw, secure.url)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))

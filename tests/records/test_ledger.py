@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from pipeline.drawing import figures as drawing
 from pipeline.fitting.method import distortion_of
 from pipeline.settings.params import load_params
+from pipeline.store.artifacts import Misclassified, save_misclassified
 from records import figures, ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
-from tests.support.files import save_mistakes, save_prepared
+from tests.support.files import save_prepared
 from tests.support.project import ROOT
 from tests.support.refusals import refused
 
@@ -109,8 +110,10 @@ def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(
     """
     images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
     save_prepared(tmp_path / "prepared" / "mnist" / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
-    places = [place for place in range(9) if place != 3]
-    save_mistakes(tmp_path / "evaluation" / "committee-simard-elastic", places, [1] * 8, places)
+    places = np.delete(np.arange(9), 3)
+    columns = (images[:8], np.ones(8, np.int64), places, np.linspace(0.9, 0.5, 8), places)
+    mistakes = Misclassified(*columns, (28, 28), tuple("0123456789"))
+    save_misclassified(tmp_path / "evaluation" / "committee-simard-elastic" / "misclassified.npz", mistakes)
     (tmp_path / "results").mkdir()
     for seed in range(5):
         places = [place for place in range(9) if place != 5 or seed != 4]

@@ -144,17 +144,6 @@ def test_a_committee_decides_by_the_mean_of_the_probabilities(folder):
         assert (other.argmax(axis=1) != mean.argmax(axis=1)).any()
 
 
-def test_a_committee_of_copies_decides_as_the_one(folder):
-    """Even if they are so sure of wrong classes that the probability of the true class is too small for a number."""
-    network = load_model(MODEL)
-    network.weights[-1] = network.weights[-1] * network.arithmetic.dtype(20_000)
-    for name in (MODEL, Path("copy.npz")):
-        save_model(name, network)
-    alone = evaluate()
-    assert evaluate("copy.npz") == alone
-    assert json.loads(alone["test.json"])["loss"] > 1000
-
-
 def test_files_that_cannot_be_had_or_do_not_belong_together(folder):
     network, other, committee = load_model(MODEL), Path("other.npz"), ("--with", "other.npz")
     name = {"exact": "float32", "float32": "exact"}[network.arithmetic.name]

@@ -5,9 +5,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
 from tests.support.files import drawn
@@ -162,26 +159,6 @@ def test_neither_colours_nor_contrast_nor_size_nor_place_nor_mode_matter():
     picture = np.full((200, 200, 3), (0, 150, 0), np.uint8)
     picture[four(200, 10) == 0] = (255, 19, 0)  # as light as the paper, by the usual weights
     assert np.array_equal(prepare(picture), prepare(four(200, 10)))
-
-
-@settings(max_examples=30)
-@given(
-    arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.sampled_from([0, 40, 120, 255])),
-    st.sampled_from([(28, 28), (20, 28), (14, 14), (9, 33), (1, 1)]),
-)
-def test_any_blob_is_centred_in_its_box(blob, shape):
-    if not blob.any():
-        blob = blob + np.uint8(255)
-    picture = np.pad(blob, 50)  # a border, so that it is clear which is background
-    image = prepare(picture, shape)
-    assert (image.shape, image.max()) == (shape, 255)
-    assert np.array_equal(image, prepare(255 - picture, shape))
-    for axis, side in enumerate(shape):
-        mass = image.sum(axis=1 - axis, dtype=np.int64)
-        ink = np.flatnonzero(mass)
-        assert ink[-1] - ink[0] < max(1, side * 20 // 28)
-        at_the_edge = ink[0] == 0 or ink[-1] == side - 1  # a very lopsided blob goes as far as it fits
-        assert abs(mass @ np.arange(side) / mass.sum() - side // 2) <= 0.5 or at_the_edge
 
 
 def test_mnist_digits_stay_what_they_are():

@@ -155,3 +155,7 @@ def test_rotation_shear_scaling_and_shift_reach_their_strength_and_not_more():
     x, y = moved(0, 0, shift=7.0)
     extremes_are_near(x, 7.0)
     extremes_are_near(y, 7.0)
+
+    (right_x, right_y), (down_x, down_y) = (moved(*place, rotation=30.0, shear=20.0) for place in ((0, 15), (15, 0)))
+    areas = (right_x * down_y - right_y * down_x) / 15**2
+    np.testing.assert_allclose(areas, 1, atol=0.005)  # turned and sheared, as large as before

@@ -173,6 +173,13 @@ def test_mnist_digits_stay_what_they_are():
     assert (differences <= 1).mean() > 0.98  # a tenth of MNIST's images have 254 for white; here it is always 255
 
 
+def test_a_lopsided_digit_goes_as_far_to_the_side_as_it_fits():
+    blob = np.zeros((50, 50), np.uint8)
+    blob[:, :5] = blob[25] = 255
+    image = prepare(np.pad(blob, 50))
+    assert np.flatnonzero(image.any(axis=0)).tolist() == [*range(8, 28)]
+
+
 def test_fit_keeps_the_whole_picture_and_puts_it_on_its_background():
     picture = np.random.default_rng(0).integers(0, 256, (10, 20), np.uint8)
     large = Image.fromarray(np.kron(picture, np.ones((3, 3), np.uint8)))

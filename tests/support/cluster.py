@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -61,14 +62,13 @@ class Cluster:
     def kill(self, name: str, whom: str) -> None:
         """Kill the process "worker" of a worker, which runs experiments, its parent "nanny", or "both"."""
         nanny = self._processes[name]
-        try:
+        with suppress(psutil.NoSuchProcess):  # the worker dies just now
             children = psutil.Process(nanny.pid).children()
             workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        except psutil.NoSuchProcess:
-            workers = []
-        for victim in [nanny] * (whom != "worker") + workers * (whom != "nanny"):
-            victim.kill()
+            for victim in [nanny] * (whom != "worker") + workers * (whom != "nanny"):
+                victim.kill()
         if whom != "worker":  # which the nanny starts again
+            nanny.kill()
             nanny.wait()
             self._start(name)
 

@@ -115,7 +115,7 @@ def wait_until_none_works_below(folder: Path) -> None:
     def in_clone(where: str) -> bool:
         return str(folder) in where and "/clones/" in where
 
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 120
     while working := [one for one in psutil.process_iter(["cwd"]) if in_clone(one.info["cwd"] or "")]:
         assert time.monotonic() < ends, working
         time.sleep(0.1)
@@ -129,7 +129,7 @@ def clones_below(folder: Path, pattern: str = "") -> list[str]:
 
 def wait_for_log(process: subprocess.Popen[str], folder: Path, text: str) -> None:
     """Wait until the log of an experiment below a folder has a text, while a sweep runs."""
-    ends = time.monotonic() + 100
+    ends = time.monotonic() + 300
     while time.monotonic() < ends and process.poll() is None:
         for log in map(Path, clones_below(folder, "/log")):
             with suppress(FileNotFoundError):  # the experiment has ended

@@ -138,7 +138,7 @@ def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
 @pytest.mark.parametrize("status", ["408 Request Timeout", "429 Too Many Requests", "500 Oh", "599 Odd"])
 def test_a_busy_server_is_asked_again_but_not_for_ever(serve, files, raw, status):
     name = f"{TRAIN_IMAGES}.gz"
-    server = serve(zipped_files() | {name: [answer(HTML, status), b"", zipped_files()[name]]})
+    server = serve(zipped_files() | {name: [b"", answer(HTML, status), zipped_files()[name]]})
     fetched(files, raw, server.url)
     assert server.asked.count(name) == 3
     busy = serve({"*": answer(HTML, status)})

@@ -5,7 +5,7 @@ RUN = .venv/bin/python -m
 WITH_DVC = PATH="$(CURDIR)/.venv/bin:$$PATH"
 INSTALL = pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help setup repro draw test test-all lint check verify verify-portable records update bench requirements
+.PHONY: help setup repro draw test test-all lint check verify verify-portable proof records update bench requirements
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,11 +58,27 @@ lint: setup ## check the code's style and types
 check: setup ## hash DVC's cache and all outputs, so that DVC makes damaged files again
 	@$(RUN) tools.check
 
-verify: setup ## run all stages again in a clone, compare with dvc.lock (REV=a commit, a tag or an experiment; RECORD=name SEED=0: a record)
-	@$(RUN) tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED))
+verify: setup ## run all stages again in a clone, compare with dvc.lock and Git (REV=a commit, a tag or an experiment; RECORD=name SEED=0 EPOCHS=5: a record, or its first epochs)
+	@$(RUN) tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(EPOCHS),--epochs $(EPOCHS))
 
-verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes
-	@$(RUN) tools.portable
+verify-portable: setup ## short runs with other threads, BLAS libraries, processors, Pythons and NumPys: compare the bytes (ALL=--all: more processors)
+	@$(RUN) tools.portable $(ALL)
+
+# What Coq's real numbers assume. A proof that assumes more is refused, and so are words that can leave a gap.
+ASSUMED = ClassicalDedekindReals.sig_(not|forall)_dec|FunctionalExtensionality.functional_extensionality_dep|Classical_Prop.classic
+proof: ## let Coq check the proof of docs/exact-arithmetic.md, and what it assumes
+	@[ -d "$$(coqc -where 2>/dev/null)/user-contrib/Flocq" ] || { \
+		echo 'error: this needs Coq and its library Flocq; on Debian: apt-get install coq libcoq-flocq' >&2; exit 1; }
+	@! grep -nwE 'Admitted|admit|give_up|Axioms?|Parameters?|Conjecture|Hypothes[ie]s|Variables?|Context|Unset' proof/exact.v || { \
+		echo 'error: these lines may leave a gap in the proof' >&2; exit 1; }
+	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT && cp proof/exact.v "$$folder" && cd "$$folder" && \
+		sed -nE 's/^(Lemma|Theorem) ([a-z_]+).*/@\2/p' exact.v >lemmas && \
+		echo "Definition lemmas := ($$(paste -sd, lemmas)). Print Assumptions lemmas." >>exact.v && \
+		coqc exact.v >assumptions && { ! grep -vE '^( |Axioms:|Closed under|$(ASSUMED))' assumptions || { \
+			echo 'error: the proof assumes this, beyond the real numbers' >&2; exit 1; }; } && \
+		echo "proof/exact.v: Coq accepts all $$(wc -l <lemmas) lemmas. They assume what its real numbers do:" && \
+		grep -oE '^($(ASSUMED))' assumptions | sort -u
 
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
 	@cd records && $(WITH_DVC) dvc repro prepare && $(WITH_DVC) dvc repro --allow-missing

@@ -1,5 +1,6 @@
 """Mini-batch training: the loop over epochs, and its state."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -43,6 +44,7 @@ class Epoch(NamedTuple):
     iteration: int  # number of steps taken so far
     loss: float  # mean over the epoch's mini-batches, each measured before its step
     scores: tuple[Score, ...]  # scores of the watched splits, after the epoch
+    state: str = ""  # fingerprint of the state after the epoch
 
 
 class Method(NamedTuple):
@@ -80,6 +82,18 @@ class State:
     memory: Memory  # what the optimizer remembers of the weights, then of the biases
     iteration: int = 0  # number of steps taken
     best: Best = NO_EPOCH
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits: SHA-256 of the parameters, the memory and the iteration, little-endian.
+
+        Two trainings that are still the same have the same. In float32 it is empty: machines differ there.
+        """
+        if self.network.arithmetic.name != "exact":
+            return ""
+        digest = hashlib.sha256(self.iteration.to_bytes(8, "little"))
+        for array in (*self.network.weights, *self.network.biases, *(one for some in self.memory for one in some)):
+            digest.update(array.astype("<f8", copy=False).data)
+        return digest.hexdigest()[:16]
 
 
 def new_state(network: Network, method: Method) -> State:
@@ -233,7 +247,7 @@ class _Loop:
         if scores and (scores[-1].accuracy, -scores[-1].loss) > (state.best.score.accuracy, -state.best.score.loss):
             keep = network.weights + network.biases if self.method.keep_best else []
             state.best = Best(number + 1, scores[-1], [array.copy() for array in keep])
-        return Epoch(number + 1, after, loss, scores)
+        return Epoch(number + 1, after, loss, scores, state.fingerprint())
 
     @quiet()
     def take_steps(self) -> None:

@@ -1,22 +1,31 @@
-"""Does every output have the bytes that `dvc.lock` states? Run all stages again in a clone, and compare.
+"""Does a commit state what its code makes? Run all stages again in a clone, and compare `dvc.lock` and Git.
 
 python -m tools.verify --rev mlp@v1.0.0
 python -m tools.verify --record simard-none --seed 0
+python -m tools.verify --record simard-none --seed 0 --epochs 5
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 
 from pipeline.program.command import command
-from pipeline.program.errors import UserError
-from tools.lock import git, locked_outputs
+from pipeline.program.errors import UserError, clip
+from tools.lock import git, locked_stages
+
+if TYPE_CHECKING:  # imported inside a function, so that `--help` is quick
+    from dvc.stage import PipelineStage
+
+Facts = dict[str, dict[str, str]]  # by stage: what a lock states of its command, dependencies, parameters and outputs
 
 
 @command
@@ -26,40 +35,52 @@ def main(
         str | None, typer.Option("--record", help="A row of records/ instead: a record's name, or a committee's.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The row's seed.", show_default="0, with --record")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Only the first epochs of the row's training.")
+    ] = None,
 ) -> None:
-    """Run all stages of a commit again in a clone, and compare every output with its dvc.lock.
+    """Run all stages of a commit again in a clone, and compare with its dvc.lock, and with the outputs in Git.
 
     With --record, run the stages of one row of the records again, and compare with records/dvc.lock. A committee needs
-    the networks of its records, so they are trained, too.
+    the networks of its records, so they are trained, too. With --epochs, compare the state of the network after each
+    of the first epochs.
     """
-    if seed is not None and not record:
-        raise UserError("--seed is that of a record's row; give --record, too.")
+    if not record and (seed, epochs) != (None, None):
+        raise UserError("--seed and --epochs are those of a record's row; give --record, too.")
     commit = commit_of(rev)
     if rev == "HEAD" and git("status", "--porcelain"):
         typer.echo("note: the last commit is verified, without the changes since.", err=True)
     if git("diff", "--name-only", commit, "--", "requirements.txt"):
         typer.echo(f"note: {rev} has another requirements.txt; it runs with the packages that are here.", err=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        clone = Path(folder, "clone")
+        clone = Path(folder, "clone").resolve()
         # A clone of a folder has all its objects, those of experiments too
         _run(["git", "clone", "--quiet", "--no-checkout", "--local", ".", str(clone)], Path())
         _run(["git", "checkout", "--quiet", "--detach", commit], clone)
         lock = Path("records" if record else "", "dvc.lock")
         project = (clone / lock).parent
         try:
-            stated = locked_outputs(clone / lock)
+            stated = locked_stages(clone / lock)
         except (UserError, OSError):
             raise UserError(f"the {lock.as_posix()} of {rev} is not valid; name a commit with a valid one.") from None
-        targets = [stage_of(record, seed, stated, lock)] if record else []
-        reproduce(project, *targets)
-        made = locked_outputs(clone / lock)
-        ran = stages_before(project, *targets)
-    stated, made = ({key: md5 for key, md5 in some.items() if key[0] in ran} for some in (stated, made))
-    print_comparison(stated, made, lock.as_posix())
-    for stage, path in stated | made:
-        if stated.get((stage, path)) != made.get((stage, path)):
-            raise UserError(f"the output {path} of the stage {stage} is not what {lock.as_posix()} states.")
-    print(f"All {len(stated)} outputs have the bytes that {lock.as_posix()} states.")
+        target = [stage_of(record, seed, stated, lock)] if record else []
+        stages = stages_before(project, *target)
+        if epochs:
+            stages = [stage for stage in stages if stage.name not in target]
+            target = [stage.name for stage in stages]
+        check_all_is_made(stages, project, clone)
+        # Nothing that is there may pass for something that was made
+        (clone / lock).unlink()
+        for path in (Path(out.fs_path) for stage in stages for out in stage.outs):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        reproduce(project, *target)
+        made = locked_stages(clone / lock)
+        names = made if record else stated | made
+        number = compare({name: stated.get(name, {}) for name in names}, made, lock.as_posix())
+        compare_with_git(clone, stages)
+        if epochs:
+            _run([sys.executable, "-m", "records.row", str(record), str(seed or 0), "--epochs", str(epochs)], clone)
+    print(f"All {number} outputs have the bytes that {lock.as_posix()} states.")
 
 
 def commit_of(rev: str) -> str:
@@ -77,13 +98,14 @@ def commit_of(rev: str) -> str:
     raise UserError(f"there is no commit, tag or experiment {rev} here; see `git log`, `git tag` or `dvc exp list`.")
 
 
-def stage_of(record: str, seed: int | None, outputs: dict[tuple[str, str], str], lock: Path) -> str:
+def stage_of(record: str, seed: int | None, stated: Facts, lock: Path) -> str:
     """Return the stage that writes the result of a record's row, or of a committee.
 
     Raises:
         UserError: there is no such record, or it lacks this seed.
     """
-    results = {Path(path).stem: stage for stage, path in outputs if path.startswith("results/")}
+    start = "output results/"
+    results = {Path(fact).stem: stage for stage, facts in stated.items() for fact in facts if fact.startswith(start)}
     if record in results and seed is not None:
         raise UserError(f"{record} has no seeds; leave out --seed.")
     for name in (f"{record}-{seed or 0}", record):
@@ -96,6 +118,59 @@ def stage_of(record: str, seed: int | None, outputs: dict[tuple[str, str], str],
     raise UserError(f"{lock.as_posix()} has no record {record}; expected one of {', '.join(names)}.")
 
 
+def stages_before(project: Path, *names: str) -> "list[PipelineStage]":
+    """Return these stages of a project and all before them, or all stages.
+
+    Raises:
+        UserError: DVC cannot read them.
+    """
+    from dvc.exceptions import DvcException  # here, so that `--help` is quick
+    from dvc.repo import Repo
+
+    try:
+        with chdir(project), Repo() as repo:
+            return [stage for name in names or ["dvc.yaml"] for stage in repo.stage.collect(name, with_deps=True)]
+    except DvcException as error:
+        raise UserError(f"DVC cannot read the stages: {clip(str(error))}.") from None
+
+
+def check_all_is_made(stages: "Sequence[PipelineStage]", project: Path, clone: Path) -> None:
+    """Check that a run of these stages makes all that the project shows, from what is in its Git repository.
+
+    A stage that is always changed, and an output that persists, are allowed: all stages run, from nothing.
+
+    Raises:
+        UserError: a stage is frozen or has no command, a file is outside, or no stage writes a metric or a plot.
+    """
+    outside = "which is outside the repository, so what it holds cannot be verified"
+    for stage in stages:
+        if stage.is_data_source:
+            raise UserError(f"{stage.addressing} brings data that no stage makes, so they cannot be verified.")
+        if stage.frozen:
+            raise UserError(f"the stage {stage.name} is frozen, so DVC does not run it; unfreeze it to verify it.")
+        for file in (*stage.deps, *stage.outs):
+            if file.fs.protocol != "local" or not Path(file.fs_path).resolve().is_relative_to(clone):
+                raise UserError(f"the stage {stage.name} uses {file.def_path}, {outside}.")
+    shown = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
+    for name in _texts([shown.get(key, []) for key in ("metrics", "plots", "artifacts")]):
+        path = project / name
+        if len(name) < 256 and path.is_file() and not any(path.is_relative_to(out) for out in outs):
+            raise UserError(f"dvc.yaml shows {clip(name)}, which no stage writes, so it cannot be verified.")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts and the keys in a value from a YAML file."""
+    if isinstance(value, dict):
+        yield from (key for key in value if isinstance(key, str))
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
 def reproduce(project: Path, *stages: str) -> None:
     """Run these stages of a project and all before them, or all, whether or not DVC has their results.
 
@@ -103,15 +178,6 @@ def reproduce(project: Path, *stages: str) -> None:
         UserError: a stage fails.
     """
     _run([sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *stages], project)
-
-
-def stages_before(project: Path, *stages: str) -> set[str]:
-    """Return the names of these stages of a project and of all before them, or of all stages."""
-    from dvc.repo import Repo  # here, so that `--help` is quick
-
-    with chdir(project), Repo() as repo:
-        chosen = [stage for name in stages for stage in repo.stage.collect(name, with_deps=True)]
-        return {stage.name for stage in (chosen if stages else repo.index.stages)}
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -124,17 +190,49 @@ def _run(command: list[str], folder: Path) -> None:
         raise UserError(f"`{' '.join(command)}` failed, so nothing was compared.")
 
 
-def print_comparison(stated: dict[tuple[str, str], str], made: dict[tuple[str, str], str], lock: str) -> None:
-    """Print a table with a line for each output."""
+def compare(stated: Facts, made: Facts, lock: str) -> int:
+    """Print a table: each output, and all else that differs. Return the number of outputs.
+
+    Raises:
+        UserError: something differs.
+    """
     from rich.table import Table  # here, so that `--help` is quick
 
     from tools.tables import plain_console
 
-    table = Table("stage", "output", f"MD5 in {lock}", "made now")
-    for output in stated | made:
-        before, now = (md5s.get(output, "nothing") for md5s in (stated, made))
-        table.add_row(*output, before[:12], "same bytes" if now == before else now[:12])
+    table, differs, number = Table("stage", "", f"in {lock}", "made now"), [], 0
+    for stage in stated | made:
+        before, now = stated.get(stage, {}), made.get(stage, {})
+        for fact in before | now:
+            one, other = before.get(fact, "nothing"), now.get(fact, "nothing")
+            number += fact.startswith("output ")
+            if one != other or fact.startswith("output "):
+                table.add_row(stage, fact, clip(one), "same bytes" if one == other else clip(other))
+            if one != other:
+                differs.append(f"the {fact} of the stage {stage} was {clip(other)}; {lock} states {clip(one)}.")
     plain_console().print(table)
+    if differs:
+        raise UserError(differs[0])
+    return number
+
+
+def compare_with_git(clone: Path, stages: "Sequence[PipelineStage]") -> None:
+    """Compare the outputs that are in Git, byte by byte, with what the stages made.
+
+    Raises:
+        UserError: a file differs, or only one side has it.
+    """
+    for stage in stages:
+        for out in (Path(out.fs_path) for out in stage.outs):
+            listed = git("-C", str(clone), "ls-tree", "-r", "-z", "HEAD", "--", str(out)).split("\0")
+            in_git = {
+                clone / name: entry.split()[2] for entry, _, name in (line.partition("\t") for line in listed if line)
+            }
+            made = [path for path in (out.rglob("*") if out.is_dir() else [out]) if path.is_file()]
+            for path in sorted({*in_git, *made}) if in_git else []:
+                if path not in made or git("hash-object", "--no-filters", str(path)) != in_git.get(path):
+                    name = path.relative_to(clone).as_posix()
+                    raise UserError(f"{name} in Git is not what the stage {stage.name} makes.")
 
 
 if __name__ == "__main__":

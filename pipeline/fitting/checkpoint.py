@@ -68,10 +68,11 @@ class Checkpoint:
         best_epoch, state.iteration = arrays["counts"].tolist()
         parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
         state.best = Best(best_epoch, Score(*arrays["best"].tolist()), parameters)
-        columns = (arrays[f"epochs_{name}"].tolist() for name in ("numbers", "iterations", "losses", "scores"))
+        names = ("numbers", "iterations", "losses", "scores", "states")
+        columns = (arrays[f"epochs_{name}"].tolist() for name in names)
         return [
-            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores))
-            for number, iteration, loss, scores in zip(*columns, strict=True)
+            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores), state)
+            for number, iteration, loss, scores, state in zip(*columns, strict=True)
         ]
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
@@ -82,7 +83,7 @@ class Checkpoint:
         """
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
-        numbers, iterations, losses, scores = zip(*epochs, strict=True)
+        numbers, iterations, losses, scores, states = zip(*epochs, strict=True)
         try:
             arrays = {
                 "counts": np.array([state.best.epoch, state.iteration], np.int64),
@@ -91,6 +92,7 @@ class Checkpoint:
                 "epochs_iterations": np.array(iterations, np.int64),
                 "epochs_losses": np.array(losses, np.float64),
                 "epochs_scores": np.array(scores, np.float64),
+                "epochs_states": np.array(states, "<U16"),
                 **{f"best_{i}": array for i, array in enumerate(state.best.parameters)},
                 **_arrays_of(state),
             }

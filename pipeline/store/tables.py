@@ -18,13 +18,14 @@ HISTORY_COLUMNS = (
     "train_accuracy",  # on a fixed sample of the training images, as many as there are validation images
     "validation_loss",  # on all validation images
     "validation_accuracy",
+    "state",  # fingerprint of parameters and optimizer's memory: until here, equal ones were the same training
     "kept",  # 1 for the epoch whose network is kept, 0 for the others
 )
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 
 
 def write_history(path: Path, epochs: Sequence[Epoch], kept: int = 0) -> None:
-    """Write the results of each epoch, one row each; floats by `repr`.
+    """Write the results of each epoch, one row each; floats with all their digits.
 
     Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one that is kept.
 
@@ -35,11 +36,11 @@ def write_history(path: Path, epochs: Sequence[Epoch], kept: int = 0) -> None:
     """
     every = -(-len(epochs) // MOST_ROWS)
     rows = [
-        (number, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy, int(number == kept))
-        for number, iteration, loss, (seen, unseen) in epochs
+        (number, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy, state, int(number == kept))
+        for number, iteration, loss, (seen, unseen), state in epochs
         if number % every == 0 or number in (kept, epochs[-1].epoch)
     ]
-    _write(path, HISTORY_COLUMNS, (map(repr, row) for row in rows))
+    _write(path, HISTORY_COLUMNS, rows)
 
 
 def write_confusion(path: Path, classes: Sequence[str], actual: np.ndarray, predicted: np.ndarray) -> None:
@@ -47,7 +48,7 @@ def write_confusion(path: Path, classes: Sequence[str], actual: np.ndarray, pred
     _write(path, ("actual", "predicted"), ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)))
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(columns)

@@ -137,8 +137,24 @@ def test_stops_and_processes_change_nothing(name):
     for processes in PROCESSES:
         stopped, parts = train_to(ends, *case, processes)
         assert stopped == undisturbed
-        assert parts[-1].scores == epochs[-1].scores
+        assert parts[-1][3:] == epochs[-1][3:]  # scores, and state
     assert train_to(ends[-1:], *case, processes) == (undisturbed, epochs)
+
+
+def test_fingerprint_is_that_of_every_number_in_exact_arithmetic():
+    """Training starts from it: parameters, memory and iteration decide all that follows."""
+    how = method(30, 100, **ADAM)
+    start = new_state(new_network("exact", (30, 20)), how)
+    found = [start.fingerprint()]
+    for array in (*start.network.weights, *start.network.biases, *(one for some in start.memory for one in some)):
+        array.flat[-1] += 2.0**-40
+        found.append(start.fingerprint())
+    start.iteration += 1
+    found.append(start.fingerprint())
+    assert len(set(found)) == len(found) == 2 + 3 * 6
+    assert all(len(text) == 16 for text in found)
+    assert found[0] == new_state(new_network("exact", (30, 20)), how).fingerprint()
+    assert new_state(new_network("float32", (30, 20)), how).fingerprint() == ""
 
 
 def scores(epochs):

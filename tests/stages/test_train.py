@@ -29,7 +29,7 @@ from tests.support.refusals import refusal
 MODEL = Path("models/mlp.npz")
 TRAIN, VALIDATION = Path("data/prepared/train.npz"), Path("data/prepared/validation.npz")
 OUTPUTS = ["history.csv", "mlp.npz", "train.json", "validation.json"]
-COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept"]
+COLUMNS = ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "state", "kept"]
 
 
 @pytest.fixture
@@ -77,7 +77,8 @@ def test_what_is_written(train, arithmetic):
     assert list(rows[0]) == COLUMNS
     assert [(int(row["epoch"]), int(row["iteration"])) for row in rows] == [(n, 5 * n) for n in range(1, 6)]
     assert [row["kept"] for row in rows] == [*"00001"]
-    last = {column: float(value) for column, value in rows[-1].items()}
+    assert len({row["state"] for row in rows}) == (5 if arithmetic == "exact" else 1)
+    last = {column: float(value) for column, value in rows[-1].items() if column != "state"}
     splits = {path: load_prepared(path).split for path in (TRAIN, VALIDATION)}
     on_all, unseen = (measure(network, split) for split in splits.values())
     for name, score in ("train.json", on_all), ("validation.json", unseen):

@@ -20,7 +20,7 @@ SCORES = {"accuracy": 0.5, "loss": 2, "macro_f1": 0.25}
 CLASSES = [{"class": "Bag", "f1": 0.5}, {"class": "Coat", "f1": 0.125}]
 METRICS = {"train": SCORES, "validation": SCORES, "test": SCORES, "classes": CLASSES}
 FOR_HUB = {"license": "mit", "model-index": [{"name": "mlp", "results": [{"dataset": {"split": "test"}}]}]}
-HISTORY = f"{','.join(HISTORY_COLUMNS)}\n1,10,1.5,0.25,1.25,0.5,0\n2,20,0.5,0.75,0.625,0.625,1\n"
+HISTORY = f"{','.join(HISTORY_COLUMNS)}\n1,10,1.5,0.25,1.25,0.5,a1,0\n2,20,0.5,0.75,0.625,0.625,b2,1\n"
 TEXT = f"---\n{yaml.safe_dump(FOR_HUB)}---\nBefore\n<!-- python -m tools.card -->\nold\n<!-- end -->\nAfter\n"
 
 

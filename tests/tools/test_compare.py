@@ -211,14 +211,35 @@ def test_what_cannot_be_compared(dvc_shows):
     assert not Path("act.pdf").exists()
 
 
-def history(accuracies, first=1, step=1):
-    """Return a history as train writes it, with the validation accuracy of some epochs."""
-    rows = [f"{first + step * n},5,0.4,0.3,0.2,{accuracy!r},0" for n, accuracy in enumerate(accuracies)]
+def history(accuracies, first=1, step=1, states=""):
+    """Return a history as train writes it, with the validation accuracy of some epochs, and a letter as their state."""
+    rows = [
+        f"{first + step * n},5,0.4,0.3,0.2,{accuracy!r},{states[n:][:1]},0" for n, accuracy in enumerate(accuracies)
+    ]
     return "\n".join([",".join(HISTORY_COLUMNS), *rows, ""])
 
 
 def run_of(commit, **train):
     return Run("act-7", commit, PARENT, {f"train.{key}": value for key, value in train.items()}, {})
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (("abc", "abx"), "a and b are the same until epoch 2 of 3."),
+        (("abc", "abcd"), "a and b are the same until epoch 3 of 3."),
+        (("abc", "xyz"), "a and b are different from epoch 1 on of 3."),
+        (("", "abc"), ""),
+    ],
+)
+def test_two_experiments_part_after_an_epoch(dvc_shows, states, words):
+    """Float32 has no states, nor has an old history."""
+    histories = {name: history([0.5] * 4, states=some) for name, some in zip("ab", states, strict=True)}
+    dvc_shows([experiment(name, 0.5, commit=name, seed=seed) for seed, name in enumerate("ab")], histories)
+    assert printed().splitlines()[-1].strip() == words
+    assert json.loads(printed("--json"))["same"] == (words or None)
+    dvc_shows([experiment(name, 0.5 + seed, commit=name) for seed, name in enumerate("ab")], histories)
+    refusal(compare(), "", "same parameters", words.replace("a and b", "b and a"))
 
 
 def test_the_figure_shows_the_mean_of_each_setting_with_its_band(dvc_shows):

@@ -113,7 +113,7 @@ def test_notes(run, predictions, trained):
     assert [p["notes"] for p in predictions(*files, model="undecided.npz")] == [notes, notes[1:]]
 
 
-def test_files_that_are_no_image(run, tmp_path):
+def test_files_that_are_no_image(run, tmp_path, capfd):
     refusal(run("x.png"), "x.png", "no such file")
     refusal(run(tmp_path), tmp_path, "folder")
     drawn().save("good.png")
@@ -127,6 +127,11 @@ def test_files_that_are_no_image(run, tmp_path):
         content = Path(name).read_bytes()
         Path(name).write_bytes(content[: len(content) * 2 // 3])
         refusal(run(name), name, "damaged")
+    drawn(scale=9).save("x.tif", compression="tiff_adobe_deflate")
+    content = Path("x.tif").read_bytes()
+    Path("x.tif").write_bytes(content[:20] + b"\xff" * 20 + content[40:])
+    refusal(run("x.tif"), "x.tif", "damaged")
+    assert capfd.readouterr().err == "", "libtiff writes there"
 
 
 def test_pictures_that_are_blank_or_too_large(run, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ STAGES = {
         " for name in ('b/c', 'b-c')]\"",
         "deps": ["doubled"],
         "outs": ["copies"],
+    },
+    "score": {
+        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); [open(name, 'w').write('8') for name in"
+        " ('score.json', 'figures/8')]\"",
+        "deps": ["doubled"],
+        "metrics": [{"score.json": {"cache": False}}],
+        "plots": [{"figures": {"cache": False}}],
     },
 }
 
@@ -102,7 +110,7 @@ def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
     small.commit("Pin")
     Path("given").write_text("another text")
     result = run(verify)
-    assert_agree(result, 2)
+    assert_agree(result, 4)
     assert result.stderr == "note: the last commit is verified, without the changes since.\n"
     assert "note: HEAD~1 has another requirements.txt" in run(verify, "--rev", "HEAD~1").stderr
 
@@ -114,7 +122,7 @@ def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fail
     small.dvc("repro", "-q")
     small.commit("Write the folder of the checkpoints")
     monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
-    assert_agree(run(verify), 2)
+    assert_agree(run(verify), 4)
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages | {"fail": {"cmd": "exit 3"}}}))
     small.commit("Fail")
     assert_one_sentence(run(verify), "dvc repro", "failed")
@@ -131,7 +139,7 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     restate(small, "doubled")
     assert_one_sentence(run(verify), "output doubled")
     for rev in ("HEAD~1", "mlp@v1.0.0", "twice"):
-        assert_agree(run(verify, "--rev", rev), 2)
+        assert_agree(run(verify, "--rev", rev), 4)
     small.run("git", "update-ref", f"refs/exps/cc/{'d' * 38}/twice", "HEAD")
     assert_one_sentence(run(verify, "--rev", "twice"), "2 commits have an experiment twice")
     assert_one_sentence(run(verify, "--rev", "mlp@v9"), "commit, tag or experiment mlp@v9")
@@ -151,6 +159,101 @@ def test_verify_makes_one_row_or_a_committee_again(small):
         (["--seed", "1"], "give --record"),
     ):
         assert_one_sentence(run(verify, *words), *expected)
+
+
+def in_yaml(path: str, *keys: str, value: object) -> Callable[[], None]:
+    """Return a function that puts a value under these keys of a YAML file; None removes what is there."""
+
+    def forge() -> None:
+        text = yaml.safe_load(Path(path).read_text())
+        place = text
+        for key in keys[:-1]:
+            place = place.setdefault(key, {}) if isinstance(place, dict) else place[int(key)]
+        if value is None:
+            del place[keys[-1]]
+        elif isinstance(place, list):
+            place[int(keys[-1])] = value
+        else:
+            place[keys[-1]] = value
+        Path(path).write_text(yaml.safe_dump(text, sort_keys=False))
+
+    return forge
+
+
+def in_lock(*keys: str, value: object) -> Callable[[], None]:
+    return in_yaml("dvc.lock", "stages", *keys, value=value)
+
+
+def in_stage(*keys: str, value: object) -> Callable[[], None]:
+    return in_yaml("dvc.yaml", "stages", *keys, value=value)
+
+
+def both(*forgeries: Callable[[], None]) -> Callable[[], None]:
+    return lambda: [forge() for forge in forgeries] and None
+
+
+EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": "0" * 32, "size": 1}]}
+FORGED = {  # a forgery, and words of the sentence that refuses it
+    "a result without a stage": (
+        both(in_stage("score", value=None), in_lock("score", "outs", "0", "md5", value="0" * 32)),
+        ["dvc.lock", "stage score"],
+    ),
+    "a metric in Git": (lambda: Path("score.json").write_text("9"), ["score.json in Git", "stage score"]),
+    "a figure more in Git": (lambda: Path("figures/9").touch(), ["figures/9 in Git", "stage score"]),
+    "a figure less in Git": (
+        both(lambda: Path("figures/9").touch(), lambda: Path("figures/8").unlink()),
+        ["figures/8 in Git", "stage score"],
+    ),
+    "an output": (in_lock("double", "outs", "0", "md5", value="0" * 32), ["output doubled", "stage double"]),
+    "a dependency": (in_lock("double", "deps", "0", "md5", value="0" * 32), ["dependency given", "stage double"]),
+    "a size": (in_lock("double", "outs", "0", "size", value=15), ["output doubled", "size 15"]),
+    "a number of files": (in_lock("copy", "outs", "0", "nfiles", value=3), ["output copies", "nfiles 3"]),
+    "a command": (in_lock("double", "cmd", value="python right.py"), ["command", "python right.py"]),
+    "a parameter": (in_lock("double", "params", "params.yaml", "twice", value=2), ["parameter twice", "2"]),
+    "a stage more in the lock": (in_lock("extra", value=EXTRA), ["stage extra"]),
+    "a stage less in the lock": (in_lock("copy", value=None), ["stage copy"]),
+    "a frozen stage": (in_stage("score", "frozen", value=True), ["stage score", "frozen"]),
+    "a stage that does nothing": (
+        both(
+            in_stage("score", "cmd", value="true"),
+            in_stage("score", "metrics", value=[{"score.json": {"cache": False, "persist": True}}]),
+        ),
+        ["failed"],
+    ),
+    "data from outside": (
+        in_stage("double", "deps", value=["given", str(Path(__file__).resolve())]),
+        ["stage double", "outside"],
+    ),
+    "a metric without a stage": (
+        both(in_yaml("dvc.yaml", "metrics", value=["best.json"]), lambda: Path("best.json").write_text("9")),
+        ["best.json", "no stage"],
+    ),
+    "stages that DVC cannot read": (in_stage("score", "deps", value=7), ["DVC", "dvc.yaml"]),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_verify_refuses_a_forgery(small, forgery):
+    forge, words = FORGED[forgery]
+    forge()
+    small.commit("Forge")
+    assert_one_sentence(run(verify), *words)
+
+
+def test_verify_refuses_data_that_no_stage_makes(small):
+    small.run("git", "rm", "-q", "--cached", "given")
+    small.dvc("add", "-q", "given")
+    small.commit("Add data")
+    assert_one_sentence(run(verify), "given.dvc", "no stage")
+
+
+def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
+    """They are no holes: every stage runs, from nothing."""
+    in_stage("score", "always_changed", value=True)()
+    in_stage("score", "plots", value=[{"figures": {"cache": False, "persist": True}}])()
+    small.dvc("repro", "-q")
+    small.commit("Change always")
+    assert_agree(run(verify), 4)
 
 
 def damage(path: Path) -> None:

@@ -14,10 +14,10 @@ from pipeline.drawing.figures import BLUE, VERMILLION, use_own_settings
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a history that the train stage wrote."""
+    """Return the columns of a history that the train stage wrote, but for the states."""
     with path.open(encoding="utf-8", newline="") as file:
-        columns, *rows = csv.reader(file)
-    return dict(zip(columns, np.array(rows, float).T, strict=True))
+        rows = list(csv.DictReader(file))
+    return {column: np.array([float(row[column]) for row in rows]) for column in rows[0] if column != "state"}
 
 
 def draw_curves(history: dict[str, np.ndarray]) -> Figure:

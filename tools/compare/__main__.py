@@ -18,7 +18,16 @@ from rich.table import Table
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.compare.experiments import METRICS, Settings, Values, as_text, by_setting, find_setting, finished_runs
+from tools.compare.experiments import (
+    METRICS,
+    Settings,
+    Values,
+    as_text,
+    by_setting,
+    find_setting,
+    finished_runs,
+    same_until,
+)
 from tools.compare.paired import CONFIDENCE, METHOD, interval, minus_baseline
 from tools.tables import mean_and_deviation, plain_console
 
@@ -44,14 +53,17 @@ def main(
     """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
 
     A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed:
-    the second with the first, if there is no --baseline.
+    the second with the first, if there is no --baseline. For two experiments it says until which epoch they are the
+    same training.
     JSON and CSV have each run's commit, the commit it was run from (parent), and all parameters.
     """
     if as_csv and (as_json or baseline):
         raise UserError("--csv prints the runs alone; leave out --json and --baseline.")
     if figure and figure.suffix.lower() != ".png":
         raise UserError(f"{figure}: the figure is a PNG file; give a name that ends in .png.", path=figure)
-    settings = by_setting(finished_runs(names or ["*"]))
+    runs = finished_runs(names or ["*"])
+    settings = by_setting(runs)
+    parted = same_until(*runs) if len(runs) == 2 else ""
     first = find_setting(settings, baseline) if baseline else next(iter(settings))
     minus = minus_baseline(settings, first) if baseline or (len(settings) == 2 and not as_csv) else {}
     if figure:  # imports here, so that `--help` is quick
@@ -63,11 +75,13 @@ def main(
     if as_csv:
         print_csv(settings)
     elif as_json:
-        print(json.dumps(document(settings, minus, first), indent=2))
+        print(json.dumps(document(settings, minus, first) | {"same": parted or None}, indent=2))
     else:
         print_table("Mean ± standard deviation over the seeds", values_of(settings))
         if minus:
             print_table(f"Difference from {first}, seed by seed", minus, paired=True)
+        if parted:
+            print(parted)
 
 
 def values_of(settings: Settings) -> Values:

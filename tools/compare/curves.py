@@ -1,7 +1,5 @@
 """A figure of settings over the epochs: the mean of the validation accuracy, and its spread over the seeds."""
 
-import csv
-import subprocess
 import textwrap
 from collections.abc import Collection
 
@@ -10,9 +8,8 @@ from matplotlib.figure import Figure
 
 from pipeline.drawing.figures import BLUE, VERMILLION, use_own_settings
 from pipeline.program.errors import UserError
-from tools.compare.experiments import Run, Settings
+from tools.compare.experiments import HISTORY, Run, Settings, history_of
 
-HISTORY = "metrics/history.csv"
 # Okabe and Ito's colours without yellow, which is too bright for a line
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 LOOKS = [(colour, dashes) for dashes in ("-", "--") for colour in COLOURS]
@@ -64,10 +61,8 @@ def curve_of(runs: Collection[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _accuracy_by_epoch(run: Run) -> dict[int, float]:
-    """Read the validation accuracies from the run's commit; return none if the file is missing or damaged."""
-    shown = subprocess.run(["git", "show", f"{run.commit}:./{HISTORY}"], capture_output=True, encoding="utf-8")
+    """Return the validation accuracies in the run's history; none if the file is missing or damaged."""
     try:
-        rows = csv.DictReader(shown.stdout.splitlines())
-        return {int(row["epoch"]): float(row["validation_accuracy"]) for row in rows}
+        return {int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)}
     except (KeyError, TypeError, ValueError):
         return {}

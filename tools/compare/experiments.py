@@ -1,5 +1,6 @@
 """DVC's finished experiments, and the settings among them: runs that differ in nothing but their seeds."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ METRICS = {  # a name for people; the file and the key
     "test loss": ("metrics/test.json", "loss"),
     "test macro F1": ("metrics/test.json", "macro_f1"),
 }
+HISTORY = "metrics/history.csv"
 
 
 class Run(NamedTuple):
@@ -69,6 +71,23 @@ def _run(parent: str, experiment: dict[str, Any]) -> Run:
     return Run(name, commit["rev"], parent, parameters, metrics)
 
 
+def history_of(run: Run) -> list[dict[str, str]]:
+    """Read the rows of the run's history from its commit; none, if the file is missing."""
+    shown = subprocess.run(["git", "show", f"{run.commit}:./{HISTORY}"], capture_output=True, encoding="utf-8")
+    return list(csv.DictReader(shown.stdout.splitlines()))
+
+
+def same_until(one: Run, other: Run) -> str:
+    """Return the last epoch after which two trainings were in the same state, in words; "" if that is not known."""
+    states = [{row["epoch"]: row["state"] for row in history_of(run) if row.get("state")} for run in (one, other)]
+    both = [epoch for epoch in states[0] if epoch in states[1]]
+    if not both:
+        return ""
+    same = [epoch for epoch in both if states[0][epoch] == states[1][epoch]]
+    until = f"the same until epoch {same[-1]}" if same else f"different from epoch {both[0]} on"
+    return f"{one.experiment} and {other.experiment} are {until} of {both[-1]}."
+
+
 def by_setting(runs: list[Run]) -> Settings:
     """Return the settings, sorted by their parameters in the order of params.yaml, and the runs of each by its seeds.
 
@@ -85,7 +104,10 @@ def by_setting(runs: list[Run]) -> Settings:
         same = settings.setdefault(setting or "all", {}).setdefault(seed, run)
         if same.metrics != run.metrics:
             both = f"{run.experiment} and {same.experiment}"
-            raise UserError(f"{both} have the same parameters and different metrics: their code or data differ.")
+            where = same_until(run, same)
+            raise UserError(
+                f"{both} have the same parameters and different metrics: their code or data differ. {where}"
+            )
     return settings
 
 

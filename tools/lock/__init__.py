@@ -3,7 +3,10 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,12 +24,36 @@ def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[st
         UserError: the file is not a valid `dvc.lock`.
         OSError: the file cannot be read.
     """
-    if text is None:
-        text = lock.read_bytes()
-    try:
-        stages = yaml.safe_load(text)["stages"]
+    with _valid(lock):
+        stages = yaml.safe_load(lock.read_bytes() if text is None else text)["stages"]
         outs = [(name, out) for name, stage in stages.items() for out in stage.get("outs", [])]
         return {(name, str(out["path"])): str(out["md5"]) for name, out in outs}
+
+
+def locked_stages(lock: Path) -> dict[str, dict[str, str]]:
+    """Return all that a `dvc.lock` states of each stage: its command, dependencies, parameters and outputs.
+
+    Errors are those of `locked_outputs`.
+    """
+    with _valid(lock):
+        stages = {}
+        for name, stage in yaml.safe_load(lock.read_bytes())["stages"].items():
+            stages[name] = facts = {"command": str(stage["cmd"])}
+            for kind, entries in (("dependency", stage.get("deps", [])), ("output", stage.get("outs", []))):
+                facts |= {f"{kind} {entry['path']}": _described(entry) for entry in entries}
+            for file, values in stage.get("params", {}).items():
+                facts |= {f"parameter {key} of {file}": json.dumps(value) for key, value in values.items()}
+        return stages
+
+
+def _described(entry: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(entry.items()) if key not in ("path", "hash"))
+
+
+@contextmanager
+def _valid(lock: Path) -> Iterator[None]:
+    try:
+        yield
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None
 

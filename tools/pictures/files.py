@@ -1,9 +1,12 @@
 """Image files and IDX files. They are untrusted: what they need in memory is bounded."""
 
 import gzip
+import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +79,7 @@ def _check_is_file(path: Path) -> None:
 
 def _first_picture(path: Path) -> tuple[Image.Image, int]:
     """Return the first picture of a file, upright, and the number of pictures."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent_decoders():
         warnings.simplefilter("ignore")  # about odd metadata
         try:
             with Image.open(path, formats=FORMATS) as image:
@@ -96,6 +99,22 @@ def _first_picture(path: Path) -> tuple[Image.Image, int]:
         except Exception as error:  # damage makes Pillow's decoders raise errors of many types
             reason = str(error).rstrip(".") or type(error).__name__
             raise UserError(f"{path}: the image is damaged ({reason}).") from None
+
+
+@contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Throw away what is written to the process's standard error: libtiff writes there, beside our own sentence."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere, os.fdopen(saved, "wb"):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
 
 
 def _check_size(path: Path, image: ImageFile.ImageFile) -> None:

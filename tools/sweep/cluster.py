@@ -1,5 +1,6 @@
 """The cluster of a sweep: workers on this machine, or a scheduler elsewhere, and the code that its workers need."""
 
+import asyncio
 import hashlib
 import importlib.util
 import logging
@@ -12,12 +13,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.program.errors import UserError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+TIMEOUT = 10  # seconds for a scheduler to answer
 
 
 @contextmanager
@@ -47,7 +50,9 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
                     local_directory=str(Path(".dvc", "tmp", "sweep", "dask")),
                 )
             )  # fmt: skip
-            client = stack.enter_context(Client(cluster, security=security, timeout=10))
+            if scheduler:
+                asyncio.run(_greet(scheduler, security.get_connection_args("client")))
+            client = stack.enter_context(Client(cluster, security=security, timeout=TIMEOUT))
         except (OSError, TypeError, ValueError) as error:
             cure = "for TLS, DASK_CONFIG names a file that names certificates"
             raise UserError(f"{scheduler or 'Dask'} cannot be reached: {str(error) or 'no answer'}; {cure}") from None
@@ -56,6 +61,17 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
         if not client.scheduler_info(n_workers=-1)["workers"]:
             raise UserError(f"the scheduler {scheduler} has no workers; start some: dask worker {scheduler} …")
         yield client
+
+
+async def _greet(scheduler: str, options: dict[str, Any]) -> None:
+    """Connect once. Dask's own client would wait for ever for a scheduler that accepts and says nothing."""
+    from distributed.comm import connect
+
+    try:
+        comm = await asyncio.wait_for(connect(scheduler, **options), TIMEOUT)
+    except MemoryError:  # it took other bytes for a length
+        raise OSError("what answers there is no scheduler") from None
+    await comm.close()
 
 
 def send_worker(client: "Client") -> ModuleType:

@@ -28,8 +28,8 @@ def combinations(
     Raises:
         UserError: the prefix is no name, an axis has no values, or a file or a combination is not allowed.
     """
-    if not re.fullmatch(r"\w[\w.-]*", prefix) or ".." in prefix:
-        raise UserError(f"NAME is {show(prefix)}; expected letters, digits, -, _ and ., such as rate.")
+    if not re.fullmatch(r"\w[\w.-]{0,99}", prefix) or ".." in prefix:
+        raise UserError(f"NAME is {show(prefix)}; expected at most 100 letters, digits, -, _ and ., such as rate.")
     values: dict[str, list[str]] = {}
     for axis in axes:
         key, _, text = axis.partition("=")

@@ -1,0 +1,153 @@
+"""The proof of docs/exact-arithmetic.md is about this code: its constants, and what its definitions compute."""
+
+import math
+import re
+import shutil
+import subprocess
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlp import arithmetic
+from mlp.arithmetic import MOST_TERMS, SMALLEST_UNIT, Exact, operand_bits
+from tests.support.project import ROOT
+
+PROOF = ROOT / "proof" / "exact.v"
+exact = Exact()
+
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+needs_coq = pytest.mark.skipif(not shutil.which("coqc"), reason="needs Coq and Flocq")
+
+
+def test_constants_are_those_of_the_code():
+    text = PROOF.read_text(encoding="utf-8")
+    found = dict(re.findall(r"^Notation ([A-Z_]+) := \(?([-\d *^]+)\)?%Z\.", text, re.MULTILINE))
+    values = {name: eval(term.replace("^", "**")) for name, term in found.items()}
+    assert len(values) == 6
+    values["LARGEST"] = 2.0 ** values["LARGEST"]
+    assert values == {name: getattr(arithmetic, name) for name in values}
+
+
+def test_operand_bits_are_enough_and_fit_for_every_number_of_terms():
+    n = np.arange(MOST_TERMS + 1)
+    bits = np.fromiter(map(operand_bits.__wrapped__, n.tolist()), np.int64)
+    assert ((bits >= 16) & (bits <= 21)).all()
+    assert (np.ldexp(n, 2 * bits) <= 2.0**53).all()  # exact: a number up to 2²¹ times a power of two
+
+
+@needs_make
+def test_without_coq_a_sentence_says_what_to_install(tmp_path):
+    make = [shutil.which("make"), "-C", str(ROOT), "proof"]
+    done = subprocess.run(make, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode
+    assert "apt-get install coq libcoq-flocq" in done.stderr
+
+
+# With Coq
+
+
+@pytest.mark.slow
+@needs_make
+@needs_coq
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        ("", "", ""),
+        ("exact H. Qed.", "Admitted.", "Admitted"),
+        ("exact H. Qed.", "apply proof_irrelevance. Qed.", "proof_irrelevance"),
+        ("(same : p = q)", "(same : True)", "while it is expected to have type"),
+    ],
+    ids=["right", "a gap", "an assumption", "wrong"],
+)
+def test_make_proof_refuses_gaps_and_assumptions(tmp_path, old, new, refused):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "proof").mkdir()
+    lemma = "Lemma example (P : Prop) (p q : P) (same : p = q) : p = q.\nProof. assert (H := same). exact H. Qed.\n"
+    text = "From Coq Require Import ProofIrrelevance.\n" + PROOF.read_text(encoding="utf-8") + lemma.replace(old, new)
+    (tmp_path / "proof" / "exact.v").write_text(text, encoding="utf-8")
+    done = subprocess.run(["make", "proof"], cwd=tmp_path, capture_output=True, text=True)
+    assert bool(done.returncode) == bool(refused)
+    assert refused in done.stdout + done.stderr
+
+
+HEADER = """
+From Coq Require Import ZArith List Lia.
+From Flocq Require Import Core BinarySingleNaN.
+Require Import exact.
+Import ListNotations.
+Open Scope Z_scope.
+Definition number (m e : Z) : float := binary_normalize 53 1024 _ _ mode_NE m e false.
+Definition sign (s : bool) := if s then -1 else 1.
+Definition shown (x : float) :=
+  match x with B754_zero s => (sign s, 0, 0) | B754_finite s m e _ => (sign s, Zpos m, e) | _ => (0, 0, 0) end.
+Lemma fewer_bits n m : n <= m -> operand_bits m <= operand_bits n.
+Proof. intros H. apply Z.min_le_compat_l, Z.div_le_mono, Z.sub_le_mono_l, Z.log2_up_le_mono; lia. Qed.
+Definition products n l e f := map (fun p => Product (grid (fst p) n e) (grid (snd p) n f)) l.
+Definition sum_of := fold_right Add (Number (B754_zero false)).
+Definition fuse w v := match w with Product x y => Fma x y v | _ => Add w v end.
+Definition fused := fold_right fuse (Number (B754_zero false)).
+"""
+
+
+def coq(x: float) -> str:
+    """Return a number as a term of Coq."""
+    if x == 0.0:
+        return f"(B754_zero {str(math.copysign(1, x) < 0).lower()})"
+    mantissa, exponent = math.frexp(x)
+    return f"(number ({int(mantissa * 2**53)}) ({exponent - 53}))"
+
+
+def evaluate(folder: Path, *terms: str) -> list[list[list[int]]]:
+    """Return what Coq computes: for each term, which is a list of tuples of integers, these integers."""
+    shutil.copy(PROOF, folder)
+    check = HEADER + "".join(f"Eval vm_compute in {term}.\n" for term in terms)
+    (folder / "check.v").write_text(check, encoding="utf-8")
+    for file in ("exact.v", "check.v"):
+        done = subprocess.run(["coqc", file], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    lists = re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]
+    return [[[*map(int, group.split(","))] for group in re.findall(r"\(([-\d, ]+)\)", text)] for text in lists]
+
+
+@pytest.mark.slow
+@needs_coq
+def test_definitions_compute_what_the_code_computes(tmp_path):
+    rng = np.random.default_rng(0)
+    expected: dict[str, float] = {}
+
+    # Grids: the bound, a tie, any number, zeros and a denormal number
+    for bits, exponent in product([16, 18, 21, 40, 51], [480, 20, 1, 0, -3, -400, -495, -600]):
+        bound = math.ldexp(1.0, max(exponent, SMALLEST_UNIT))
+        tie = math.ldexp(int(rng.integers(-(2**16), 2**16)) + 0.5, max(exponent - bits, SMALLEST_UNIT))
+        for x in (bound, -bound, tie, *(rng.uniform(-1, 1, 5) * bound).tolist(), 0.0, -0.0, 5e-324):
+            if abs(x) <= bound:
+                rounded = exact.grid(np.array([x]), bits, exponent)
+                expected[f"grid {coq(x)} {bits} ({exponent})"] = rounded[0]
+
+    # Sums and norms: the grid of their terms, of which one is not 0
+    for n in (1, 2, 3, 4, 5, 7, 8, 1000, 1023, 1024):
+        x = np.zeros((n, 1))
+        x[-1] = -rng.uniform(0.5, 1)
+        expected[f"grid {coq(x[-1, 0])} (sum_bits {n}) 0"] = exact.sum(x, exponent=0)
+        square = f"multiply {coq(x[-1, 0])} {coq(x[-1, 0])}"
+        expected[f"Bsqrt mode_NE (grid ({square}) (sum_bits {n}) 0)"] = exact.norms(x)[0]
+
+    # Products: with and without fused additions
+    for n in (1, 2, 3, 40):
+        a, b = rng.normal(size=(1, n)), 1e-3 * rng.normal(size=(n, 1))
+        pairs = "; ".join(f"({coq(x)}, {coq(y)})" for x, y in zip(a[0].tolist(), b[:, 0].tolist(), strict=True))
+        terms = f"(products (operand_bits {n}) [{pairs}] ({exact.exponent(a)}) ({exact.exponent(b)}))"
+        for way in ("sum_of", "fused"):
+            expected[f"result ({way} {terms})"] = exact.dot(a, b)[0, 0]
+
+    # Bits for every number of terms. More terms have no more bits (`fewer_bits`), so the ends of each run are enough.
+    bits = [operand_bits.__wrapped__(n) for n in range(MOST_TERMS + 1)]
+    ends = [n for n, b in enumerate(bits) if not 0 < n < MOST_TERMS or b != bits[n - 1] or b != bits[n + 1]]
+    at_ends = f"map (fun n => (n, operand_bits n)) [{';'.join(map(str, ends))}]"
+    bits_found, found = evaluate(tmp_path, at_ends, f"map shown [{';'.join(expected)}]")
+    assert bits_found == [[n, bits[n]] for n in ends]
+    for (sign, mantissa, exponent), (term, value) in zip(found, expected.items(), strict=True):
+        assert sign * math.ldexp(mantissa, exponent) == value, term
+        assert sign == math.copysign(1, value), term

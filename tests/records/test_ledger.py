@@ -3,19 +3,13 @@
 import json
 import shutil
 from statistics import fmean
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.drawing import figures as drawing
-from pipeline.fitting.method import distortion_of
-from pipeline.settings.params import load_params
-from pipeline.store.artifacts import Misclassified, save_misclassified
-from records import figures, ledger
+from records import ledger
 from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
-from tests.support.files import save_prepared
 from tests.support.project import ROOT
 from tests.support.refusals import refused
 
@@ -101,42 +95,6 @@ def test_a_wrong_record_is_refused(small, old, new, about):
     assert old in content
     path.write_text(content.replace(old, new), encoding="utf-8")
     assert refused(lambda path: rows(), path).about == about
-
-
-def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(tmp_path, monkeypatch):
-    """Five networks and their committee are wrong on the test images 0 to 8.
-
-    The committee is right on 3, and the fifth network on 5.
-    """
-    images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
-    save_prepared(tmp_path / "prepared" / "mnist" / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
-    places = np.delete(np.arange(9), 3)
-    columns = (images[:8], np.ones(8, np.int64), places, np.linspace(0.9, 0.5, 8), places)
-    mistakes = Misclassified(*columns, (28, 28), tuple("0123456789"))
-    save_misclassified(tmp_path / "evaluation" / "committee-simard-elastic" / "misclassified.npz", mistakes)
-    (tmp_path / "results").mkdir()
-    for seed in range(5):
-        places = [place for place in range(9) if place != 5 or seed != 4]
-        path = tmp_path / "results" / f"simard-elastic-{seed}.json"
-        path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
-    for name in ("base", "simard-elastic"):
-        shutil.copy(HERE / f"{name}.yaml", tmp_path)
-    for name in ("draw_misclassified", "draw_training_images"):
-        monkeypatch.setattr(drawing, name, Mock(side_effect=getattr(drawing, name)))
-    monkeypatch.setattr(figures, "HERE", tmp_path)
-    ran = CliRunner().invoke(figures.main, [])
-    assert ran.exit_code == 0, ran.output
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
-
-    mistakes, most, title = drawing.draw_misclassified.call_args.args
-    common = [0, 1, 2, 4, 6, 7, 8]
-    assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
-    assert (most, "7 mistakes" in title) == (7, True)
-    shown, made, *_ = drawing.draw_training_images.call_args.args
-    np.testing.assert_array_equal(shown, images[:10])
-    distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
-    expected = [distortion.distort(images[:10], seed=0, epoch=epoch, first=0) for epoch in range(5)]
-    np.testing.assert_array_equal(made, expected)
 
 
 @pytest.mark.committed

@@ -1,4 +1,4 @@
-"""Kills, Ctrl-C, full disks and damage: no file is half, a sentence says what to do, and `dvc repro` goes on."""
+"""Kills, Ctrl-C and full disks: no file is half, a sentence says what to do, and `dvc repro` goes on."""
 
 import os
 import random
@@ -219,26 +219,6 @@ def test_dvc_killed(project_with_results: Project, command):
     undisturbed = project.run(sys.executable, *FLOW["train"]["cmd"].split()[1:], "--fresh")
     assert not CONTINUES.search(undisturbed.stderr)
     assert written("train", project.folder) == result
-
-
-# Damage
-
-
-def test_outputs_damaged_or_removed(project_with_results, reproduced):
-    """Every output has a flipped bit, or is gone; then the cache is gone, too. DVC has all right again."""
-    project, chance = project_with_results, random.Random(SEED)
-    for path in (path for stage in STAGES for path in written(stage, project.folder)):
-        content = bytearray((project.folder / path).read_bytes())
-        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-        (project.folder / path).write_bytes(content)
-    assert "up to date" not in project.dvc("status")
-    project.dvc("repro")
-    check_results(project, reproduced)
-    for folders in (("data", "models", "metrics"), (".dvc/cache", "models")):
-        for folder in folders:
-            shutil.rmtree(project.folder / folder)
-        project.dvc("repro")
-        check_results(project, reproduced)
 
 
 def test_half_written_by_dvc(project_with_results, reproduced):

@@ -9,7 +9,6 @@ from PIL import Image, ImageOps
 
 from tests.support.files import drawn
 from tests.support.networks import digits
-from tools.pictures.background import find_ink
 from tools.pictures.preparation import fit
 from tools.pictures.preparation import prepare as prepare_picture
 
@@ -60,19 +59,6 @@ def test_ruled_lines_are_no_ink(turn, slope, squared):
             ruled[column, row : row + 3] = np.minimum(ruled[column, row : row + 3], 90)
     assert unlike(np.rot90(ruled, turn), np.rot90(picture, turn)) < 3
     assert examined(ruled)[1] == []
-
-
-def test_strokes_stay():
-    """A thick one across the picture; a line alone; strokes that do not touch."""
-    picture = np.full((300, 300), 255, np.uint8)
-    picture[150:153] = 0
-    assert np.count_nonzero(find_ink(picture)[0]) == 900
-    picture[140:160] = 0
-    picture[40:260, 140:160] = 0
-    assert find_ink(picture)[0][150].all()
-    picture = four()
-    picture[:, 200:215] = 255
-    assert np.array_equal(find_ink(picture)[0] > 0, picture == 0)
 
 
 def test_shadow_and_noise_are_no_ink():

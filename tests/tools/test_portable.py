@@ -54,7 +54,7 @@ if sys.argv[1] == "-c":
     sys.exit(os.environ["PROBE"] or 0)
 if os.environ["EXACT"] == "":
     sys.exit("a run that fails")
-facts = {"processor": "p", "system": "s", "python": "3", "numpy": "2", "blas": "libblis.so.4"}
+facts = {"processor": "p", "byte_order": "b", "system": "s", "python": "3", "numpy": "2", "blas": "libblis.so.4"}
 print(json.dumps(facts | {"exact": os.environ["EXACT"], "float32": os.environ["FLOAT32"]}))
 """
 
@@ -67,7 +67,7 @@ def place(name: str, exact: str, float32: str, blas: str = "", probe: str = ""):
 
 def line(name: str, exact: str, float32: str) -> dict[str, str]:
     """Return the line of the table for these hashes."""
-    return dict(zip(COLUMNS, [name, "p", "s", "3", "2", "libblis.so.4", "1", exact, float32], strict=True))
+    return dict(zip(COLUMNS, [name, "p", "b", "s", "3", "2", "libblis.so.4", "1", exact, float32], strict=True))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def portable(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.portable.__main__.TABLE", tmp_path / "machines.csv")
 
     def run(places: list[Environment], *options: str):
-        monkeypatch.setattr("tools.portable.__main__.environments", lambda: places)
+        monkeypatch.setattr("tools.portable.__main__.environments", lambda everything: places)
         return CliRunner().invoke(main, options)
 
     run.table = tmp_path / "machines.csv"

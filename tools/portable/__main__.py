@@ -1,6 +1,7 @@
 """Does the pipeline write the same bytes elsewhere? Run it in short in many environments, and compare the files' hash.
 
-python -m tools.portable                     # in all environments that this machine can have
+python -m tools.portable                     # in environments that this machine can have
+python -m tools.portable --all               # in all of them, with every emulated processor
 python -m tools.portable "reference BLAS"    # in one of them
 python -m tools.portable --write             # in all, and write a line for each into docs/machines.csv
 python -m tools.portable --add "My machine"  # with this Python and NumPy only, and add a line there
@@ -18,7 +19,7 @@ from pipeline.program.files import write_text
 from tools.portable.environments import ROOT, THIS, Environment, NotHereError, environments, short_run
 
 TABLE = ROOT / "docs" / "machines.csv"
-COLUMNS = ["name", "processor", "system", "python", "numpy", "blas", "processes", "exact", "float32"]
+COLUMNS = ["name", "processor", "byte_order", "system", "python", "numpy", "blas", "processes", "exact", "float32"]
 
 
 @command
@@ -28,6 +29,7 @@ def main(
         str | None,
         typer.Option(metavar="NAME", help="Run with this Python and NumPy only, and add a line with this name."),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also run what takes minutes each.")] = False,
     write: Annotated[
         bool, typer.Option("--write", help="Write a line for each run. Drop lines with other exact hashes.")
     ] = False,
@@ -39,7 +41,10 @@ def main(
     if add is not None and (names or write):
         raise UserError("--add needs no names and no --write: it runs here, and writes one line.")
     stated = read_table()
-    places = {where.name: where for where in (environments() if add is None else [Environment(add, THIS)])}
+    places = {
+        where.name: where
+        for where in (environments(everything or bool(names)) if add is None else [Environment(add, THIS)])
+    }
     unknown = [name for name in names or [] if name not in places]
     if unknown:
         raise UserError(f"there is no environment {unknown[0]}; expected one of: {'; '.join(places)}.")

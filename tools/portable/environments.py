@@ -20,6 +20,22 @@ UV = [sys.executable, "-m", "uv", "run", "--quiet", "--isolated", "--no-project"
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 FOR_UV = {"PATH": os.pathsep.join([*map(str, PYENV.glob("versions/3.*/bin")), os.environ.get("PATH", os.defpath)])}
 DEBIAN = ["bash", str(FOLDER / "debian.sh")]
+# Emulated processors: Debian's name of the architecture, and the emulator's of the processor; what is special
+FOREIGN = {
+    "s390x": "big-endian",
+    "armhf": "32 bits",
+    "amd64:SandyBridge": "no FMA",
+    "arm64": "ARM",
+    "loong64": "LoongArch",
+    "ppc64el": "POWER",
+    "riscv64": "RISC-V",
+    "amd64:Conroe": "no SSE4",
+    "amd64:Nehalem": "no AVX",
+    "amd64:Opteron_G5": "AMD, no AVX2",
+    "amd64:Haswell": "AVX2",
+    "amd64:EPYC-Rome": "AMD, AVX2",
+}
+CHEAP = ("s390x", "armhf", "amd64:SandyBridge")
 
 
 class NotHereError(Exception):
@@ -36,8 +52,8 @@ class Environment(NamedTuple):
     blas: str = ""  # the beginning of the file name of the BLAS that NumPy must have loaded; "" for any
 
 
-def environments() -> Iterator[Environment]:
-    """Yield the environments to compare."""
+def environments(everything: bool = True) -> Iterator[Environment]:
+    """Yield the environments to compare; of the emulated ones only `CHEAP`, unless everything is wanted."""
     for processes in range(1, available_processes() + 1):
         for threads in ("1", "2"):
             name = f"{processes} process{'es' * (processes > 1)}, {threads} thread{'s' * (threads > '1')}"
@@ -47,18 +63,20 @@ def environments() -> Iterator[Environment]:
             yield Environment(f"OpenBLAS for {kernel}", THIS, {"OPENBLAS_CORETYPE": kernel})
         # From NumPy 2.4 on the features have the names of x86-64's levels
         yield Environment("NumPy's vector code off", THIS, {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"})
-    yield Environment("reference BLAS", [*DEBIAN, "reference"], blas="libblas.so.3.")
-    yield Environment("BLIS", [*DEBIAN, "blis"], blas="libblis.so.")
-    yield Environment("Intel MKL", [*DEBIAN, "mkl"], blas="libmkl_rt.so.")
+    yield Environment("reference BLAS", [*DEBIAN, "native", "reference"], blas="libblas.so.3.")
+    yield Environment("BLIS", [*DEBIAN, "native", "blis"], blas="libblis.so.")
+    yield Environment("Intel MKL", [*DEBIAN, "native", "mkl"], blas="libmkl_rt.so.")
     pinned = next(line for line in (ROOT / "requirements.txt").read_text().split() if line.startswith("numpy=="))
     for version in ("3.11", "3.12", "3.13"):
         yield Environment(f"Python {version}", [*UV, "--python", version, "--with", pinned, "python"], FOR_UV)
     for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
         yield Environment(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"], FOR_UV)
-    if platform.machine() == "x86_64":
-        # Emulated processes and threads that wait for each other are slow
-        variables = {"ARCHITECTURE": "arm64", "OPENBLAS_NUM_THREADS": "1"}
-        yield Environment("aarch64, emulated", [*DEBIAN, "openblas"], variables, processes=1)
+    # Emulated processes and threads that wait for each other are slow
+    variables = {"OPENBLAS_NUM_THREADS": "1"}
+    for processor, what in FOREIGN.items():
+        if everything or processor in CHEAP:
+            python = [*DEBIAN, processor, "openblas"]
+            yield Environment(f"{processor}, emulated: {what}", python, variables, processes=1)
 
 
 def short_run(where: Environment) -> dict[str, str]:

@@ -103,6 +103,7 @@ def describe() -> dict[str, str]:
     built_with = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     return {
         "processor": (processors or [platform.processor() or platform.machine()])[0],
+        "byte_order": sys.byteorder,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

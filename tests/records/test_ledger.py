@@ -4,12 +4,11 @@ import json
 import shutil
 from statistics import fmean
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from records import ledger
-from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
+from records.ledger import HERE, RECORDS, SEEDS, rows, text
 from tests.support.project import ROOT
 from tests.support.refusals import refused
 
@@ -67,18 +66,6 @@ def test_the_ledger_has_each_record_and_committee(small):
         assert records[name][1].startswith(f"{published}: ")
     assert records["nielsen"][4].startswith("not alike: ")
     assert records["ciresan-small"][4].startswith("alike")
-
-
-def test_the_figure_shows_the_rows_that_have_a_result(small):
-    (axes,) = draw(rows()).axes
-    named = ["committee-both", "nielsen", "ciresan-small", "simard-elastic"]  # from below
-    assert [label.get_text() for label in axes.get_yticklabels()] == named
-    points = {line.get_label(): line.get_xydata() for line in axes.lines}
-    np.testing.assert_allclose(points["published"], [[0.31, 0], [1.96, 1], [0.49, 2], [0.7, 3]])
-    np.testing.assert_allclose(points["mean of seeds 0 to 4"], [[0.31, 0], [2, 1], [0.5, 2], [0.715, 3]])
-    assert sorted(x for x, height in points["seeds 0 to 4"] if height == 3) == pytest.approx([0.71, 0.72])
-    assert sorted(points["seeds 5 to 9"].tolist()) == [[1.8, 1], [1.8, 1], [2, 1], [2.2, 1], [2.2, 1]]
-    assert axes.get_xscale() == "log"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.faults import SEED, times
 from tests.support.flow import FLOW, HISTORY, is_beginning, run_stage, written
-from tests.support.project import PLAIN, STAGES, Project, new_project
+from tests.support.project import STAGES, Project, new_project
 
 resource = pytest.importorskip("resource", reason="limits and signals are tested where Unix has them")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
@@ -164,20 +164,6 @@ def test_repro_killed(project, reproduced):
     check_results(project, reproduced)
 
 
-EVERYTHING = PLAIN | {
-    "preprocess.validation_size": 100,
-    "train.iterations": 500,
-    "train.activation": "relu",
-    "train.weight_init_std": "he",
-    "train.learning_rate": 0.05,
-    "train.schedule": "cosine",
-    "train.momentum": 0.9,
-    "train.nesterov": True,
-    "train.hidden_dropout": 0.3,
-    "train.patience": 100,
-    "train.keep": "best",
-    "distort.rotation": 15,
-}
 CONTINUES = re.compile(r"Training continues after epoch (\d+)\.")
 
 
@@ -193,8 +179,8 @@ def test_dvc_killed(project_with_results: Project, command):
     module = project.folder / "pipeline" / "fitting" / "checkpoint.py"
     text = module.read_text(encoding="utf-8")
     module.write_text(re.sub(r"^INTERVAL = .*$", "INTERVAL = 0.0", text, flags=re.MULTILINE), encoding="utf-8")
-    project.set_params(EVERYTHING)
-    project.commit("Train as the field trains")
+    project.set_params(project.small | {"train.iterations": 1000, "train.hidden_dropout": 0.3, "distort.rotation": 15})
+    project.commit("Train for longer")
 
     options = {"cwd": project.folder, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command.split(), start_new_session=True, text=True, **options)

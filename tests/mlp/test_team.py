@@ -99,12 +99,12 @@ def test_leader_notices_what_befalls_the_worker(fate, monkeypatch):
 @forks
 def test_leader_waits_for_a_worker_that_computes(monkeypatch):
     def task():
-        end = time.monotonic() + 0.8
+        end = time.monotonic() + 1.5
         while os.getpid() != leader and time.monotonic() < end:
             pass
 
     leader = os.getpid()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 8)  # naps: half of the time
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 20)  # naps: two thirds of the time
     team = Team(2)
     with team.start(task):
         team.run(0)

@@ -92,13 +92,10 @@ class Arithmetic:
         return 0
 
     def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Return `x` as an operand of `matmul`: rounded to one grid, if this arithmetic has grids.
+        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if this arithmetic has grids.
 
-        Args:
-            x: an array of any shape.
-            bits: the number of bits between the power of two and the grid's unit.
-            exponent: the exponent of a power of two that no element exceeds, if it is known. Then nothing is checked.
-            out: an array for the result, if given.
+        The grid's unit is `bits` bits below a power of two that no element exceeds. If its `exponent` is given, nothing
+        is checked. `out` is an array for the result, if given.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.
@@ -106,10 +103,7 @@ class Arithmetic:
         return x
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Return `x`, (m, n), as the left operand of `matmul`. Each row has a grid of its own.
-
-        Arguments and errors are those of `grid`.
-        """
+        """Return `x`, (m, n), as the left operand of `matmul`. Each row has a grid of its own. See `grid`."""
         return x
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -133,15 +127,9 @@ class Arithmetic:
         return product
 
     def dot(self, a: np.ndarray, b: np.ndarray, exponent: int | None = None) -> np.ndarray:
-        """Return a b. In exact arithmetic, each row of it depends only on `b` and on its own row of `a`.
+        """Return a b, (m, k) times (k, n). In exact arithmetic, a row depends only on `b` and on its own row of `a`.
 
-        Args:
-            a: the left operand, (m, k).
-            b: the right operand, (k, n).
-            exponent: the exponent of a power of two that no element of `a` exceeds, if it is known.
-
-        Raises:
-            FloatingPointError: an element is not finite, or too large.
+        `exponent` is that of a power of two that no element of `a` exceeds, if it is known. Errors are those of `grid`.
         """
         bits = operand_bits(a.shape[1])
         return self.matmul(self.grid_rows(a, bits, exponent), self.grid(b, bits))
@@ -225,13 +213,7 @@ class Exact(Arithmetic):
         return np.add.reduce(on_grid, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the Euclidean norm of each column of `x`, (m, n): (n,). A norm depends only on its own column.
-
-        The squares of a column are on its own grid.
-
-        Raises:
-            FloatingPointError: an element is not finite, or too large for its square.
-        """
+        """Return the norm of each column. It depends only on its own column, whose squares are on their own grid."""
         largest = np.maximum.reduce(np.abs(x), 0, initial=0.0)
         if not (largest < math.sqrt(LARGEST)).all():
             raise FloatingPointError("a value is not finite, or too large")

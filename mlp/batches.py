@@ -15,22 +15,14 @@ ROWS = 1000  # images read or copied at once: they fit into the processor's cach
 class Batches:
     """The training images in mini-batches. Each epoch has a new order, and leaves out a remainder below a batch.
 
-    Distorted images are made a block of batches ahead, by all processes together.
+    Distorted images are made a block of batches ahead, by all processes together. `all_pixels` says whether to train
+    the pixels, too, that are black in all images; `black_adds_nothing` says whether a black pixel's input is 0.
 
     Attributes:
-        pixels: the pixels that are trained, those of one part after those of another.
+        pixels: the pixels that are trained, those of one part of the team after those of another.
         images: one array for each part, (n, pixels) uint8: its pixels of all training images, or of distorted ones.
         ends: one array for each part: how many of its pixels each image needs, (n,). Its others are black.
         count: batches in an epoch.
-
-    Args:
-        training: the images and their labels.
-        batch_size: number of images in a mini-batch.
-        seed: the seed for the order and the distortions.
-        distortion: how the images are distorted, if they are.
-        all_pixels: whether to train the pixels too that are black in all images.
-        black_adds_nothing: whether a black pixel's input is 0.
-        team: the team. Each of its parts has some of the pixels.
     """
 
     def __init__(

@@ -61,11 +61,7 @@ class Distortion:
     """Random distortions of images of one size."""
 
     def __init__(self, image_shape: tuple[int, int], strength: Strength):
-        """Compute what all images share.
-
-        Args:
-            image_shape: rows and columns of an image.
-            strength: how strong the distortions are.
+        """Compute what all images of some rows and columns share.
 
         Raises:
             ValueError: the images are so large that the sums might not be exact.
@@ -95,22 +91,13 @@ class Distortion:
         y, x = self.rows[self.height // 2, :-2], self.columns[self.width // 2, :-2]
         return self.strength.elastic * math.sqrt(3.0 / float(A.sum(y * y) * A.sum(x * x)))
 
-    def distort(
-        self, images: np.ndarray, seed: int, epoch: int, first: int, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return distorted copies of images, (n, features) uint8.
+    def distort(self, images: np.ndarray, seed: int, epoch: int, first: int) -> np.ndarray:
+        """Return distorted copies of images, (n, features) uint8. `first` is the first one's number in the epoch.
 
-        An image's distortion depends only on its bytes, the seed, the epoch and its number in the epoch. So the images
-        of an epoch may be distorted in any parts, in any order and by any process.
-
-        Args:
-            images: the images, (n, features) uint8.
-            seed: from 0 to 2³² − 1.
-            epoch: the epoch, from 0.
-            first: the number of the first of these images in the order of the epoch, from 0.
-            out: an array for the result, if given. It may be `images`.
+        An image's distortion depends only on its bytes, the seed, the epoch and its number in the epoch, both from 0.
+        So the images of an epoch may be distorted in any parts, in any order and by any process.
         """
-        out = np.empty(images.shape, np.uint8) if out is None else out
+        out = np.empty(images.shape, np.uint8)
         source = stream(seed, DISTORTION, epoch)
         source.advance(first * self.words)
         step = max(CHUNK // max(self.height * self.width, self.numbers), 1)
@@ -203,12 +190,9 @@ def neighbours(images: np.ndarray) -> np.ndarray:
 
 
 def interpolate(four: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the values of images at places, by bilinear interpolation of integers: (H, n, W) uint32.
+    """Return the values of images, from `neighbours`, at places, by bilinear interpolation of integers.
 
-    Args:
-        four: the images, from `neighbours`.
-        x: columns of the places in 1/256 pixel, (H, n, W) uint32.
-        y: rows of the places, likewise.
+    The result, and the columns x and rows y of the places in 1/256 pixel, are (H, n, W) uint32.
     """
     height, width = four.shape[1:]
     place = y >> 8

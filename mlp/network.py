@@ -58,13 +58,10 @@ class Network:
 def forward(network: Network, X: np.ndarray, masks: Sequence[Mask] = ()) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the logits z, (batch, classes), and the input h of each layer, (batch, in). The first h is byte − shift.
 
-    Args:
-        network: the network to apply.
-        X: images, (batch, features) uint8.
-        masks: what dropout keeps of the inputs of each layer; all, if not given.
+    `X` has images, (batch, features) uint8. `masks` are what dropout keeps of the inputs of each layer: without, all.
 
     Raises:
-        FloatingPointError: a number is not finite, or too large.
+        FloatingPointError: a number is not finite, or too large. All functions below may raise it, too.
     """
     A, f, scale = network.arithmetic, network.activation, network.preparation.scale
     first, *later = masks or [KEEP_ALL] * len(network.weights)
@@ -85,14 +82,7 @@ def gradients(
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """Return dW and db of each layer, the gradients of the mean loss L, and the terms of L for `cross_entropy`.
 
-    Args:
-        network: the network to differentiate.
-        X: images, (batch, features) uint8.
-        t: their labels, one-hot, (batch, classes) uint8.
-        masks: what dropout keeps of the inputs of each layer; all, if not given.
-
-    Raises:
-        FloatingPointError: a number is not finite, or too large.
+    `t` has the one-hot labels of the images `X`, (batch, classes) uint8.
     """
     A, f, scale = network.arithmetic, network.activation, network.preparation.scale
     masks = masks or [KEEP_ALL] * len(network.weights)
@@ -124,17 +114,8 @@ def step(
 ) -> np.ndarray:
     """Take one training step: change the parameters and the memory in place. Return the terms of the loss before it.
 
-    Args:
-        network: the network to train.
-        X: images, (batch, features) uint8.
-        t: their labels, one-hot, (batch, classes) uint8.
-        optimizer: the rule by which a gradient changes a parameter.
-        memory: what the optimizer remembers of the weights, then of the biases.
-        iteration: the number of steps before this one.
-        masks: what dropout keeps of the inputs of each layer; all, if not given.
-
-    Raises:
-        FloatingPointError: a number is not finite, or too large.
+    `memory` is what the optimizer remembers of the weights, then of the biases. `iteration` is the number of steps
+    before this one. The others are those of `gradients`.
     """
     dWs, dbs, loss = gradients(network, X, t, masks)
     for parameter, gradient, arrays in zip(network.weights + network.biases, dWs + dbs, memory, strict=True):
@@ -146,13 +127,11 @@ def step(
 
 def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return byte − shift, (batch, features), of images, in the arithmetic's type. The result is exact."""
-    dtype = network.arithmetic.dtype
-    if out is None:
-        out = np.empty(X.shape, dtype)
-    if network.preparation.shift == 0.0:
-        np.copyto(out, X)
-    else:
-        np.subtract(X, dtype(network.preparation.shift), out=out)
+    dtype, shift = network.arithmetic.dtype, network.preparation.shift
+    out = np.empty(X.shape, dtype) if out is None else out
+    if shift:
+        return np.subtract(X, dtype(shift), out=out)
+    np.copyto(out, X)
     return out
 
 
@@ -181,7 +160,7 @@ def init_network(
         std: the standard deviation of the weights: a number, or a name for `initial_std`.
         arithmetic: the arithmetic to compute in, or its name: exact or float32.
         preparation: the preparation of the images.
-        seed: the seed of the weights, from 0 to 2³² − 1.
+        seed: from 0 to 2³² − 1.
 
     Raises:
         KeyError: there is no activation or arithmetic of this name.
@@ -201,11 +180,7 @@ def init_network(
 
 
 def check_split(network: Network, split: Split) -> None:
-    """Check that images and labels are of the types and shapes that the network needs.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Raise a ValueError unless images and labels are of the types and shapes that the network needs."""
     rows, columns = network.preparation.image_shape
     for name, array, width in (
         ("images", split.images, rows * columns),
@@ -221,22 +196,12 @@ def check_split(network: Network, split: Split) -> None:
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:
-    """Return the logits, (n, classes), of images, (n, features) uint8.
-
-    In exact arithmetic, an image's logits depend on no other image.
-
-    Raises:
-        FloatingPointError: a number is not finite, or too large.
-    """
+    """Return the logits, (n, classes), of images, (n, features) uint8. Exact ones depend on no other image."""
     chunks = [images[start : start + CHUNK] for start in range(0, max(len(images), 1), CHUNK)]
     return np.concatenate([forward(network, chunk)[0] for chunk in chunks])
 
 
 def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of each class and its logarithm, (n, classes) each, for images, (n, features) uint8.
-
-    Raises:
-        FloatingPointError: a number is not finite, or too large.
-    """
+    """Return the probability of each class and its logarithm, (n, classes) each, for images, (n, features) uint8."""
     y, shifted, total = softmax(network.arithmetic, logits(network, images))
     return y, shifted - network.arithmetic.log(total)

@@ -41,13 +41,7 @@ class Dropout(NamedTuple):
         """Return a mask for the inputs of each layer in step `iteration`.
 
         A number is left out if a random 16-bit integer is below 2¹⁶ times the probability, rounded. The integers
-        depend only on the arguments, image by image, layer by layer.
-
-        Args:
-            sizes: the number of inputs of each layer.
-            batch_size: the number of images.
-            seed: from 0 to 2³² − 1.
-            iteration: the number of steps before this one.
+        depend only on the arguments, image by image, layer by layer. `sizes` are the numbers of the layers' inputs.
         """
         if not (self.inputs or self.hidden):
             return [KEEP_ALL] * len(sizes)

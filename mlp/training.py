@@ -28,14 +28,6 @@ class Score(NamedTuple):
     loss: float
     accuracy: float
 
-    def is_like_guessing(self, classes: int) -> bool:
-        """Return whether the accuracy is little better than 1 / classes, which guessing has.
-
-        Little better is: below twice that, or below halfway from it to 1 if this is less.
-        """
-        chance = 1.0 / classes
-        return self.accuracy < min(2.0 * chance, (1.0 + chance) / 2.0)
-
 
 class Epoch(NamedTuple):
     """The results of one epoch."""

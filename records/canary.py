@@ -16,7 +16,7 @@ from pipeline.program.command import command
 from pipeline.program.files import write_json
 from pipeline.settings.params import load_params
 from records.ledger import HERE, RECORDS
-from records.row import evaluated, run, watched
+from records.row import evaluate_committee, evaluated, run, watched
 from tools.lock import md5_of
 
 SAMPLE = HERE.parent / "tests" / "sample"
@@ -31,11 +31,7 @@ def main(canary: Annotated[Path, typer.Argument(help="Output: a JSON file, the h
         write_raw(raw)
         for folder in folders:
             run_in_short(raw, folder)
-        first, *others = (folder / "mlp.npz" for folder in folders[:5])
-        run(
-            "evaluate", first, folders[0] / "test.npz", *evaluated(committee), *(f"--with={path}" for path in others),
-            quiet=True,
-        )  # fmt: skip
+        evaluate_committee([folder / "mlp.npz" for folder in folders[:5]], folders[0] / "test.npz", committee)
         write_json(canary, {folder.name: md5_of(folder).removesuffix(".dir") for folder in (*folders, committee)})
 
 

@@ -13,7 +13,7 @@ def main() -> None:
     import numpy as np  # here, so that --help answers at once
 
     from pipeline.drawing.figures import draw_misclassified, draw_training_images, save_figures, use_own_settings
-    from pipeline.fitting.method import distorted
+    from pipeline.fitting.fit import distorted
     from pipeline.program.files import read_json
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_prepared
@@ -33,8 +33,13 @@ def main() -> None:
     title = f"The {common.sum()} mistakes that all {len(results)} networks and their committee make"
 
     use_own_settings()
-    first = draw_training_images(shown, made, shape, f"The first {SHOWN} training images")
-    common_mistakes = draw_misclassified(mistakes, common.sum(), title)
+    first = draw_training_images(shown, made, shape)
+    (axes,) = first.axes
+    axes.set_title(axes.get_title().replace("Training images", f"The first {SHOWN} training images"))
+    common_mistakes = draw_misclassified(mistakes, common.sum())
+    (axes,) = common_mistakes.axes
+    _, _, explained = axes.get_title().partition("\n")
+    axes.set_title(f"{title}\n{explained}", size=10)
     save_figures(HERE / "figures", settings.plot.dpi, distorted=first, mistakes=common_mistakes)
 
 

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from pipeline.program.command import command
 from pipeline.program.files import read_json, write_bytes, write_text
-from pipeline.settings.checked import Section, check
+from pipeline.settings.checked import Section, check, load_plain_yaml
 from pipeline.settings.params import load_params
-from pipeline.settings.plain_yaml import load_plain_yaml
 from tools.tables import mean_and_deviation
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from pipeline.program.files import read_json, write_text
+from pipeline.program.files import read_json, write_json, write_text
 from pipeline.settings.params import load_params
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
@@ -24,20 +25,47 @@ def main(
     """Write the model and the result: the number of errors, the loss, and every misclassified image."""
     if members := COMMITTEES.get(name):
         test, evaluation = HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
-        first, *others = (HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS)
-        run("evaluate", first, test, *evaluated(evaluation), *(f"--with={path}" for path in others))
+        models = [HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS]
+        evaluate_committee(models, test, evaluation)
         write_result(evaluation, HERE / "results" / f"{name}.json")
         return
     if name not in RECORDS:
         raise UserError(f"there is no record {name}; expected one of {', '.join([*RECORDS, *COMMITTEES])}.")
-    params, model = HERE / f"{name}.yaml", HERE / "models" / f"{name}-{seed}.npz"
-    data = HERE / "prepared" / load_params(params).download.dataset
+    params, model = load_params(HERE / f"{name}.yaml").model_dump(mode="json"), HERE / "models" / f"{name}-{seed}.npz"
+    data = HERE / "prepared" / params["download"]["dataset"]
+    params["train"]["seed"] = seed
     with tempfile.TemporaryDirectory() as temporary:
         training, evaluation = Path(temporary, "training"), Path(temporary, "evaluation")
         splits = data / "train.npz", data / "validation.npz"
-        run("train", *splits, model, *watched(training), "--params", params, f"--set-param=train.seed={seed}")
+        write_json(with_seed := Path(temporary, "params.json"), params)  # JSON is YAML
+        run("train", *splits, model, *watched(training), "--params", with_seed)
         run("evaluate", model, data / "test.npz", *evaluated(evaluation))
         write_result(evaluation, HERE / "results" / f"{name}-{seed}.json")
+
+
+def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:
+    """Write into a folder what the evaluate stage writes, of several networks: by the mean of their probabilities.
+
+    The networks have one arithmetic, and one preparation.
+    """
+    import functools  # here, so that --help answers at once
+
+    import numpy as np
+
+    from mlp.network import predict
+    from pipeline.evaluation.evaluation import evaluation_of, save_evaluation
+    from pipeline.store.artifacts import load_model, load_prepared
+
+    def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return functools.reduce(np.add, arrays) / len(arrays)
+
+    networks, split = [load_model(path) for path in models], load_prepared(test).split
+    A = networks[0].arithmetic
+    probabilities, logarithms = zip(*(predict(network, split.images) for network in networks), strict=True)
+    # Not the logarithm of the mean: a probability can be too small for a number, and its logarithm is not
+    largest = functools.reduce(np.maximum, logarithms)
+    log_y = largest + A.log(mean([A.exp(log - largest) for log in logarithms]))
+    save_evaluation(evaluation_of(networks[0], split, mean(probabilities), log_y), *evaluated(folder))
 
 
 def watched(folder: Path) -> list[Path]:

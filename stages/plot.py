@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from pipeline.drawing.figures import (
     draw_misclassified,
@@ -13,7 +13,7 @@ from pipeline.drawing.figures import (
     save_figures,
     use_own_settings,
 )
-from pipeline.fitting.method import distorted
+from pipeline.fitting.fit import distorted
 from pipeline.program.command import ParamsFile, command
 from pipeline.program.files import check_distinct
 from pipeline.settings.params import load_params
@@ -24,14 +24,10 @@ EPOCHS = 6  # of which training_images.png shows the distortions
 
 @command
 def plot(
-    model: Annotated[Path, typer.Argument(help="The trained network.")] = Path("models/mlp.npz"),
-    train: Annotated[Path, typer.Argument(help="The images that it was trained on.")] = Path("data/prepared/train.npz"),
-    misclassified: Annotated[Path, typer.Argument(help="The images that it got wrong.")] = Path(
-        "models/misclassified.npz"
-    ),
-    figures: Annotated[
-        Path, typer.Argument(help="Output: a folder for misclassified.png, training_images.png and weights.png.")
-    ] = Path("metrics/figures"),
+    model: Annotated[Path, Argument(help="The trained network.")] = Path("models/mlp.npz"),
+    train: Annotated[Path, Argument(help="The images that it was trained on.")] = Path("data/prepared/train.npz"),
+    misclassified: Annotated[Path, Argument(help="What it got wrong.")] = Path("models/misclassified.npz"),
+    figures: Annotated[Path, Argument(help="Output: the folder for three PNG files.")] = Path("metrics/figures"),
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Draw the misclassified images, the training images as training distorts them, and the first layer's weights."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from mlp.network import Preparation
 from pipeline.images.idx import read_labelled
@@ -18,12 +18,10 @@ from pipeline.store.artifacts import save_prepared
 
 @command
 def preprocess(
-    raw: Annotated[Path, typer.Argument(help="The folder with the four IDX files.")] = Path("data/raw"),
-    train: Annotated[Path, typer.Argument(help="Output: the training images.")] = Path("data/prepared/train.npz"),
-    validation: Annotated[Path, typer.Argument(help="Output: the images held out to watch training.")] = Path(
-        "data/prepared/validation.npz"
-    ),
-    test: Annotated[Path, typer.Argument(help="Output: the test images.")] = Path("data/prepared/test.npz"),
+    raw: Annotated[Path, Argument(help="The folder with the four IDX files.")] = Path("data/raw"),
+    train: Annotated[Path, Argument(help="Output: the training images.")] = Path("data/prepared/train.npz"),
+    validation: Annotated[Path, Argument(help="Output: images to watch it.")] = Path("data/prepared/validation.npz"),
+    test: Annotated[Path, Argument(help="Output: the test images.")] = Path("data/prepared/test.npz"),
     params: ParamsFile = Path("params.yaml"),
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
@@ -41,10 +39,8 @@ def preprocess(
     test_images, test_labels = read_labelled(raw / TEST_IMAGES, raw / TEST_LABELS, len(classes))
     _, height, width = images.shape
     if test_images.shape[1:] != (height, width):
-        raise UserError(
-            f"{raw / TEST_IMAGES}: expected images of {height} × {width} pixels as in "
-            f"{TRAIN_IMAGES}, found {test_images.shape[1]} × {test_images.shape[2]}."
-        )
+        what = f"as in {TRAIN_IMAGES}, found {test_images.shape[1]} × {test_images.shape[2]}"
+        raise UserError(f"{raw / TEST_IMAGES}: expected images of {height} × {width} pixels {what}.")
     if settings.validation_size >= len(images):
         raise UserError(
             f"{params}: preprocess.validation_size is {settings.validation_size}; expected less than the {len(images)} "
@@ -52,9 +48,8 @@ def preprocess(
         )
 
     known = Preparation(0.0, 1.0, (height, width), classes, dataset.fitted, dataset.inverted)
-    preparation = prepare_training(
-        train, validation, images, labels, known, settings.scaling, settings.validation_size, settings.seed
-    )
+    how = settings.scaling, settings.validation_size, settings.seed
+    preparation = prepare_training(train, validation, images, labels, known, *how)
     save_prepared(test, test_images, one_hot(test_labels, len(classes)), preparation)
 
 

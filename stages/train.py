@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from mlp.team import available_processes
 from mlp.training import Epoch
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.fitting.fit import failures_explained, fitting_of
-from pipeline.program.command import Changes, ParamsFile, command
+from pipeline.program.command import ParamsFile, command
 from pipeline.program.errors import note
 from pipeline.program.files import check_distinct, write_json
 from pipeline.program.progress import progress
@@ -23,21 +23,14 @@ INTERVAL = 2.0  # seconds between two states of the history, at least
 
 @command
 def train(
-    train: Annotated[Path, typer.Argument(help="The images to train on.")] = Path("data/prepared/train.npz"),
-    validation: Annotated[Path, typer.Argument(help="Images to watch it with.")] = Path("data/prepared/validation.npz"),
-    model: Annotated[Path, typer.Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
-    on_train: Annotated[Path, typer.Argument(help="Output: its accuracy and loss on the images to train on.")] = Path(
-        "metrics/train.json"
-    ),
-    on_validation: Annotated[Path, typer.Argument(help="Output: its accuracy and loss on the others.")] = Path(
-        "metrics/validation.json"
-    ),
-    history: Annotated[Path, typer.Argument(help="Output: these after each epoch. It grows meanwhile.")] = Path(
-        "metrics/history.csv"
-    ),
+    train: Annotated[Path, Argument(help="The images to train on.")] = Path("data/prepared/train.npz"),
+    validation: Annotated[Path, Argument(help="Images to watch it with.")] = Path("data/prepared/validation.npz"),
+    model: Annotated[Path, Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
+    on_train: Annotated[Path, Argument(help="Output: its accuracy and loss on them.")] = Path("metrics/train.json"),
+    on_validation: Annotated[Path, Argument(help="Output: these on the others.")] = Path("metrics/validation.json"),
+    history: Annotated[Path, Argument(help="Output: these after each epoch. It grows.")] = Path("metrics/history.csv"),
     params: ParamsFile = Path("params.yaml"),
-    set_param: Changes = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin at the beginning in any case.")] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
     """Train a multi-layer perceptron on prepared images.
 
@@ -45,7 +38,7 @@ def train(
     .dvc/tmp/checkpoints of the DVC project, or in the folder that TRAIN_CHECKPOINTS names.
     """
     check_distinct(train, validation, model, on_train, on_validation, history, params)
-    parameters = load_params(params, set_param or ())
+    parameters = load_params(params)
     settings = parameters.train
     training, held_out = load_prepared(train), load_prepared(validation)
     check_alike(train, training.preparation, validation, held_out.preparation)
@@ -77,7 +70,8 @@ def train(
             f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs without a better one. The "
             f"network of epoch {fitted.epoch} is kept."
         )
-    if fitted.validation.is_like_guessing(len(training.preparation.classes)):
+    guessing = 1 / len(training.preparation.classes)
+    if fitted.validation.accuracy < min(2 * guessing, (1 + guessing) / 2):
         note(
             "note: the network is hardly better than guessing (validation accuracy "
             f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now {settings.learning_rate}) or "

@@ -7,10 +7,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib import colormaps, font_manager
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -24,11 +22,8 @@ BLUE, VERMILLION = "#0072B2", "#D55E00"
 MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
 
 
-def draw_misclassified(mistakes: Misclassified, most: int, title: str = "") -> Figure:
-    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true class.
-
-    The title says how many of the mistakes are shown, if no other is given.
-    """
+def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
+    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true class."""
     images = mistakes.images
     shown = min(len(images), most)
     columns = max(math.ceil(math.sqrt(shown)), 4)
@@ -42,16 +37,14 @@ def draw_misclassified(mistakes: Misclassified, most: int, title: str = "") -> F
         axes.text(0.5, 0.5, "Not one test image was misclassified.", ha="center", va="center")
         return figure
 
-    if title:
-        which = title
-    elif shown < len(images):
+    if shown < len(images):
         which = f"The {f'{shown} ' if shown > 1 else ''}most confident of {len(images):,} mistakes"
     else:
         which = f"All {shown} mistakes, the most confident first" if shown > 1 else "The only mistake"
     axes.set_title(f"{which}\norange: predicted class and its probability; black: true class", size=10)
     height, width = mistakes.image_shape
     wide, high = width / max(height, width), height / max(height, width)
-    name = [_shortened(name, 12) for name in mistakes.classes]
+    name = [name if len(name) <= 12 else f"{name[:11]}…" for name in mistakes.classes]
     for place in range(shown):
         row, column = divmod(place, columns)
         middle, top = 1.3 * column + 0.5, 1.5 * row
@@ -75,42 +68,28 @@ def first_of_each_class(split: Split) -> np.ndarray:
     return split.images[np.concatenate([np.flatnonzero(split.labels[:, k])[:each] for k in range(classes)])]
 
 
-def draw_training_images(
-    images: np.ndarray, distorted: Sequence[np.ndarray], shape: tuple[int, int], title: str = "Training images"
-) -> Figure:
-    """Draw some training images in a row, and below each what training makes of it.
+def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray], shape: tuple[int, int]) -> Figure:
+    """Draw training images, (n, features) uint8, in a row, and below them what training makes of them.
 
-    Args:
-        images: the images, (n, features) uint8.
-        distorted: arrays like `images`, one for each row below; none, if training does not distort.
-        shape: rows and columns of an image.
-        title: what the images are.
+    `distorted` has arrays like `images`, one for each row below, or none. `shape` has the rows and columns of an image.
     """
-    n, (height, width) = len(images), shape
-    gap = max(1, height // 14)
-    below = len(distorted) * (height + gap) + 2 * gap if distorted else 0
-    canvas = np.full((height + below, n * (width + gap) - gap), 255, np.uint8)
-    for row, some in enumerate([images, *distorted]):
-        top = row * (height + gap) + 2 * gap * (row > 0)  # the images as they are stand apart
-        for column, image in enumerate(some):
-            left = column * (width + gap)
-            canvas[top : top + height, left : left + width] = 255 - image.reshape(shape)
+    rows = [(255 - np.asarray(some)).reshape(1, -1, *shape, 1).repeat(3, axis=-1) for some in (images, *distorted)]
+    gap = max(1, shape[0] // 14)
+    canvas = _mosaic(rows[0], gap)
+    if distorted:  # the images as they are stand apart
+        space = np.full((3 * gap, *canvas.shape[1:]), 255, np.uint8)
+        canvas = np.concatenate([canvas, space, _mosaic(np.concatenate(rows[1:]), gap)])
     figure = _figure(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
     axes = figure.add_subplot()
     axes.set_axis_off()
     what = f"below, distorted as in {len(distorted)} epochs" if distorted else "training does not distort them"
-    axes.set_title(f"{title}; {what}")
-    axes.imshow(np.repeat(canvas[..., np.newaxis], 3, axis=2), interpolation="nearest")
+    axes.set_title(f"Training images; {what}")
+    axes.imshow(canvas, interpolation="nearest")
     return figure
 
 
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
-    """Draw the first layer: an image for each neuron, one pixel for each weight, and one colour scale for all.
-
-    Args:
-        weights: (inputs, neurons).
-        image_shape: height and width of the input image, whose product is the number of inputs.
-    """
+    """Draw the first layer, (inputs, neurons): an image for each neuron, a pixel for each weight, one colour scale."""
     height, width = image_shape
     neurons = weights.shape[1]
     shown = min(neurons, MOST_NEURONS)
@@ -120,27 +99,21 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     magnitudes = np.sort(np.abs(weights[:, :shown]), axis=None)
     limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
     colours = colormaps["RdBu_r"].resampled(33)
-
-    gap = max(1, height // 14)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for neuron in range(shown):
-        row, column = divmod(neuron, columns)
-        image = weights[:, neuron].reshape(height, width)
-        top, left = row * (height + gap), column * (width + gap)
-        canvas[top : top + height, left : left + width] = colours((image / limit + 1) / 2, bytes=True)[..., :3]
+    tiles = np.full((rows * columns, height, width, 3), 255, np.uint8)
+    tiles[:shown] = colours((weights[:, :shown].T.reshape(shown, height, width) / limit + 1) / 2, bytes=True)[..., :3]
+    canvas = _mosaic(tiles.reshape(rows, columns, height, width, 3), max(1, height // 14))
 
     figure = _figure(7.5, min(max(6 * canvas.shape[0] / canvas.shape[1], 2), 12) + 0.5)
     axes = figure.add_subplot()
     axes.set_axis_off()
-    which = (
-        f"{neurons} neuron{'s' if neurons > 1 else ''}" if shown == neurons else f"first {shown} of {neurons:,} neurons"
-    )
+    which = f"first {shown} of {neurons:,} neurons" if shown < neurons else f"{neurons} neuron{'s' * (neurons > 1)}"
     axes.set_title(f"Weights of the first layer: {which}, {height} × {width} inputs each")
     axes.imshow(canvas, interpolation="nearest")
+    bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label="weight")
     ticks = np.arange(-2, 3) / 2
     labels = [f"{tick * limit:.2g}".replace("-", "−") for tick in ticks]
-    labels[0], labels[-1] = f"≤ {labels[0]}", f"≥ {labels[-1]}"
-    _draw_scale(axes, colours, (ticks + 1) / 2, labels, "weight")
+    bar.set_ticks(((ticks + 1) / 2).tolist(), labels=[f"≤ {labels[0]}", *labels[1:-1], f"≥ {labels[-1]}"])
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -148,15 +121,12 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def _draw_scale(axes: Axes, colours: Colormap, places: np.ndarray, labels: list[str], title: str) -> None:
-    """Draw the colour scale from 0 to 1 at the right of `axes`, with labels at the given places."""
-    bar = axes.figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label=title)
-    bar.set_ticks(places.tolist(), labels=labels)
-    bar.outline.set_visible(False)
-
-
-def _shortened(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:
+    """Return tiles, (rows, columns, height, width, 3) uint8, as one picture. White gaps are between them."""
+    rows, columns, height, width, _ = tiles.shape
+    canvas = np.full((rows, height + gap, columns, width + gap, 3), 255, np.uint8)
+    canvas[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3, 4)
+    return canvas.reshape(rows * (height + gap), columns * (width + gap), 3)[:-gap, :-gap]
 
 
 # The figures shall have the same bytes on every machine. The data have. Drawing avoids what differs between machines:

@@ -7,6 +7,7 @@ codes. Charts are mostly flat, so the files are about as large as ordinary PNG f
 
 import struct
 import zlib
+from itertools import groupby
 
 import numpy as np
 
@@ -53,56 +54,33 @@ def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def zlib_bytes(content: bytes) -> bytes:
     """Compress the runs of equal bytes in `content`, at least one byte, into a zlib stream (RFC 1950 and 1951)."""
-    data = np.frombuffer(content, np.uint8)
-    starts = np.flatnonzero(np.diff(data, prepend=data[0] ^ 1))
-    repeats = np.diff(starts, append=len(data)) - 1  # of each run's byte after its first
-
-    # A run becomes its byte, then repeats of 258, then the rest: one shorter repeat, or one or two plain bytes.
-    full, left = repeats // 258, repeats % 258
-    tokens_of_run = 1 + full + np.where(left >= 3, 1, left)
-    run = np.repeat(np.arange(len(starts)), tokens_of_run)
-    place = np.arange(len(run)) - np.repeat(np.cumsum(tokens_of_run) - tokens_of_run, tokens_of_run)
-    byte, shorter = data[starts][run].astype(int), left[run]
-    tokens = np.where(
-        place == 0, byte, np.where(place <= full[run], 256 + 258, np.where(shorter >= 3, 256 + shorter, byte))
-    )
-
-    codes, lengths = (np.array(column)[tokens] for column in zip(*_token_codes(), strict=True))
-    first_bits = np.array([1, 1, 0])  # the last block; fixed Huffman codes
-    end_of_block = np.zeros(7, int)
-    bits = np.zeros(lengths.sum(), int)
-    offsets = np.cumsum(lengths) - lengths
-    for bit in range(lengths.max()):
-        longer = lengths > bit
-        bits[offsets[longer] + bit] = codes[longer] >> bit & 1
-    blocks = np.packbits(np.concatenate([first_bits, bits, end_of_block]).astype(np.uint8), bitorder="little")
-    return b"\x78\x01" + blocks.tobytes() + struct.pack(">I", zlib.adler32(content))
+    literals, repeats = [_huffman(byte) for byte in range(256)], [_repeat(length) for length in range(259)]
+    codes = ["110"]  # the last block; fixed Huffman codes
+    # A run becomes its byte, then repeats of 258, then the rest: one shorter repeat, or one or two plain bytes
+    for byte, run in groupby(content):
+        full, left = divmod(len(list(run)) - 1, 258)
+        codes.append(literals[byte] + repeats[258] * full + (repeats[left] if left >= 3 else literals[byte] * left))
+    codes.append("0000000")  # the end of the block
+    bits = "".join(codes)
+    blocks = int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")  # the first bit is the lowest
+    return b"\x78\x01" + blocks + struct.pack(">I", zlib.adler32(content))
 
 
-def _token_codes() -> list[tuple[int, int]]:
-    """Return the bits of each token and their number: bytes 0 to 255, then at 256 + n "repeat the last byte n times".
+def _huffman(symbol: int) -> str:
+    """Return the bits of a symbol of deflate's fixed code, first bit first."""
+    if symbol < 144:
+        return f"{0b00110000 + symbol:08b}"
+    if symbol < 256:
+        return f"{0b110010000 + symbol - 144:09b}"
+    return f"{symbol - 256:07b}" if symbol < 280 else f"{0b11000000 + symbol - 280:08b}"
 
-    The stream takes the lowest bit first. Huffman codes go into it highest bit first, so they are reversed here.
-    """
 
-    def huffman(symbol: int) -> tuple[int, int]:
-        if symbol < 144:
-            code, length = 0b00110000 + symbol, 8
-        elif symbol < 256:
-            code, length = 0b110010000 + symbol - 144, 9
-        elif symbol < 280:
-            code, length = symbol - 256, 7
-        else:
-            code, length = 0b11000000 + symbol - 280, 8
-        return int(f"{code:0{length}b}"[::-1], 2), length
-
-    codes = [huffman(symbol) for symbol in range(256)] + [(0, 0)] * 3
-    for length in range(3, 259):
-        # RFC 1951, 3.2.5: lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit.
-        extra = max((length - 3).bit_length() - 3, 0)
-        symbol = 285 if length == 258 else 257 + 4 * extra + ((length - 3) >> extra)
-        if length == 258:
-            extra = 0
-        code, bits = huffman(symbol)
-        codes.append((code | ((length - 3) & ((1 << extra) - 1)) << bits, bits + extra + 5))  # distance 1: five zeros
-    return codes
+def _repeat(length: int) -> str:
+    """Return the bits of "repeat the last byte so many times": 3 to 258 (RFC 1951, 3.2.5), or none for fewer."""
+    if length < 3:
+        return ""
+    # Lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit, the lowest first
+    extra = max((length - 3).bit_length() - 3, 0) if length < 258 else 0
+    symbol = 257 + 4 * extra + ((length - 3) >> extra) if length < 258 else 285
+    low = f"{(length - 3) % (1 << extra):0{extra}b}"[::-1] if extra else ""
+    return _huffman(symbol) + low + "00000"  # at distance 1

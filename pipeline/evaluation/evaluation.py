@@ -1,8 +1,6 @@
-"""The evaluation of a network, or of a committee of networks, on the test images, and its files."""
+"""The evaluation of a network on the test images, and its files."""
 
-import functools
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,75 +8,52 @@ import numpy as np
 
 from mlp.layers import cross_entropy, loss_terms
 from mlp.network import Network, Split, predict
+from mlp.training import quiet
 from pipeline.program.files import write_json
 from pipeline.store.artifacts import Misclassified, save_misclassified
 from pipeline.store.tables import write_confusion
 
 
 class Evaluation(NamedTuple):
-    """The results of a network, or of a committee, on some images.
+    """The results of a network on some images."""
 
-    Attributes:
-        loss: the mean cross-entropy, in nats per image.
-        actual: the index of each image's class, (n,) integers.
-        predicted: the index of the class with the highest probability, (n,) integers.
-        mistakes: the misclassified images, the most confident mistake first.
-    """
-
-    loss: float
-    actual: np.ndarray
-    predicted: np.ndarray
-    mistakes: Misclassified
+    loss: float  # mean cross-entropy, in nats per image
+    actual: np.ndarray  # index of each image's class, (n,) int64
+    predicted: np.ndarray  # index of the class with the highest probability, (n,) int64
+    mistakes: Misclassified  # the misclassified images, the most confident mistake first
 
 
-def evaluate(networks: Sequence[Network], split: Split) -> Evaluation:
-    """Measure a network, or a committee of networks, on the images of `split`.
-
-    A committee's probabilities are the mean of its networks' probabilities.
-
-    Args:
-        networks: one network or more, all of one preparation and one arithmetic.
-        split: the images, and their labels.
+@quiet()
+def evaluate(network: Network, split: Split) -> Evaluation:
+    """Measure a network on images and their labels.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
+    return evaluation_of(network, split, *predict(network, split.images))
+
+
+def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarray) -> Evaluation:
+    """Return the results that belong to probabilities and their logarithms, (n, classes) each. Errors as above.
+
+    The loss takes the logarithms: a probability can be too small for a number, and its logarithm is not.
+    """
     images, labels = split
-    A = networks[0].arithmetic
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        probabilities, logarithms = zip(*(predict(network, images) for network in networks), strict=True)
-        y = _mean(probabilities)
-        # Not ln y: a probability can be too small for a number, and its logarithm is not
-        largest = functools.reduce(np.maximum, logarithms)
-        log_y = largest + A.log(_mean([A.exp(log - largest) for log in logarithms]))
-        loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))  # ln y − ln 1
+    A, preparation = network.arithmetic, network.preparation
+    loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))  # ln y − ln 1
     # int64 on every machine: NumPy's own choice has 32 bits on some
     actual, predicted = labels.argmax(axis=1).astype(np.int64), y.argmax(axis=1).astype(np.int64)
     wrong = np.flatnonzero(actual != predicted).astype(np.int64)
     probability = y[wrong, predicted[wrong]].astype(np.float64)
     order = np.argsort(-probability, kind="stable")
     wrong, probability = wrong[order], probability[order]
-    preparation = networks[0].preparation
     image_shape, classes = preparation.image_shape, preparation.classes
     mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes)
     return Evaluation(loss, actual, predicted, mistakes)
 
 
-def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean of arrays, element by element, added in their order."""
-    return functools.reduce(np.add, arrays) / len(arrays)
-
-
 def save_evaluation(evaluation: Evaluation, misclassified: Path, metrics: Path, classes: Path, confusion: Path) -> None:
-    """Write the files of an evaluation.
-
-    Args:
-        evaluation: the results.
-        misclassified: the `.npz` file with the misclassified images.
-        metrics: the JSON file with accuracy, loss and mean F1.
-        classes: the JSON file with precision, recall and F1 of each class.
-        confusion: the CSV file with each image's actual and predicted class.
-    """
+    """Write the files of an evaluation: the arguments of the evaluate stage say what is in each."""
     loss, actual, predicted, mistakes = evaluation
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
     names = mistakes.classes
@@ -99,16 +74,13 @@ def classification_report(actual: np.ndarray, predicted: np.ndarray, classes: in
     """
     # Row i, column j counts the images of class i predicted as class j
     matrix = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(classes, classes)
-    report = []
-    for right, n_predicted, n_actual in zip(
-        matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True
-    ):
-        report.append(
-            {
-                "precision": right / n_predicted if n_predicted else 0.0,
-                "recall": right / n_actual if n_actual else 0.0,
-                "f1": 2 * right / (n_predicted + n_actual) if right else 0.0,
-                "images": n_actual,
-            }
-        )
-    return report
+    counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
+    return [
+        {
+            "precision": right / n_predicted if n_predicted else 0.0,
+            "recall": right / n_actual if n_actual else 0.0,
+            "f1": 2 * right / (n_predicted + n_actual) if right else 0.0,
+            "images": n_actual,
+        }
+        for right, n_predicted, n_actual in counts
+    ]

@@ -19,6 +19,7 @@ import numpy as np
 
 from mlp.training import Best, Epoch, Score, State
 from pipeline.program.errors import UserError, note
+from pipeline.program.files import sha256_of
 from pipeline.store.arrays import load_arrays, save_arrays
 
 if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
@@ -34,14 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Checkpoint:
-    """The checkpoint of one training.
-
-    Args:
-        params: the parameters.
-        data: the files with the training and the validation images.
-        processes: the number of processes that train: with float32 the bits depend on it.
-        fresh: whether the training begins at its beginning in any case.
-    """
+    """The checkpoint of one training. If it is `fresh`, the training begins at its beginning in any case."""
 
     def __init__(self, params: "Params", data: Sequence[Path], processes: int, fresh: bool = False):
         folder = checkpoint_folder()
@@ -51,10 +45,7 @@ class Checkpoint:
         self._fresh = fresh
 
     def load(self, state: State) -> list[Epoch]:
-        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is no checkpoint.
-
-        A damaged file is no checkpoint.
-        """
+        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is no whole file."""
         if self.path is None or self._fresh:
             return []
         try:
@@ -65,38 +56,22 @@ class Checkpoint:
             return []
         for name, array in _arrays_of(state).items():
             array[...] = arrays[name]
-        best_epoch, state.iteration = arrays["counts"].tolist()
+        state.iteration, best, score, epochs = json.loads(str(arrays["results"]))
         parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
-        state.best = Best(best_epoch, Score(*arrays["best"].tolist()), parameters)
-        names = ("numbers", "iterations", "losses", "scores", "states")
-        columns = (arrays[f"epochs_{name}"].tolist() for name in names)
+        state.best = Best(best, Score(*score), parameters)
         return [
-            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores), state)
-            for number, iteration, loss, scores, state in zip(*columns, strict=True)
+            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores), fingerprint)
+            for number, iteration, loss, scores, fingerprint in epochs
         ]
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
-        """Write the file whole, unless it was written a moment ago.
-
-        A checkpoint that the system refuses, for instance because the disk is full, must not end the training. A note
-        says so once.
-        """
+        """Write the file whole, unless it was written a moment ago. If the system refuses it, a note says so once."""
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
-        numbers, iterations, losses, scores, states = zip(*epochs, strict=True)
+        results = np.array(json.dumps([state.iteration, state.best.epoch, state.best.score, epochs]))
         try:
-            arrays = {
-                "counts": np.array([state.best.epoch, state.iteration], np.int64),
-                "best": np.array(state.best.score, np.float64),
-                "epochs_numbers": np.array(numbers, np.int64),
-                "epochs_iterations": np.array(iterations, np.int64),
-                "epochs_losses": np.array(losses, np.float64),
-                "epochs_scores": np.array(scores, np.float64),
-                "epochs_states": np.array(states, "<U16"),
-                **{f"best_{i}": array for i, array in enumerate(state.best.parameters)},
-                **_arrays_of(state),
-            }
-            save_arrays(self.path, **arrays)
+            parameters = {f"best_{i}": array for i, array in enumerate(state.best.parameters)}
+            save_arrays(self.path, results=results, **parameters, **_arrays_of(state))
         except (OSError, MemoryError) as error:
             if not self._refused:
                 reason = getattr(error, "strerror", None) or "not enough memory"
@@ -122,19 +97,18 @@ def checkpoint_folder() -> Path | None:
 
     DVC names the project in `DVC_ROOT`. For an experiment in a temporary folder it is the project that started it.
     """
-    if FOLDER in os.environ:
-        return Path(os.environ[FOLDER]) if os.environ[FOLDER] else None
+    if (folder := os.environ.get(FOLDER)) is not None:
+        return Path(folder) if folder else None
     project = Path(os.environ.get("DVC_ROOT", "."), ".dvc")
     return project / "tmp" / "checkpoints" if project.is_dir() else None
 
 
 def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
-    """Return the SHA-256 of all that decides the result of a training, in hexadecimal."""
+    """Return the SHA-256 of all that decides the result of a training. With float32, the processes do, too."""
     digest = hashlib.sha256()
     code = {path.relative_to(ROOT).as_posix(): path for folder in CODE for path in (ROOT / folder).rglob("*.py")}
     for name, path in [*sorted(code.items()), *(("", path) for path in data)]:
-        with path.open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{name} {sha256_of(path)}\n".encode())
     decides = params.model_dump(include={"train", "distort"}) | {"numpy": np.__version__}
     if params.train.arithmetic == "float32":
         decides |= {"machine": platform.uname(), "processes": processes}
@@ -143,7 +117,6 @@ def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
 
 
 def _arrays_of(state: State) -> dict[str, np.ndarray]:
-    """Return the parameters and the memory of the optimizer by name."""
     remembered = [array for arrays in state.memory for array in arrays]
     arrays = [*state.network.weights, *state.network.biases, *remembered]
     return {f"state_{number}": array for number, array in enumerate(arrays)}

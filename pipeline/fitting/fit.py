@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mlp.distortions import Distortion, Strength
 from mlp.network import Network, Split, init_network
+from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
+from mlp.regularization import Dropout
 from mlp.training import DivergedError, Epoch, Method, Score, kept, measure, new_state, train
 from pipeline.fitting.checkpoint import Checkpoint
-from pipeline.fitting.method import method_of
 from pipeline.program.errors import UserError
 from pipeline.store.artifacts import Prepared
 
@@ -20,37 +22,19 @@ if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
 
 
 class Fitted(NamedTuple):
-    """What a training gives.
+    """What a training gives."""
 
-    Attributes:
-        network: the network that is kept.
-        epoch: the number of the epoch after which it is kept.
-        train: its loss and accuracy on all training images.
-        validation: the same on the validation images.
-    """
-
-    network: Network
-    epoch: int
-    train: Score
-    validation: Score
+    network: Network  # the network that is kept
+    epoch: int  # number of the epoch after which it is kept
+    train: Score  # its loss and accuracy on all training images
+    validation: Score  # the same on the validation images
 
 
 class Fitting:
-    """A training, epoch by epoch.
+    """A training, epoch by epoch, by 1 or 2 processes. A training that was killed continues from its checkpoint.
 
-    Args:
-        network: the network to train.
-        method: how to train.
-        training: the images to learn from.
-        seen: some of them, to measure after each epoch.
-        unseen: other images, to measure after each epoch.
-        processes: 1 or 2 share the work.
-        checkpoint: where a training that was killed continues; None: at the beginning.
-
-    Attributes:
-        epochs: the results of the epochs so far.
-        resumed: how many of them a checkpoint brought.
-        total: the number of epochs, if training does not stop early.
+    `seen` are some of the training images, and `unseen` others, to measure after each epoch. `epochs` has the results
+    of the epochs so far, `resumed` of which a checkpoint brought. Without an early stop there will be `total`.
     """
 
     def __init__(
@@ -106,40 +90,62 @@ def fitting_of(
         UserError: a mini-batch has more images than there are, or the images are too large for distortions.
     """
     settings, (images, labels) = params.train, training.split
-    if settings.batch_size > len(images):
-        raise UserError(
-            f"{path}: train.batch_size is {settings.batch_size}, more than the {len(images)} training images; expected "
-            f"{len(images)} or less.",
-            path=path,
-            about="train.batch_size",
-        )
-    network = init_network(
-        settings.hidden_sizes,
-        settings.activation,
-        settings.weight_init_std,
-        settings.arithmetic,
-        training.preparation,
-        settings.seed,
-    )
-    some = np.sort(permutation(stream(settings.seed, SAMPLE), len(images))[: len(validation.split.images)])
+    if (n := len(images)) < settings.batch_size:
+        what = f"train.batch_size is {settings.batch_size}, more than the {n} training images; expected {n} or less"
+        raise UserError(f"{path}: {what}.", path=path, about="train.batch_size")
+    shape = settings.hidden_sizes, settings.activation, settings.weight_init_std, settings.arithmetic
+    network = init_network(*shape, training.preparation, settings.seed)
+    some = np.sort(permutation(stream(settings.seed, SAMPLE), n)[: len(validation.split.images)])
     seen = Split(images[some], labels[some])
     method = method_of(params, training.preparation.image_shape)
     return Fitting(network, method, training.split, seen, validation.split, processes, checkpoint)
 
 
+def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
+    """Return the method of training for images of a shape, (rows, columns). Errors are those of `distortion_of`."""
+    settings = params.train
+    schedule = Schedule(settings.learning_rate, settings.schedule, settings.warmup, settings.iterations)
+    rule = Adam(settings.momentum) if settings.optimizer == "adam" else SGD(settings.momentum, settings.nesterov)
+    return Method(
+        settings.iterations,
+        settings.batch_size,
+        settings.seed,
+        Optimizer(schedule, rule, settings.weight_decay, settings.max_norm),
+        Dropout(settings.input_dropout, settings.hidden_dropout),
+        distortion_of(params, image_shape),
+        settings.patience,
+        settings.keep == "best",
+    )
+
+
+def distortion_of(params: "Params", image_shape: tuple[int, int]) -> Distortion | None:
+    """Return the distortion of images of a shape, if they shall be distorted. A UserError says they are too large."""
+    strength = Strength(**params.distort.model_dump())
+    if not strength.distorts:
+        return None
+    try:
+        return Distortion(image_shape, strength)
+    except ValueError as error:
+        raise UserError(f"{error}; in the parameter file, set all values of distort to 0 but smoothness.") from None
+
+
+def distorted(params: "Params", images: np.ndarray, image_shape: tuple[int, int], epochs: int) -> list[np.ndarray]:
+    """Return images, (n, features) uint8, as each of the first epochs distorts them; none, if training does not."""
+    distortion = distortion_of(params, image_shape)
+    return [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)] if distortion else []
+
+
 @contextmanager
 def failures_explained(train: "Train", path: Path) -> Iterator[None]:
-    """Turn the failures of a training with the parameters `train`, from the file `path`, into sentences."""
+    """Turn the failures of a training with parameters from the file `path` into sentences."""
     try:
         yield
     except DivergedError as error:
         decay = f" or train.weight_decay (now {train.weight_decay})" if train.weight_decay else ""
-        raise UserError(
-            f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite. "
-            "The steps are probably too long, or the first weights too large: lower train.learning_rate "
-            f"(now {train.learning_rate}){decay}, or choose a smaller train.weight_init_std (now "
-            f"{train.weight_init_std}), in {path}. No model was written."
-        ) from None
+        what = f"at step {error.iteration} the numbers of layer {error.layer} are no longer finite"
+        rate = f"lower train.learning_rate (now {train.learning_rate}){decay}"
+        std = f"choose a smaller train.weight_init_std (now {train.weight_init_std})"
+        raise UserError(f"training diverged: {what}; {rate}, or {std}, in {path}. No model was written.") from None
     except FloatingPointError:
         raise UserError(
             "the trained network's loss on the training images is not finite; lower train.learning_rate (now "

@@ -21,8 +21,7 @@ def read_images(path: Path) -> np.ndarray:
     """Map grey images: (images, rows, columns) bytes, which stay in the file until they are used.
 
     Raises:
-        UserError: the file is missing, or is not an IDX file of unsigned bytes in three dimensions, whole and
-            without anything after the end.
+        UserError: the file is missing, or is not a whole IDX file of unsigned bytes in three dimensions.
     """
     return _read(path, dimensions=3)
 
@@ -36,61 +35,35 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     labels = _read(path, dimensions=1)
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
-        raise UserError(
-            f"{path}: expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}.",
-            path=path,
-            about="labels",
-        )
+        what = f"expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}"
+        raise UserError(f"{path}: {what}.", path=path, about="labels")
     return labels
 
 
 def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read images and their labels, as `read_images` and `read_labels` do.
-
-    Raises:
-        UserError: as above, or there is not one label for each image.
-    """
+    """Read images and their labels. A UserError is as above, or says that there is not one label for each image."""
     images, labels = read_images(images_path), read_labels(labels_path, classes)
     if len(images) != len(labels):
-        raise UserError(
-            f"{labels_path}: expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}.",
-            path=labels_path,
-            about="length",
-        )
+        what = f"expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}"
+        raise UserError(f"{labels_path}: {what}.", path=labels_path, about="length")
     return images, labels
 
 
 def _read(path: Path, dimensions: int) -> np.ndarray:
-    header_length = 4 + 4 * dimensions
     magic = bytes([0, 0, UNSIGNED_BYTES, dimensions])
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: not a regular file; run `dvc repro download` to get it.", path=path)
     try:
         with path.open("rb") as file:
-            header = file.read(header_length)
+            header = file.read(4 + 4 * dimensions)
             length = os.fstat(file.fileno()).st_size
-            if header[:4] != magic:
-                raise UserError(
-                    f"{path}: expected the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D, "
-                    f"found {header[:4].hex(' ') or 'none'}.",
-                    path=path,
-                    about="header",
-                )
-            if len(header) < header_length:
-                sentence = f"{path}: expected a header of {header_length} bytes, found {len(header)}."
-                raise UserError(sentence, path=path, about="header")
-            shape = struct.unpack(f">{dimensions}I", header[4:])
-            if 0 in shape:
-                sentence = f"{path}: expected lengths of 1 or more, found {_times(shape)}."
-                raise UserError(sentence, path=path, about="header")
-            expected = header_length + math.prod(shape)
-            if length != expected:  # so that a wrong header cannot make us reserve memory
-                sentence = f"{path}: expected {expected} bytes for {_times(shape)}, found {length}."
-                raise UserError(sentence, path=path, about="length")
-            return np.memmap(path, np.uint8, "r", header_length, shape)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path) from None
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
+    if header[:4] != magic:
+        expected = f"the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D"
+        found, about = header[:4].hex(" ") or "none", "header"
+    else:
+        shape = struct.unpack(f">{dimensions}I", header[4:].ljust(4 * dimensions, b"\0"))
+        whole = 4 + 4 * dimensions + math.prod(shape)
+        if length == whole and 0 not in shape:  # so that a wrong header cannot make us reserve memory
+            return np.memmap(path, np.uint8, "r", 4 + 4 * dimensions, shape)
+        expected, found, about = f"{whole} bytes for {' × '.join(map(str, shape))}", str(length), "length"
+    raise UserError(f"{path}: expected {expected}, found {found}.", path=path, about=about)

@@ -26,18 +26,8 @@ def prepare_training(
 ) -> Preparation:
     """Write the images to train on, and others to watch training with. Return how they are prepared.
 
-    Args:
-        train: the file with the images to train on.
-        validation: the file with the others.
-        images: all of them, (n, rows, columns) bytes.
-        labels: the number of each image's class, (n,).
-        preparation: what is known of it: all but the shift and the scale.
-        scaling: none, minmax or zscore.
-        validation_size: the number of the others.
-        seed: decides which they are.
-
-    Raises:
-        UserError: the scaling is zscore, and all pixels are equal.
+    Images are (n, rows, columns) bytes, labels the numbers of their classes, (n,). The shift and the scale of
+    `preparation` are not known yet. Errors are those of `scaling_of`.
     """
     kept, held_out = hold_out(len(images), validation_size, seed)
     to_train = images[kept]
@@ -50,11 +40,7 @@ def prepare_training(
 
 
 def hold_out(n: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to train on and the rows held out for validation, of n images: two sorted arrays of integers.
-
-    `validation_size` is less than n; `seed` decides which images are held out. Training shuffles the images anyway, so
-    they keep their order here.
-    """
+    """Return the rows to train on and the rows held out for validation, of n images: two sorted arrays of integers."""
     order = permutation(np.random.PCG64(seed), n)
     return np.sort(order[validation_size:]), np.sort(order[:validation_size])
 
@@ -76,10 +62,7 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
     The mean and the standard deviation are over all pixels together. They are computed in integers, so they have the
     same bits on every machine. The mean is rounded to a multiple of 1/256. Then byte − shift has 16 bits and is exact.
 
-    Args:
-        images: (n, rows, columns) bytes. They must be training images only: nothing about the other images may reach
-            the network.
-        method: none, minmax or zscore.
+    `images`, (n, rows, columns) bytes, must be training images only: nothing about others may reach the network.
 
     Raises:
         UserError: the method is zscore, and all pixels are equal.
@@ -91,8 +74,7 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
     counts = np.zeros(256, np.int64)
     for start in range(0, len(images), ROWS):  # bincount needs eight bytes for each pixel
         counts += np.bincount(images[start : start + ROWS].ravel(), minlength=256)
-    histogram = counts.tolist()
-    n = sum(histogram)
+    n, histogram = images.size, counts.tolist()
     total = sum(byte * count for byte, count in enumerate(histogram))
     squares = sum(byte * byte * count for byte, count in enumerate(histogram))
     spread = n * squares - total * total  # n² times the variance

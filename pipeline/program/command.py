@@ -12,12 +12,6 @@ import typer
 from pipeline.program.errors import UserError, visible
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set-param", "-S", metavar="SECTION.KEY=VALUE", help="Use another value than the file's: -S train.seed=3"
-    ),
-]
 DatasetsFile = Annotated[Path, typer.Option("--datasets", help="The file that says where the datasets come from.")]
 
 

@@ -10,10 +10,7 @@ LONGEST_NAME = 100  # characters
 class UserError(Exception):
     """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do.
 
-    Attributes:
-        path: the file that is wrong, if it is one file.
-        about: the name of the wrong part: a key ("train.seed"), an array ("weights_1"), a column ("loss"), a line
-            ("line 3"), the "header" or the "length"; empty if it is the file as a whole.
+    `path` is the file that is wrong, if it is one; `about` its wrong part: a key ("train.seed"), an array, a line, ….
     """
 
     def __init__(self, sentence: str, *, path: Path | None = None, about: str = ""):
@@ -28,7 +25,7 @@ def visible(text: str) -> str:
 
 def clip(text: str) -> str:
     """Make a text from a file fit for a sentence: one line, and not a long one."""
-    text = "".join(character if character.isprintable() else " " for character in text)
+    text = "".join(character if character.isprintable() else " " for character in text[:81])
     return text if len(text) <= 80 else text[:77] + "..."
 
 

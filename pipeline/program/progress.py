@@ -12,18 +12,18 @@ INTERVAL = 10.0  # seconds between two lines, at least
 
 
 def progress(
-    items: Iterable[T], description: str, total: int | None, done: int = 0, note: Callable[[T], str] | None = None
+    items: Iterable[T],
+    description: str,
+    total: int | None,
+    done: int = 0,
+    note: Callable[[T], str] | None = None,
+    size: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
     """Yield `items`. Show a progress bar with the time left on standard error if that is a terminal.
 
-    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds.
-
-    Args:
-        items: the items.
-        description: what is going on.
-        total: the number of items, with those that were done before; None if it is unknown.
-        done: the number of items that were done before.
-        note: a function that returns what to show beside the bar after an item.
+    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds. `note` and `size` say
+    what to show beside the bar after an item, and how far it goes. `total`, None if it is unknown, is the size of all
+    items together, and of what was `done` before.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
         yield from items if note is None or sys.stderr is None else _with_lines(items, description, note)
@@ -35,7 +35,7 @@ def progress(
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total, completed=done, note="")
         for item in items:
-            bar.update(task, advance=1, note=note(item) if note else "")
+            bar.update(task, advance=size(item), note=note(item) if note else "")
             yield item
 
 

@@ -1,16 +1,68 @@
-"""Values from a file, checked by a Pydantic model. A mistake becomes one sentence."""
+"""YAML files, read as DVC reads them, and checked by Pydantic models. A mistake becomes one sentence."""
 
 import difflib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.program.errors import UserError, clip
 
 Key = tuple[str | int, ...]  # the names and list indices that lead to a value
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with the scalars of YAML 1.2, which DVC reads. By YAML 1.1, `1e-3` is text, `010` 8 and `no` false."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for place, (key, _) in enumerate(node.value):
+            if key.value in [other.value for other, _ in node.value[:place]]:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is there twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+_SCALARS: list[tuple[str, str, Callable[[str], Any]]] = [
+    ("null", "|~|null|Null|NULL", lambda text: None),
+    ("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
+    ("int", "[-+]?[0-9]+", int),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", float),
+    ("special", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
+]
+for _kind, _pattern, _read in _SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", partial(lambda read, loader, node: read(node.value), _read))
+
+
+def load_plain_yaml(path: Path) -> Any:
+    """Read the file into dicts, lists and scalars.
+
+    Raises:
+        UserError: the file is missing, is not UTF-8 or not YAML, or a mapping has a key twice.
+    """
+    try:
+        # PyYAML refuses what is no UTF-8 after it was escaped
+        return parse_plain_yaml(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}.", path=path) from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}.", path=path, about=error.about) from None
+
+
+def parse_plain_yaml(text: str) -> Any:
+    """Read text as the file is read. A UserError says what is wrong with it, without a full stop."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except Exception as error:  # odd escapes and deep nesting raise other errors than YAMLError
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}" if mark else ""
+        problem = clip(str(getattr(error, "problem", None) or error))
+        raise UserError(f"not YAML{line and f' in {line}'}: {problem}", about=line) from None
 
 
 class Section(BaseModel):
@@ -75,7 +127,7 @@ def _dotted(key: Key) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the most similar of `names`, if one is similar."""
-    return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
+    return next(iter(difflib.get_close_matches(str(name), list(map(str, names)), n=1)), None)
 
 
 def show(value: Any) -> str:

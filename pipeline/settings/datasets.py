@@ -1,14 +1,14 @@
 """The datasets of `datasets.yaml`: their files, and the mirrors that have them."""
 
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.request import url2pathname
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
-from pipeline.settings.checked import Section, check, nearest, show
-from pipeline.settings.mirrors import mirror_address
-from pipeline.settings.plain_yaml import load_plain_yaml
+from pipeline.settings.checked import Section, check, load_plain_yaml, nearest, show
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
@@ -22,6 +22,28 @@ SAVED_AS = {
     "test_images": TEST_IMAGES,
     "test_labels": TEST_LABELS,
 }
+
+# An exact version, and nothing that npm could take for an option, an address or a folder
+NPM = re.compile(r"npm:((?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*)/([^/]+(?:/[^/]+)*)/?", re.ASCII)
+WEB = re.compile(r"https?://[^/\s]+(/.*)?")
+
+
+def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> str:
+    """Return `text` as an address: `npm:package@1.2.3/folder`, a web address, or the path of a folder.
+
+    A relative path starts at the folder `base`. `insecure` allows `http://`.
+
+    Raises:
+        ValueError: `text` is not an address. The text of the error says what is expected.
+    """
+    local = re.sub("^file://(localhost)?(?=/)", "", text)
+    if local != text:
+        return url2pathname(local)
+    if NPM.fullmatch(text) or (WEB.fullmatch(text) and (insecure or text.startswith("https:"))):
+        return text
+    if text.strip() and text.isprintable() and "://" not in text and not text.startswith("npm:"):
+        return str(base / text)
+    raise ValueError("https://host/folder, file:///folder, the path of a folder, or npm:package@1.2.3/folder")
 
 
 def _one_line(text: str) -> str:
@@ -69,10 +91,10 @@ class Dataset(Section):
     """
 
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
-        min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
+        strict=False, min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
     )
     mirrors: tuple[Annotated[str, AfterValidator(_mirror)], ...] = Field(
-        min_length=1, description="a list of one address or more, as text"
+        strict=False, min_length=1, description="a list of one address or more, as text"
     )
     files: Files
     fitted: bool = Field(False, description="true or false")
@@ -94,6 +116,6 @@ def load_dataset(path: Path, name: str) -> Dataset:
         raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)
     if name not in entries:
         near = nearest(name, entries)
-        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(entries))}."
+        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(map(str, entries)))}."
         raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", path=path, about=name)
     return check(path, Dataset, entries[name], (name,))

@@ -1,21 +1,22 @@
-"""The files that pass from stage to stage: prepared images, the trained network, and the misclassified images."""
+"""The files that pass from stage to stage: prepared images, the trained network, and the misclassified images.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+The files' checksums show what was damaged. What is checked here is that a file is one of its kind, and that a network,
+which may be a stranger's, cannot spoil what is done with it.
+"""
+
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation, Split
-from pipeline.program.errors import UserError, clip, is_name
+from pipeline.program.errors import UserError, is_name
 from pipeline.store.arrays import load_arrays, save_arrays
 
 FLAGS = ("fitted", "inverted")  # of a preparation: a file has the array only if it is true
 
-Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
 
 
@@ -27,36 +28,19 @@ class Prepared(NamedTuple):
 
 
 class Misclassified(NamedTuple):
-    """The misclassified test images, the most confident mistake first.
+    """The misclassified test images, the most confident mistake first."""
 
-    Attributes:
-        images: the images, (n, features) uint8.
-        actual: the index of each image's true class, (n,) int64.
-        predicted: the index of each image's predicted class, (n,) int64.
-        probability: the probability of the predicted class, (n,) float64.
-        place: the number of each image among the test images, from 0, (n,) int64.
-        image_shape: rows and columns of an image.
-        classes: the names of the classes.
-    """
-
-    images: np.ndarray
-    actual: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
-    place: np.ndarray
-    image_shape: tuple[int, int]
-    classes: tuple[str, ...]
+    images: np.ndarray  # (n, features) uint8
+    actual: np.ndarray  # index of each image's true class, (n,) int64
+    predicted: np.ndarray  # index of each image's predicted class, (n,) int64
+    probability: np.ndarray  # probability of the predicted class, (n,) float64
+    place: np.ndarray  # number of each image among the test images, from 0, (n,) int64
+    image_shape: tuple[int, int]  # rows and columns of an image
+    classes: tuple[str, ...]  # names of the classes
 
 
 def save_prepared(path: Path, images: np.ndarray, labels: np.ndarray, preparation: Preparation) -> None:
-    """Write a prepared split.
-
-    Args:
-        path: the `.npz` file.
-        images: (n, rows, columns) bytes.
-        labels: (n, classes) uint8, one-hot.
-        preparation: how the images are prepared.
-    """
+    """Write a prepared split: images, (n, rows, columns) uint8, and their one-hot labels, (n, classes) uint8."""
     flat = images.reshape(len(images), -1)
     save_arrays(path, images=flat, labels=labels, **_preparation_arrays(preparation))
 
@@ -67,17 +51,11 @@ def load_prepared(path: Path) -> Prepared:
     Raises:
         UserError: the file is missing, damaged, or not a prepared split; or its images have too many pixels.
     """
-    arrays = load_arrays(path, mapped=("images",))
-    with _naming(path):
-        preparation = _preparation(arrays)
-        images, labels = _entry(arrays, "images", "u1", 2), _entry(arrays, "labels", "u1", 2)
-        _require(len(images) > 0, "images", "it has no images")
-        rows, columns = preparation.image_shape
-        _require_shape("images", images, (len(images), rows * columns))
-        _require_shape("labels", labels, (len(images), len(preparation.classes)))
-        one_hot = labels.max() <= 1 and (np.count_nonzero(labels, axis=1) == 1).all()
-        _require(one_hot, "labels", "its labels are not one-hot")
-        _nothing_else(arrays)
+    found = _Arrays(path, mapped=("images",))
+    preparation = found.preparation()
+    rows, columns = preparation.image_shape
+    images = found.take("images", np.uint8, None, rows * columns)
+    labels = found.take("labels", np.uint8, len(images), len(preparation.classes))
     if rows * columns > MOST_TERMS:
         sentence = f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
         raise UserError(sentence, path=path, about="image_shape")
@@ -85,11 +63,7 @@ def load_prepared(path: Path) -> Prepared:
 
 
 def check_alike(path: Path, preparation: Preparation, other: Path, others: Preparation) -> None:
-    """Check that what two files have was prepared alike.
-
-    Raises:
-        UserError: it was not.
-    """
+    """Raise a UserError unless what two files have was prepared alike."""
     if preparation != others:
         sentence = f"{path} and {other} come from different preparations; run `dvc repro` to make both again."
         raise UserError(sentence, path=path)
@@ -100,13 +74,8 @@ def save_model(path: Path, network: Network) -> None:
     layers = {}
     for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
         layers[f"weights_{layer}"], layers[f"biases_{layer}"] = W, b
-    save_arrays(
-        path,
-        **layers,
-        activation=network.activation.name,
-        arithmetic=network.arithmetic.name,
-        **_preparation_arrays(network.preparation),
-    )
+    names = {"activation": network.activation.name, "arithmetic": network.arithmetic.name}
+    save_arrays(path, **layers, **names, **_preparation_arrays(network.preparation))
 
 
 def load_model(path: Path) -> Network:
@@ -115,28 +84,19 @@ def load_model(path: Path) -> Network:
     Raises:
         UserError: the file is missing, damaged, or not a network.
     """
-    arrays = load_arrays(path)
-    with _naming(path):
-        preparation = _preparation(arrays)
-        activation, arithmetic = _named(arrays, "activation", ACTIVATIONS), _named(arrays, "arithmetic", ARITHMETICS)
-        dtype = np.dtype(arithmetic.dtype).str[1:]
-        weights: list[np.ndarray] = []
-        biases: list[np.ndarray] = []
-        rows, columns = preparation.image_shape
-        outputs = rows * columns
-        while not weights or f"weights_{len(weights) + 1}" in arrays:
-            weights_name, biases_name = f"weights_{len(weights) + 1}", f"biases_{len(weights) + 1}"
-            W, b = _entry(arrays, weights_name, dtype, 2), _entry(arrays, biases_name, dtype, 1)
-            _require(len(b) > 0, biases_name, f"its array {biases_name} is empty")
-            _require_shape(weights_name, W, (outputs, len(b)))
-            for name, array in ((weights_name, W), (biases_name, b)):
-                _require(bool(np.isfinite(array).all()), name, f"its array {name} has a number that is not finite")
-            weights.append(W)
-            biases.append(b)
-            outputs = len(b)
-        one_each = outputs == len(preparation.classes)
-        _require(one_each, weights_name, f"its last layer, {weights_name}, does not have one output per class")
-        _nothing_else(arrays)
+    found = _Arrays(path)
+    preparation = found.preparation()
+    activation, arithmetic = found.named("activation", ACTIVATIONS), found.named("arithmetic", ARITHMETICS)
+    weights: list[np.ndarray] = []
+    biases: list[np.ndarray] = []
+    outputs = preparation.image_shape[0] * preparation.image_shape[1]
+    while not weights or f"weights_{len(weights) + 1}" in found.arrays:
+        name = f"weights_{len(weights) + 1}"
+        weights.append(found.take(name, arithmetic.dtype, outputs, None))
+        outputs = weights[-1].shape[1]
+        biases.append(found.take(f"biases_{len(weights)}", arithmetic.dtype, outputs))
+    if outputs != len(preparation.classes):
+        raise found.wrong(name, f"its last layer, {name}, does not have one output per class")
     return Network(weights, biases, activation, arithmetic, preparation)
 
 
@@ -152,104 +112,64 @@ def load_misclassified(path: Path) -> Misclassified:
     Raises:
         UserError: the file is missing, damaged, or not of misclassified images.
     """
-    arrays = load_arrays(path)
-    with _naming(path):
-        image_shape, classes = _image_shape(arrays), _classes(arrays)
-        images = _entry(arrays, "images", "u1", 2)
-        _require_shape("images", images, (len(images), image_shape[0] * image_shape[1]))
-        columns = {}
-        for name, dtype in (("actual", "i8"), ("predicted", "i8"), ("probability", "f8"), ("place", "i8")):
-            columns[name] = column = _entry(arrays, name, dtype, 1)
-            _require_shape(name, column, (len(images),))
-        for name in ("actual", "predicted"):
-            known = (columns[name] >= 0) & (columns[name] < len(classes))
-            _require(bool(known.all()), name, f"its array {name} has a number that belongs to no class")
-        probability = columns["probability"]
-        _require(
-            bool(((probability >= 0) & (probability <= 1)).all()),
-            "probability",
-            "its array probability has a number that is not from 0 to 1",
-        )
-        _nothing_else(arrays)
-    return Misclassified(images, **columns, image_shape=image_shape, classes=classes)
+    found = _Arrays(path)
+    shape = found.image_shape()
+    images = found.take("images", np.uint8, None, shape[0] * shape[1])
+    actual, predicted = (found.take(name, np.int64, len(images)) for name in ("actual", "predicted"))
+    probability, place = found.take("probability", np.float64, len(images)), found.take("place", np.int64, len(images))
+    return Misclassified(images, actual, predicted, probability, place, shape, found.classes())
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let the errors of `_require` inside the block name the file."""
-    try:
-        yield
-    except UserError as error:
-        sentence = f"{path}: {error}; run `dvc repro` to make it again."
-        raise UserError(sentence, path=path, about=error.about) from None
+class _Arrays:
+    """The arrays of a file. Each method raises a UserError if what it looks for is not there, or is of another kind."""
+
+    def __init__(self, path: Path, mapped: tuple[str, ...] = ()):
+        self.path, self.arrays = path, load_arrays(path, mapped)
+
+    def wrong(self, about: str, what: str) -> UserError:
+        return UserError(f"{self.path}: {what}; run `dvc repro` to make it again.", path=self.path, about=about)
+
+    def take(self, name: str, dtype: type, *shape: int | None) -> np.ndarray:
+        """Return an array of a type and a shape, in which None stands for any length."""
+        if name not in self.arrays:
+            raise self.wrong(name, f"it has no array {name}")
+        array = self.arrays[name]
+        expected = tuple(length if n is None else n for n, length in zip(shape, array.shape, strict=False))
+        if not np.issubdtype(array.dtype, dtype) or array.shape != expected or len(shape) != array.ndim:
+            text = ", ".join("n" if n is None else str(n) for n in shape)
+            what = f"{array.dtype} of the shape {array.shape}, not {np.dtype(dtype)} of the shape ({text})"
+            raise self.wrong(name, f"its array {name} is {what}")
+        return array
+
+    def named(self, name: str, known: dict[str, T]) -> T:
+        """Return the object that a text names."""
+        value = str(self.take(name, np.str_))
+        if value not in known:
+            raise self.wrong(name, f"its {name} is none of {', '.join(known)}")
+        return known[value]
+
+    def image_shape(self) -> tuple[int, int]:
+        rows, columns = self.take("image_shape", np.int64, 2).tolist()
+        if rows < 1 or columns < 1:
+            raise self.wrong("image_shape", "its image_shape is not two positive numbers")
+        return rows, columns
+
+    def classes(self) -> tuple[str, ...]:
+        names = tuple(self.take("classes", np.str_, None).tolist())
+        if not 1 < len(set(names)) == len(names) or not all(map(is_name, names)):
+            raise self.wrong("classes", "its classes are not two or more short, distinct texts")
+        return names
+
+    def preparation(self) -> Preparation:
+        shift, scale = float(self.take("shift", np.float64)), float(self.take("scale", np.float64))
+        return Preparation(shift, scale, self.image_shape(), self.classes(), *(name in self.arrays for name in FLAGS))
 
 
-def _require(condition: bool, about: str, otherwise: str) -> None:
-    if not condition:
-        raise UserError(otherwise, about=about)
-
-
-def _require_shape(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    _require(array.shape == shape, name, f"its array {name} has the shape {array.shape}, not {shape}")
-
-
-def _entry(arrays: Arrays, name: str, dtype: str, dimensions: int) -> np.ndarray:
-    """Remove the array `name` from `arrays`; return it in the machine's byte order. `dtype` is a code, such as "f8"."""
-    _require(name in arrays, name, f"it has no array {name}")
-    array = arrays.pop(name)
-    little_endian = array.dtype.str[1:] == dtype and array.dtype.str[0] in "<|"
-    found, expected = f"{array.ndim}-dimensional {array.dtype}", f"{dimensions}-dimensional {np.dtype(dtype)}"
-    _require(little_endian and array.ndim == dimensions, name, f"its array {name} is {found}, not {expected}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _named(arrays: Arrays, name: str, known: dict[str, T]) -> T:
-    """Remove a text from `arrays`, and return the object with this name."""
-    given = name in arrays and arrays[name].dtype.kind == "U" and arrays[name].ndim == 0
-    _require(given, name, f"it does not name its {name}")
-    value = str(arrays.pop(name))
-    _require(value in known, name, f"its {name} is none of {', '.join(known)}")
-    return known[value]
-
-
-def _preparation_arrays(preparation: Preparation) -> Arrays:
-    arrays: Arrays = {
+def _preparation_arrays(preparation: Preparation) -> dict[str, Any]:
+    arrays = {
         "shift": np.array(preparation.shift, np.float64),
         "scale": np.array(preparation.scale, np.float64),
         "image_shape": np.array(preparation.image_shape, np.int64),
         "classes": np.array(preparation.classes),
     }
     return arrays | {name: np.array(True) for name in FLAGS if getattr(preparation, name)}
-
-
-def _preparation(arrays: Arrays) -> Preparation:
-    image_shape, classes = _image_shape(arrays), _classes(arrays)
-    shift, scale = float(_entry(arrays, "shift", "f8", 0)), float(_entry(arrays, "scale", "f8", 0))
-    on_grid = 0.0 <= shift <= 255.0 and (shift * 256.0).is_integer()
-    _require(on_grid, "shift", "its shift is not a multiple of 1/256 from 0 to 255")
-    _require(0.0 < scale < np.inf, "scale", "its scale is not a positive number")
-    flags = {name: bool(_entry(arrays, name, "b1", 0)) for name in FLAGS if name in arrays}
-    return Preparation(shift, scale, image_shape, classes, **flags)
-
-
-def _image_shape(arrays: Arrays) -> tuple[int, int]:
-    sizes = _entry(arrays, "image_shape", "i8", 1)
-    positive = len(sizes) == 2 and bool((sizes > 0).all())
-    _require(positive, "image_shape", "its image_shape is not two positive numbers")
-    rows, columns = sizes.tolist()
-    return rows, columns
-
-
-def _classes(arrays: Arrays) -> tuple[str, ...]:
-    classes = arrays.pop("classes", np.empty(0))
-    named = classes.dtype.kind == "U" and classes.ndim == 1 and len(classes) > 1
-    _require(named, "classes", "it does not name two or more classes")
-    names = tuple(classes.tolist())
-    distinct = len(set(names)) == len(names)
-    _require(distinct and all(map(is_name, names)), "classes", "its classes are not short, distinct texts")
-    return names
-
-
-def _nothing_else(arrays: Arrays) -> None:
-    unknown = ", ".join(sorted(arrays))
-    _require(not arrays, unknown, f"it also has unknown arrays: {clip(unknown)}")

@@ -27,12 +27,8 @@ MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 def write_history(path: Path, epochs: Sequence[Epoch], kept: int = 0) -> None:
     """Write the results of each epoch, one row each; floats with all their digits.
 
-    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one that is kept.
-
-    Args:
-        path: the CSV file.
-        epochs: the epochs. Their scores are those of training images and of the validation images.
-        kept: the number of the epoch whose network is kept; 0, if that is not known yet.
+    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one that is `kept`, if it
+    is known. The epochs' scores are those of training images and of the validation images.
     """
     every = -(-len(epochs) // MOST_ROWS)
     rows = [

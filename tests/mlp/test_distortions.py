@@ -107,7 +107,7 @@ def test_bytes_do_not_depend_on_how_the_images_are_divided(strength, chunk, monk
     found = np.empty_like(images)
     monkeypatch.setattr(mlp.distortions, "CHUNK", chunk)
     for start, stop in [(17, 30), (0, 1), (1, 17), (3, 3)]:
-        Distortion(shape, strength).distort(images[start:stop], 5, 1, 100 + start, found[start:stop])
+        found[start:stop] = Distortion(shape, strength).distort(images[start:stop], 5, 1, 100 + start)
     np.testing.assert_array_equal(found, whole)
 
 

@@ -121,3 +121,9 @@ def test_imports_run_one_way():
 def test_the_network_needs_numpy_and_nothing_else():
     needed = {name.split(".")[0] for path in (ROOT / "mlp").glob("*.py") for name in imports(path)}
     assert needed <= sys.stdlib_module_names | {"numpy", "mlp"}
+
+
+def test_nothing_imports_from_the_tests():
+    folders = [folder for folder in ROOT.glob("[!.]*/") if folder.name != "tests"]
+    paths = [*ROOT.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
+    assert [path for path in paths if any(f"{name}.".startswith("tests.") for name in imports(path))] == []

@@ -18,7 +18,7 @@ from mlp.network import Split, logits
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import ORDER, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import DivergedError, Score, kept, new_state, train
+from mlp.training import DivergedError, kept, new_state, train
 from tests.support.networks import (
     MINMAX,
     ZSCORE,
@@ -190,12 +190,6 @@ def test_best_network_is_that_of_a_training_which_ends_there(whole):
     run(network, 5 * (best + 1), 100, 0.5)
     assert bits(kept(state, how)) == bits(network)
     assert bits(kept(state, how._replace(keep_best=False))) == bits(state.network) != bits(network)
-
-
-@pytest.mark.parametrize(("classes", "enough"), [(10, 0.2), (2, 0.75), (4, 0.5), (3, 2 / 3)])
-def test_what_counts_as_guessing(classes, enough):
-    assert Score(2.0, enough - 1e-9).is_like_guessing(classes)
-    assert not Score(2.0, enough + 1e-9).is_like_guessing(classes)
 
 
 # Divergence

@@ -9,15 +9,15 @@ import tarfile
 import time
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from pipeline.fetching import fetch as fetching
-from pipeline.fetching import npm as packages
+from pipeline.fetching import mirrors as packages
 from pipeline.fetching.fetch import fetch
-from pipeline.fetching.limits import Limits
 from pipeline.program.errors import UserError
 from pipeline.settings.datasets import TEST_LABELS, TRAIN_IMAGES, load_dataset
 from stages.download import download
@@ -36,8 +36,8 @@ from tests.support.mirrors import (
 )
 from tests.support.project import changed_params
 
-QUICK = Limits(connect=2, read=0.3, total=0.4, again=0.01)  # seconds for a server that never ends
-PATIENT = QUICK._replace(read=10, total=20)  # for all others: a busy machine is slow
+QUICK = {"CONNECT": 2, "ANSWER": 0.3, "TOTAL": 0.4, "AGAIN": 0.02}  # seconds for a server that never ends
+PATIENT = QUICK | {"ANSWER": 10, "TOTAL": 20}  # for all others: a busy machine is slow
 SLACK = 10  # seconds that a busy machine may add; an endless answer takes twelve
 TINY = "npm:tiny@1.0.0/data"
 unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
@@ -77,15 +77,16 @@ def good(tmp_path):
 def fetched(files, raw, *mirrors, limits=PATIENT):
     """Fetch every file; return the lines that were reported."""
     lines = []
-    fetch(files, mirrors, raw, limits, lines.append)
+    with patch.multiple(packages, **limits):
+        fetch(files, mirrors, raw, lines.append)
     assert contents(raw) == CONTENT
     return lines
 
 
 def failure(files, raw, *mirrors, limits=PATIENT):
     """Fetch in vain; return the error's text."""
-    with pytest.raises(UserError) as error:
-        fetch(files, mirrors, raw, limits)
+    with pytest.raises(UserError) as error, patch.multiple(packages, **limits):
+        fetch(files, mirrors, raw)
     assert contents(raw).items() <= CONTENT.items()  # nothing unverified, nothing half
     return str(error.value)
 
@@ -138,10 +139,9 @@ def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
 @pytest.mark.parametrize("status", ["408 Request Timeout", "429 Too Many Requests", "500 Oh", "599 Odd"])
 def test_a_busy_server_is_asked_again_but_not_for_ever(serve, files, raw, status):
     name = f"{TRAIN_IMAGES}.gz"
-    # aiohttp itself asks again where a server hangs up for the first time
-    server = serve(zipped_files() | {name: [b"", b"", answer(HTML, status), zipped_files()[name]]})
+    server = serve(zipped_files() | {name: [answer(HTML, status), b"", zipped_files()[name]]})
     fetched(files, raw, server.url)
-    assert server.asked.count(name) == 4
+    assert server.asked.count(name) == 3
     busy = serve({"*": answer(HTML, status)})
     shutil.rmtree(raw)
     assert status[:3] in failure(files, raw, busy.url)
@@ -178,15 +178,15 @@ ALTERED = CONTENT[TRAIN_IMAGES][:-1] + b"\xff"
 BOMB = gzip.compress(bytes(10_000_000), 1)
 BAD = {
     "truncated": (answer(ZIPPED[:200], length=len(ZIPPED)), "failed"),
-    "truncated, well announced": (answer(ZIPPED[:200]), "decompressed"),
-    "altered inside gzip": (answer(ZIPPED[:60] + b"\x55" + ZIPPED[61:]), "decompressed"),
+    "truncated, well announced": (answer(ZIPPED[:200]), "breaks off"),
+    "altered inside gzip": (answer(ZIPPED[:60] + b"\x55" + ZIPPED[61:]), "decompressing"),
     "altered": (answer(gzip.compress(ALTERED)), "SHA-256"),
-    "shorter": (answer(gzip.compress(CONTENT[TRAIN_IMAGES][:-1])), "815 bytes, not 816"),
+    "shorter": (answer(gzip.compress(CONTENT[TRAIN_IMAGES][:-1])), "815 bytes"),
     "HTML": (answer(b"\n" + HTML), "web page"),
-    "404": (answer(HTML, "404 Whatever"), "HTTP 404 Not Found"),
+    "404": (answer(HTML, "404 Whatever"), "HTTP 404"),
     "bomb": (answer(BOMB), "longer than 816 bytes"),
     "hangs up": (b"", "failed"),
-    "redirects in a circle": (answer(b"", "302 Found", f"Location: {TRAIN_IMAGES}.gz"), "redirects too often"),
+    "redirects in a circle": (answer(b"", "302 Found", f"Location: {TRAIN_IMAGES}.gz"), "failed (TooManyRedirects)"),
     "redirects to a disk": (answer(b"", "302 Found", "Location: file:///etc/hosts"), "failed"),
 }
 
@@ -242,7 +242,7 @@ def test_hostile_server(serve, files, raw, good, kind):
     begun = time.monotonic()
     with memory_below(40_000_000):
         lines = fetched(files, raw, "http://[::1/data", bad, good, limits=QUICK)
-    assert time.monotonic() - begun < QUICK.total + SLACK
+    assert time.monotonic() - begun < QUICK["TOTAL"] + SLACK
     assert all(any(mirror in line for line in lines) for mirror in ("[::1", bad)), "the reason is told"
 
 
@@ -250,7 +250,7 @@ def test_the_time_is_for_all_files_together(serve, files, raw):
     """Each name alone would be in time."""
     pieces = [lambda: time.sleep(0.25) or b"", lambda: answer(HTML, "404 Not Found")]
     slow = serve({"*": lambda: (piece() for piece in pieces)})
-    assert f"{QUICK.total} seconds" in failure(files, raw, slow.url, limits=QUICK)
+    assert f"{QUICK['TOTAL']} seconds" in failure(files, raw, slow.url, limits=QUICK)
 
 
 # --- When nothing works ---
@@ -265,7 +265,7 @@ def test_all_failures_are_listed_once(serve, tmp_path, files, raw, monkeypatch):
     secret = server.url.replace("//", "//me:secret@")
     text = failure(files, raw, secret, str(tmp_path / "gone"), str(tmp_path), TINY, closed.url)
     first, *reasons, advice = text.splitlines()
-    assert first.count(f"{TRAIN_IMAGES} and 3 more") == 1
+    assert all(first.count(name) == 1 for name in CONTENT)
     mirrors = (server.url, f"{tmp_path}/gone", f"{tmp_path}:", TINY, closed.url)
     whys = ("web page", "no such folder", "no such file", "not installed", "connection failed")
     for reason, mirror, why in zip(reasons, mirrors, whys, strict=True):

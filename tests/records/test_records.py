@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network
+from mlp.network import Network, predict
+from pipeline.settings.checked import load_plain_yaml
 from pipeline.settings.params import load_params
-from pipeline.settings.plain_yaml import load_plain_yaml
 from pipeline.store.artifacts import load_model, load_prepared, save_model
 from records import canary, row
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS, UNSEEN
@@ -167,6 +167,25 @@ def test_a_committee_is_all_networks_of_its_records(data):
         wrong = json.loads((row.HERE / "results" / f"{name}.json").read_text())["wrong"]
         answers[name] = {predicted for _, _, predicted in wrong}
     assert answers == {"committee-simard-elastic": {9}, "committee-both": {0}}
+
+
+def test_a_committee_decides_by_the_mean_of_the_probabilities(data, tmp_path):
+    prepared, rng = load_prepared(data / "test.npz"), np.random.default_rng(0)
+    models = [tmp_path / f"{number}.npz" for number in range(3)]
+    alone = []
+    for path in models:
+        layer = [rng.normal(0, 0.01, (784, 10))], [np.zeros(10)]
+        network = Network(*layer, ACTIVATIONS["relu"], ARITHMETICS["exact"], prepared.preparation)
+        alone.append(predict(network, prepared.split.images)[0])
+        save_model(path, network)
+    row.evaluate_committee(models, data / "test.npz", tmp_path / "found")
+    metrics = json.loads((tmp_path / "found" / "test.json").read_text())
+    mean, actual = np.mean(alone, axis=0), prepared.split.labels.argmax(axis=1)
+    assert metrics["accuracy"] == (mean.argmax(axis=1) == actual).mean()
+    assert metrics["loss"] == pytest.approx(-np.log(mean[np.arange(len(actual)), actual]).mean())
+    # The images must tell the mean from each network, and from the mean of the logits
+    for other in [*alone, np.exp(np.mean(np.log(alone), axis=0))]:
+        assert (other.argmax(axis=1) != mean.argmax(axis=1)).any()
 
 
 def test_a_row_of_no_record_is_refused():

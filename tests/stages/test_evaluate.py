@@ -1,4 +1,4 @@
-"""The evaluate stage: its metrics against a count of one's own, committees, and its refusals."""
+"""The evaluate stage: its metrics against a count of one's own, and its refusals."""
 
 import json
 import math
@@ -32,11 +32,9 @@ def trained(arithmetic: str, neurons: int, steps: int, seed: int = 0) -> Network
 
 @pytest.fixture(scope="module", params=["exact", "float32"])
 def prepared(request, tmp_path_factory) -> Path:
-    """A folder with three half-trained networks and the 200 test images of the sample."""
+    """A folder with a half-trained network and the 200 test images of the sample."""
     folder = tmp_path_factory.mktemp(request.param)
     save_model(folder / MODEL, trained(request.param, 20, 40))
-    save_model(folder / "1.npz", trained(request.param, 10, 20, 1))
-    save_model(folder / "2.npz", trained(request.param, 10, 40, 2))
     save_prepared(folder / TEST, *digits("test"), MINMAX)
     return folder
 
@@ -48,16 +46,16 @@ def folder(prepared, tmp_path, monkeypatch) -> Path:
     return tmp_path / "copy"
 
 
-def evaluate(*others: str) -> dict[str, bytes]:
-    """Run the stage, with other networks as a committee; return what it writes, by name."""
-    result = run_stage("evaluate", *(word for other in others for word in ("--with", other)))
+def evaluate() -> dict[str, bytes]:
+    """Run the stage; return what it writes, by name."""
+    result = run_stage("evaluate")
     assert (result.exit_code, result.output) == (0, "")
     return by_name("evaluate")
 
 
-def refused(path: Path | str, *words: str, options: tuple[str, ...] = ()) -> None:
+def refused(path: Path | str, *words: str) -> None:
     """Fail unless the stage refuses a file, and writes nothing."""
-    refusal(run_stage("evaluate", *options), path, *words)
+    refusal(run_stage("evaluate"), path, *words)
     assert by_name("evaluate") == {}
 
 
@@ -131,27 +129,14 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(tmp_path, 
         assert metrics == {"accuracy": 0.0, "loss": pytest.approx(510 + math.log1p(math.exp(-2)) / 2), "macro_f1": 0.0}
 
 
-def test_a_committee_decides_by_the_mean_of_the_probabilities(folder):
-    metrics = json.loads(evaluate("1.npz", "2.npz")["test.json"])
-    alone = [probabilities(name) for name in (MODEL, "1.npz", "2.npz")]
-    mean = np.mean(alone, axis=0)
-    actual = digits("test").labels.argmax(axis=1)
-    assert metrics["accuracy"] == (mean.argmax(axis=1) == actual).mean()
-    assert metrics["loss"] == pytest.approx(-np.log(mean[np.arange(len(actual)), actual]).mean(), rel=1e-5)
-    check_mistakes(mean)
-    # The images must tell the mean from each network, and from the mean of the logits
-    for other in [*alone, np.exp(np.mean(np.log(alone), axis=0))]:
-        assert (other.argmax(axis=1) != mean.argmax(axis=1)).any()
+def test_the_loss_is_right_where_a_probability_is_too_small_for_a_number(folder):
+    network = load_model(MODEL)
+    network.weights[-1] = network.weights[-1] * network.arithmetic.dtype(20_000)
+    save_model(MODEL, network)
+    assert json.loads(evaluate()["test.json"])["loss"] > 1000
 
 
 def test_files_that_cannot_be_had_or_do_not_belong_together(folder):
-    network, other, committee = load_model(MODEL), Path("other.npz"), ("--with", "other.npz")
-    name = {"exact": "float32", "float32": "exact"}[network.arithmetic.name]
-    save_model(other, new_network(name))
-    refused(other, name, options=committee)
-    network.preparation = network.preparation._replace(shift=33.5)
-    save_model(other, network)
-    refused(other, str(TEST), options=committee)
     save_arrays(TEST, **(load_arrays(TEST) | {"classes": np.array(list("abcdefghij"))}))
     refused(MODEL, str(TEST), "dvc repro")
     for path in (TEST, MODEL):

@@ -16,7 +16,7 @@ from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
 from mlp.training import Method, measure
-from pipeline.fitting.method import method_of
+from pipeline.fitting.fit import method_of
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
@@ -161,13 +161,6 @@ def test_each_parameter_has_its_place_in_the_method(write_params):
     params = load_params(write_params(PLAIN | {f"train.{key}": value for key, value in values.items()}))
     optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
     assert method_of(params, (28, 28)) == Method(70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False)
-
-
-def test_a_parameter_on_the_command_line_counts_as_one_in_the_file(train):
-    assert train(seed=3, hidden_sizes=[7]).exit_code == 0
-    expected = by_name("train")
-    assert train("-S", "train.seed=3", "--set-param", "train.hidden_sizes=[7]").exit_code == 0
-    assert by_name("train") == expected
 
 
 # Training that fails

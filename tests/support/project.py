@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import yaml
 
-from pipeline.settings.plain_yaml import load_plain_yaml
+from pipeline.settings.checked import load_plain_yaml
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "sample"

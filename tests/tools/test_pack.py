@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from mlp.network import predict as probabilities
 from pipeline.images.idx import read_labelled
 from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
-from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model
 from tests.support.flow import run_stage
 from tests.support.networks import some_digits
@@ -22,6 +21,7 @@ from tests.support.project import Project, changed_params
 from tests.support.refusals import refusal
 from tools.pack.__main__ import main
 from tools.predict import predict
+from tools.sweep.combinations import load_changed
 
 ROWS: list[list[object]] = [["a", *range(1, 10)], ["b", *range(10, 19)], ["a", *range(9)], ["b", *[255] * 9]]
 
@@ -96,7 +96,7 @@ def test_the_commands_that_are_printed_keep_the_files_and_fit_the_images(each, i
     training = int(re.search(r": ([\d,]+) training", printed)[1].replace(",", ""))
     default = {"train.batch_size": 100, "preprocess.validation_size": 10_000}
     Path("params.yaml").write_text(yaml.safe_dump(changed_params(default)))
-    params = load_params(Path("params.yaml"), re.findall(r"-S (\S+)", printed.partition("Train on it:")[2]))
+    params = load_changed(Path("params.yaml"), re.findall(r"-S (\S+)", printed.partition("Train on it:")[2]))
     rest = training - params.preprocess.validation_size
     assert (params.download.dataset, params.train.iterations) == ("pets", iterations)
     assert 1 <= params.train.batch_size <= rest

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from pipeline.program.errors import UserError
 from pipeline.settings.params import load_params
 from tests.support.project import ROOT, Project, changed_params
-from tests.support.refusals import refusal
+from tests.support.refusals import refusal, refused
 from tools.sweep.__main__ import main
-from tools.sweep.combinations import combinations
+from tools.sweep.combinations import combinations, load_changed
 from tools.sweep.repository import pinned_packages
 from tools.sweep.worker import LostError, prepare
 
@@ -64,8 +64,7 @@ def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
         changed = tmp_path / "changed.yaml"
         shutil.copy(PARAMS, changed)
         apply_overrides(changed, experiment["changes"])
-        expected = load_params(recipe, values)
-        assert load_params(changed) == expected.model_copy(update={"record": None})
+        assert load_params(changed) == load_changed(recipe, values)
     shown = [experiment["parameters"] for experiment in made("train.seed=3,4", recipes=RECIPES)]
     assert shown == [f"{recipe}, train.seed={seed}" for recipe in RECIPES for seed in (3, 4)]
 
@@ -82,6 +81,39 @@ def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
 def test_a_bad_axis_or_name_is_one_sentence(name, axis, words):
     with pytest.raises(UserError, match=re.escape(words)):
         combinations(name, ["train.momentum=0,0.9", axis], PARAMS, "0" * 40)
+
+
+def test_a_change_replaces_a_value_of_the_file():
+    changes = ["train.seed=6", "train.hidden_sizes=[2, 1]", "download.dataset=no", "train.seed=7"]
+    params = load_changed(PARAMS, changes)
+    assert (params.train.seed, params.train.hidden_sizes, params.download.dataset) == (7, (2, 1), "no")
+    assert params.train.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "words"),
+    [
+        ("train.sed=1", "train.sed", "train.seed?"),
+        ("trian.seed=1", "trian", "train?"),
+        ("train.seed=x", "train.seed", "a whole number"),
+        ("train.nesterov=true", "train.nesterov", "train.momentum above 0"),
+        ("seed=1", "", "SECTION.KEY=VALUE"),
+        ("train.hidden_sizes=[50", "", "line 1"),
+    ],
+)
+def test_a_wrong_change_is_one_sentence(change, about, words):
+    with pytest.raises(UserError) as caught:
+        load_changed(PARAMS, ["plot.dpi=60", change])
+    assert caught.value.about == about
+    assert str(caught.value).startswith(f'-S is "{change}"')
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_of_the_file_is_not_one_of_a_change():
+    for text in ("train: 5", "- train", "plot: {dpi: 1}"):
+        PARAMS.write_text(text)
+        refused(load_changed, PARAMS, ["train.seed=1"])
 
 
 def test_packages_that_differ_are_named(tmp_path, monkeypatch):
@@ -111,18 +143,18 @@ def repository(tmp_path, monkeypatch, quick_dvc) -> Project:
 
 
 def test_mistakes_are_refused_before_anything_runs(repository):
-    def refused(*words: str) -> str:
+    def mistake(*words: str) -> str:
         return refusal(CliRunner().invoke(main, ["x", "-S", "train.seed=0,1", *words]))
 
-    assert "train.momentum is 1.5" in refused("-S", "train.momentum=0,1.5")
-    assert "no-such.yaml: No such file" in refused("--recipe", "no-such.yaml")
-    assert "who reaches it runs code" in refused("--scheduler", "tcp://host:1")
+    assert "train.momentum is 1.5" in mistake("-S", "train.momentum=0,1.5")
+    assert "no-such.yaml: No such file" in mistake("--recipe", "no-such.yaml")
+    assert "who reaches it runs code" in mistake("--scheduler", "tcp://host:1")
     elsewhere = ["--scheduler", "tls://host:1"]
-    assert "dvc remote add" in refused(*elsewhere)
+    assert "dvc remote add" in mistake(*elsewhere)
     (repository.folder / "new").write_text("")
     repository.commit("More")
-    assert "git push" in refused(*elsewhere)
+    assert "git push" in mistake(*elsewhere)
     repository.run("git", "remote", "remove", "origin")
-    assert "No such remote 'origin'" in refused(*elsewhere)
+    assert "No such remote 'origin'" in mistake(*elsewhere)
     (repository.folder / "params.yaml").write_text("train: 1\n")
-    assert "uncommitted changes in params.yaml" in refused()
+    assert "uncommitted changes in params.yaml" in mistake()

@@ -20,7 +20,7 @@ def main() -> None:
 
     from pipeline.drawing.figures import picture
     from pipeline.program.files import read_json, write_bytes, write_text
-    from pipeline.settings.plain_yaml import load_plain_yaml
+    from pipeline.settings.checked import load_plain_yaml
     from tools.card.curves import draw_curves, read_history
     from tools.lock import md5_of
 

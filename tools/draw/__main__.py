@@ -38,7 +38,7 @@ def draw(
                 raise UserError(
                     f"{model} was not trained on the preparation that {test} has; name its test images: --test FILE."
                 )
-            measured = prepared, evaluate([network], prepared.split)
+            measured = prepared, evaluate(network, prepared.split)
         else:
             typer.echo(f"note: {test}: no such file; the page has no test images.", err=True)
         html = make_page(network, hashlib.md5(model.read_bytes()).hexdigest(), measured)

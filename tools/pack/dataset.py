@@ -15,8 +15,8 @@ import numpy as np
 from pipeline.images.prepare import hold_out
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import write_bytes, written_whole
+from pipeline.settings.checked import load_plain_yaml, parse_plain_yaml
 from pipeline.settings.datasets import SAVED_AS
-from pipeline.settings.plain_yaml import load_plain_yaml, parse_plain_yaml
 from tools.pack.images import Labelled, in_order
 
 FOLDER = "datasets"  # beside datasets.yaml

@@ -78,7 +78,7 @@ def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
     save_model(folder / "mlp.npz", fitted.network)
     write_history(folder / "history.csv", fitting.epochs)
     write_json(folder / "train.json", fitted.train._asdict())
-    found = evaluate([load_model(folder / "mlp.npz")], validation)
+    found = evaluate(load_model(folder / "mlp.npz"), validation)
     names = ("misclassified.npz", "test.json", "classes.json", "confusion.csv")
     save_evaluation(found, *(folder / name for name in names))
 

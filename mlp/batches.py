@@ -49,14 +49,17 @@ class Batches:
             (self._originals,) = columns(training.images, [np.arange(training.images.shape[1])])
             self.images = [shared(np.zeros((self._block * batch_size, len(pixels)), np.uint8)) for pixels in parts]
         self.ends = [self._ends(part) for part in self.images]
+        self._epoch = -1
+        self._made = shared(np.array([-1]))  # the block in `images`, counted from the first of the first epoch
 
     def start(self, epoch: int) -> None:
-        """Start an epoch, from 0."""
+        """Start an epoch, from 0, or go on with it."""
+        if epoch == self._epoch:
+            return
         self._epoch = epoch
         self._order = permutation(stream(self._seed, ORDER, epoch), len(self._training.labels))
         # Column by column in memory, as the logits in `softmax`
         self._labels = self._training.labels.T[:, self._order].T
-        self._made = -1  # the block in `images`
 
     def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of `images` that batch `number` of the epoch, from 0, has, and their labels."""
@@ -65,9 +68,10 @@ class Batches:
         if self._distortion is None:
             return self._order[first : first + self._batch_size], labels
         block, place = divmod(number, self._block)
-        if block != self._made:
+        made = self._epoch * self.count + block
+        if self._made[0] != made:
             self._distort(self._distortion, block)
-            self._made = block
+            self._made[0] = made  # by all of them, after they have met: till then, each sees that it is not made
         return np.arange(place * self._batch_size, (place + 1) * self._batch_size), labels
 
     def _distort(self, distortion: Distortion, block: int) -> None:

@@ -1,7 +1,4 @@
-"""A training step in parts, with the bits of `mlp.network.step` in exact arithmetic. Optional reading.
-
-Sums on one grid need no order, so the work may be divided in any way (docs/parallel.md).
-"""
+"""A training step in parts, in exact arithmetic with the bits of `step`. Optional reading: docs/parallel.md."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +15,7 @@ from mlp.team import Team, cut_evenly, shared
 
 
 class DividedStep:
-    """`mlp.network.step` for mini-batches of a fixed size, in parts that two processes can run at the same time.
+    """`mlp.network.step` for mini-batches of a fixed size, in parts that processes can run at the same time.
 
     In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and the gradients a part
     is some of the images. For the update of a later W a part is some of its rows; for `limit_norms`, some columns.

@@ -1,15 +1,10 @@
-"""Two processes that share work: a leader, and a worker, which is its copy. Optional reading: docs/parallel.md.
-
-They meet where one needs a result of the other. A team of one process does all the work itself.
-"""
+"""Processes that share work: a leader, and workers, which are its copies. Optional reading: docs/parallel.md."""
 
 import contextlib
-import math
 import mmap
 import os
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,17 +12,23 @@ from pathlib import Path
 import numpy as np
 
 POLLS = 5000  # polls of a semaphore, about 0.1 µs each, before a process sleeps: waking up takes longer
-NAP = 0.2  # seconds that a process sleeps before it checks that the other one is alive
+NAP = 0.2  # seconds that a process sleeps before it checks that the others are alive
 LONGEST_WAIT = 300  # naps, one minute: a process that uses no processor time for so long hangs
-LONGEST_START = 50  # naps until the worker's first signal
-MOST_WAITING = 0.5  # share of a task's time; if the leader waits longer, it is faster alone
-LONGEST_ALONE = 16  # runs of a task alone before it tries again: 1 at first, then 2, 4, 8, 16
-LEADER, WORKER = 0, 1
+LONGEST_START = 50  # naps until the workers' first signals
+LEADER = 0
+TURN = 2  # of a process's semaphores: its task begins, or in the leader ends. 0 and 1 are for meetings, in turns
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time in a period
 
 
 def available_processes() -> int:
-    """Return how many processes can share a step on this machine: 2 or 1. (macOS's BLAS does not survive a fork.)"""
-    return 2 if sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1 else 1
+    """Return how many cores this process may use, by affinity and quota; 1 where no BLAS survives a fork (macOS)."""
+    if sys.platform != "linux":
+        return 1
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # there is no quota
+        quota, period = QUOTA.read_text().split()
+        cores = min(cores, int(quota) // int(period))
+    return max(cores, 1)
 
 
 def shared(values: np.ndarray) -> np.ndarray:
@@ -51,9 +52,9 @@ def cut_evenly(n: int, parts: int) -> list[slice]:
 
 
 class Team:
-    """A leader process that runs tasks in one or more parts. If there are two parts, a worker process runs the second.
+    """A leader process that runs tasks in one or more parts, and a worker process for each further part.
 
-    Both run the same task on the same memory, each for its own parts. They meet where one needs a result of the other.
+    All run the same task on the same memory, each for its own parts. They meet where one needs a result of another.
     `parts` has the numbers of the parts that this process runs now.
     """
 
@@ -61,33 +62,29 @@ class Team:
         self.parts: Sequence[int] = range(parts)
         self._all = self.parts
         self._me, self._leader = LEADER, os.getpid()
-        self._worker: int | None = None
-        self._together = False
-        self._waited = 0.0  # seconds in this task
-        self._signals = 0  # of the worker so far: sent, in the worker, and received, in the leader
+        self._workers: list[int] = []  # their process numbers
+        self._active = 1  # processes that run the task
 
     @contextlib.contextmanager
     def start(self, *tasks: Callable[[], None]) -> Iterator[None]:
-        """Start a team for some tasks, inside a `with` block. With two parts it has a worker, if the system allows it.
+        """Start a team for some tasks, inside a `with` block. It has as many workers as the system allows.
 
-        The worker is a copy of this process. It sees later changes only in memory from `shared`.
+        A worker is a copy of this process. It sees later changes only in memory from `shared`.
 
         Raises:
-            ChildProcessError: the worker ended at once.
+            ChildProcessError: a worker ended at once.
         """
         self._tasks = tasks
-        self._to_do_alone, self._next_alone = [0] * len(tasks), [1] * len(tasks)  # times, of each task
         try:
-            if len(self.parts) == 2:
-                with contextlib.suppress(OSError, ImportError, MemoryError, ValueError):  # the system refuses it
+            with contextlib.suppress(OSError, ImportError, MemoryError, ValueError):  # the system refuses one
+                if len(self.parts) > 1:
                     self._fork()
-            if self._worker is not None:
-                try:
-                    self._wait(LONGEST_START)
-                except ChildProcessError:
-                    if self._worker is None:  # it was killed
-                        raise
-                    self.close()  # it gives no signal, or lacks memory: we continue without it
+            try:
+                self._wait(TURN, len(self._workers), LONGEST_START)
+            except ChildProcessError:
+                if not self._workers:  # one was killed
+                    raise
+                self.close()  # one gives no signal, or lacks memory: we continue without them
             yield
         finally:
             self._tasks = ()  # their arrays can go
@@ -96,123 +93,127 @@ class Team:
     def _fork(self) -> None:
         from multiprocessing import get_context  # here, so that one process does not spend start-up time on it
 
-        self._task = shared(np.zeros(1, np.int64))
-        self._message = mmap.mmap(-1, 4096)  # the worker's error, if it had one
-        self._last = shared(np.zeros(1, np.int64))  # the number, from 1, of the worker's signal that reports the error
-        self._semaphores = [get_context("fork").Semaphore(0) for _ in self.parts]
-        # Only the leader reacts to Ctrl-C. It stays blocked in the worker, which sees that the leader ends.
+        parts = len(self.parts)
+        self._turn = shared(np.zeros(2, np.int64))  # the task, and how many processes run it
+        self._arrivals = shared(np.zeros(parts, np.int64))  # of each process in this task: at its meetings and its end
+        self._arrivals[LEADER] = 1
+        self._failed = shared(np.zeros(parts, np.int64))  # the arrival at which a process tells of an error
+        self._messages = shared(np.zeros((parts, 4096), np.uint8))  # the error
+        self._semaphores = [[get_context("fork").Semaphore(0) for _ in range(3)] for _ in self.parts]
+        # Only the leader reacts to Ctrl-C. It stays blocked in a worker, which sees that the leader ends.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with warnings.catch_warnings():
                 # Python warns of a fork in a process with threads: a lock that a thread holds stays locked in the copy.
-                # The worker takes no lock of Python's. If it waits for one of the system's, it gives no signal.
+                # A worker takes no lock of Python's. If it waits for one of the system's, it gives no signal.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self._worker = os.fork()
-            if self._worker == 0:
-                self._work()
+                for number in self.parts[1:]:
+                    if (worker := os.fork()) == 0:
+                        self._work(number)
+                    self._workers.append(worker)
+                    self._active += 1
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _work(self) -> None:
-        """Run parts of tasks for the leader until it ends. The worker does nothing else."""
+    def _work(self, number: int) -> None:
+        """Run parts of tasks for the leader until it ends. A worker does nothing else."""
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            self._me, self.parts, self._together = WORKER, [WORKER], True
+            self._me = number
             np.ones((64, 64)) @ np.ones((64, 64))  # if the BLAS has a locked lock, hang here and not later
-            self._signal()
             while True:
-                self._wait(math.inf)
-                self._tasks[self._task[0]]()
-                self._signal()
+                self._arrive(TURN, [LEADER])
+                self._wait(TURN, 1)
+                task, self._active = self._turn.tolist()
+                self.parts = self._all[number :: self._active]
+                self._tasks[task]()
         except BaseException as error:
-            message = f"{type(error).__name__}: {error}".encode(errors="replace")[: len(self._message)]
-            self._message[: len(message)] = message
-            self._last[0] = self._signals + 1
-            self._signal()
+            message = f"{type(error).__name__}: {error}".encode(errors="replace")[:4096]
+            self._messages[number, : len(message)] = np.frombuffer(message, np.uint8)
+            self._failed[number] = self._arrivals[number] + 1
+            for semaphore in self._semaphores[LEADER]:
+                semaphore.release()
         finally:
             os._exit(0)  # the copy must never run the code that called the leader
 
-    def run(self, task: int) -> None:
-        """Run one of the tasks, by its number.
-
-        On a busy machine two processes are slower than one: both wait whenever one loses its processor to another
-        program. Then the leader runs all parts for a while.
+    def run(self, task: int, processes: int | None = None) -> None:
+        """Run one of the tasks, by its number. At most so many processes take part; all, if no number is given.
 
         Raises:
-            FloatingPointError: the task raised it, in either process.
-            ChildProcessError: the worker ended, or hangs.
+            FloatingPointError: the task raised it, in any process.
+            ChildProcessError: a worker ended, or hangs.
         """
-        self._together = self._worker is not None and self._to_do_alone[task] == 0
-        self.parts = [LEADER] if self._together else self._all
-        if not self._together:
-            self._to_do_alone[task] = max(self._to_do_alone[task] - 1, 0)
-            self._tasks[task]()
-            return
-        self._task[0] = task
-        self._waited, began = 0.0, time.perf_counter()
-        self._signal()
+        self._active = min(processes or len(self._all), 1 + len(self._workers))
+        self.parts = self._all[LEADER :: self._active]
+        if self._active > 1:
+            self._arrivals[:] = 0
+            self._turn[:] = task, self._active
+            for worker in range(1, self._active):
+                self._semaphores[worker][TURN].release()
         self._tasks[task]()
-        self._wait(LONGEST_WAIT)
-        if self._waited > MOST_WAITING * (time.perf_counter() - began):
-            self._to_do_alone[task] = self._next_alone[task]
-            self._next_alone[task] = min(2 * self._next_alone[task], LONGEST_ALONE)
-        else:
-            self._next_alone[task] = 1
+        if self._active > 1:
+            self._arrive(TURN)
+            self._wait(TURN, self._active - 1)
 
     def meet(self) -> None:
-        """Wait until both processes are here. Errors are those of `run`."""
-        if self._together:
-            self._signal()
-            self._wait(LONGEST_WAIT if self._me == LEADER else math.inf)
+        """Wait until all processes that run the task are here. Errors are those of `run`."""
+        if self._active > 1:
+            # By turns, because who is quick may come to the next meeting while another still waits in this one
+            turn = int(self._arrivals[self._me]) % 2
+            self._arrive(turn, range(self._active))
+            self._wait(turn, self._active - 1)
 
-    def _signal(self) -> None:
-        """Tell the other process that this one is here."""
-        self._signals += self._me == WORKER
-        self._semaphores[1 - self._me].release()
+    def _arrive(self, semaphore: int, others: Sequence[int] = ()) -> None:
+        """Tell other processes that this one is here."""
+        self._arrivals[self._me] += 1
+        for other in others:
+            if other != self._me:
+                self._semaphores[other][semaphore].release()
 
-    def _wait(self, naps: float) -> None:
-        """Wait for the other process's signal: first by polling, then asleep, for at most so many naps."""
-        come = self._semaphores[self._me].acquire
-        began = time.perf_counter()
-        for _ in range(POLLS):
-            if come(False):
-                break
-        else:
-            # We count naps, not seconds: after Ctrl-Z and `fg` the worker has its full time again.
-            left, seen = naps, b""
-            while not come(True, NAP):
-                before, seen = seen, self._state()
-                left = left - 1 if seen == before else naps
-                if left <= 0 or self._is_alone():
-                    raise ChildProcessError("ended early or hangs, perhaps because memory ran out")
-        self._waited += time.perf_counter() - began
-        self._signals += self._me == LEADER
-        if self._me == LEADER and self._last[0] == self._signals:
-            text = self._message[:].rstrip(b"\0").decode(errors="replace")
-            raise (FloatingPointError if text.startswith("FloatingPointError:") else ChildProcessError)(
-                f"failed ({text})"
-            )
+    def _wait(self, semaphore: int, signals: int, naps: float = LONGEST_WAIT) -> None:
+        """Wait for so many signals of others: first by polling, then asleep. The leader takes so many naps at most."""
+        for _ in range(signals):
+            come = self._semaphores[self._me][semaphore].acquire
+            for _ in range(POLLS):
+                if come(False):
+                    break
+            else:
+                # We count naps, not seconds: after Ctrl-Z and `fg` the workers have their full time again.
+                left, seen = naps, b""
+                while not come(True, NAP):
+                    before, seen = seen, self._state()
+                    left = left - 1 if seen == before and self._me == LEADER else naps
+                    if left <= 0 or self._is_alone():
+                        raise ChildProcessError("ended early or hangs, perhaps because memory ran out")
+        if signals and self._me == LEADER and (failed := np.flatnonzero(self._failed == self._arrivals[LEADER])).size:
+            text = self._messages[failed[0]].tobytes().rstrip(b"\0").decode(errors="replace")
+            kind = FloatingPointError if text.startswith("FloatingPointError:") else ChildProcessError
+            raise kind(f"failed ({text})")
 
     def _state(self) -> bytes:
-        """Return the system's record of the other process. It changes while that process computes."""
-        with contextlib.suppress(OSError):
-            return Path(f"/proc/{self._worker or self._leader}/stat").read_bytes()
+        """Return the system's record of the workers that are late. It changes while they compute."""
+        late = np.flatnonzero(self._arrivals[1 : self._active] < self._arrivals[LEADER])
+        with contextlib.suppress(OSError, IndexError):  # one has gone, or was never there
+            return b"".join(Path(f"/proc/{self._workers[place]}/stat").read_bytes() for place in late)
         return b""
 
     def _is_alone(self) -> bool:
-        """Return whether the other process has ended."""
-        if self._me == WORKER:
+        """Return whether another process has ended: for a worker, the leader."""
+        if self._me != LEADER:
             return os.getppid() != self._leader
-        with contextlib.suppress(ChildProcessError):  # something else has waited for it
-            if self._worker and os.waitpid(self._worker, os.WNOHANG)[0] == 0:
-                return False
-        self._worker = None
-        return True
+        for worker in self._workers:
+            with contextlib.suppress(ChildProcessError):  # something else has waited for it
+                if os.waitpid(worker, os.WNOHANG)[0] == 0:
+                    continue
+            self._workers.remove(worker)
+            self.close()
+            return True
+        return False
 
     def close(self) -> None:
-        """Kill the worker."""
-        if self._worker is not None:
+        """Kill the workers."""
+        for worker in self._workers:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # something else has seen to it
-                os.kill(self._worker, signal.SIGKILL)
-                os.waitpid(self._worker, 0)
-            self._worker = None
+                os.kill(worker, signal.SIGKILL)
+                os.waitpid(worker, 0)
+        self._workers.clear()

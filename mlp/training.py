@@ -1,6 +1,9 @@
 """Mini-batch training: the loop over epochs, and its state."""
 
 import hashlib
+import itertools
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,7 +17,10 @@ from mlp.network import CHUNK, Network, Split, check_split, forward, step
 from mlp.optimizers import Memory, Optimizer
 from mlp.parallel import DividedStep
 from mlp.regularization import Dropout, Mask
-from mlp.team import Team, cut_evenly, shared
+from mlp.team import LEADER, Team, cut_evenly, shared
+
+SPELL, TRIAL = 1.0, 0.1  # seconds of steps by as many processes as are fastest, and by another number
+LONGEST_GAP = 16  # spells between two trials: 1 at first, then 2, 4, 8, 16
 
 
 def quiet() -> np.errstate:
@@ -114,12 +120,13 @@ def train(
         training: the images to learn from.
         method: how to train.
         watched: the splits to measure after each epoch. The last one decides which epoch is better.
-        processes: 1 or 2. Two share the work, and need a BLAS of one thread. Exact arithmetic gives the same bits.
+        processes: how many share the work at most. Several need a BLAS of one thread. In exact arithmetic as many
+            work as are fastest; all give the same bits.
 
     Raises:
         ValueError: images or labels are of a wrong type or shape, or there are fewer images than in a mini-batch.
         DivergedError: a number of a step, or of a score after it, is no longer finite.
-        ChildProcessError: the second process ended early, or hangs.
+        ChildProcessError: a process ended early, or hangs.
     """
     for split in (training, *watched):
         check_split(state.network, split)
@@ -145,17 +152,47 @@ def kept(state: State, method: Method) -> Network:
 
 @quiet()
 def measure(network: Network, split: Split, processes: int = 1) -> Score:
-    """Return the loss and accuracy of `network` on some images. `processes`, 1 or 2, share the work.
+    """Return the loss and accuracy of `network` on some images. So many `processes` share the work.
 
     Raises:
         FloatingPointError: a number is not finite, or too large.
-        ChildProcessError: the second process ended early, or hangs.
+        ChildProcessError: a process ended early, or hangs.
     """
     team = Team(processes)
     watch = _Watch(network, split, team)
     with team.start(watch.evaluate):
         team.run(0)
         return watch.score()
+
+
+class Pace:
+    """How many processes take the steps: as many as are fastest now. Other numbers have a short trial now and then.
+
+    On a busy machine many are slower than one: all wait whenever one loses its processor to another program.
+    """
+
+    def __init__(self, most: int):
+        numbers = [*itertools.takewhile(lambda n: n < most, (1, 2, 4, 8, 16, 32)), most]
+        self.best, self.seconds = most, math.inf  # a step takes so long
+        self._numbers = itertools.cycle(numbers)
+        self._most = most
+        self._due = self._gap = 1  # spells before the next trial
+
+    def next(self) -> tuple[int, float]:
+        """Return how many processes take the next steps, and for how many seconds."""
+        if self._due > 0 or self._most == 1:
+            return self.best, SPELL if self.seconds < math.inf else TRIAL
+        return next(number for number in self._numbers if number != self.best), TRIAL
+
+    def tell(self, processes: int, seconds: float) -> None:
+        """Say how many seconds a step of these processes took."""
+        if processes == self.best:
+            self._due = 0 if seconds > 1.5 * self.seconds else self._due - 1
+            self.seconds = seconds
+        elif seconds < 0.9 * self.seconds:
+            self.best, self.seconds, self._due, self._gap = processes, seconds, 1, 1
+        else:
+            self._due = self._gap = min(2 * self._gap, LONGEST_GAP)
 
 
 class _Watch:
@@ -208,6 +245,7 @@ class _Loop:
             self.divided = DividedStep(self.trained, images, ends, method.batch_size, optimizer, self.memory, team)
 
         self.span = shared(np.zeros(2, np.int64))  # iterations before and after the steps to take
+        self.pace, self.deadline = Pace(len(team.parts)), 0.0
         # The terms of the loss
         self.terms = shared(np.zeros((2, self.batches.count, method.batch_size), network.arithmetic.dtype))
         self.watches = [_Watch(network, split, team) for split in watched]
@@ -225,14 +263,21 @@ class _Loop:
         before = state.iteration
         number = before // self.batches.count
         after = min((number + 1) * self.batches.count, self.method.iterations)
-        self.span[:] = before, after
-        self.team.run(0)
+        done = before
+        while done < after:
+            processes, seconds = self.pace.next()
+            began = time.perf_counter()
+            self.deadline, self.span[:] = began + seconds, (done, after)
+            self.team.run(0, processes)
+            steps, done = int(self.span[1]) - done, int(self.span[1])
+            self.pace.tell(processes, (time.perf_counter() - began) / steps)
         network.weights[0][self.batches.pixels] = self.trained.weights[0]
         for whole, trained in zip(state.memory[0], self.memory[0], strict=True):
             whole[self.batches.pixels] = trained
         if self.watches:
-            self.team.run(1)
-        terms = self.terms[:, : after - before].reshape(2, -1)
+            self.team.run(1, self.pace.best)
+        start = number * self.batches.count
+        terms = self.terms[:, before - start : after - start].reshape(2, -1)
         scores = tuple(watch.score() for watch in self.watches)
         loss = cross_entropy(network.arithmetic, terms)
         state.iteration = after
@@ -243,18 +288,23 @@ class _Loop:
 
     @quiet()
     def take_steps(self) -> None:
-        before, after = self.span.tolist()
-        epoch = before // self.batches.count
+        iteration = int(self.span[0])
+        epoch = iteration // self.batches.count
         self.batches.start(epoch)
-        for iteration in range(before, after):
+        # In exact arithmetic all divisions have the same bits, and the undivided step is the fastest for one process
+        alone = len(self.team.parts) == len(self.batches.images) and self.state.network.arithmetic.name == "exact"
+        while iteration < self.span[1]:
+            if LEADER in self.team.parts and time.perf_counter() > self.deadline:
+                self.span[1] = iteration + 1  # the others see it when they have met in this step
             self.iteration = iteration + 1
             self.batch, t = self.batches.batch(iteration - epoch * self.batches.count)
-            masks, terms = self.masks(iteration), self.terms[:, iteration - before]
-            if self.divided:
+            masks, terms = self.masks(iteration), self.terms[:, iteration - epoch * self.batches.count]
+            if self.divided and not alone:
                 self.divided(self.batch, t, terms, iteration, masks)
             else:
-                X = self.batches.images[0][self.batch]
+                X = np.concatenate([part[self.batch] for part in self.batches.images], axis=1)
                 terms[...] = step(self.trained, X, t, self.method.optimizer, self.memory, iteration, masks)
+            iteration += 1
 
     def masks(self, iteration: int) -> list[Mask]:
         """Return the masks of a step, the first one for the pixels that are trained."""

@@ -1,12 +1,13 @@
 """Train one network of a record and test it, or test a committee of networks that are there."""
 
+import csv
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +22,12 @@ from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 def main(
     name: Annotated[str, typer.Argument(help="A record, or a committee.")],
     seed: Annotated[int, typer.Argument(help="The row's seed. A committee has none.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Train so many epochs, and compare their states.")] = None,
 ) -> None:
-    """Write the model and the result: the number of errors, the loss, and every misclassified image."""
+    """Write the model and the result: errors, loss, every misclassified image, and the state after each epoch.
+
+    With --epochs, compare the first states with those of the result that is there, and write nothing.
+    """
     if members := COMMITTEES.get(name):
         test, evaluation = HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
         models = [HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS]
@@ -38,9 +43,33 @@ def main(
         training, evaluation = Path(temporary, "training"), Path(temporary, "evaluation")
         splits = data / "train.npz", data / "validation.npz"
         write_json(with_seed := Path(temporary, "params.json"), params)  # JSON is YAML
+        if epochs:
+            audit(f"{name}-{seed}", with_seed, *splits, epochs)
+            return
         run("train", *splits, model, *watched(training), "--params", with_seed)
         run("evaluate", model, data / "test.npz", *evaluated(evaluation))
-        write_result(evaluation, HERE / "results" / f"{name}-{seed}.json")
+        with (training / "history.csv").open() as history:
+            states = [row["state"] for row in csv.DictReader(history)]
+        write_result(evaluation, HERE / "results" / f"{name}-{seed}.json", states)
+
+
+def audit(row: str, params: Path, train: Path, validation: Path, epochs: int) -> None:
+    """Train a row's first epochs again, and compare the state after each with what its result says.
+
+    Raises:
+        UserError: a state differs, or the result has no states.
+    """
+    from pipeline.fitting.fit import fitting_of  # here, so that --help answers at once
+    from pipeline.store.artifacts import load_prepared
+
+    stated = read_json(HERE / "results" / f"{row}.json").get("states", [])
+    if not stated:
+        raise UserError(f"the result of {row} has no states of its epochs; verify the whole row.")
+    fitting = fitting_of(load_params(params), params, load_prepared(train), load_prepared(validation))
+    for state, epoch in zip(stated[:epochs], fitting.run(), strict=False):
+        if epoch.state != state:
+            raise UserError(f"{row}: after epoch {epoch.epoch} the state is {epoch.state}, not {state}.")
+    print(f"{len(fitting.epochs)} of {len(stated)} epochs have the states of the result. The others were not checked.")
 
 
 def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:
@@ -87,16 +116,21 @@ def run(stage: str, *words: str | Path, quiet: bool = False) -> None:
         raise typer.Exit(result.returncode)
 
 
-def write_result(evaluation: Path, result: Path) -> None:
-    """Write the number of errors, the loss, and place, class and predicted class of each misclassified image."""
+def write_result(evaluation: Path, result: Path, states: Sequence[str] = ()) -> None:
+    """Write errors, loss, states, and the place, class and predicted class of each misclassified image."""
     from pipeline.store.artifacts import load_misclassified  # here, so that --help answers at once
 
     mistakes = load_misclassified(evaluation / "misclassified.npz")
     loss = read_json(evaluation / "test.json")["loss"]
     columns = (mistakes.place, mistakes.actual, mistakes.predicted)
     wrong = sorted(zip(*(column.tolist() for column in columns), strict=True))
-    lines = ",\n    ".join(map(json.dumps, wrong))
-    write_text(result, f'{{\n  "errors": {len(wrong)},\n  "loss": {loss},\n  "wrong": [\n    {lines}\n  ]\n}}\n')
+    lists = {"wrong": wrong} | ({"states": states} if states else {})
+    text = "".join(f',\n  "{key}": [\n    {_lines(values)}\n  ]' for key, values in lists.items())
+    write_text(result, f'{{\n  "errors": {len(wrong)},\n  "loss": {loss}{text}\n}}\n')
+
+
+def _lines(values: Sequence[Any]) -> str:
+    return ",\n    ".join(map(json.dumps, values))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from mlp.team import available_processes
 from mlp.training import Epoch
 from pipeline.fitting.checkpoint import Checkpoint
-from pipeline.fitting.fit import failures_explained, fitting_of
+from pipeline.fitting.fit import failures_explained, fitting_of, processes_for
 from pipeline.program.command import ParamsFile, command
 from pipeline.program.errors import note
 from pipeline.program.files import check_distinct, write_json
@@ -42,7 +41,7 @@ def train(
     settings = parameters.train
     training, held_out = load_prepared(train), load_prepared(validation)
     check_alike(train, training.preparation, validation, held_out.preparation)
-    processes = available_processes()
+    processes = processes_for(settings, training.preparation)
     checkpoint = Checkpoint(parameters, [train, validation], processes, fresh)
     fitting = fitting_of(parameters, params, training, held_out, processes, checkpoint)
     if fitting.resumed:

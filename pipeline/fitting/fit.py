@@ -1,24 +1,30 @@
 """One training: from a new network and prepared images to the network that is kept, and its scores."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mlp.distortions import Distortion, Strength
-from mlp.network import Network, Split, init_network
+from mlp.network import Network, Preparation, Split, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
+from mlp.team import available_processes
 from mlp.training import DivergedError, Epoch, Method, Score, kept, measure, new_state, train
 from pipeline.fitting.checkpoint import Checkpoint
-from pipeline.program.errors import UserError
+from pipeline.program.errors import UserError, clip
 from pipeline.store.artifacts import Prepared
 
 if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
     from pipeline.settings.params import Params, Train
+
+PROCESSES = "TRAIN_PROCESSES"  # the environment variable that sets the number of processes
+LEAST_PRODUCTS = 400_000  # of a step, for each process: with fewer they meet for longer than they save
 
 
 class Fitted(NamedTuple):
@@ -31,7 +37,7 @@ class Fitted(NamedTuple):
 
 
 class Fitting:
-    """A training, epoch by epoch, by 1 or 2 processes. A training that was killed continues from its checkpoint.
+    """A training, epoch by epoch, by one process or more. A training that was killed continues from its checkpoint.
 
     `seen` are some of the training images, and `unseen` others, to measure after each epoch. `epochs` has the results
     of the epochs so far, `resumed` of which a checkpoint brought. Without an early stop there will be `total`.
@@ -56,11 +62,16 @@ class Fitting:
 
     def run(self) -> Iterator[Epoch]:
         """Train, and yield the results of each epoch. Errors are those of `mlp.training.train`."""
-        for epoch in train(self._state, self._training, self._method, self._watched, self._processes):
-            self.epochs.append(epoch)
-            if self._checkpoint:
-                self._checkpoint.save(self._state, self.epochs)
-            yield epoch
+        try:
+            for epoch in train(self._state, self._training, self._method, self._watched, self._processes):
+                self.epochs.append(epoch)
+                if self._checkpoint:
+                    self._checkpoint.save(self._state, self.epochs)
+                yield epoch
+        except DivergedError:
+            if self._checkpoint:  # it leads there again
+                self._checkpoint.remove()
+            raise
 
     def result(self) -> Fitted:
         """Measure the network that is kept, after the last epoch. Errors are those of `mlp.training.measure`."""
@@ -79,12 +90,13 @@ def fitting_of(
     path: Path,
     training: Prepared,
     validation: Prepared,
-    processes: int,
+    processes: int | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fitting:
     """Return the training, of a new network, that the parameters of the file `path` describe.
 
-    After each epoch, accuracy is measured on as many training images as there are validation images.
+    After each epoch, accuracy is measured on as many training images as there are validation images. Without a number,
+    there are as many processes as `processes_for` says.
 
     Raises:
         UserError: a mini-batch has more images than there are, or the images are too large for distortions.
@@ -98,7 +110,24 @@ def fitting_of(
     some = np.sort(permutation(stream(settings.seed, SAMPLE), n)[: len(validation.split.images)])
     seen = Split(images[some], labels[some])
     method = method_of(params, training.preparation.image_shape)
+    processes = processes or processes_for(settings, training.preparation)
     return Fitting(network, method, training.split, seen, validation.split, processes, checkpoint)
+
+
+def processes_for(train: "Train", preparation: Preparation) -> int:
+    """Return how many processes share a step: as TRAIN_PROCESSES says, or as the cores and the network's size allow.
+
+    Raises:
+        UserError: TRAIN_PROCESSES is no number from 1 to 64.
+    """
+    if text := os.environ.get(PROCESSES):
+        if not (text.isdecimal() and 1 <= int(text) <= 64):
+            raise UserError(f"{PROCESSES} is {clip(text)}; expected a whole number from 1 to 64.")
+        return int(text)
+    rows, columns = preparation.image_shape
+    sizes = (rows * columns, *train.hidden_sizes, len(preparation.classes))
+    products = train.batch_size * sum(m * n for m, n in pairwise(sizes))
+    return min(available_processes(), max(products // LEAST_PRODUCTS, 1))
 
 
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
@@ -152,4 +181,4 @@ def failures_explained(train: "Train", path: Path) -> Iterator[None]:
             f"{train.learning_rate}) in {path}. No model was written."
         ) from None
     except ChildProcessError as error:
-        raise UserError(f"training's second process {error}. No model was written; run it again.") from None
+        raise UserError(f"one of training's processes {error}. No model was written; run it again.") from None

@@ -19,6 +19,10 @@ sys.excepthook = _report
 if sys.version_info < (3, 11, 4):  # older ones write other ZIP files
     sys.exit(f"error: {sys.executable} is Python {sys.version.split()[0]}; expected 3.11.4 or newer")
 
+LARGE = 1e16  # whose neighbours are 2 away: x87 rounds 2.9999 to 3, and then to 4
+if LARGE + 2.9999 != LARGE + 2.0:
+    sys.exit("error: this Python rounds twice (x87), so its results differ; use a 64-bit one")
+
 if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` that the shell finds
     sys.exit(f"error: {sys.executable} lacks the pipeline's packages; activate its environment: . .venv/bin/activate")
 

@@ -6,27 +6,28 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import psutil
 import pytest
 
 import mlp.team
+import mlp.training
 from mlp.arithmetic import ARITHMETICS
 from mlp.team import Team, available_processes, shared
-from mlp.training import measure, new_state, train
+from mlp.training import Pace, measure, new_state, train
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
 WATCHED = [some_digits(500, 600)]
-MOST_WAITING = mlp.team.MOST_WAITING  # as it is before the fixture changes it
 
 
 @pytest.fixture(autouse=True)
 def together_to_the_end(monkeypatch):
     """Whatever else the machine does, the two processes stay together; and none is left over."""
-    monkeypatch.setattr(mlp.team, "MOST_WAITING", 1.0)
+    monkeypatch.setattr(mlp.training, "TRIAL", 0.0)
     monkeypatch.setattr(mlp.team, "NAP", 0.05)
     monkeypatch.setattr(mlp.team, "LONGEST_START", 600)
     before = children()
@@ -99,12 +100,12 @@ def test_leader_notices_what_befalls_the_worker(fate, monkeypatch):
 @forks
 def test_leader_waits_for_a_worker_that_computes(monkeypatch):
     def task():
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 0.8
         while os.getpid() != leader and time.monotonic() < end:
             pass
 
     leader = os.getpid()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 20)  # naps: two thirds of the time
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 8)  # naps: half of the time
     team = Team(2)
     with team.start(task):
         team.run(0)
@@ -146,6 +147,59 @@ def test_error_in_the_worker_is_shown():
         team.run(0)
 
 
+@forks
+def test_leader_sees_the_workers_error_where_the_worker_met_it():
+    """The worker fails after they have met. A leader that is slow to come must not see it at the meeting already."""
+    team, met = Team(2), []
+
+    def task():
+        if 0 in team.parts:
+            arrive = team._arrive
+            team._arrive = lambda *to: (arrive(*to), time.sleep(0.1))
+        team.meet()
+        met.append(True)
+        if 1 in team.parts:
+            raise FloatingPointError("after the meeting")
+
+    with team.start(task), pytest.raises(FloatingPointError, match="after the meeting"):
+        team.run(0)
+    assert met
+
+
+@forks
+@pytest.mark.parametrize("fate", range(4), ids=lambda n: f"{n} meetings" if n < 3 else "between tasks")
+def test_one_of_four_is_killed_wherever_it_is(fate):
+    def task():
+        for meeting in range(3):
+            if meeting == fate and list(team.parts) == [2]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            team.meet()
+
+    team = Team(4)
+    with team.start(task):
+        assert len(children()) == 3
+        if fate == 3:
+            children()[1].kill()
+        with pytest.raises(ChildProcessError, match="ended early or hangs"):
+            team.run(0)
+
+
+@forks
+def test_parts_are_shared_out_among_as_many_processes_as_take_part():
+    team, ran = Team(5), shared(np.zeros((3, 5), np.int64))
+
+    def task(row):
+        for _ in range(3):  # who is quick may not overtake
+            team.meet()
+        ran[row, list(team.parts)] += os.getpid()
+
+    with team.start(*(partial(task, row) for row in range(3))):
+        for row, processes in enumerate((1, 3, None)):
+            team.run(row, processes)
+    numbers = [[row.tolist().index(number) for number in row] for row in ran]
+    assert numbers == [[0, 0, 0, 0, 0], [0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]
+
+
 # Where a second process cannot be had, or had better not
 
 
@@ -155,16 +209,17 @@ def refuse(*_):
 
 @forks
 @both
-@pytest.mark.parametrize("what", ["processes", "semaphores"])
+@pytest.mark.parametrize("what", ["processes", "the third process", "semaphores"])
 def test_leader_runs_all_parts_if_the_system_refuses_a_process(monkeypatch, arithmetic, what):
     together, refused = new_network(arithmetic), new_network(arithmetic)
-    epochs = run(together, 20, watched=WATCHED, processes=2)
-    if what == "processes":
-        monkeypatch.setattr(os, "fork", refuse)
+    epochs = run(together, 20, watched=WATCHED, processes=4)
+    if what != "semaphores":
+        forks = [os.fork] if what == "the third process" else []
+        monkeypatch.setattr(os, "fork", lambda: (forks.pop() if forks else refuse)())
     else:
         monkeypatch.setattr(multiprocessing.get_context("fork"), "Semaphore", refuse)
     open_files = len(os.listdir("/proc/self/fd"))
-    assert run(refused, 20, watched=WATCHED, processes=2) == epochs
+    assert run(refused, 20, watched=WATCHED, processes=4) == epochs
     assert bits(refused) == bits(together)
     assert len(os.listdir("/proc/self/fd")) == open_files
 
@@ -189,29 +244,67 @@ def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_kil
         assert bits(network) == bits(expected)
 
 
-@forks
-def test_leader_goes_on_alone_when_it_waits_for_the_worker_most_of_the_time(monkeypatch):
-    leader, together = os.getpid(), {"slow": 0, "even": 0}
+class Machine:
+    """A machine where a step of so many processes takes so many seconds, and its training for a while."""
 
-    def task(name, leaders, workers):
-        together[name] += len(team.parts) == 1
-        time.sleep(leaders if os.getpid() == leader else workers)
+    def __init__(self, seconds):
+        self.seconds, self.pace, self.clock, self.steps = seconds, Pace(max(seconds)), 0.0, 0.0
 
-    monkeypatch.setattr(mlp.team, "MOST_WAITING", MOST_WAITING)
-    team = Team(2)
-    with team.start(lambda: task("slow", 0, 0.03), lambda: task("even", 0.03, 0)):
-        for _ in range(11):
-            team.run(0)
-            team.run(1)
-    assert 2 <= together["slow"] <= 5  # alone for 1, then 2, then 4 times: 4 where nothing disturbs them
-    assert together["even"] >= 5  # in which the worker is quick: 11 where nothing disturbs them
+    def train(self, until):
+        while self.clock < until:
+            processes, spell = self.pace.next()
+            steps = max(1, round(spell / self.seconds[processes]))
+            self.pace.tell(processes, self.seconds[processes])
+            self.clock += steps * self.seconds[processes]
+            self.steps += steps
 
 
-def test_as_many_processes_as_processors(monkeypatch):
-    for system, processors, processes in [("linux", {5}, 1), ("linux", {0, 5}, 2), ("darwin", {0, 5}, 1)]:
-        monkeypatch.setattr(sys, "platform", system)
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, processors=processors: processors, raising=False)
-        assert available_processes() == processes
+@pytest.mark.parametrize(
+    ("seconds", "fastest"),
+    [({1: 0.02}, 1), ({1: 0.02, 2: 0.012}, 2), ({1: 0.02, 2: 0.2}, 1), ({1: 0.09, 2: 0.05, 4: 0.03, 6: 0.036}, 4)],
+)
+def test_as_many_processes_take_the_steps_as_are_fastest(seconds, fastest):
+    machine = Machine(seconds)
+    machine.train(60)
+    assert machine.pace.best == fastest
+    assert machine.steps >= 0.95 * machine.clock / seconds[fastest]
+
+
+def test_pace_follows_a_machine_that_becomes_busy_and_quiet_again():
+    machine = Machine({1: 0.02, 2: 0.012})
+    machine.train(60)
+    machine.seconds = {1: 0.04, 2: 0.2}
+    machine.train(64)
+    assert machine.pace.best == 1
+    lone = Machine({1: 0.02})
+    lone.train(9)
+    lone.seconds = {1: 0.2}
+    lone.train(20)
+    assert lone.pace.next() == (1, mlp.training.SPELL)
+    machine.train(120)
+    machine.seconds = {1: 0.02, 2: 0.012}
+    machine.train(150)
+    assert machine.pace.best == 2
+
+
+@pytest.mark.parametrize(
+    ("system", "cores", "quota", "processes"),
+    [
+        ("linux", 1, None, 1),
+        ("linux", 6, None, 6),
+        ("linux", 6, "max 100000", 6),
+        ("linux", 6, "250000 100000", 2),
+        ("linux", 6, "50000 100000", 1),
+        ("darwin", 6, None, 1),
+    ],
+)
+def test_as_many_processes_as_cores_that_may_be_used(monkeypatch, tmp_path, system, cores, quota, processes):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(mlp.team, "QUOTA", tmp_path / "cpu.max")
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert available_processes() == processes
 
 
 def test_shared_memory_of_nothing_and_of_too_much():

@@ -37,7 +37,7 @@ from tests.support.project import ROOT
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 WATCHED = [some_digits(500, 600)]
 SPLITS = [some_digits(0, 100), *WATCHED]
-PROCESSES = [1, 2] if sys.platform == "linux" else [1]
+PROCESSES = [1, 2, 3, 4, 8] if sys.platform == "linux" else [1]
 DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, 1.0, 5.0))
 
 

@@ -191,7 +191,7 @@ def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.fitting.fit.train", lambda *_: fail(ChildProcessError("ended early")))
-        refused(train(), "", "second process", "ended early")
+        refused(train(), "", "processes", "ended early")
     monkeypatch.setattr("pipeline.fitting.fit.measure", lambda *_: fail(FloatingPointError()))
     refusal(train(), "params.yaml", "loss", "train.learning_rate")
     assert list(by_name("train")) == ["history.csv"]

@@ -70,14 +70,24 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    def screenshot(self, path: Path) -> None:
-        """Save a picture of the whole page."""
+    def screenshot(self, path: Path, element: str = "document.documentElement") -> None:
+        """Save a picture of an element, which a JavaScript expression gives: the whole page, if not given."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        box = "({x: x + scrollX, y: y + scrollY, width, height, scale: 1})"
+        clip = self.run(f"(({{x, y, width, height}}) => {box})(({element}).getBoundingClientRect())")
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
         path.write_bytes(base64.b64decode(data))
 
-    def drag(self, places: list[tuple[float, float]], touch: bool) -> None:
-        """Put the mouse or a finger down at the first place, move it to the others, lift it."""
+    def press(self, element: str, touch: bool = False) -> None:
+        """Click or tap in the middle of an element, which a JavaScript expression gives."""
+        box = (
+            "const {left, top, width, height} = e.getBoundingClientRect(); return [left + width / 2, top + height / 2]"
+        )
+        x, y = self.run(f"(e => {{ e.scrollIntoView({{block: 'center'}}); {box}; }})({element})")
+        self.drag([(x, y)], touch)
+
+    def drag(self, places: list[tuple[float, float]], touch: bool, clicks: int = 1) -> None:
+        """Put the mouse or a finger down at the first place, move it to the others, lift it. A double click has 2."""
         last = len(places) - 1
         if touch:
             for number, (x, y) in enumerate(places):
@@ -87,12 +97,12 @@ class Tab:
             return
         kinds = ["mousePressed", *["mouseMoved"] * last, "mouseReleased"]
         for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=clicks)
 
-    def key(self, name: str, control: bool = False) -> None:
-        """Press a key and release it, with Ctrl held down or not."""
+    def key(self, name: str, control: bool = False, text: str = "") -> None:
+        """Press a key and release it, with Ctrl held down or not. `text` is what it types."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, modifiers=2 if control else 0)
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, text=text, modifiers=2 if control else 0)
 
     def _read(self) -> dict:
         while b"\0" not in self._rest:

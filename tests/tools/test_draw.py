@@ -1,11 +1,10 @@
 """The page to draw on gives the answers of `predict`, to the last bit: its scripts run here in Node, without a page."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +17,20 @@ from pipeline.store.artifacts import save_model
 from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
 from tests.support.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
+from tests.support.node import javascript, needs_node
+from tests.support.proofs import DATA, new_proven_project
 from tests.support.refusals import refusal
 from tools.draw.__main__ import draw
-from tools.draw.page import FOLDER, SCRIPTS, model_data
+from tools.draw.page import about, in_base64
 from tools.pictures.preparation import fit, like_mnist, prepare
 
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow tests run the same in Chromium")
+MODEL = "readModel(readBytes(data.file), data.about)"
 
 
-def javascript(expression: str, data: object) -> object:
-    """Return the value of an expression that may use the page's functions, and `data`."""
-    scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS if name != "page.js"]
-    data_and_answer = f"""const data = JSON.parse(require("fs").readFileSync(0));
-        process.stdout.write(JSON.stringify({expression}));"""
-    program = "\n".join([*scripts, data_and_answer])
-    done = subprocess.run([NODE, "-e", program], input=json.dumps(data), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def with_network(network: Network, path: Path) -> dict[str, object]:
+    """Return the file of a network and what is known of it, for `MODEL`."""
+    save_model(path, network)
+    return {"file": in_base64(path.read_bytes()), "about": about(network)}
 
 
 LETTERS = Preparation(0.0, 1 / 255, (64, 64), tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
@@ -49,22 +44,22 @@ NETWORKS = {
 
 @needs_node
 @pytest.mark.parametrize("settings", NETWORKS.values(), ids=NETWORKS)
-def test_network_answers_with_the_same_bits(settings):
+def test_network_answers_with_the_same_bits(settings, tmp_path):
     network = new_network(**settings)
     images = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (5, 4096), np.uint8)
     if network.preparation != LETTERS:
         run(network, 30, learning_rate=0.1)
         images = digits("test").images[:20]
     there = javascript(
-        "(model => data.images.map(image => [...predict(model, image).probabilities]))(readModel(data.model))",
-        {"model": model_data(network), "images": images.tolist()},
+        f"(model => data.images.map(image => [...predict(model, image)]))({MODEL})",
+        with_network(network, tmp_path / "mlp.npz") | {"images": images.tolist()},
     )
     assert there == predict(network, images)[0].tolist()
 
 
 SHAPES = [(28, 28), (20, 32), (7, 5)]
 MODELS = [
-    {"imageShape": shape, "fitted": fitted, "inverted": inverted}
+    {"image_shape": shape, "fitted": fitted, "inverted": inverted}
     for shape in SHAPES
     for fitted, inverted in ((False, False), (True, False), (True, True))
 ]
@@ -97,13 +92,13 @@ def test_strokes_become_the_image_that_python_makes_of_their_pixels():
 
 @needs_node
 @pytest.mark.parametrize(("hidden", "activation"), [((6,), "sigmoid"), ((6, 5), "tanh"), ((6, 5), "relu")])
-def test_contributions_are_outputs_times_gradients(hidden, activation):
+def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path):
     """The derivative of a class's logit by central differences: a neuron's output is changed a little."""
     network = new_network(hidden=hidden, activation=activation, std="glorot")
     image = digits("test").images[:1]
     there = javascript(
-        "(model => [...contributions(model, predict(model, data.image).inputs, 3)])(readModel(data.model))",
-        {"model": model_data(network), "image": image[0].tolist()},
+        f"(model => (predict(model, data.image), [...contributions(model, 3)]))({MODEL})",
+        with_network(network, tmp_path / "mlp.npz") | {"image": image[0].tolist()},
     )
     _, (_, h, *_) = forward(network, image)
     preparation = network.preparation._replace(shift=0.0, scale=1.0)
@@ -124,7 +119,8 @@ def draw_page(tmp_path, monkeypatch):
     classes = ("</script>", *"abcdefghi")  # inside of a script, HTML ends at the first
     save_model(Path("mlp.npz"), new_network(preparation=MINMAX._replace(classes=classes)))
     save_prepared(Path("test.npz"), *digits("test"), classes=np.array(classes))
-    return lambda page, test: CliRunner().invoke(draw, [page, "--model", "mlp.npz", "--test", test])
+    options = ["--model", "mlp.npz", "--without-data", "--test"]
+    return lambda page, test: CliRunner().invoke(draw, [page, *options, test])
 
 
 def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
@@ -134,8 +130,8 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     page = Path("draw.html").read_text(encoding="utf-8")
     assert hashlib.md5(Path("mlp.npz").read_bytes()).hexdigest() in page
     assert '"accuracy"' not in page
-    assert not re.search(r"""(src|href)=["'](?!data:)|@import|fetch\(|https?:""", page), "it asks for nothing"
-    assert page.count("</script>") == 2  # the data's, the scripts'
+    assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|fetch\(|https?:""", page), "it asks for nothing"
+    assert page.count("</script>") == 5  # the data's, the model's, the scripts'
 
     assert draw_page("draw.html", "test.npz").exit_code == 0
     (data,) = re.findall(r'id="data">(.*?)</script>', Path("draw.html").read_text(encoding="utf-8"))
@@ -146,8 +142,31 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     assert stored["accuracy"] == right.mean()
     assert [right[example["place"]] for example in stored["examples"]].count(False) == 6
     for example in stored["examples"]:
-        assert example["class"] == actual[example["place"]]
+        assert example["number"] == actual[example["place"]]
         assert base64.b64decode(example["image"]) == split.images[example["place"]].tobytes()
+
+
+def test_the_page_has_the_data_that_dvc_lock_describes(tmp_path, monkeypatch):
+    monkeypatch.chdir(new_proven_project(tmp_path))
+
+    def page() -> tuple[str, str]:
+        done = CliRunner().invoke(draw, [])
+        assert done.exit_code == 0, done.output
+        return Path("draw.html").read_text(encoding="utf-8"), done.stderr
+
+    html, notes = page()
+    assert notes == ""
+    for path in DATA:
+        (packed,) = re.findall(rf'id="{path}">(.*?)</script>', html)
+        assert gzip.decompress(base64.b64decode(packed)) == Path(path).read_bytes()
+    changed = Path(DATA[1])
+    changed.write_bytes(Path(DATA[2]).read_bytes())
+    for reason in (str(changed), "dvc.lock"):
+        html, notes = page()
+        assert "does not train" in notes
+        assert reason in notes
+        assert not any(f'id="{path}"' in html for path in DATA)
+        Path("dvc.lock").unlink(missing_ok=True)
 
 
 def test_the_command_refuses_wrong_files_and_writes_nothing(draw_page):

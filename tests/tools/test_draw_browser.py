@@ -42,7 +42,8 @@ def folder(tmp_path_factory) -> Path:
 def make(folder: Path) -> Path:
     """Make the page with the network in a folder, and the test images if they are there."""
     words = ["draw.html", "--model", "mlp.npz", "--test", "test.npz"]
-    result = CliRunner().invoke(draw, [str(folder / word) if "." in word else word for word in words])
+    paths = [str(folder / word) if "." in word else word for word in words]
+    result = CliRunner().invoke(draw, [*paths, "--without-data"])
     assert result.exit_code == 0, result.output
     return folder / "draw.html"
 
@@ -86,15 +87,15 @@ def test_images_and_drawings_get_the_same_probabilities(browser, folder):
     browser.run(f"bytes = readBytes('{in_base64(images)}'), 0")
     there = browser.run(
         "Array.from({length: bytes.length / 784}, (_, i) =>"
-        " [...predict(model, bytes.subarray(784 * i, 784 * i + 784)).probabilities])"
+        " [...predict(model, bytes.subarray(784 * i, 784 * i + 784))])"
     )
     assert there == expected
     wrong = []
     for number, example in enumerate(browser.run("stored.examples")):
         browser.run(f"document.querySelectorAll('.thumbnails button')[{number}].click()")
         assert browser.run(PROBABILITIES) == expected[example["place"]]
-        wrong.append(bool(np.argmax(expected[example["place"]]) != example["class"]))
-        assert f"really {example['class']}" in browser.run("$('verdict').textContent")
+        wrong.append(bool(np.argmax(expected[example["place"]]) != example["number"]))
+        assert f"really {example['number']}" in browser.run("$('verdict').textContent")
     assert wrong.count(True) == 6
     assert (
         browser.run("[...document.querySelectorAll('.thumbnails button')].map(b => b.className === 'wrong')") == wrong
@@ -161,11 +162,24 @@ def test_fits_on_every_screen_and_every_control_has_a_name(page, folder):
         page.open(folder / "draw.html")
         page.run(f"state.strokes = {json.dumps(DRAWINGS[3])}, show()")
         assert page.run(OVERFLOW) == 0
+        tops = page.run("[...$('thumbnails').children].map(button => button.getBoundingClientRect().top)")
+        assert len({tops.count(top) for top in tops}) == 1, "each row has as many test images"
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"application", "button", "slider", "image", "region"}
     found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
     assert {role for role, _ in found} >= roles
     assert [role for role, name in found if role in roles and not name] == []
+
+
+def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, folder):
+    page.screen(390, 844, mobile=True)
+    page.open(folder / "draw.html")
+    assert "really" in page.run("$('verdict').textContent")
+    number = page.run("examples[12].number")
+    page.press("$('thumbnails').children[12]", touch=True)
+    top, bottom = page.run("(({top, bottom}) => [top, bottom])($('verdict').getBoundingClientRect())")
+    assert 0 <= top < bottom <= 844
+    assert f"really {number}" in page.run("$('verdict').textContent")
 
 
 @pytest.mark.parametrize(("hidden", "fitted"), [((), False), ((20, 10), True)])

@@ -1,4 +1,4 @@
-"""Draw a digit and see what the network thinks: `python -m tools.draw --open`."""
+"""Draw a digit, see what the network thinks, and train it in the browser: `python -m tools.draw --open`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,23 +14,26 @@ def draw(
     page: Annotated[Path, typer.Argument(help="Output: the page, one HTML file.")] = Path("draw.html"),
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
     test: Annotated[Path, typer.Option(help="The test images, prepared.")] = Path("data/prepared/test.npz"),
+    without_data: Annotated[bool, typer.Option("--without-data", help="Leave out the part that trains.")] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Make a page to draw on. It shows the network's answer at every move, and needs no network connection.
 
-    Without the file of test images, the page shows none, and no accuracy.
+    In its second part the browser trains the network, and says whether it has
+    the bytes that this folder's dvc.lock states. Without the file of test
+    images, the page shows none, and no accuracy.
     """
-    import hashlib  # here, so that --help answers at once
-    import webbrowser
+    import webbrowser  # here, so that --help answers at once
 
     from pipeline.evaluation.evaluation import evaluate
     from pipeline.program.files import check_distinct, write_text
     from pipeline.store.artifacts import load_model, load_prepared
     from tools.draw.page import make_page
+    from tools.draw.proof import load_proof
 
-    check_distinct(model, test, page)
+    check_distinct(model, test, Path("dvc.lock"), page)
     network = load_model(model)
-    measured = None
+    measured = proof = None
     try:
         if test.exists():
             prepared = load_prepared(test)
@@ -41,7 +44,12 @@ def draw(
             measured = prepared, evaluate(network, prepared.split)
         else:
             typer.echo(f"note: {test}: no such file; the page has no test images.", err=True)
-        html = make_page(network, hashlib.md5(model.read_bytes()).hexdigest(), measured)
+        if not without_data:
+            try:
+                proof = load_proof(Path("dvc.lock"), network.preparation)
+            except UserError as error:
+                typer.echo(f"note: the page does not train: {error}", err=True)
+        html = make_page(network, model.read_bytes(), measured, proof)
     except FloatingPointError:
         raise UserError(f"{model}: its weights are too large to compute with; train again.") from None
     write_text(page, html)

@@ -1,44 +1,5 @@
-// The network's answer, with the bits of mlp/network.py. JavaScript's numbers are float64, and + − × ÷ round correctly.
-// A sum of products is exact, as in mlp/arithmetic.py: so its order does not matter.
-"use strict";
-
-const float = new DataView(new ArrayBuffer(8)); // to look at the bits of a number
-
-// Return 2ᵏ for −1022 ≤ k ≤ 1023. No standard requires 2 ** k to be exact.
-function powerOfTwo(k) {
-  float.setInt32(0, (k + 1023) << 20);
-  float.setInt32(4, 0);
-  return float.getFloat64(0);
-}
-
-const ROUND_TO_INTEGER = 1.5 * powerOfTwo(52); // adding this to a number rounds it to an integer
-const LOG2_E = 1.4426950408889634;
-const LN2_HIGH = 0x162e42fefa0000 / powerOfTwo(53); // 36 bits of ln 2
-const LN2_LOW = 0x1cf79abc9e3b3a / powerOfTwo(92); // ln 2 less that
-
-// Return the smallest e with |x| < 2ᵉ, for normal numbers; some number below −1000 for others.
-function exponentOf(x) {
-  float.setFloat64(0, x);
-  return ((float.getInt32(0) >> 20) & 2047) - 1022;
-}
-
-// Round each number to a multiple of 2ᵏ that lies `bits` bits below 2^exponent; without it, below the largest of them.
-function grid(numbers, bits, exponent) {
-  exponent ??= exponentOf(numbers.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0));
-  const rounder = ROUND_TO_INTEGER * powerOfTwo(Math.max(exponent - bits, -500));
-  return numbers.map(x => x + rounder - rounder);
-}
-
-// Return eˣ as mlp/arithmetic.py does: the same operations in the same order.
-function exp(x) {
-  x = Math.min(Math.max(x, -708), 709);
-  const k = x * LOG2_E + ROUND_TO_INTEGER - ROUND_TO_INTEGER;
-  const r = x - k * LN2_HIGH - k * LN2_LOW;
-  const square = r * r;
-  const odd = ((square + 240) * square + 7920) * (r * 42);
-  const even = ((square + 840) * square + 75600) * square + 665280 - odd;
-  return ((odd + odd) / even + 1) * powerOfTwo(k);
-}
+// mlp/network.py in JavaScript, in its order and with its names: a multi-layer perceptron, its gradients by the chain rule,
+// and one step of training. dx means ∂L/∂x. The matrices of a layer are made once, and each step overwrites them.
 
 const sigmoid = x => 1 / (exp(-x) + 1);
 
@@ -48,72 +9,138 @@ const ACTIVATIONS = {
   relu: {apply: x => Math.max(x, 0), gradient: y => (y > 0 ? 1 : 0), exponent: undefined},
 };
 
-// Return h W for a layer: h has layer.inputs numbers on a grid, the result layer.outputs.
-function product(h, {weights, inputs, outputs}) {
-  const sums = new Float64Array(outputs);
-  for (let i = 0; i < inputs; i++) {
-    const x = h[i];
-    if (x === 0) continue; // most pixels are black
-    for (let j = 0, w = i * outputs; j < outputs; j++, w++) sums[j] += x * weights[w];
-  }
-  return sums;
+// Return a layer, with room for the numbers of a batch: its inputs h, a = h W + b, and ∂L/∂a.
+function newLayer(W, b, batch) {
+  return {W, b, h: new Matrix(batch, W.rows), a: new Matrix(batch, W.columns), da: new Matrix(batch, W.columns)};
 }
 
-// Return the probability of each class, and the inputs of each layer. `image` has the bytes of the pixels.
-function predict(model, image) {
-  const {apply, exponent} = ACTIVATIONS[model.activation];
-  let h = Float64Array.from(image, byte => byte - model.shift);
-  const inputs = [];
-  let a;
-  model.layers.forEach((layer, number) => {
-    if (number > 0) h = a.map(apply);
-    inputs.push(h);
-    const scale = number > 0 ? 1 : model.scale;
-    const sums = product(number > 0 ? grid(h, layer.bits, exponent) : h, layer);
-    a = sums.map((sum, j) => scale * sum + layer.biases[j]);
+// Return the logits z, (batch, classes), of images X, without zeros. Each layer keeps its input h.
+// `lit` are the pixels that training knows: only their weights decide the grid. Without it, all do.
+function forward({layers, f, scale}, X, lit) {
+  layers.forEach(({W, b, h, a}, l) => {
+    if (l === 0) {
+      const exponent = lit?.reduce((most, pixel) => Math.max(most, largestExponent(W, pixel, pixel + 1)), -1022);
+      multiply(X, grid(W, operandBits(lit?.length ?? W.rows), exponent), a);
+    } else {
+      const before = layers[l - 1].a;
+      h.rows = before.rows;
+      for (let i = 0; i < h.rows * h.columns; i++) h.numbers[i] = f.apply(before.numbers[i]);
+      dot(h, W, a, f.exponent);
+    }
+    const factor = l === 0 ? scale : 1;
+    for (let row = 0, i = 0; row < a.rows; row++) {
+      for (let j = 0; j < a.columns; j++, i++) a.numbers[i] = factor * a.numbers[i] + b.numbers[j];
+    }
   });
-  const largest = Math.max(...a);
-  const y = a.map(logit => exp(logit - largest));
-  const bits = 53 - Math.max(32 - Math.clz32(y.length), 2);
-  const total = grid(y, bits, 0).reduce((sum, term) => sum + term, 0);
-  return {probabilities: y.map(e => e / total), inputs};
+  return layers.at(-1).a;
 }
 
-// Return what each neuron of the first hidden layer adds to the logit of a class: its output times its gradient.
-function contributions(model, inputs, number) {
-  const {gradient} = ACTIVATIONS[model.activation];
-  const layers = model.layers;
-  let da = Float64Array.from({length: layers.at(-1).outputs}, (_, j) => (j === number ? 1 : 0));
-  for (let layer = layers.length - 1; layer > 0; layer--) {
-    const {weights, outputs} = layers[layer];
-    const dh = inputs[layer].map((_, i) => da.reduce((sum, d, j) => sum + d * weights[i * outputs + j], 0));
-    if (layer === 1) return dh.map((d, i) => d * inputs[1][i]);
-    da = dh.map((d, i) => d * gradient(inputs[layer][i]));
+// Compute y = e^z / Σ e^z over the classes. Return each row's largest logit and total: ln y = z − largest − ln total.
+function softmax({rows, columns, numbers: z}, {numbers: y}) {
+  const rounder = ROUND_TO_INTEGER * powerOfTwo(-termBits(columns));
+  const largest = new Float64Array(rows), total = new Float64Array(rows);
+  for (let row = 0, begin = 0; row < rows; row++, begin += columns) {
+    const end = begin + columns;
+    let most = z[begin], sum = 0;
+    for (let i = begin; i < end; i++) most = Math.max(most, z[i]);
+    for (let i = begin; i < end; i++) {
+      y[i] = exp(z[i] - most);
+      sum += y[i] + rounder - rounder;
+    }
+    if (!(sum < Infinity)) throw new RangeError("a logit is not finite");
+    for (let i = begin; i < end; i++) y[i] /= sum;
+    [largest[row], total[row]] = [most, sum];
   }
-  return new Float64Array(0); // no hidden layer
+  return {largest, total};
 }
 
-// Return a model from the page's JSON. Weights are whole numbers of 3 bytes, in units of their layer's grid.
-function readModel(stored) {
-  const layers = stored.layers.map(layer => ({
-    inputs: layer.inputs,
-    outputs: layer.outputs,
-    bits: layer.bits,
-    weights: readWeights(layer.weights, powerOfTwo(layer.unit)),
-    biases: new Float64Array(readBytes(layer.biases).buffer), // little-endian, as every processor that runs a browser
-  }));
-  return {...stored, layers};
+// Return the two terms of each image's loss, ln total − shifted of its true class.
+const lossTerms = ({columns, numbers: z}, labels, {largest, total}) =>
+  ({shifted: largest.map((most, row) => z[row * columns + labels[row]] - most), total});
+
+// Return the mean cross-entropy from `lossTerms`.
+function crossEntropy({shifted, total}) {
+  const n = total.length, losses = new Matrix(1, n, total.map((sum, i) => log(sum) - shifted[i]));
+  return grid(losses, termBits(n)).numbers.reduce((sum, loss) => sum + loss, 0) / n;
 }
 
-function readWeights(text, unit) {
-  const bytes = readBytes(text);
-  const weights = new Float64Array(bytes.length / 3);
-  for (let i = 0, b = 0; i < weights.length; i++, b += 3) {
-    weights[i] = ((bytes[b] << 8 | bytes[b + 1] << 16 | bytes[b + 2] << 24) >> 8) * unit; // >> keeps the sign
+// Compute dW and db of each layer for a batch of images X and their labels. Return the terms of the loss.
+function gradients(network, X, labels, lit) {
+  const {layers, f, scale} = network, n = X.rows;
+  const z = forward(network, X, lit), {da} = layers.at(-1);
+  const terms = lossTerms(z, labels, softmax(z, da));
+  da.rows = n;
+  labels.forEach((label, row) => { da.numbers[row * da.columns + label] -= 1; });
+  for (let i = 0; i < n * da.columns; i++) da.numbers[i] /= n; // ∂L/∂z: softmax and cross-entropy together
+  let exponent = exponentOf(1 / n); // bounds da: y and t are from 0 to 1
+  for (let l = layers.length - 1; l > 0; l--) {
+    const {W, h, da, dW, db} = layers[l], {da: dh} = layers[l - 1];
+    dot(transpose(h), da, dW, f.exponent);
+    columnSums(da, db);
+    dot(da, transpose(W), dh, exponent);
+    for (let i = 0; i < n * h.columns; i++) dh.numbers[i] *= f.gradient(h.numbers[i]); // da of the layer before
+    exponent = undefined;
   }
-  return weights;
+  const [{da: da1, dW, db}] = layers;
+  multiply(transposeSparse(X), grid(da1, operandBits(n)), dW);
+  for (let i = 0; i < dW.numbers.length; i++) dW.numbers[i] *= scale;
+  columnSums(da1, db);
+  return terms;
 }
 
-function readBytes(text) {
-  return Uint8Array.from(atob(text), character => character.charCodeAt(0));
+// Take one training step after `iteration` steps. Return the terms of the loss before it.
+function step(network, X, labels, settings, iteration, lit) {
+  const terms = gradients(network, X, labels, lit), rate = learningRate(settings, iteration);
+  for (const {W, b, dW, db, vW, vb} of network.layers) {
+    update(W.numbers, dW.numbers, vW, settings, iteration, rate);
+    update(b.numbers, db.numbers, vb, settings, iteration, rate);
+  }
+  return terms;
+}
+
+// Change a parameter w by its gradient g. With momentum, v remembers the past steps.
+function update(w, g, v, {momentum, nesterov}, iteration, rate) {
+  if (momentum === 0) {
+    for (let i = 0; i < w.length; i++) w[i] -= g[i] * rate;
+    return;
+  }
+  const farAbove = iteration % 8 === 0 ? powerOfTwo(-700) : 0; // this rounds what is too small to act to 0
+  for (let i = 0; i < w.length; i++) {
+    v[i] = (v[i] + farAbove - farAbove) * momentum + g[i];
+    w[i] -= (nesterov ? g[i] + momentum * v[i] : v[i]) * rate;
+  }
+}
+
+// Return the learning rate of the step after `iteration` steps.
+function learningRate({learning_rate: rate, schedule, warmup, iterations}, iteration) {
+  if (iteration < warmup) return rate * ((iteration + 1) / warmup);
+  const done = (iteration - warmup) / Math.max(iterations - warmup, 1);
+  if (schedule === "linear") return rate * (1 - done);
+  return schedule === "cosine" ? rate * halfCosine(done) : rate;
+}
+
+// Return (1 + cos π x) / 2 for x from 0 to 1.
+function halfCosine(x) {
+  const angle = 90 * Math.min(x, 1 - x) * (Math.PI / 180), square = angle * angle;
+  let denominator = 19;
+  for (let odd = 17; odd > 0; odd -= 2) denominator = odd - square / denominator;
+  const tan = angle / denominator, y = 1 / (1 + tan * tan);
+  return x <= 0.5 ? y : 1 - y;
+}
+
+// Return a network with zero biases and random, almost normal weights, for batches of up to `batch` images.
+function initNetwork({hidden_sizes, activation, weight_init_std: std, seed}, {image_shape: shape, classes, scale}, batch) {
+  const sizes = [shape[0] * shape[1], ...hidden_sizes, classes.length], source = stream(seed, WEIGHTS);
+  const layers = sizes.slice(1).map((outputs, l) => {
+    const inputs = sizes[l], W = new Matrix(inputs, outputs);
+    // Math.sqrt is the processor's, which IEEE 754 rounds correctly
+    const size = typeof std === "number" ? std : Math.sqrt(2 / (std === "glorot" ? inputs + outputs : inputs));
+    W.numbers.set(normals(source, inputs * outputs).map(x => size * x + 0)); // + 0 turns −0 into 0
+    return {
+      ...newLayer(W, new Matrix(1, outputs), batch),
+      dW: new Matrix(inputs, outputs), db: new Matrix(1, outputs),
+      vW: new Float64Array(inputs * outputs), vb: new Float64Array(outputs),
+    };
+  });
+  return {layers, f: ACTIVATIONS[activation], scale};
 }

@@ -1,5 +1,4 @@
 // The page: a drawing, or an image, goes in; the answer and a look inside the network come out.
-"use strict";
 
 const SURE = 0.6; // below this probability, the answer says so
 const STRONGEST = 6; // neurons to show
@@ -7,20 +6,23 @@ const STEP = 16; // units that an arrow key moves the pen
 
 const $ = id => document.getElementById(id);
 const stored = JSON.parse($("data").textContent);
-const model = readModel(stored);
-const [rows, columns] = model.imageShape;
+const [rows, columns] = stored.image_shape;
+let model = readModel(readBytes($("model").textContent), stored);
+const examples = (stored.examples ?? []).map(example => (
+  {...example, bytes: readBytes(example.image), name: stored.classes[example.number]}));
 const paper = $("paper");
 
-// All that can be seen follows from this. `image` has the bytes of a test image, if the network sees one.
-const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false};
+// All that can be seen follows from this. `image` has the bytes of a test image, if the network sees one. `pointer` draws: a
+// second finger does not. `pen` is where the keys have moved it.
+const LIFTED = {pointer: null, isDown: false};
+const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false, ...LIFTED};
 
-// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order, and
-// the inputs of the layers.
+// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order.
 function answer() {
   const image = state.image ?? prepare(rasterise(state.strokes), model);
   if (!image) return null;
-  const {probabilities, inputs} = predict(model, image);
-  return {image, probabilities, ranking: ranking(probabilities), inputs};
+  const probabilities = predict(model, image);
+  return {image, probabilities, ranking: ranking(probabilities)};
 }
 
 function show() {
@@ -30,32 +32,21 @@ function show() {
   showBars(found);
   drawBytes($("image"), found?.image ?? new Uint8Array(rows * columns));
   showNeurons(found);
-  $("invitation").hidden = state.strokes.length > 0 || state.image !== null || state.keyboard;
+  $("invitation").hidden = state.strokes.length > 0 || state.keyboard;
   $("undo").disabled = state.strokes.length === 0;
   $("clear").disabled = state.strokes.length === 0 && state.image === null;
 }
 
-// The answer
-
-function ranking(probabilities) {
-  return [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]); // a stable sort
-}
-
+const ranking = probabilities => [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]); // it is stable
 const percent = probability => `${(100 * probability).toFixed(1)} %`;
 
 function showVerdict(found) {
-  if (!found) {
-    say("Nothing there.");
-    return;
-  }
-  const [best, next] = found.ranking;
-  const name = document.createElement("b");
+  if (!found) return say("Nothing there.");
+  const [best, next] = found.ranking, [first, second] = [best, next].map(number => percent(found.probabilities[number]));
+  const name = document.createElement("b"), isSure = found.probabilities[best] >= SURE;
   name.textContent = model.classes[best];
-  const sure = found.probabilities[best] >= SURE;
-  const words = sure
-    ? `${percent(found.probabilities[best])} sure`
-    : `Not sure: ${percent(found.probabilities[best])}. Perhaps ${model.classes[next]}, ${percent(found.probabilities[next])}.`;
-  say(name, ` ${words}`, ...(state.source ? [` (${state.source})`] : []));
+  const words = isSure ? `${first} sure` : `Not sure: ${first}. Perhaps ${model.classes[next]}, ${second}.`;
+  say(name, ` ${words}`, state.source);
 }
 
 // Show the words, and let a screen reader say them once the drawing rests.
@@ -66,80 +57,63 @@ function say(...words) {
 }
 let timer = 0;
 
-function makeBars() {
-  $("bars").replaceChildren(...model.classes.map(name => {
-    const row = document.createElement("li");
-    row.innerHTML = '<span class="name"></span><span class="track"><span class="bar"></span></span><span class="percent"></span>';
-    row.querySelector(".name").textContent = name;
-    return row;
-  }));
-}
-
 function showBars(found) {
-  const best = found?.ranking[0];
+  const best = found?.ranking[0], name = '<span class="name"></span>', bar = '<span class="track"><span class="bar"></span></span>';
+  fill("bars", model.classes.length, `<li>${name}${bar}<span class="percent"></span></li>`);
   [...$("bars").children].forEach((row, number) => {
     const probability = found ? found.probabilities[number] : 0;
+    row.querySelector(".name").textContent = model.classes[number];
     row.classList.toggle("best", number === best);
     row.querySelector(".bar").style.width = `${100 * probability}%`;
     row.querySelector(".percent").textContent = found ? percent(probability) : "";
   });
 }
 
-// Inside the network
-
-function makeNeurons() {
-  const hidden = model.layers.length > 1 ? model.layers[0].outputs : 0;
-  $("inside").hidden = hidden === 0;
-  $("neurons").replaceChildren(...Array.from({length: Math.min(hidden, STRONGEST)}, () => {
-    const item = document.createElement("li");
-    item.innerHTML = '<canvas class="pixels" role="img"></canvas><span></span>';
-    return item;
-  }));
-}
-
 function showNeurons(found) {
+  const shown = model.layers.length > 1 ? Math.min(model.layers[0].W.columns, STRONGEST) : 0;
+  fill("neurons", shown, '<li><canvas class="pixels" role="img"></canvas><span></span></li>');
+  $("inside").hidden = shown === 0;
   $("neurons").hidden = !found;
   if (!found) return;
-  const best = found.ranking[0];
-  const shares = contributions(model, found.inputs, best);
+  const best = found.ranking[0], shares = contributions(model, best);
   const strongest = [...shares.keys()].sort((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
-  const colours = [rgb("--for"), rgb("--against")];
   [...$("neurons").children].forEach((item, place) => {
     const neuron = strongest[place], share = shares[neuron], [canvas, text] = item.children;
     canvas.setAttribute("aria-label", `Weights of neuron ${neuron}`);
-    drawWeights(canvas, neuron, found.image, colours);
+    drawWeights(canvas, model.layers[0].W, neuron, found.image);
     text.className = share < 0 ? "against" : "for";
     text.textContent = `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(2)} for ${model.classes[best]}`;
   });
 }
 
-// Paint the weights of a neuron, pale where the image is black.
-function drawWeights(canvas, neuron, image, [excites, inhibits]) {
-  const {weights, outputs} = model.layers[0];
-  const column = Array.from(image, (_, i) => weights[i * outputs + neuron]);
-  const largest = column.reduce((most, weight) => Math.max(most, Math.abs(weight)), Number.MIN_VALUE);
+// Let an element have n children that are written so.
+function fill(id, n, html) {
+  if ($(id).children.length !== n) $(id).innerHTML = html.repeat(n);
+}
+
+// Paint the weights of a neuron, the strongest in full colour; those where the image is black are pale.
+function drawWeights(canvas, {numbers, columns: outputs}, neuron, image) {
+  const [excites, inhibits] = [ink("--for"), ink("--against")];
+  let most = Number.MIN_VALUE;
+  for (let i = neuron; i < numbers.length; i += outputs) most = Math.max(most, Math.abs(numbers[i]));
   paint(canvas, i => {
-    const strength = Math.abs(column[i]) / largest * (image[i] > 0 ? 255 : 90);
-    return [...(column[i] < 0 ? inhibits : excites), strength];
+    const w = numbers[i * outputs + neuron], strength = Math.abs(w) / most * (image && image[i] === 0 ? 90 : 255);
+    return Math.round(strength) << 24 | (w < 0 ? inhibits : excites);
   });
 }
 
-function drawBytes(canvas, bytes) {
-  paint(canvas, i => [bytes[i], bytes[i], bytes[i], 255]);
-}
+const drawBytes = (canvas, bytes) => paint(canvas, i => 0xff000000 | 0x10101 * bytes[i]);
 
-// Paint a canvas of the image's size: `colour` gives red, green, blue and opacity of each pixel.
+// Paint a canvas of the image's size: `colour` gives each pixel's opacity, blue, green and red, 8 bits each.
 function paint(canvas, colour) {
   if (canvas.width !== columns || canvas.height !== rows) [canvas.width, canvas.height] = [columns, rows];
-  const pixels = new ImageData(columns, rows);
-  for (let i = 0; i < rows * columns; i++) pixels.data.set(colour(i), 4 * i);
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  const image = new ImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < rows * columns; i++) pixels[i] = colour(i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const rgb = name => [1, 3, 5].map(start => parseInt(css(name).slice(start, start + 2), 16)); // of #rrggbb
-
-// The paper
+const ink = name => parseInt(css(name).replace(/#(..)(..)(..)/, "$3$2$1"), 16); // blue, green, red
 
 function drawPaper() {
   const size = Math.round(paper.clientWidth * devicePixelRatio);
@@ -183,25 +157,8 @@ function extend(point) {
   if (point[0] !== last[0] || point[1] !== last[1]) points.push(point);
 }
 
-function undo() {
-  state.strokes.pop();
-  lift();
-}
-
-function clear() {
-  Object.assign(state, {strokes: [], image: null, source: ""});
-  lift();
-}
-
-// The stroke that is being drawn is finished, or has gone.
-function lift() {
-  pointer = null;
-  penDown = false;
-}
-
-// Pointers: mouse, pen and finger
-
-let pointer = null; // the one that draws; a second finger does not
+const undo = () => Object.assign(state, {strokes: state.strokes.slice(0, -1), ...LIFTED});
+const clear = () => Object.assign(state, {strokes: [], image: null, source: "", ...LIFTED});
 
 function place(event) {
   const box = paper.getBoundingClientRect();
@@ -210,46 +167,42 @@ function place(event) {
 }
 
 paper.addEventListener("pointerdown", event => {
-  if (pointer !== null || event.button !== 0) return;
-  state.keyboard = penDown = false;
+  if (state.pointer !== null || event.button !== 0) return;
   begin(place(event));
-  pointer = event.pointerId;
-  paper.setPointerCapture(pointer);
+  Object.assign(state, {pointer: event.pointerId, keyboard: false, isDown: false});
+  paper.setPointerCapture(event.pointerId);
   show();
 });
 paper.addEventListener("pointermove", event => {
-  if (event.pointerId !== pointer) return;
+  if (event.pointerId !== state.pointer) return;
   const events = event.getCoalescedEvents?.() ?? [];
   for (const each of events.length ? events : [event]) extend(place(each));
   show();
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  paper.addEventListener(end, event => { if (event.pointerId === pointer) pointer = null; });
+  paper.addEventListener(end, event => { if (event.pointerId === state.pointer) state.pointer = null; });
 }
 
-// Keys
-
-let penDown = false;
 const ARROWS = {ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP]};
-
 paper.addEventListener("keydown", event => {
   const arrow = ARROWS[event.key];
   if ((!arrow && event.key !== " ") || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
-  if (pointer !== null || (!arrow && event.repeat)) return;
+  if (state.pointer !== null || (!arrow && event.repeat)) return;
   state.keyboard = true;
   if (arrow) {
     state.pen = state.pen.map((position, axis) => Math.min(Math.max(position + arrow[axis], 0), SIDE));
-    if (penDown) extend(state.pen);
+    if (state.isDown) extend(state.pen);
   } else {
-    if (!penDown) begin(state.pen);
-    penDown = !penDown;
+    if (!state.isDown) begin(state.pen);
+    state.isDown = !state.isDown;
   }
   show();
 });
-paper.addEventListener("blur", () => { state.keyboard = penDown = false; show(); });
+paper.addEventListener("blur", () => { state.keyboard = state.isDown = false; show(); });
 
 addEventListener("keydown", event => {
+  if (event.target.closest?.("#train")) return; // there are fields to type in
   const isZ = event.code === "KeyZ" || event.key === "z"; // the code also where letters are not Latin
   if ((event.ctrlKey || event.metaKey) && isZ) undo();
   else if (event.key === "Delete" || event.key === "Backspace") clear();
@@ -261,46 +214,52 @@ addEventListener("keydown", event => {
 $("undo").addEventListener("click", () => { undo(); show(); });
 $("clear").addEventListener("click", () => { clear(); show(); });
 
-// Test images
-
-function makeThumbnails() {
-  const examples = stored.examples ?? [];
-  $("examples").hidden = examples.length === 0;
-  $("thumbnails").replaceChildren(...examples.map(example => {
-    const bytes = readBytes(example.image), name = model.classes[example.class];
-    const {probabilities} = predict(model, bytes);
-    const button = document.createElement("button"), canvas = document.createElement("canvas");
-    canvas.className = "pixels";
+// Show what the network says to each test image: a bar for each class.
+function showThumbnails() {
+  const bars = `<span class="columns">${"<i></i>".repeat(model.classes.length)}</span>`;
+  fill("thumbnails", examples.length, `<button type="button"><canvas class="pixels"></canvas>${bars}<span></span></button>`);
+  examples.forEach((example, n) => {
+    const {bytes, place, name, number} = example, probabilities = predict(model, bytes);
+    const button = $("thumbnails").children[n], [canvas, bars, caption] = button.children;
     drawBytes(canvas, bytes);
-    button.type = "button";
-    button.className = ranking(probabilities)[0] === example.class ? "right" : "wrong";
-    button.setAttribute("aria-label", `Test image ${example.place}: ${name}`);
-    button.append(canvas, name);
-    button.addEventListener("click", () => {
-      clear();
-      Object.assign(state, {image: bytes, source: `test image ${example.place}, really ${name}`});
-      show();
-    });
-    return button;
-  }));
+    probabilities.forEach((y, i) => { bars.children[i].style.height = `${100 * y}%`; });
+    bars.children[number].className = "true";
+    caption.textContent = name;
+    button.className = ranking(probabilities)[0] === number ? "right" : "wrong";
+    button.setAttribute("aria-label", `Test image ${place}: ${name}`);
+    button.onclick = () => {
+      look(example);
+      document.querySelector(".answer").scrollIntoView({block: "nearest"}); // on a telephone it is far above
+    };
+  });
 }
 
-// The page as a whole
+function look({bytes, place, name}) {
+  clear();
+  Object.assign(state, {image: bytes, source: ` (test image ${place}, really ${name})`});
+  show();
+}
+
+// Answer with another network from now on.
+function useModel(network) {
+  model = network;
+  showThumbnails();
+  showFoot();
+  show();
+}
 
 function showFoot() {
-  const accuracy = stored.accuracy === undefined ? "" : ` It classifies ${(100 * stored.accuracy).toFixed(2)} % of the test images correctly.`;
-  const sizes = [rows * columns, ...model.layers.map(layer => layer.outputs)].join("-");
-  const bits = model.arithmetic === "exact" ? "Its probabilities have the same bits as in Python." : "It was trained in float32: in Python the last digits differ.";
-  $("foot").textContent = `Model ${stored.md5}, ${sizes}.${accuracy} ${bits}`;
+  const {accuracy, arithmetic, layers, md5} = model, sizes = [rows * columns, ...layers.map(({W}) => W.columns)].join("-");
+  const share = accuracy === undefined ? "" : ` It classifies ${(100 * accuracy).toFixed(2)} % of the test images correctly.`;
+  const bits = arithmetic === "exact" ? "Its probabilities have" : "Trained in float32, its probabilities need not have";
+  $("foot").textContent = `${md5 ? `Model ${md5}` : "A model in training"}, ${sizes}.${share} ${bits} the same bits as in Python.`;
 }
 
 if (!model.classes.every(name => /^\d$/.test(name))) {
   document.title = $("title").textContent = `Draw one of ${model.classes.length} classes`;
 }
-makeBars();
-makeNeurons();
-makeThumbnails();
-showFoot();
-show();
+$("examples").hidden = examples.length === 0;
+useModel(model);
+if (examples.length) look(examples[0]);
 addEventListener("resize", drawPaper);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);

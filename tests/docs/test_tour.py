@@ -4,7 +4,6 @@
 """
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import yaml
 from PIL import Image
 
 from tests.support.networks import digits
-from tests.support.project import ROOT, SAMPLE, new_project, sample_datasets
+from tests.support.project import ROOT, new_project, sample_datasets
 
 TOUR = ROOT / "docs" / "tour.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -80,9 +79,6 @@ class Walk:
 
     def run(self, command: str) -> str:
         """Return the command's output, with fixed text in place of VARYING."""
-        if command.startswith("cd "):
-            self.folder = (self.folder / command[3:]).resolve()
-            return ""
         result = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
@@ -112,18 +108,13 @@ class Walk:
         return any(str(self.home) in (p.info["cwd"] or "") and "queue-worker" in p.info["cmdline"] for p in processes)
 
     def prepare(self) -> None:
-        """Make a fresh clone with committed results, but without data and model, and put other data beside it."""
+        """Make committed results, as `make repro` does, on digits in place of MNIST; put pictures beside them."""
         params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-        for key, small in [("validation_size", "100"), ("iterations", "200"), ("learning_rate", "1.0")]:
+        for key, small in [("validation_size", "100"), ("iterations", "200"), ("learning_rate", "1")]:
             params = re.sub(rf"^(  {key}: )\S+", rf"\g<1>{small}", params, flags=re.MULTILINE)
         (self.folder / "params.yaml").write_text(params, encoding="utf-8")
 
-        # Both datasets are the sample. Only their class names differ
-        shutil.copytree(SAMPLE, self.home / "sample")
-        datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
-        for name in ("mnist", "fashion-mnist"):
-            small = {"classes": datasets[name]["classes"], "mirrors": [str(self.home / "sample")]}
-            datasets[name] = sample_datasets()["mnist"] | small
+        datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8")) | sample_datasets()
         (self.folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8")
 
         # The user's own pictures: the same digits, sorted into even and odd
@@ -137,8 +128,6 @@ class Walk:
         self.run("git branch --move main && dvc repro --quiet")
         # Like the real history, this one begins with a commit that has no dvc.lock
         assert self.run("git add --all && git commit --quiet --message Results && dvc status") == UP_TO_DATE
-        assert self.run("git clean -dffxq --exclude .dvc/config.local") == ""
-        assert not (self.folder / "models" / "mlp.npz").exists()
 
 
 def test_tour(project):

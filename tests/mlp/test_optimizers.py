@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mlp.optimizers import BLOCK, FAR_ABOVE, SGD, TIDY, Adam, Optimizer, Schedule
+from mlp.optimizers import BLOCK, SGD, TIDY, Adam, Optimizer, Schedule
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}  # largest difference, relative to the largest number
 STEPS = 40
@@ -169,14 +169,6 @@ def test_no_denormal_number_stays_in_the_memory_and_no_weight_notices(dtype, rul
         assert denormal_since < TIDY
         iteration += 1
     assert 100 < iteration < 10_000
-
-
-@both_types
-def test_numbers_that_act_stay(dtype):
-    far_above = FAR_ABOVE[np.dtype(dtype)]
-    v = np.array([far_above * 2.0**10, -far_above * 2.0**5, far_above * 2.0**-100], dtype)
-    Optimizer(Schedule(1.0), SGD(0.5)).update(np.ones(3, dtype), np.zeros(3, dtype), [v], 0)
-    assert v.tolist() == [far_above * 2.0**9, -far_above * 2.0**4, 0.0]
 
 
 # Schedules

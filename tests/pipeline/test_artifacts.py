@@ -56,64 +56,51 @@ def test_misclassified_images_are_read_back_as_they_were_written(path):
 
 # Damage: the array that the error is about, and what replaces it (None: nothing). A mapping replaces other arrays.
 
-SCALING_DAMAGE = [
-    ("scale", None),
-    ("shift", np.float32(33.5)),
-    ("shift", np.array([1.0, 2.0])),
-]
-DAMAGE = [
-    ("image_shape", None),
-    ("image_shape", np.array([6])),
-    ("image_shape", np.array([6, 0])),
-    ("image_shape", np.array([-2, -3])),
-    ("classes", None),
-    ("classes", np.array(["a", "a", "b"])),
-    ("classes", np.array(["a", " ", "b"])),
-    ("classes", np.array(["a", "b\x1b[31m", "c"])),
-    ("classes", np.array(["a", "b" * 101, "c"])),
-    ("classes", np.array(["a"])),
-    ("classes", np.arange(3)),
-]
-MODEL_DAMAGE = [
-    ("weights_1", None),
-    ("biases_2", None),
-    ("weights_1", {"weights_1": None, "biases_1": None, "weights_2": None, "biases_2": None}),
-    ("weights_1", {"weights_2": None, "biases_2": None}),  # the last layer
-    ("weights_1", W1.astype("f4")),
-    ("weights_1", {"arithmetic": np.array("float32")}),
-    ("weights_1", W1.ravel()),
-    ("weights_1", {"image_shape": np.array([3, 3])}),
-    ("weights_2", np.zeros((5, 3))),
-    ("biases_1", np.zeros(5)),
-    ("weights_2", {"classes": np.array(["a", "b"])}),
-    ("activation", np.array("softplus")),
-    ("activation", np.int64(0)),
-    ("activation", np.array(["relu", "relu"])),
-    ("arithmetic", None),
-    ("arithmetic", np.array("float16")),
-]
-PREPARED_DAMAGE = [
-    ("images", None),
-    ("images", np.zeros((4, 6))),
-    ("images", np.zeros((4, 2, 3), np.uint8)),
-    ("images", {"image_shape": np.array([2, 2])}),
-    ("labels", None),
-    ("labels", PREPARED["labels"][:3]),
-    ("labels", np.eye(4, dtype=np.uint8)),
-    ("labels", np.array([0, 1, 2, 1], np.uint8)),
-]
-MISCLASSIFIED_DAMAGE = [
-    ("images", np.zeros((2, 6))),
-    ("images", {"image_shape": np.array([2, 2])}),
-    ("actual", None),
-    ("actual", np.array([2, 0], np.uint8)),
-    ("place", np.array([7])),
-    ("probability", np.zeros(3)),
-]
+DAMAGE = {
+    "image_shape": [None, np.array([6]), np.array([6, 0]), np.array([-2, -3])],
+    "classes": [None, np.array(["a"]), np.arange(3)]
+    + [np.array(["a", name, "c"]) for name in ("a", " ", "b\x1b[31m", "b" * 101)],
+}
+SCALING_DAMAGE = {
+    "scale": [None],
+    "shift": [np.float32(33.5), np.array([1.0, 2.0])],
+}
+MODEL_DAMAGE = {
+    "weights_1": [
+        None,
+        {"weights_1": None, "biases_1": None, "weights_2": None, "biases_2": None},
+        {"weights_2": None, "biases_2": None},  # the last layer
+        W1.astype("f4"),
+        W1.ravel(),
+        {"arithmetic": np.array("float32")},
+        {"image_shape": np.array([3, 3])},
+    ],
+    "weights_2": [np.zeros((5, 3)), {"classes": np.array(["a", "b"])}],
+    "biases_1": [np.zeros(5)],
+    "biases_2": [None],
+    "activation": [np.array("softplus"), np.int64(0), np.array(["relu", "relu"])],
+    "arithmetic": [None, np.array("float16")],
+}
+PREPARED_DAMAGE = {
+    "images": [None, np.zeros((4, 6)), np.zeros((4, 2, 3), np.uint8), {"image_shape": np.array([2, 2])}],
+    "labels": [None, PREPARED["labels"][:3], np.eye(4, dtype=np.uint8), np.array([0, 1, 2, 1], np.uint8)],
+}
+MISCLASSIFIED_DAMAGE = {
+    "images": [np.zeros((2, 6)), {"image_shape": np.array([2, 2])}],
+    "actual": [None, np.array([2, 0], np.uint8)],
+    "place": [np.array([7])],
+    "probability": [np.zeros(3)],
+}
 CASES = [
-    *((load_model, *damage) for damage in SCALING_DAMAGE + DAMAGE + MODEL_DAMAGE),
-    *((load_prepared, *damage) for damage in SCALING_DAMAGE + DAMAGE + PREPARED_DAMAGE),
-    *((load_misclassified, *damage) for damage in DAMAGE + MISCLASSIFIED_DAMAGE),
+    (load, about, change)
+    for load, damages in (
+        (load_model, [DAMAGE, SCALING_DAMAGE, MODEL_DAMAGE]),
+        (load_prepared, [DAMAGE, SCALING_DAMAGE, PREPARED_DAMAGE]),
+        (load_misclassified, [DAMAGE, MISCLASSIFIED_DAMAGE]),
+    )
+    for damage in damages
+    for about, changes in damage.items()
+    for change in changes
 ]
 
 

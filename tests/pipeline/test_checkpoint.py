@@ -123,16 +123,6 @@ def test_machine_and_processes_matter_for_float32_alone(new_checkpoint, monkeypa
     assert (len(set(exact)), len(set(float32))) == (1, 3)
 
 
-def test_foreign_file_is_not_believed(written, start):
-    for content in (b"", b"x", b"PK\5\6" + bytes(18), None):
-        written.path.unlink()
-        if content is None:
-            written.path.mkdir()
-        else:
-            written.path.write_bytes(content)
-        assert start().resumed == 0
-
-
 def test_folder_is_that_of_the_variable_or_of_the_dvc_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(checkpoint.FOLDER, raising=False)
@@ -147,14 +137,6 @@ def test_folder_is_that_of_the_variable_or_of_the_dvc_project(tmp_path, monkeypa
     assert checkpoint_folder() == Path("elsewhere")
     monkeypatch.setenv(checkpoint.FOLDER, "")
     assert checkpoint_folder() is None
-
-
-def test_without_a_folder_nothing_is_written_or_read(start, new_checkpoint, folder, monkeypatch):
-    monkeypatch.setenv(checkpoint.FOLDER, "")
-    assert len(list(islice(start().run(), 2))) == 2
-    assert start().resumed == 0
-    new_checkpoint().remove()
-    assert not folder.exists()
 
 
 def test_an_epoch_soon_after_another_is_not_written(new_checkpoint, start, monkeypatch):
@@ -183,20 +165,12 @@ def test_end_removes_its_own_files_and_those_that_nothing_has_used_for_long(writ
     assert sorted(folder.iterdir()) == sorted([*new, *foreign])
 
 
-@pytest.mark.parametrize("obstacle", ["a file in place of the folder", "no memory"])
-def test_checkpoint_that_cannot_be_written_is_only_a_note(folder, start, monkeypatch, capsys, obstacle):
-    def refuse(*_, **__):
-        raise MemoryError
-
-    if "file" in obstacle:
-        folder.write_text("")
-    else:
-        monkeypatch.setattr(checkpoint, "save_arrays", refuse)
+def test_checkpoint_that_cannot_be_written_is_only_a_note(folder, start, capsys):
+    folder.write_text("")  # a file in place of the folder
     assert len(list(islice(start().run(), 2))) == 2
     said = capsys.readouterr().err
     assert said.startswith("note: ")
     assert str(folder) in said
-    assert ("memory" in said) == ("memory" in obstacle)
     assert said.count("\n") == 1  # once, not after each epoch
     assert start().resumed == 0
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.program.errors import UserError
-from pipeline.settings.datasets import SAVED_AS, load_dataset, mirror_address
+from pipeline.settings.datasets import SAVED_AS, load_dataset
 from tests.support.mirrors import entry, write_datasets
 from tests.support.refusals import refused
 
@@ -49,12 +49,6 @@ def test_mirrors_on_this_machine(tmp_path):
     folders = [tmp_path / "mine", tmp_path / "../my images", tmp_path / "other", tmp_path / "my images", Path("/x")]
     mirrors = load_dataset(write_datasets(tmp_path, texts), "tiny").mirrors
     assert [Path(mirror) for mirror in mirrors] == folders
-
-
-def test_only_a_person_may_choose_an_insecure_address():
-    assert mirror_address("http://host/x", insecure=True) == "http://host/x"
-    with pytest.raises(ValueError, match="https://"):
-        mirror_address("http://host/x")
 
 
 NO_MIRRORS = """

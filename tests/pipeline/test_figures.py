@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.drawing.figures import draw_misclassified, draw_training_images, draw_weights, picture, use_own_settings
+from pipeline.drawing.figures import draw_misclassified, draw_training_images, draw_weights, use_own_settings
 from pipeline.drawing.png import png_bytes, zlib_bytes
 from pipeline.store.artifacts import Misclassified
 
@@ -135,25 +135,6 @@ def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, 
     np.testing.assert_allclose(bar.get_yticks(), [0, 0.25, 0.5, 0.75, 1])
 
 
-def test_scale_of_the_weights_is_there_without_weights():
-    _, bar = draw_weights(np.zeros((20, 3)), (4, 5)).axes
-    assert texts(bar.get_yticklabels()) == ["≤ −1", "−0.5", "0", "0.5", "≥ 1"]
-
-
-def test_axes_are_on_whole_pixels_and_square_things_are_square():
-    """So the last bits of the layout's arithmetic do not move a pixel."""
-    gallery = draw_misclassified(mistakes_of(3, 5, 5)._replace(actual=np.array([0, 3, 4])), 25)
-    for figure in (draw_weights(np.ones((784, 50)), (28, 28)), gallery):
-        height, width = pixels_of(picture(figure, 73)).shape[:2]
-        assert (width, height) == tuple(np.floor(figure.get_size_inches() * 73 + 1e-6))
-        corners = figure.axes[0].get_position().get_points() * figure.get_size_inches() * 73
-        np.testing.assert_allclose(corners, np.rint(corners), atol=1e-6)
-        image = figure.axes[0].images[0]
-        rows, columns, _ = image.get_array().shape
-        wide, high = image.get_window_extent().size
-        assert (high / rows) / (wide / columns) == pytest.approx(1, abs=0.1)
-
-
 def test_zlib_undoes_the_compression():
     """Every length of a run, and every byte."""
     content = b"".join(bytes([length % 256]) * length for length in range(1, 1100))
@@ -172,7 +153,6 @@ def test_png_keeps_up_to_256_colours_of_64_levels():
 
 
 def test_png_of_many_colours_keeps_the_frequent_ones_and_replaces_a_rare_one_by_the_nearest():
-    """A flat half, and 1,200 colours in the other half."""
     step = np.arange(20) * 12
     many = np.stack(np.meshgrid(step, step, [0, 120, 240], indexing="ij"), axis=-1).reshape(40, 30, 3)
     pixels = np.concatenate([np.full((40, 30, 3), (85, 170, 255)), many], axis=1).astype(np.uint8)

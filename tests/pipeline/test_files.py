@@ -1,5 +1,6 @@
-"""Files are written whole or not at all; array files are read back exactly, or refused."""
+"""Files are written whole or not at all; array files are read back exactly, or refused; tables have every number."""
 
+import csv
 import errno
 import os
 import pickle
@@ -13,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from mlp.training import Epoch, Score
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json, write_text, written_whole
 from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.tables import write_confusion, write_history
 from tests.support.files import memory_below
 from tests.support.refusals import refused
 
@@ -68,23 +71,44 @@ def test_large_array_is_written_without_a_copy(path):
         assert stored(path)[-1, -1] == 1
 
 
-@pytest.mark.parametrize("mapped", [(), ("images",)])
-@settings(few, max_examples=60)
-@given(data=st.data())
-def test_one_damage_is_refused_or_changes_nothing(path, mapped, data):
+def test_one_damage_is_refused_or_changes_nothing(path):
+    """Each byte has another value, is missing, or is the end."""
     save_arrays(path, **GOOD)
-    good = path.read_bytes()
-    place = data.draw(st.integers(0, len(good) - 1))
-    changed = bytes([good[place] ^ data.draw(st.integers(1, 255))])
-    middle = data.draw(st.sampled_from([None, b"", changed]))
-    path.write_bytes(good[:place] if middle is None else good[:place] + middle + good[place + 1 :])
-    try:
-        read = load_arrays(path, mapped)
-    except UserError:
-        assert "`dvc repro`" in str(refused(load_arrays, path, mapped))
-    else:
-        for name in read.keys() & GOOD.keys():
-            np.testing.assert_array_equal(read[name], GOOD[name], strict=True)
+    good, refusals = path.read_bytes(), []
+    for place, byte in enumerate(good):
+        for damaged in (bytes([byte ^ 1]) + good[place + 1 :], good[place + 1 :], b""):
+            path.write_bytes(good[:place] + damaged)
+            try:
+                read = load_arrays(path, mapped=("images",))
+            except UserError as error:
+                refusals.append(str(error))
+            else:
+                for name in read.keys() & GOOD.keys():
+                    np.testing.assert_array_equal(read[name], GOOD[name], strict=True)
+    assert len(refusals) > 2 * len(good)
+    assert all(refusal.startswith(str(path)) and "`dvc repro`" in refusal for refusal in refusals)
+
+
+DIRECTORY, END, LOCAL = b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04"  # what the parts of a zip file begin with
+LIES = {
+    "encrypted": ((DIRECTORY, 8, b"\x01\x00"), (LOCAL, 6, b"\x01\x00")),
+    "an entry of 4 GiB": ((DIRECTORY, 20, b"\xfe\xff\xff\xff" * 2),),
+    "an entry inside another": ((DIRECTORY, 42, b"\x01\x00\x00\x00"),),
+    "the directory far outside": ((END, 16, b"\xf0\xff\xff\xff"),),
+    "another name inside": ((LOCAL, 30, b"X"),),
+}
+
+
+@pytest.mark.parametrize("changes", LIES.values(), ids=list(LIES))
+def test_zip_files_that_lie_are_refused(path, changes):
+    save_arrays(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    for part, offset, value in changes:
+        place = content.index(part) + offset
+        content[place : place + len(value)] = value
+    path.write_bytes(content)
+    with memory_below(1_000_000):
+        refused(load_arrays, path)
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\3\4" + bytes(30), None])
@@ -213,3 +237,45 @@ def test_json_keeps_order_and_bits_and_is_read_whole_or_not_at_all(tmp_path):
     for damaged in (content[:-3], b"", b"\xff\xfe"):
         path.write_bytes(damaged)
         refused(read_json, path)
+
+
+# The two tables
+
+
+def epoch(number, iteration, loss, train_accuracy, validation_loss, validation_accuracy):
+    scores = (Score(0.0, train_accuracy), Score(validation_loss, validation_accuracy))
+    return Epoch(number, iteration, loss, scores, f"{number:016x}")
+
+
+def cells(path):
+    assert b"\r" not in path.read_bytes()
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_history_has_each_number_to_its_last_bit(tmp_path):
+    epochs = [epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0), epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)]
+    write_history(tmp_path / "history.csv", epochs, kept=2)
+    assert cells(tmp_path / "history.csv") == [
+        ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "state", "kept"],
+        ["1", "550", "0.30000000000000004", "0.3333333333333333", "1e-320", "1.0", "0000000000000001", "0"],
+        ["2", "1100", "5e+22", "0.0", "123456789.123", "0.6666666666666666", "0000000000000002", "1"],
+    ]
+
+
+@pytest.mark.parametrize(("total", "kept", "every"), [(1, 0, 1), (500, 500, 1), (501, 7, 2), (16_667, 5, 34)])
+def test_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(tmp_path, total, kept, every):
+    third = 1 / 3  # 18 characters
+    path = tmp_path / "history.csv"
+    write_history(path, [epoch(number, 3 * number, *[third] * 4) for number in range(1, total + 1)], kept)
+    _, *rows = cells(path)
+    assert [int(row[0]) for row in rows] == sorted({*range(every, total, every), kept, total} - {0})
+    assert [int(row[0]) for row in rows if row[-1] == "1"] == [kept] * (kept > 0)
+    assert path.stat().st_size < 60_000  # it is in Git, and drawn on a page
+
+
+def test_confusion_has_the_classes_whatever_they_are_called(tmp_path):
+    classes = ("T-shirt/top", "a, b", 'the "c"', "é")
+    write_confusion(tmp_path / "confusion.csv", classes, np.array([0, 1, 2]), np.array([1, 3, 2]))
+    expected = [["actual", "predicted"], ["T-shirt/top", "a, b"], ["a, b", "é"], ['the "c"', 'the "c"']]
+    assert cells(tmp_path / "confusion.csv") == expected

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pipeline.images.idx import read_images, read_labelled, read_labels
+from pipeline.images.idx import read_images, read_labels
 from tests.support.files import idx
 from tests.support.refusals import numbers, refused
 
@@ -67,17 +67,6 @@ def test_label_out_of_range(path):
     error = refused(read_labels, path, 10)
     assert (error.about, numbers(error)) == ("labels", [0, 9, 10, 2])
     assert read_labels(path, 11).tolist() == [0, 9, 10, 3]
-
-
-def test_counts_must_agree(tmp_path):
-    images, labels = tmp_path / "images", tmp_path / "labels"
-    images.write_bytes(idx(np.zeros((3, 2, 2), np.uint8)))
-    labels.write_bytes(idx(np.zeros(2, np.uint8)))
-    error = refused(lambda labels: read_labelled(images, labels, 10), labels)
-    assert error.about == "length"
-    assert f"expected 3 labels, one for each image in {images}, found 2" in str(error)
-    images.write_bytes(idx(np.zeros((2, 2, 2), np.uint8)))
-    assert [len(read) for read in read_labelled(images, labels, 10)] == [2, 2]
 
 
 def test_missing_file_and_folder(tmp_path):

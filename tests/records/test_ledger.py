@@ -4,19 +4,13 @@ import json
 import shutil
 from statistics import fmean
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.drawing import figures as drawing
-from pipeline.fitting.fit import distortion_of
-from pipeline.settings.params import load_params
-from records import figures, ledger
-from records.ledger import HERE, RECORDS, SEEDS, draw, rows, text
-from tests.support.files import save_mistakes, save_prepared
+from records import ledger
+from records.ledger import HERE, RECORDS, SEEDS, rows, text
 from tests.support.project import ROOT
 from tests.support.refusals import refused
-from tools.tables import mean_and_deviation
 
 
 def cells(markdown: str, table: int) -> dict[str, list[str]]:
@@ -74,18 +68,6 @@ def test_the_ledger_has_each_record_and_committee(small):
     assert records["ciresan-small"][4].startswith("alike")
 
 
-def test_the_figure_shows_the_rows_that_have_a_result(small):
-    (axes,) = draw(rows()).axes
-    named = ["committee-both", "nielsen", "ciresan-small", "simard-elastic"]  # from below
-    assert [label.get_text() for label in axes.get_yticklabels()] == named
-    points = {line.get_label(): line.get_xydata() for line in axes.lines}
-    np.testing.assert_allclose(points["published"], [[0.31, 0], [1.96, 1], [0.49, 2], [0.7, 3]])
-    np.testing.assert_allclose(points["mean of seeds 0 to 4"], [[0.31, 0], [2, 1], [0.5, 2], [0.715, 3]])
-    assert sorted(x for x, height in points["seeds 0 to 4"] if height == 3) == pytest.approx([0.71, 0.72])
-    assert sorted(points["seeds 5 to 9"].tolist()) == [[1.8, 1], [1.8, 1], [2, 1], [2.2, 1], [2.2, 1]]
-    assert axes.get_xscale() == "log"
-
-
 @pytest.mark.parametrize(
     ("old", "new", "about"),
     [
@@ -100,52 +82,6 @@ def test_a_wrong_record_is_refused(small, old, new, about):
     assert old in content
     path.write_text(content.replace(old, new), encoding="utf-8")
     assert refused(lambda path: rows(), path).about == about
-
-
-def test_the_figures_show_the_mistakes_in_common_and_the_first_distorted_images(tmp_path, monkeypatch):
-    """Five networks and their committee are wrong on the test images 0 to 8.
-
-    The committee is right on 3, and the fifth network on 5.
-    """
-    images = np.random.default_rng(0).integers(0, 256, (20, 784), np.uint8)
-    save_prepared(tmp_path / "prepared" / "mnist" / "train.npz", images, np.eye(10, dtype=np.uint8)[np.arange(20) % 10])
-    places = [place for place in range(9) if place != 3]
-    save_mistakes(tmp_path / "evaluation" / "committee-simard-elastic", places, [1] * 8, places)
-    (tmp_path / "results").mkdir()
-    for seed in range(5):
-        places = [place for place in range(9) if place != 5 or seed != 4]
-        path = tmp_path / "results" / f"simard-elastic-{seed}.json"
-        path.write_text(json.dumps({"wrong": [[place, 1, 3] for place in places]}))
-    for name in ("base", "simard-elastic"):
-        shutil.copy(HERE / f"{name}.yaml", tmp_path)
-    calls, drawn = {}, {}
-
-    def recorded(function):
-        def call(*arguments):
-            calls[function.__name__] = arguments
-            drawn[function.__name__] = function(*arguments)
-            return drawn[function.__name__]
-
-        return call
-
-    for function in (drawing.draw_misclassified, drawing.draw_training_images):
-        monkeypatch.setattr(drawing, function.__name__, recorded(function))
-    monkeypatch.setattr(figures, "HERE", tmp_path)
-    ran = CliRunner().invoke(figures.main, [])
-    assert ran.exit_code == 0, ran.output
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distorted.png", "mistakes.png"}
-
-    mistakes, most = calls["draw_misclassified"]
-    titles = {name: figure.axes[0].get_title() for name, figure in drawn.items()}
-    common = [0, 1, 2, 4, 6, 7, 8]
-    assert mistakes.place.tolist() == mistakes.predicted.tolist() == common
-    assert (most, "7 mistakes" in titles["draw_misclassified"]) == (7, True)
-    assert "first 10 training images" in titles["draw_training_images"]
-    shown, made, *_ = calls["draw_training_images"]
-    np.testing.assert_array_equal(shown, images[:10])
-    distortion = distortion_of(load_params(HERE / "simard-elastic.yaml"), (28, 28))
-    expected = [distortion.distort(images[:10], seed=0, epoch=epoch, first=0) for epoch in range(5)]
-    np.testing.assert_array_equal(made, expected)
 
 
 @pytest.mark.committed
@@ -164,49 +100,37 @@ def test_the_lessons_have_the_numbers_of_the_ledger():
     lines = {row.name: row for row in rows()}
     mean = {name: fmean(row.errors) for name, row in lines.items()}
 
-    def result_of(name: str) -> dict:
-        return json.loads((HERE / "results" / f"{name}.json").read_text())
-
     def removed(before: str, after: str) -> str:
-        return f"{100 * (1 - mean[after] / mean[before]):.0f} %"
+        return f"remove{'s' * ('committee' in after)} {100 * (1 - mean[after] / mean[before]):.0f} %"
 
-    def times(before: str, after: str) -> float:
-        return lines[after].cost["seconds"]["exact"] / lines[before].cost["seconds"]["exact"]
+    def times(before: str, after: str) -> str:
+        return f"in {lines[after].cost['seconds']['exact'] / lines[before].cost['seconds']['exact']:.0f} times"
 
     def left(committee: str, *records: str) -> tuple[int, int]:
         """Return the numbers of a committee's mistakes, and of those that all its networks make, too."""
         names = [committee, *(f"{record}-{seed}" for record in records for seed in SEEDS)]
-        wrong = [{tuple(mistake[:2]) for mistake in result_of(name)["wrong"]} for name in names]
+        results = [json.loads((HERE / "results" / f"{name}.json").read_text()) for name in names]
+        wrong = [{tuple(mistake[:2]) for mistake in result["wrong"]} for result in results]
         return len(wrong[0]), len(set.intersection(*wrong))
 
-    def first(record: str) -> int:
-        return result_of(f"{record}-0")["errors"]
-
-    elastic, small = "simard-elastic", "ciresan-small"
+    none, elastic, small = "simard-none", "simard-elastic", "ciresan-small"
     one, both = left(f"committee-{elastic}", elastic), left("committee-both", elastic, small)
-    ratios = [lines[record].cost["seconds"] for record in RECORDS]
-    ratios = [seconds["exact"] / seconds["float32"] for seconds in ratios]
-    apart = [abs(mean[record] - fmean(lines[record].cost["float32_errors"]) / 100) for record in RECORDS]
+    costs = {record: lines[record].cost for record in RECORDS}
+    ratios = [cost["seconds"]["exact"] / cost["seconds"]["float32"] for cost in costs.values()]
+    apart = [abs(mean[record] - fmean(cost["float32_errors"]) / 100) for record, cost in costs.items()]
     fives = [abs(mean[name] - fmean(row.unseen)) for name, row in lines.items() if row.unseen]
-    none = [mean_and_deviation(errors, 2) for errors in (lines["simard-none"].unseen, lines["simard-none"].errors)]
     page = " ".join((ROOT / "docs" / "records.md").read_text(encoding="utf-8").split())
     for words in (
         f"Their means differ by at most {max(fives):.2f} percentage points",
-        f"simard-none's second five are {none[0]}, the published error; its first five are {none[1]}",
         f"exact arithmetic takes {min(ratios):.1f} to {max(ratios):.1f} times as long as float32",
         f"The mean errors of both arithmetics differ by at most {max(apart):.2f} percentage points",
-        f"remove {removed('simard-none', 'simard-affine')} of the mistakes, "
-        f"and bending {removed('simard-affine', elastic)} of the rest",
+        removed(none, "simard-affine"),
         f"one layer of 800 with distortions has {mean[elastic]:.2f} %",
-        f"remove {removed(elastic, small)} of what elastic distortions leave, "
-        f"in {times(elastic, small):.0f} times the time",
-        f"remove {removed('simard-none', 'dropout')} of the mistakes of `simard-none`, "
-        f"in {times('simard-none', 'dropout'):.0f} times the time. "
-        f"Elastic distortions remove {removed('simard-none', elastic)} in {times('simard-none', elastic):.0f} times",
-        f"removes {removed(elastic, f'committee-{elastic}')} of the mistakes of one: {one[0]} are left, "
-        f"and all five make {one[1]} of them",
+        f"{removed(elastic, small)} of what elastic distortions leave, {times(elastic, small)}",
+        f"{removed(none, 'dropout')} of the mistakes of `simard-none`, {times(none, 'dropout')}",
+        f"{removed(none, elastic)} {times(none, elastic)}",
+        removed(elastic, f"committee-{elastic}"),
+        f"{one[0]} are left, and all five make {one[1]} of them",
         f"All ten leave {both[0]}, and all ten make {both[1]} of them",
-        f"seed 0 makes {first('keras-mnist-mlp')} mistakes, before 176",
-        f"{first('nielsen')} mistakes for seed 0, before 217",
     ):
         assert words in page

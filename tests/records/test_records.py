@@ -72,15 +72,6 @@ def test_the_data_are_prepared_as_each_record_says(stages):
 
 
 @pytest.mark.committed
-def test_a_committee_has_the_networks_of_the_first_five_seeds(stages):
-    for name, records in COMMITTEES.items():
-        (stage,) = (stage for stage in stages.values() if str(stage.cmd).endswith(f"records.row {name}"))
-        models = {f"models/{record}-{seed}.npz" for record in records for seed in SEEDS}
-        assert paths(stage.deps) == models | {"prepared/mnist/test.npz", "canary.json"}
-        assert paths(stage.outs) == {f"evaluation/{name}", f"results/{name}.json"}
-
-
-@pytest.mark.committed
 def test_all_stages_ran_as_dvc_yaml_says_on_what_the_others_made_and_what_is_in_git(stages):
     """Parameters, results and figures are in Git; the data and the models can be missing."""
     assert LOCK.keys() == stages.keys()
@@ -116,38 +107,12 @@ def test_the_prepared_data_are_those_of_the_main_pipeline():
 # The canary
 
 
-@pytest.fixture
-def in_short(tmp_path, monkeypatch):
-    """A function that runs a record in short, with changes to the text of its file, and returns its hash."""
-
-    raw = tmp_path / "raw"
-    canary.write_raw(raw)
-
-    def run(record: str, old: str = "", new: str = "") -> str:
-        here = tmp_path / f"records{len(list(tmp_path.iterdir()))}"
-        here.mkdir()
-        (here / "base.yaml").write_bytes((HERE / "base.yaml").read_bytes())
-        text = (HERE / f"{record}.yaml").read_text(encoding="utf-8")
-        assert old in text
-        (here / f"{record}.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
-        monkeypatch.setattr(canary, "HERE", here)
-        canary.run_in_short(raw, here / record)
-        return md5_of(here / record).removesuffix(".dir")
-
-    return run
-
-
 @pytest.mark.committed
-def test_the_code_computes_what_it_did_when_the_records_were_trained(in_short):
+def test_the_code_computes_what_it_did_when_the_records_were_trained(tmp_path):
     """All of canary.json is compared by `dvc repro canary` in records/, which CI runs."""
-    assert in_short("dropout") == CANARY["dropout"]
-
-
-@pytest.mark.committed
-def test_a_parameter_changes_the_canary_and_a_word_does_not(in_short):
-    whole = in_short("nielsen", "kind: validation error", "kind: Validation error")
-    assert whole == CANARY["nielsen"]
-    assert in_short("nielsen", "iterations: 330000", "iterations: 330001") != whole
+    canary.write_raw(tmp_path / "raw")
+    canary.run_in_short(tmp_path / "raw", tmp_path / "dropout")
+    assert md5_of(tmp_path / "dropout").removesuffix(".dir") == CANARY["dropout"]
 
 
 # A row

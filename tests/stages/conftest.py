@@ -1,12 +1,9 @@
 """What several modules of this folder share."""
 
 import logging
-import shutil
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-
-from tests.support.project import Project
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +18,3 @@ def dvc_streams() -> None:
     for handler in logging.getLogger("dvc").handlers:
         if isinstance(handler, dvc.logger.LoggerHandler):
             handler.setStream(err if handler.level >= logging.WARNING else out)
-
-
-@pytest.fixture(scope="session")
-def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory, dvc_streams: None):
-    """A small pipeline whose stages can be disturbed one by one."""
-    from tests.support.faults import Pipeline  # needs Unix
-
-    shutil.copytree(reproduced.folder, folder := tmp_path_factory.mktemp("pipeline") / "project", symlinks=True)
-    return Pipeline(Project(folder))

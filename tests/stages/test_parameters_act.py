@@ -1,8 +1,5 @@
 """Every parameter of ours does something, in exactly the stages that `dvc.yaml` says read it."""
 
-import gzip
-import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +7,12 @@ import pytest
 import yaml
 
 from tests.support.flow import FLOW, run_stage, written
-from tests.support.project import SAMPLE, STAGES, changed_params, sample_datasets
+from tests.support.mirrors import entry, folder_mirror
+from tests.support.project import STAGES, changed_params, sample_datasets
 
 # What each key is here, and what it is turned to. Small and short; some keys act only if another one does.
 KEYS = {
-    "download.dataset": ("mnist", "negatives"),  # made below
+    "download.dataset": ("mnist", "another"),  # made below
     "preprocess.scaling": ("minmax", "zscore"),
     "preprocess.validation_size": (100, 50),
     "preprocess.seed": (0, 1),
@@ -61,18 +59,11 @@ def write_params(*turned: str) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(changed_params(values), sort_keys=False), encoding="utf-8")
 
 
-def add_negatives() -> None:
-    """Put a second dataset beside the sample: the sample in negative, its classes with other names."""
-    datasets, negatives = sample_datasets(), sample_datasets()["mnist"]
-    negatives |= {"classes": [f"not {digit}" for digit in range(10)], "mirrors": [os.path.abspath("negatives")]}
-    Path("negatives").mkdir()
-    for key, file in negatives["files"].items():
-        content = gzip.decompress((SAMPLE / f"{file['name']}.gz").read_bytes())
-        if key.endswith("images"):
-            content = content[:16] + bytes(255 - byte for byte in content[16:])
-        Path("negatives", file["name"]).write_bytes(content)
-        file["sha256"] = hashlib.sha256(content).hexdigest()
-    Path("datasets.yaml").write_text(yaml.safe_dump(datasets | {"negatives": negatives}), encoding="utf-8")
+def add_another() -> None:
+    """Put a second dataset beside the sample."""
+    another = entry([folder_mirror(Path("another").resolve())])
+    another |= {"classes": [f"not {digit}" for digit in range(10)]}
+    Path("datasets.yaml").write_text(yaml.safe_dump(sample_datasets() | {"another": another}), encoding="utf-8")
 
 
 def run(stage: str) -> dict[str, bytes]:
@@ -88,7 +79,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        add_negatives()
+        add_another()
         write_params()
         for stage in STAGES:
             run(stage)

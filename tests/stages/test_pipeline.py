@@ -8,10 +8,9 @@ import signal
 import subprocess
 
 import pytest
-import yaml
 
 from tests.support.flow import outs, written
-from tests.support.project import ROOT, STAGES, Project, changed_params
+from tests.support.project import ROOT, STAGES, Project
 
 pytestmark = pytest.mark.usefixtures("dvc_streams")
 
@@ -112,18 +111,6 @@ def test_dvc_draws_the_curves_of_a_training_that_runs(project_with_results):
         os.killpg(repro.pid, signal.SIGKILL)
         repro.wait()
     assert not (project.folder / "models" / "mlp.npz").exists()
-
-
-def test_a_list_of_params_yaml_can_be_emptied(tmp_path):
-    """DVC's `-S` keeps the comments of params.yaml. One beside a list would break the file when the list is emptied."""
-    from dvc.utils.hydra import apply_overrides  # as `dvc exp run -S` does
-
-    committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(committed, encoding="utf-8")
-    apply_overrides(tmp_path / "params.yaml", ["train.hidden_sizes=[]"])
-    text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(text) == changed_params({"train.hidden_sizes": []})
-    assert text.count("#") == committed.count("#")
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")

@@ -1,5 +1,6 @@
 """The preprocess stage: splits, one-hot labels and scaling of real digits, and its refusals."""
 
+import gzip
 import math
 import shutil
 import struct
@@ -13,7 +14,7 @@ from pipeline.images.idx import read_images, read_labels
 from pipeline.store.artifacts import load_prepared
 from tests.support.files import memory_below
 from tests.support.flow import outs, run_stage, written
-from tests.support.project import ROOT, sample_datasets
+from tests.support.project import ROOT, SAMPLE, sample_datasets
 from tests.support.refusals import refusal
 
 RAW = Path("data/raw")
@@ -23,7 +24,7 @@ BASE = {"download.dataset": "mnist", "preprocess.scaling": "minmax", "preprocess
 
 
 @pytest.fixture
-def preprocess(raw, tmp_path, monkeypatch, write_params):
+def preprocess(tmp_path, monkeypatch, write_params):
     """A function that runs the stage on the sample with some parameters, and returns its result."""
 
     def run(datasets=ROOT / "datasets.yaml", **changes):
@@ -31,9 +32,10 @@ def preprocess(raw, tmp_path, monkeypatch, write_params):
         write_params(BASE | {f"preprocess.{key}": value for key, value in changes.items()})
         return run_stage("preprocess", "--datasets", str(datasets))
 
-    (tmp_path / "data").mkdir()
-    raw.rename(tmp_path / RAW)
     monkeypatch.chdir(tmp_path)
+    RAW.mkdir(parents=True)
+    for packed in SAMPLE.glob("*.gz"):
+        (RAW / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
     return run
 
 

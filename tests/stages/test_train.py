@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pipeline.fitting.fit
 from mlp.network import Preparation, Split
 from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import Method, measure
-from pipeline.fitting.fit import method_of
+from mlp.training import DivergedError, Method, measure
+from pipeline.fitting.fit import PROCESSES, method_of, processes_for
 from pipeline.settings.params import load_params
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, load_prepared
@@ -149,19 +150,9 @@ def test_best_network_is_kept_and_marked_and_training_stops_early(train):
     assert kept() == accuracies[-1] != accuracies[best - 1]
 
 
-@pytest.mark.parametrize(
-    ("accepted", "too_much", "words"),
-    [
-        ({"batch_size": 500, "iterations": 2}, {"batch_size": 501}, ["train.batch_size", "501", "500"]),
-        ({"warmup": 25}, {"warmup": 26}, ["train.warmup", "26", "25"]),
-        ({"nesterov": True, "momentum": 0.9}, {"nesterov": True}, ["train.nesterov", "train.momentum"]),
-        ({}, {"nesterov": True, "momentum": 0.9, "optimizer": "adam"}, ["train.nesterov", "sgd", "adam"]),
-    ],
-    ids=str,
-)
-def test_parameters_that_do_not_go_together(train, accepted, too_much, words):
-    refused(train(**too_much), "params.yaml", *words)
-    assert train(**accepted).exit_code == 0
+def test_a_mini_batch_has_at_most_all_images(train):
+    refused(train(batch_size=501), "params.yaml", "train.batch_size", "501", "500")
+    assert train(batch_size=500, iterations=2).exit_code == 0
 
 
 def test_each_parameter_has_its_place_in_the_method(write_params):
@@ -195,6 +186,23 @@ def test_divergence_is_one_sentence_and_leaves_the_old_files(train, changes, ste
     assert by_name("train") == before
 
 
+def test_divergence_leaves_no_checkpoint(train, monkeypatch, tmp_path):
+    """It would lead there again."""
+
+    def diverging(*arguments):
+        yield next(iter(whole(*arguments)))
+        assert len(list((tmp_path / "checkpoints").glob("*.npz"))) == 1
+        raise DivergedError(7, 1)
+
+    whole = pipeline.fitting.fit.train
+    monkeypatch.setattr("pipeline.fitting.fit.train", diverging)
+    monkeypatch.setattr("pipeline.fitting.checkpoint.INTERVAL", 0.0)
+    monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
+    Path("checkpoints").mkdir()
+    refusal(train(), "params.yaml", "step 7", "layer 1")
+    assert list(Path("checkpoints").iterdir()) == []
+
+
 def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence_each(train, monkeypatch):
     def fail(error: Exception) -> None:
         raise error
@@ -205,6 +213,36 @@ def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence
     monkeypatch.setattr("pipeline.fitting.fit.measure", lambda *_: fail(FloatingPointError()))
     refusal(train(), "params.yaml", "loss", "train.learning_rate")
     assert list(by_name("train")) == ["history.csv"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "sizes", "batch", "arithmetic", "said", "processes"),
+    [
+        (1, [800], 100, "exact", None, 1),
+        (2, [50], 100, "exact", None, 2),
+        (16, [800], 100, "exact", None, 16),
+        (16, [50], 100, "exact", None, 13),  # 3,970,000 products
+        (16, [50], 100, "float32", None, 3),
+        (16, [50], 2, "exact", None, 1),
+        (2, [50], 2, "exact", "8", 8),
+    ],
+)
+def test_as_many_processes_as_cores_and_work_allow_or_as_one_says(
+    monkeypatch, write_params, cores, sizes, batch, arithmetic, said, processes
+):
+    monkeypatch.setattr("pipeline.fitting.fit.available_processes", lambda: cores)
+    monkeypatch.setenv(PROCESSES, said) if said else monkeypatch.delenv(PROCESSES, raising=False)
+    params = write_params(
+        PLAIN | {"train.hidden_sizes": sizes, "train.batch_size": batch, "train.arithmetic": arithmetic}
+    )
+    preparation = Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
+    assert processes_for(load_params(params).train, preparation) == processes
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-1", "65", "1.5"])
+def test_number_of_processes_that_is_none_is_one_sentence(train, monkeypatch, text):
+    monkeypatch.setenv(PROCESSES, text)
+    refused(train(), "", PROCESSES, text, "from 1 to 64")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process trains, with all threads")

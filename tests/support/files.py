@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.store.arrays import save_arrays
-from pipeline.store.artifacts import Misclassified, save_misclassified
 
 W1, B1 = np.full((6, 4), 0.5), np.zeros(4)
 W2, B2 = np.full((4, 3), 0.5), np.zeros(3)
@@ -78,19 +77,6 @@ def idx(array: np.ndarray) -> bytes:
     return (
         bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
     )
-
-
-def save_mistakes(folder, place, actual, predicted):
-    """Write what the evaluate stage would write of these mistakes."""
-    n = len(place)
-    columns = (np.array(place), np.array(actual), np.array(predicted), np.linspace(0.9, 0.5, n))
-    place, actual, predicted, probability = columns
-    images = np.arange(n * 784, dtype=np.uint8).reshape(n, 784)
-    classes = tuple("0123456789")
-    mistakes = Misclassified(images, actual, predicted, probability, place, (28, 28), classes)
-    folder.mkdir(exist_ok=True, parents=True)
-    save_misclassified(folder / "misclassified.npz", mistakes)
-    (folder / "test.json").write_text('{"accuracy": 0.5, "loss": 0.1234567890123}')
 
 
 def drawn(ink="black", paper="white", scale=1, at=(0, 0), mode="RGB"):

@@ -105,10 +105,10 @@ class Server:
 
 
 def endless(start: bytes, piece: bytes, pause: float = 0) -> Callable[[], Iterator[bytes]]:
-    """Send `start`, then `piece` for ever (for six seconds, so that a test can fail)."""
+    """Send `start`, then `piece` for ever (for twelve seconds, so that a test can fail)."""
 
     def pieces() -> Iterator[bytes]:
-        end = time.monotonic() + 6
+        end = time.monotonic() + 12
         yield start
         while time.monotonic() < end:
             yield piece

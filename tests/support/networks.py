@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -83,10 +84,5 @@ def bits(network: Network) -> str:
 
 def copy_of(network: Network) -> Network:
     """Return a network with parameters of its own."""
-    return Network(
-        [W.copy() for W in network.weights],
-        [b.copy() for b in network.biases],
-        network.activation,
-        network.arithmetic,
-        network.preparation,
-    )
+    weights, biases = ([array.copy() for array in arrays] for arrays in (network.weights, network.biases))
+    return replace(network, weights=weights, biases=biases)

@@ -5,12 +5,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import yaml
 
@@ -144,11 +143,3 @@ def new_project(folder: Path) -> Project:
     project.run("git", "init", "-q")
     project.commit("Begin")
     return project
-
-
-def start_python(project: Project, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start Python in the project's folder, as DVC would."""
-    return subprocess.Popen(
-        [sys.executable, *arguments], cwd=project.folder, env=project.environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, encoding="utf-8", **options,
-    )  # fmt: skip

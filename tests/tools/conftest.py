@@ -7,7 +7,6 @@ from contextlib import chdir
 import pytest
 
 from tests.support.project import captured
-from tests.support.sweeps import AXES, POINTS, Sweeps, rows, states, trees
 
 
 @pytest.fixture
@@ -28,20 +27,3 @@ def quick_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, code, stdout=text, stderr=text[:0])
 
     monkeypatch.setattr(subprocess, "run", run)
-
-
-@pytest.fixture(scope="session")
-def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
-    """A project with remotes, to start sweeps in. Its folder has a name that needs quotes."""
-    return Sweeps(tmp_path_factory.mktemp("sweeps") / "a, b #1")
-
-
-@pytest.fixture(scope="session")
-def undisturbed(sweeps: Sweeps) -> dict[str, str]:
-    """The files of each experiment, from a sweep on this machine that nothing disturbs. Two are controlled."""
-    printed = sweeps.run("local", *AXES, "--workers", "2", "--control", "0.4")
-    assert sorted(states(printed)) == ["done"] * POINTS + ["same bytes"] * 2
-    assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == POINTS + 2, "controls are elsewhere"
-    found = trees(printed)
-    assert len(found) == len(set(found.values())) == POINTS
-    return found

@@ -18,7 +18,6 @@ from tests.support.files import drawn, idx
 from tests.support.networks import digits
 from tests.support.project import SAMPLE
 from tests.support.refusals import refusal
-from tools.pictures.files import MOST_PIXELS_OF
 from tools.predict import predict as app
 
 PACKED = SAMPLE / "t10k-images-idx3-ubyte.gz"
@@ -79,10 +78,9 @@ def test_formats(predictions):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90° clockwise
     drawn(scale=4).transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=exif)
-    drawn(scale=4).save("odd.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # five entries, and none follows
-    found = predictions(*names, "turned.png", "odd.jpg")
-    assert [p["file"] for p in found] == [*names, "turned.png", "odd.jpg"]
-    assert found[-2]["probabilities"] == found[0]["probabilities"]
+    found = predictions(*names, "turned.png")
+    assert [p["file"] for p in found] == [*names, "turned.png"]
+    assert found[-1]["probabilities"] == found[0]["probabilities"]
     assert all(abs(p["probability"] - found[0]["probability"]) < 0.1 for p in found)
 
 
@@ -106,21 +104,13 @@ def test_notes(run, predictions, trained):
     model = load_model(trained)  # one that finds every class equally probable
     model.weights, model.biases = [W * 0 for W in model.weights], [b * 0 for b in model.biases]
     save_model(Path("undecided.npz"), model)
-    two = Image.new("RGB", (80, 50), "white")
-    two.paste(drawn(), (5, 5))
-    two.paste(drawn(), (45, 5))
-    two.save("two.png")
     drawn(scale=4).save("7.gif", save_all=True, append_images=[Image.new("RGB", (120, 160))])
-    first = "the first of 2 pictures is used"
-    unsure = "not sure: the most probable class has 10.0 %"
-    several = "there may be several digits; one is expected"
-    notes = [("7.gif", first), ("7.gif", unsure), ("two.png", several), ("two.png", unsure)]
-    files = ("7.gif", "two.png", PACKED, "--limit", 1)
+    notes = ["the first of 2 pictures is used", "not sure: the most probable class has 10.0 %"]
+    files = ("7.gif", PACKED, "--limit", 1)
     result = run(*files, model="undecided.npz")
-    assert (result.exit_code, result.stderr) == (0, "".join(f"note: {file}: {note}.\n" for file, note in notes))
+    assert (result.exit_code, result.stderr) == (0, "".join(f"note: 7.gif: {note}.\n" for note in notes))
     assert " ".join(result.stdout.splitlines()[2].split()) == "7.gif 0 10.0 % 1 (10.0 %), 2 (10.0 %)"
-    found = predictions(*files, model="undecided.npz")
-    assert [p["notes"] for p in found] == [[first, unsure], [several, unsure], [unsure]]
+    assert [p["notes"] for p in predictions(*files, model="undecided.npz")] == [notes, notes[1:]]
 
 
 def test_files_that_are_no_image(run, tmp_path, capfd):
@@ -144,20 +134,9 @@ def test_files_that_are_no_image(run, tmp_path, capfd):
     assert capfd.readouterr().err == "", "libtiff writes there"
 
 
-def test_pictures_that_are_blank_or_have_32_bits(run):
-    for name, picture in {
-        "white.png": Image.new("RGB", (50, 50), "white"),
-        "transparent.png": Image.new("RGBA", (50, 50), (255, 0, 0, 0)),
-        "noise.png": Image.fromarray(np.random.default_rng(0).integers(245, 252, (90, 90), dtype=np.uint8)),
-    }.items():
-        picture.save(name)
-        refusal(run(name), name, "blank")
-    for pixels in np.eye(30, dtype=np.float32), np.eye(30, dtype=np.int32) * 70_000, np.eye(30, dtype=np.int32) * -1:
-        Image.fromarray(pixels).save("x.tif")
-        refusal(run("x.tif"), "x.tif", "32 bits")
-
-
-def test_too_many_pixels(run, monkeypatch):
+def test_pictures_that_are_blank_or_too_large(run, monkeypatch):
+    Image.new("RGB", (50, 50), "white").save("x.png")
+    refusal(run("x.png"), "x.png", "blank")
     for width, height, most in ((7072, 7071, "50,000,000"), (1, 65_536, "65,535"), (65_536, 1, "65,535")):
         Image.new("1", (width, height)).save("x.png")
         refusal(run("x.png"), "x.png", most, f"{width} × {height}")
@@ -165,9 +144,6 @@ def test_too_many_pixels(run, monkeypatch):
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     Path("x.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4))
     refusal(run("x.tif"), "x.tif", "35,000,000", "100 × 400000")
-    monkeypatch.setitem(MOST_PIXELS_OF, "WEBP", 1199)
-    drawn().save("x.webp")
-    refusal(run("x.webp"), "x.webp", "1,199", "30 × 40")
 
 
 def test_damaged_idx_file(run, monkeypatch):
@@ -179,8 +155,6 @@ def test_damaged_idx_file(run, monkeypatch):
         (CONTENT[:8] + struct.pack(">II", 14, 56) + CONTENT[16:], "28 × 28", "14 × 56"),
         (CONTENT[:-1], "200 images of 28 × 28"),
         (CONTENT + b"0", "200 images of 28 × 28"),
-        (gzip.compress(CONTENT[:-1]), "200 images of 28 × 28"),
-        (CONTENT[:15],),
         (CONTENT[:8] + bytes(8), "1 to 268,435,456"),
         (packed[:-100], damage),
         (packed[:-8] + bytes(8), damage),

@@ -1,23 +1,52 @@
-"""Sweeps on this machine's cores."""
+"""Sweeps on this machine's cores, and on workers elsewhere: over TLS, with a Git remote and a DVC remote."""
 
+import os
+import random
+import signal
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 
+from tests.support.cluster import Cluster
+from tests.support.faults import SEED, times
+from tests.support.project import Project
 from tests.support.sweeps import (
-    AXES,
-    LONG,
-    POINTS,
+    Sweeps,
     clones_below,
+    ended,
+    finish,
     rows,
     states,
-    stop_within_10_seconds,
+    trees,
     wait_for_log,
     wait_until_none_works_below,
 )
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("distributed", reason="make test-all installs it")
+
+ONE, AXES = ["-S", "train.seed=0"], ["-S", "train.seed=0,1,2"]
+POINTS = 3
+LONG = [*AXES, "-S", "train.iterations=200000"]
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory) -> Sweeps:
+    """A project with remotes, to start sweeps in. Its folder has a name that needs quotes."""
+    return Sweeps(tmp_path_factory.mktemp("sweeps") / "a, b #1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps) -> dict[str, str]:
+    """The files of each experiment, from a sweep on this machine that nothing disturbs. Two are controlled."""
+    printed = sweeps.run("local", *AXES, "--workers", "2", "--control", "0.4")
+    assert sorted(states(printed)) == ["done"] * POINTS + ["same bytes"] * 2
+    assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == POINTS + 2, "controls are elsewhere"
+    found = trees(printed)
+    assert len(found) == len(set(found.values())) == POINTS
+    return found
 
 
 def test_a_sweep_makes_ordinary_experiments(sweeps, undisturbed):
@@ -42,11 +71,10 @@ def test_a_stage_that_fails_fails_the_sweep(sweeps):
 
 
 def test_what_cannot_work_is_refused_before_anything_runs(sweeps):
-    alone = sweeps.run("alone", "-S", "train.seed=5", "--workers", "1", "--control", "0.1", code=1)
-    assert "there is only one" in alone
+    assert "there is only one" in sweeps.run("alone", *ONE, "--workers", "1", "--control", "0.1", code=1)
     cache = sweeps.project.folder / ".dvc" / "cache"
     cache.rename(cache.with_name("away"))
-    printed = sweeps.run("nothing", "-S", "train.seed=8", code=1)
+    printed = sweeps.run("nothing", *ONE, code=1)
     cache.with_name("away").rename(cache)
     assert printed.splitlines()[1].startswith("error: DVC's cache lacks ")
 
@@ -74,17 +102,113 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
 
 
 def test_ctrl_c_stops_a_sweep_and_leaves_nothing(sweeps):
+    """A terminal sends it to all processes."""
     process = sweeps.start("stopped", *LONG)
-    wait_for_log(process, sweeps.project.folder, "Training: epoch")
-    stop_within_10_seconds(process, sweeps.project.folder)
+    wait_for_log(process, sweeps.project.folder, "Running stage 'train'")
+    os.killpg(process.pid, signal.SIGINT)
+    ended(process, 130)
+    wait_until_none_works_below(sweeps.project.folder)
+    assert clones_below(sweeps.project.folder) == []
 
 
 def test_a_killed_sweep_leaves_no_process(sweeps):
     folder = sweeps.project.folder
     process = sweeps.start("killed", *LONG)
-    wait_for_log(process, folder, "Training: epoch")
+    wait_for_log(process, folder, "Running stage 'train'")
     process.kill()
     process.communicate()
     wait_until_none_works_below(folder)
-    sweeps.run("killed", "-S", "train.seed=0")
+    sweeps.run("killed", *ONE)
     assert clones_below(folder) == [], "the next sweep removes the clones"
+
+
+# Workers elsewhere
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    """A scheduler with two workers."""
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        found.start_workers("one", "two")
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def printed(sweeps, cluster) -> str:
+    """What a sweep on the cluster prints that nothing disturbs."""
+    return sweeps.run("tls", *AXES, on=cluster)
+
+
+def test_workers_elsewhere_make_the_same_files(sweeps, undisturbed, cluster, printed, tmp_path):
+    assert states(printed) == ["done"] * POINTS
+    assert trees(printed) == undisturbed
+    assert sweeps.files("tls").keys() == undisturbed.keys()
+    assert clones_below(cluster.folder) == []
+    # The two remotes are enough to get a model
+    sweeps.project.run("git", "clone", "-q", str(sweeps.origin), str(tmp_path / "elsewhere"))
+    there = Project(tmp_path / "elsewhere")
+    name = rows(printed)[0][0]
+    there.dvc("exp", "pull", "--quiet", "origin", name)
+    there.dvc("exp", "apply", "--quiet", name)
+    assert (there.folder / "models" / "mlp.npz").exists()
+
+
+def test_who_has_no_certificate_is_refused(sweeps, cluster, tmp_path):
+    certified, cluster.config = cluster.config, tmp_path / "none.yaml"
+    cluster.config.touch()
+    printed = sweeps.run("foreign", *ONE, on=cluster, code=1)
+    cluster.config = certified
+    assert "cannot be reached" in printed
+
+
+def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, cluster):
+    """There is one result."""
+    hook = sweeps.origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho not now >&2; exit 1\n")
+    hook.chmod(0o755)
+    both = [sweeps.start("leaders", *ONE, on=cluster) for _ in range(2)]
+    wait_for_log(both[0], cluster.folder, "not now")
+    assert sweeps.files("leaders") == {}
+    hook.unlink()
+    for process in both:
+        assert trees(ended(process)).items() <= undisturbed.items()
+    assert len(sweeps.files("leaders")) == 1
+
+
+def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed):
+    """Each point ends once, with the files of an undisturbed sweep, and nothing is left."""
+    chance, victims, number = random.Random(SEED), ["leader", "worker", "nanny", "both"] * times(1), 0
+    chance.shuffle(victims)
+    while victims:
+        number += 1
+        words, code = [f"killed{number}", *AXES], None
+        while code != 0:
+            process = sweeps.start(*words, on=cluster)
+            while victims and process.poll() is None:
+                time.sleep(chance.uniform(0, 4))  # an experiment takes some seconds
+                whom = victims.pop()
+                if whom == "leader":
+                    process.kill()
+                else:
+                    cluster.kill(chance.choice(["one", "two"]), whom)
+            code, said = finish(process)  # an experiment may be lost if its worker dies again and again
+            assert set(states(said)) <= {"done", "known", "same bytes", "lost"}, said
+        assert sweeps.files(words[0]) == sweeps.files("tls")
+    # When a sweep starts, workers remove what dead ones have left
+    wait_until_none_works_below(cluster.folder)
+    assert states(sweeps.run("tls", *ONE, "--again", on=cluster)) == ["same bytes"]
+    assert clones_below(cluster.folder) == []
+
+
+def test_a_scheduler_that_dies_ends_the_sweep(sweeps, cluster):
+    """The last test: the cluster is of no use then."""
+    process = sweeps.start("orphans", *LONG, on=cluster)
+    wait_for_log(process, cluster.folder, "Running stage 'train'")
+    cluster.stop("scheduler")
+    printed = ended(process, 1)
+    assert states(printed) == ["lost"] * 3
+    assert "the scheduler has gone" in printed
+    wait_until_none_works_below(cluster.folder)

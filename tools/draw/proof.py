@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mlp.network import Preparation
 from pipeline.program.errors import UserError
-from pipeline.settings.plain_yaml import load_plain_yaml
+from pipeline.settings.checked import load_plain_yaml
 from pipeline.store.artifacts import load_prepared
 
 DATA = tuple(f"data/prepared/{split}.npz" for split in ("train", "validation", "test"))

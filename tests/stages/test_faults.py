@@ -1,0 +1,290 @@
+"""Kills, Ctrl-C and full disks: no file is half, a sentence says what to do, and `dvc repro` goes on."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.faults import SEED, times
+from tests.support.flow import FLOW, HISTORY, is_beginning, run_stage, written
+from tests.support.project import STAGES, Project, new_project
+
+resource = pytest.importorskip("resource", reason="limits and signals are tested where Unix has them")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
+
+
+def results(project: Project) -> dict[str, bytes]:
+    """Return the lock and all outputs of a project, by path."""
+    found = {path: content for stage in STAGES for path, content in written(stage, project.folder).items()}
+    return found | {"dvc.lock": (project.folder / "dvc.lock").read_bytes()}
+
+
+def check_results(project: Project, reproduced: Project) -> None:
+    """Fail unless a project has the lock and all outputs of an undisturbed one, and DVC says so."""
+    assert results(project) == results(reproduced)
+    assert "up to date" in project.dvc("status")
+
+
+class Pipeline:
+    """A small pipeline that has been reproduced. Its stages can be disturbed one by one.
+
+    Attributes:
+        expected: the content of each output of a stage, by path.
+    """
+
+    def __init__(self, project: Project):
+        self.project, self.folder = project, project.folder
+        self.expected = {stage: written(stage, self.folder) for stage in STAGES}
+
+    def clear(self, stage: str) -> None:
+        """Remove the outputs of a stage, and all temporary files."""
+        for path in self.parts() | {self.folder / path for path in self.outputs(stage)}:
+            path.unlink()
+
+    def start(self, stage: str) -> subprocess.Popen[str]:
+        """Start a stage as DVC would: without its outputs."""
+        self.clear(stage)
+        return subprocess.Popen(
+            [sys.executable, *FLOW[stage]["cmd"].split()[1:]], cwd=self.folder, env=self.project.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        )  # fmt: skip
+
+    def outputs(self, stage: str) -> dict[str, bytes]:
+        """Return the content of each output of a stage as it is now, by path, without temporary files."""
+        return {path: content for path, content in written(stage, self.folder).items() if not path.endswith(".part")}
+
+    def files(self) -> set[Path]:
+        """Return all files in the folders of outputs, temporary ones too."""
+        return {path for folder in ("data", "models", "metrics") for path in (self.folder / folder).rglob("*")}
+
+    def parts(self) -> set[Path]:
+        """Return the temporary files."""
+        return {path for path in self.files() if path.name.endswith(".part")}
+
+    def check_nothing_half(self, stage: str) -> None:
+        """Fail unless the outputs of a stage that are there are whole, or a history that grew."""
+        for path, content in self.outputs(stage).items():
+            whole = self.expected[stage][path]
+            assert content == whole or (path == HISTORY and is_beginning(content, whole)), path
+
+    def check_recovery(self, stage: str) -> None:
+        """Run a stage undisturbed. Fail unless its outputs are then right."""
+        process = self.start(stage)
+        stderr = process.communicate()[1]
+        assert process.returncode == 0, stderr
+        assert self.outputs(stage) == self.expected[stage]
+
+
+@pytest.fixture(scope="module")
+def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A copy of the reproduced pipeline, to disturb."""
+    shutil.copytree(reproduced.folder, folder := tmp_path_factory.mktemp("pipeline") / "project", symlinks=True)
+    return Pipeline(Project(folder))
+
+
+# Kills
+
+
+def wait(process: subprocess.Popen, seconds: float, until=lambda: False) -> None:
+    """Wait so long, until the process has ended, or until something is so."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None and not until():
+        time.sleep(0.0005)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_killed_or_interrupted(pipeline, stage):
+    """Every other time in the moment in which a file is being written; every third time by Ctrl-C."""
+    chance = random.Random(f"{SEED} {stage}")
+    begun, ends = time.monotonic(), []
+    pipeline.check_recovery(stage)
+    seconds = time.monotonic() - begun
+    for number in range(times(6)):
+        process = pipeline.start(stage)
+        before = pipeline.files()
+        if number % 2:
+            wait(process, 60, lambda before=before: pipeline.files() != before)
+            wait(process, chance.choice([0, 0, 0.001, 0.01]))
+        else:
+            wait(process, chance.uniform(0, seconds))
+        interrupted = number % 3 == 2
+        process.send_signal(signal.SIGINT if interrupted else signal.SIGKILL)
+        stderr = process.communicate()[1]
+        ends.append(process.returncode)
+        pipeline.check_nothing_half(stage)
+        # Before Python has started, or has read the first line of this project, Ctrl-C ends it in ways of its own
+        if interrupted and not stderr.startswith("Could not import runpy module"):
+            assert process.returncode in (0, 130, -signal.SIGINT), stderr
+            assert "Traceback" not in stderr or str(pipeline.folder) not in stderr, stderr
+            assert not pipeline.parts()
+    assert -signal.SIGKILL in ends
+    pipeline.check_recovery(stage)
+
+
+def children(process: subprocess.Popen) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+# DVC's own files that it writes in place, and what it says when one of them is half; docs/faults.md says to remove it
+HALF_WRITTEN = {".dvc/tmp/rwlock": "Unable to read RWLock-file", "dvc.lock": "dvc.lock"}
+
+
+def test_repro_killed(project, reproduced):
+    """DVC with all its processes, or the stage that it runs. Begin again each time; what is done stays done."""
+    chance = random.Random(SEED)
+    options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.DEVNULL}
+    for number in range(times(4)):
+        process = subprocess.Popen(["dvc", "repro", "--quiet"], start_new_session=True, **options)
+        wait(process, 60, lambda process=process: children(process))
+        wait(process, chance.uniform(0, 1.5))
+        if number % 2:
+            for stage in children(process):
+                stage.kill()
+        elif process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    while (done := project.run("dvc", "repro", check=False)).returncode != 0:
+        said = done.stdout + done.stderr
+        half = [name for name, sentence in HALF_WRITTEN.items() if sentence in said]
+        assert half, said
+        (project.folder / half[0]).unlink()
+    check_results(project, reproduced)
+
+
+CONTINUES = re.compile(r"Training continues after epoch (\d+)\.")
+
+
+@pytest.mark.parametrize("command", ["dvc repro train", "dvc exp run --temp train"])
+def test_dvc_killed(project_with_results: Project, command):
+    """The same command goes on.
+
+    A queued experiment runs as one in a temporary folder does: the checkpoint is in the project that started it.
+    """
+    project = project_with_results
+    environment = {key: value for key, value in project.environment.items() if key != "TRAIN_CHECKPOINTS"}
+    checkpoints = project.folder / ".dvc" / "tmp" / "checkpoints"
+    module = project.folder / "pipeline" / "fitting" / "checkpoint.py"
+    text = module.read_text(encoding="utf-8")
+    module.write_text(re.sub(r"^INTERVAL = .*$", "INTERVAL = 0.0", text, flags=re.MULTILINE), encoding="utf-8")
+    project.set_params(project.small | {"train.iterations": 1000, "train.hidden_dropout": 0.3, "distort.rotation": 15})
+    project.commit("Train for longer")
+
+    options = {"cwd": project.folder, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command.split(), start_new_session=True, text=True, **options)
+    seen, end = set(), time.monotonic() + 300
+    while len(seen) < 4:
+        assert time.monotonic() < end, "no training"
+        assert process.poll() is None, process.communicate()
+        seen |= {path.stat().st_mtime_ns for path in checkpoints.glob("*.npz") if path.exists()}
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (project.folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # as docs/faults.md says
+    done = subprocess.run(command.split(), text=True, **options)
+    assert done.returncode == 0, done.stdout
+    assert int(CONTINUES.search(done.stdout)[1]) >= 2
+    assert not list(checkpoints.glob("*.npz"))
+
+    if "--temp" in command:
+        (experiment,) = project.dvc("exp", "list", "--name-only").split()
+        project.dvc("exp", "apply", experiment)
+    result = written("train", project.folder)
+    undisturbed = project.run(sys.executable, *FLOW["train"]["cmd"].split()[1:], "--fresh")
+    assert not CONTINUES.search(undisturbed.stderr)
+    assert written("train", project.folder) == result
+
+
+def test_half_written_by_dvc(project_with_results, reproduced):
+    """DVC writes its own files in place. Killed just then, it stops the next time. The cures are in docs/faults.md."""
+    project = project_with_results
+    for name, content, sentence, cure in (
+        (".dvc/tmp/rwlock", '{"write": {"', "Unable to read RWLock-file", "rm .dvc/tmp/rwlock"),
+        ("dvc.lock", "schema: '2.0'\nsta", "dvc.lock", "git checkout dvc.lock"),
+        ("dvc.lock", "", "dvc.lock", "rm dvc.lock"),
+    ):
+        (project.folder / name).write_text(content)
+        stopped = project.run("dvc", "repro", check=False)
+        assert stopped.returncode != 0
+        assert sentence in stopped.stdout + stopped.stderr
+        project.run(*cure.split())
+        project.dvc("repro")
+        check_results(project, reproduced)
+
+
+# Disks
+
+# A folder that a stage writes into, and reads nothing from
+FOLDERS = {
+    "download": "data/raw",
+    "preprocess": "data/prepared",
+    "train": "models",
+    "evaluate": "metrics",
+    "plot": "metrics/figures",
+}
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
+
+
+@contextmanager
+def mounted(*arguments: object) -> Iterator[None]:
+    """Mount something while the block runs, where we may. Continuous integration must be allowed to."""
+    *_, place = arguments
+    if subprocess.run([*AS_ROOT, "mount", *map(str, arguments)], capture_output=True).returncode != 0:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("only root can mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run([*AS_ROOT, "umount", place], check=True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_disk_that_refuses(pipeline: Pipeline, stage: str):
+    """The stage ends with a sentence that names a file, or its folder, and the reason; then it can run again.
+
+    A limit on the length of a file stops a stage in the middle of writing one, as a full disk does.
+    """
+    folder, expected = FOLDERS[stage], pipeline.expected[stage]
+    longest = max(len(content) for path, content in expected.items() if path.startswith(folder))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with chdir(pipeline.folder):
+        pipeline.clear(stage)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest // 2, before[1]))
+        result = run_stage(stage)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert result.exit_code == 1, result.output
+        sentence = re.fullmatch(r"error: (.+): File too large\.", result.stderr.splitlines()[-1])
+        assert sentence, result.output
+        assert any(path == sentence[1] or path.startswith(f"{sentence[1]}/") for path in expected), sentence
+        pipeline.check_nothing_half(stage)
+        assert not pipeline.parts()
+        assert run_stage(stage).exit_code == 0
+    assert pipeline.outputs(stage) == expected
+
+
+def test_repro_on_a_full_disk(tmp_path, reproduced):
+    """DVC's own files meet the full disk, too. With room again, `dvc repro` goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=64m", "none", disk):
+        project = new_project(disk)
+        used = int(project.run("du", "-sk", str(disk)).stdout.split()[0])
+        for more in (600, 3000):
+            project.run(*AS_ROOT, "mount", "-o", f"remount,size={used + more}k", str(disk))
+            full = project.run("dvc", "repro", check=False)
+            assert full.returncode != 0
+            assert "No space left on device" in full.stderr or "disk is full" in full.stderr, full.stderr
+        project.run(*AS_ROOT, "mount", "-o", "remount,size=64m", str(disk))
+        project.run("dvc", "repro")
+        check_results(project, reproduced)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from mlp.arithmetic import ARITHMETICS
 from mlp.team import Team, available_processes, shared
 from mlp.training import Pace, measure, new_state, train
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
+from tests.support.project import ROOT
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
@@ -198,6 +200,36 @@ def test_parts_are_shared_out_among_as_many_processes_as_take_part():
             team.run(row, processes)
     numbers = [[row.tolist().index(number) for number in row] for row in ran]
     assert numbers == [[0, 0, 0, 0, 0], [0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]
+
+
+MEMORY = """
+import numpy as np, psutil
+from mlp import *
+from mlp.network import Preparation
+images, labels = np.zeros((100_000, 784), np.uint8), np.eye(10, dtype=np.uint8)[np.arange(100_000) % 10]
+images[:, ::5] = 200
+np.save("images.npy", images)
+split = Split(np.load("images.npy", mmap_mode="r"), labels)
+del images
+network = init_network((50,), "sigmoid", 0.05, "exact", Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789")), 0)
+how = Method(50, 100, 0, Optimizer(Schedule(0.1)))
+for epoch in train(new_state(network, how), split, how, (), 8):
+    team = [psutil.Process(), *psutil.Process().children()]
+    lines = [line.split() for one in team for line in open(f"/proc/{one.pid}/smaps_rollup")]
+    print(len(team), sum(int(line[1]) for line in lines if line[0] in ("Pss_Anon:", "Pss_Shmem:")))
+"""
+
+
+@forks
+@pytest.mark.slow
+def test_memory_of_eight_processes(tmp_path):
+    """What they share counts once."""
+    command = [sys.executable, "-c", MEMORY]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    processes, kilobytes = map(int, done.stdout.split())
+    assert processes == 8
+    assert kilobytes * 1024 < 1.3 * 100_000 * 784 + 8 * 30e6
 
 
 # Where a second process cannot be had, or had better not

@@ -1,8 +1,11 @@
-"""What a sweep decides before it runs anything: experiments, names, what is refused. No test here needs Dask."""
+"""What a sweep decides before it runs anything: experiments, names, what is refused. One test here needs Dask."""
 
 import importlib.metadata
 import re
 import shutil
+import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from pipeline.program.errors import UserError
 from pipeline.settings.params import load_params
 from tests.support.project import ROOT, Project, changed_params
 from tests.support.refusals import refusal, refused
+from tools.sweep import cluster
 from tools.sweep.__main__ import main
 from tools.sweep.combinations import combinations, load_changed
 from tools.sweep.repository import pinned_packages
@@ -158,3 +162,24 @@ def test_mistakes_are_refused_before_anything_runs(repository):
     assert "No such remote 'origin'" in mistake(*elsewhere)
     (repository.folder / "params.yaml").write_text("train: 1\n")
     assert "uncommitted changes in params.yaml" in mistake()
+
+
+@pytest.mark.parametrize(("answer", "words"), [(b"", "no answer"), (b"HTTP/1.1 200 OK\r\n\r\n" * 9, "no scheduler")])
+def test_what_is_no_scheduler_is_one_sentence_after_a_while(monkeypatch, answer, words):
+    """It accepts, and says nothing or something else."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "TIMEOUT", 0.3)
+    accepted = []
+
+    def accept():
+        with suppress(OSError):  # closed
+            while True:
+                accepted.append(server.accept()[0])
+                accepted[-1].sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=words) as caught, cluster.connect(address, 0):
+            pass
+    assert address in str(caught.value)

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
 SEEDS = range(5)
-UNSEEN = range(5, 10)  # seeds that no choice of a recipe has looked at
+UNSEEN = range(5, 10)  # seeds that no choice of parameters has looked at
 SIMARD = ["simard-none", "simard-affine", "simard-elastic"]
 RECORDS = [*SIMARD, "ciresan-small", "dropout", "keras-mnist-mlp", "nielsen", "fashion"]
 # A committee has the networks of the seeds 0 to 4 of these records. The last one's file says what was published.

@@ -71,7 +71,9 @@ def predict(
         with np.errstate(all="ignore"):
             probabilities, _ = probabilities_of(network, np.concatenate(images).reshape(len(answers), -1))
     except FloatingPointError:
-        raise UserError(f"{model}: its weights are too large to compute with; train again.") from None
+        raise UserError(
+            f"{model}: its weights are too large to compute with; train with a smaller train.learning_rate."
+        ) from None
     for answer, row in zip(answers, probabilities.tolist(), strict=True):
         largest = max(row)
         if largest < SURE:

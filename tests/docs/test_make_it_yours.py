@@ -1,5 +1,6 @@
 """With a dataset, a stage and a parameter of one's own, `dvc repro` runs and `make test` passes."""
 
+import re
 import subprocess
 import sys
 
@@ -9,22 +10,23 @@ import yaml
 from PIL import Image
 
 from tests.support.networks import digits
-from tests.support.project import STAGES, new_project
+from tests.support.project import ROOT, STAGES, new_project
 
-STAGE = """\
-import numpy as np
-from pathlib import Path
-from pipeline.program.files import read_json, write_json
-from pipeline.settings.params import load_params
+PAGE = (ROOT / "docs" / "make-it-yours.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+STAGE, TEST, CLASS = (block for language, block in BLOCKS if language == "python")
+ENTRY, BOUND, _ = (block for language, block in BLOCKS if language == "yaml")
 
-above = read_json(Path("metrics/test.json"))["accuracy"] - load_params(Path("params.yaml")).judge.bound
-write_json(Path("metrics/judgement.json"), {"above": sum([above]) / np.mean([1.0])})
-"""
+
+def test_the_copy_is_the_one_that_ci_tries():
+    copies = [re.search(r"git archive HEAD ([^|]+)", text) for text in (PAGE, (ROOT / ".ci" / "run").read_text())]
+    page, ci = (copy[1].replace("\\\n", " ").split() for copy in copies)
+    assert page == ci
 
 
 @pytest.mark.slow
 def test_own_dataset_stage_and_parameter(tmp_path):
-    """As docs/make-it-yours.md says."""
+    """The stage, its test and its parameter are those of docs/make-it-yours.md."""
     project = new_project(tmp_path)
 
     def edit(name: str, old: str, new: str) -> None:
@@ -48,27 +50,17 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     # A stage with a parameter of its own
     for name in ("params.yaml", "records/base.yaml"):
         path = project.folder / name
-        path.write_text(path.read_text(encoding="utf-8") + "\njudge:\n  bound: 0.9\n", encoding="utf-8")
-    bound = 'class Judge(Section):\n    """What the judge stage reads."""\n\n    bound: float = _number(0, 1)\n\n\n'
-    edit("pipeline/settings/params.py", "class Params(Section):", f"{bound}class Params(Section):")
+        path.write_text(f"{path.read_text(encoding='utf-8')}\n{BOUND}", encoding="utf-8")
+    edit("pipeline/settings/params.py", "class Params(Section):", f"{CLASS}\n\nclass Params(Section):")
     edit("pipeline/settings/params.py", "    plot: Plot\n", "    plot: Plot\n    judge: Judge\n")
     (project.folder / "stages" / "judge.py").write_text(STAGE, encoding="utf-8")
-    pipeline = yaml.safe_load((project.folder / "dvc.yaml").read_text(encoding="utf-8"))
-    test, judgement = "metrics/test.json", "metrics/judgement.json"
-    code = ["pipeline/program", "pipeline/settings", "stages/__init__.py", "stages/judge.py"]
-    pipeline["stages"]["judge"] = {
-        "cmd": "python -m stages.judge",
-        "deps": sorted([test, *code]),
-        "params": ["judge"],
-        "metrics": [{judgement: {"cache": False}}],
-    }
-    (project.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
+    (project.folder / "tests" / "stages" / "test_judge.py").write_text(TEST, encoding="utf-8")
+    edit("dvc.yaml", "\n# `dvc artifacts get`", f"\n{ENTRY}\n# `dvc artifacts get`")
     project.commit("Make it mine")
 
     project.dvc("repro")
     assert {*STAGES, "judge"} == set(yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"])
     project.commit("Results")
-    # Nothing in tests/mlp reads parameters or datasets
-    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--ignore", "tests/mlp"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
     done = subprocess.run(tests, cwd=project.folder, env=project.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]

@@ -51,7 +51,9 @@ def draw(
                 typer.echo(f"note: the page does not train: {error}", err=True)
         html = make_page(network, model.read_bytes(), measured, proof)
     except FloatingPointError:
-        raise UserError(f"{model}: its weights are too large to compute with; train again.") from None
+        raise UserError(
+            f"{model}: its weights are too large to compute with; train with a smaller train.learning_rate."
+        ) from None
     write_text(page, html)
     typer.echo(f"{page}: {len(html.encode()) / 1e6:.1f} MB. Open it in a browser.")
     if open_it:

@@ -32,7 +32,8 @@ def main(
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:
-        raise UserError(f"{model}: its weights are too large; run `dvc repro` to make it again.", path=model) from None
+        sentence = f"{model}: its weights are too large; train with a smaller train.learning_rate."
+        raise UserError(sentence, path=model) from None
     write_bytes(output, content)
     typer.echo(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 

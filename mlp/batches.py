@@ -48,7 +48,7 @@ class Batches:
             self._block = max(ROWS // batch_size, 1)  # batches
             (self._originals,) = columns(training.images, [np.arange(training.images.shape[1])])
             self.images = [shared(np.zeros((self._block * batch_size, len(pixels)), np.uint8)) for pixels in parts]
-        self.ends = [self._ends(part) for part in self.images]
+        self.ends = [shared(self._ends(part)) for part in self.images]
         self._epoch = -1
         self._made = shared(np.array([-1]))  # the block in `images`, counted from the first of the first epoch
 

@@ -170,7 +170,7 @@ class Team:
             if other != self._me:
                 self._semaphores[other][semaphore].release()
 
-    def _wait(self, semaphore: int, signals: int, naps: float = LONGEST_WAIT) -> None:
+    def _wait(self, semaphore: int, signals: int, naps: int | None = None) -> None:
         """Wait for so many signals of others: first by polling, then asleep. The leader takes so many naps at most."""
         for _ in range(signals):
             come = self._semaphores[self._me][semaphore].acquire
@@ -179,10 +179,10 @@ class Team:
                     break
             else:
                 # We count naps, not seconds: after Ctrl-Z and `fg` the workers have their full time again.
-                left, seen = naps, b""
+                left, seen = naps or LONGEST_WAIT, b""
                 while not come(True, NAP):
                     before, seen = seen, self._state()
-                    left = left - 1 if seen == before and self._me == LEADER else naps
+                    left = left - 1 if seen == before and self._me == LEADER else naps or LONGEST_WAIT
                     if left <= 0 or self._is_alone():
                         raise ChildProcessError("ended early or hangs, perhaps because memory ran out")
         if signals and self._me == LEADER and (failed := np.flatnonzero(self._failed == self._arrivals[LEADER])).size:

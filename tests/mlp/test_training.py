@@ -1,5 +1,6 @@
 """Training: agreement with a textbook's step, the loop, every feature, divergence, and the same bits everywhere."""
 
+import itertools
 import math
 import os
 import platform
@@ -139,6 +140,16 @@ def test_stops_and_processes_change_nothing(name):
         assert stopped == undisturbed
         assert parts[-1][3:] == epochs[-1][3:]  # scores, and state
     assert train_to(ends[-1:], *case, processes) == (undisturbed, epochs)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_number_of_processes_may_change_at_every_step(name, monkeypatch):
+    """What one process has made, another may need next: a part goes from hand to hand."""
+    *case, _ = CASES[name]
+    expected = train_to([30], *case, processes=1)
+    turns = itertools.cycle([1, 4, 2, 3, 4, 1, 3])
+    monkeypatch.setattr("mlp.training.Pace.next", lambda pace: (next(turns), 0.0))
+    assert train_to([30], *case, processes=4) == expected
 
 
 def test_fingerprint_is_that_of_every_number_in_exact_arithmetic():

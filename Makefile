@@ -100,7 +100,7 @@ bench: setup .venv-bench/.installed ## compare with PyTorch, scikit-learn and JA
 	@touch $@
 
 requirements: setup ## compile each requirements.in: pinned, with hashes; other pins stay (UPGRADE=--upgrade: newest of all)
-	@for folder in . benchmarks tools/sweep tools/export; do \
+	@for folder in . $(wildcard benchmarks tools/sweep tools/export); do \
 		$(RUN) uv pip compile $$folder/requirements.in --output-file $$folder/requirements.txt --quiet $(UPGRADE) \
 			$$([ $$folder = . ] || echo --constraint requirements.txt) \
 			--universal --generate-hashes --no-annotate --no-header --python-version 3.11 || exit 1; \

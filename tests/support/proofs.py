@@ -6,10 +6,12 @@ from pathlib import Path
 import yaml
 from typer.testing import CliRunner
 
+from pipeline.program.files import write_json
 from stages.train import train
 from tests.support.files import save_prepared
 from tests.support.networks import digits
 from tests.support.project import PLAIN, changed_params
+from tools.sweep.combinations import load_changed
 
 DATA = [f"data/prepared/{split}.npz" for split in ("train", "validation", "test")]
 MODEL = "models/mlp.npz"
@@ -36,7 +38,9 @@ def new_proven_project(folder: Path) -> Path:
 def train_in_python(folder: Path, *options: str) -> str:
     """Train in a project as its pipeline does, with some options, and return the model's MD5."""
     paths = [*DATA[:2], MODEL, "train.json", "validation.json", "history.csv"]
-    words = [*(str(folder / path) for path in paths), "--params", str(folder / "params.yaml"), *options]
+    changed = load_changed(folder / "params.yaml", [option for option in options if option != "-S"])
+    write_json(folder / "changed.yaml", changed.model_dump(mode="json"))  # JSON is YAML
+    words = [*(str(folder / path) for path in paths), "--params", str(folder / "changed.yaml")]
     done = CliRunner().invoke(train, words)
     assert done.exit_code == 0, done.output
     return hashlib.md5((folder / MODEL).read_bytes()).hexdigest()

@@ -110,14 +110,19 @@ def trees(printed: str) -> dict[str, str]:
 
 
 def wait_until_none_works_below(folder: Path) -> None:
-    """Wait until no process works in a clone below a folder."""
+    """Wait until no process works in a clone below a folder, and the workers that made the clones have ended."""
 
     def in_clone(where: str) -> bool:
         return str(folder) in where and "/clones/" in where
 
+    def owners() -> list[int]:
+        return [int(Path(clone).name.partition("-")[0]) for clone in clones_below(folder)]
+
     ends = time.monotonic() + 120
-    while working := [one for one in psutil.process_iter(["cwd"]) if in_clone(one.info["cwd"] or "")]:
-        assert time.monotonic() < ends, working
+    while (working := [one for one in psutil.process_iter(["cwd"]) if in_clone(one.info["cwd"] or "")]) or any(
+        map(psutil.pid_exists, owners())
+    ):
+        assert time.monotonic() < ends, (working, owners())
         time.sleep(0.1)
 
 

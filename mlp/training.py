@@ -19,7 +19,7 @@ from mlp.parallel import DividedStep
 from mlp.regularization import Dropout, Mask
 from mlp.team import LEADER, Team, cut_evenly, shared
 
-SPELL, TRIAL = 1.0, 0.1  # seconds of steps by as many processes as are fastest, and by another number
+SPELL, TRIAL = 1.0, 0.05  # seconds of steps by as many processes as are fastest, and by another number
 LONGEST_GAP = 16  # spells between two trials: 1 at first, then 2, 4, 8, 16
 
 

@@ -160,6 +160,7 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
     from mlp.layers import ACTIVATIONS
     from mlp.network import Network, Preparation, Split
     from mlp.optimizers import Optimizer, Schedule
+    from mlp.pace import helpful_processes
     from mlp.training import Method, new_state, train
 
     A = ARITHMETICS[arithmetic]
@@ -172,7 +173,8 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
         preparation=Preparation(0.0, task.scale, (28, 28), classes),
     )
     method = Method(**{"optimizer": Optimizer(Schedule(LEARNING_RATE))} | fields, **ENDLESS)
-    epochs = train(new_state(network, method), Split(task.images, task.labels), method, processes=PROCESSES)
+    processes = helpful_processes((*task.W1.shape, len(classes)), BATCH, arithmetic)
+    epochs = train(new_state(network, method), Split(task.images, task.labels), method, processes=processes)
 
     def run():
         return [next(epochs).loss]

@@ -208,7 +208,7 @@ def page(steps: Mapping[int, list[Measurement]], trained: list[Measurement], mac
             "# Speed\n",
             "`make bench` writes this file. Each peer has its own process, and one turn in every round. Ratios are",
             "the median of the rounds' ratios; in brackets, the ratio of the two fastest rounds. A peer counts with",
-            f"its better number of threads. Processes of this project: {PROCESSES}, of one thread each.\n",
+            f"its better number of threads. Processes of this project: at most {PROCESSES}, of one thread each.\n",
             "A step: form a batch of 100 images, forward, loss, backward, update. Bare products are the five matrix",
             "products of a step and nothing else, in the same number type: the limits are ratios to them. The peers'",
             f"losses agree within {AGREEMENT:.0%}.\n",

@@ -1,8 +1,6 @@
 """Mini-batch training: the loop over epochs, and its state."""
 
 import hashlib
-import itertools
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +13,10 @@ from mlp.distortions import Distortion
 from mlp.layers import cross_entropy, loss_terms, softmax
 from mlp.network import CHUNK, Network, Split, check_split, forward, step
 from mlp.optimizers import Memory, Optimizer
+from mlp.pace import Pace
 from mlp.parallel import DividedStep
 from mlp.regularization import Dropout, Mask
 from mlp.team import LEADER, Team, cut_evenly, shared
-
-SPELL, TRIAL = 1.0, 0.05  # seconds of steps by as many processes as are fastest, and by another number
-LONGEST_GAP = 16  # spells between two trials: 1 at first, then 2, 4, 8, 16
 
 
 def quiet() -> np.errstate:
@@ -165,36 +161,6 @@ def measure(network: Network, split: Split, processes: int = 1) -> Score:
         return watch.score()
 
 
-class Pace:
-    """How many processes take the steps: as many as are fastest now. Other numbers have a short trial now and then.
-
-    On a busy machine many are slower than one: all wait whenever one loses its processor to another program.
-    """
-
-    def __init__(self, most: int):
-        numbers = [*itertools.takewhile(lambda n: n < most, (1, 2, 4, 8, 16, 32)), most]
-        self.best, self.seconds = most, math.inf  # a step takes so long
-        self._numbers = itertools.cycle(numbers)
-        self._most = most
-        self._due = self._gap = 1  # spells before the next trial
-
-    def next(self) -> tuple[int, float]:
-        """Return how many processes take the next steps, and for how many seconds."""
-        if self._due > 0 or self._most == 1:
-            return self.best, SPELL if self.seconds < math.inf else TRIAL
-        return next(number for number in self._numbers if number != self.best), TRIAL
-
-    def tell(self, processes: int, seconds: float) -> None:
-        """Say how many seconds a step of these processes took."""
-        if processes == self.best:
-            self._due = 0 if seconds > 1.5 * self.seconds else self._due - 1
-            self.seconds = seconds
-        elif seconds < 0.9 * self.seconds:
-            self.best, self.seconds, self._due, self._gap = processes, seconds, 1, 1
-        else:
-            self._due = self._gap = min(2 * self._gap, LONGEST_GAP)
-
-
 class _Watch:
     """A network's loss and accuracy on some images, measured by all processes together."""
 
@@ -260,24 +226,23 @@ class _Loop:
     def epoch(self) -> Epoch:
         """Take the remaining steps of an epoch and return its results. Errors are those of `Team.run`."""
         state, network = self.state, self.state.network
-        before = state.iteration
-        number = before // self.batches.count
+        start = state.iteration
+        number, taken = divmod(start, self.batches.count)
         after = min((number + 1) * self.batches.count, self.method.iterations)
-        done = before
-        while done < after:
+        while start < after:
             processes, seconds = self.pace.next()
             began = time.perf_counter()
-            self.deadline, self.span[:] = began + seconds, (done, after)
+            self.deadline, self.span[:] = began + seconds, (start, after)
             self.team.run(0, processes)
-            steps, done = int(self.span[1]) - done, int(self.span[1])
-            self.pace.tell(processes, (time.perf_counter() - began) / steps)
+            end = int(self.span[1])
+            self.pace.tell(processes, (time.perf_counter() - began) / (end - start))
+            start = end
         network.weights[0][self.batches.pixels] = self.trained.weights[0]
         for whole, trained in zip(state.memory[0], self.memory[0], strict=True):
             whole[self.batches.pixels] = trained
         if self.watches:
             self.team.run(1, self.pace.best)
-        start = number * self.batches.count
-        terms = self.terms[:, before - start : after - start].reshape(2, -1)
+        terms = self.terms[:, taken : after - number * self.batches.count].reshape(2, -1)
         scores = tuple(watch.score() for watch in self.watches)
         loss = cross_entropy(network.arithmetic, terms)
         state.iteration = after
@@ -289,7 +254,7 @@ class _Loop:
     @quiet()
     def take_steps(self) -> None:
         iteration = int(self.span[0])
-        epoch = iteration // self.batches.count
+        epoch, number = divmod(iteration, self.batches.count)
         self.batches.start(epoch)
         # In exact arithmetic all divisions have the same bits, and the undivided step is the fastest for one process
         alone = len(self.team.parts) == len(self.batches.images) and self.state.network.arithmetic.name == "exact"
@@ -297,14 +262,19 @@ class _Loop:
             if LEADER in self.team.parts and time.perf_counter() > self.deadline:
                 self.span[1] = iteration + 1  # the others see it when they have met in this step
             self.iteration = iteration + 1
-            self.batch, t = self.batches.batch(iteration - epoch * self.batches.count)
-            masks, terms = self.masks(iteration), self.terms[:, iteration - epoch * self.batches.count]
+            self.batch, t = self.batches.batch(number)
+            masks, terms = self.masks(iteration), self.terms[:, number]
             if self.divided and not alone:
                 self.divided(self.batch, t, terms, iteration, masks)
             else:
-                X = np.concatenate([part[self.batch] for part in self.batches.images], axis=1)
+                X = self.images_of_batch()
                 terms[...] = step(self.trained, X, t, self.method.optimizer, self.memory, iteration, masks)
-            iteration += 1
+            iteration, number = iteration + 1, number + 1
+
+    def images_of_batch(self) -> np.ndarray:
+        """Return the trained pixels of the batch, (batch, pixels) uint8."""
+        parts = [part[self.batch] for part in self.batches.images]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def masks(self, iteration: int) -> list[Mask]:
         """Return the masks of a step, the first one for the pixels that are trained."""
@@ -322,7 +292,7 @@ class _Loop:
     @quiet()
     def failing_layer(self) -> int:
         """Return the first layer, from 1, with weights or outputs for the batch that are not finite; else the last."""
-        X = np.concatenate([part[self.batch] for part in self.batches.images], axis=1)
+        X = self.images_of_batch()
         weights, biases = self.trained.weights, self.trained.biases
         for layer in range(1, len(weights)):
             try:

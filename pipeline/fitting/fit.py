@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,9 +11,9 @@ import numpy as np
 from mlp.distortions import Distortion, Strength
 from mlp.network import Network, Preparation, Split, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.pace import helpful_processes
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
-from mlp.team import available_processes
 from mlp.training import DivergedError, Epoch, Method, Score, kept, measure, new_state, train
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.program.errors import UserError, clip
@@ -24,8 +23,6 @@ if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
     from pipeline.settings.params import Params, Train
 
 PROCESSES = "TRAIN_PROCESSES"  # the environment variable that sets the number of processes
-# Products of a step for each process. With fewer, on two cores, they meet for longer than they save
-LEAST_PRODUCTS = {"exact": 300_000, "float32": 1_000_000}
 
 
 class Fitted(NamedTuple):
@@ -41,7 +38,7 @@ class Fitting:
     """A training, epoch by epoch, by one process or more. A training that was killed continues from its checkpoint.
 
     `seen` are some of the training images, and `unseen` others, to measure after each epoch. `epochs` has the results
-    of the epochs so far, `resumed` of which a checkpoint brought. Without an early stop there will be `total`.
+    of the epochs so far, a checkpoint brought `resumed` of them. Without an early stop there will be `total`.
     """
 
     def __init__(
@@ -127,8 +124,7 @@ def processes_for(train: "Train", preparation: Preparation) -> int:
         return int(text)
     rows, columns = preparation.image_shape
     sizes = (rows * columns, *train.hidden_sizes, len(preparation.classes))
-    products = train.batch_size * sum(m * n for m, n in pairwise(sizes))
-    return min(available_processes(), max(products // LEAST_PRODUCTS[train.arithmetic], 1))
+    return helpful_processes(sizes, train.batch_size, train.arithmetic)
 
 
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:

@@ -77,7 +77,7 @@ def test_the_rule_sees_them_and_no_others():
 # Each module imports only itself and those on lines above its own. Modules that are not named may do as they like.
 LAYERS = """
     mlp.arithmetic mlp.random mlp.team
-    mlp.distortions mlp.layers mlp.optimizers mlp.regularization
+    mlp.distortions mlp.layers mlp.optimizers mlp.pace mlp.regularization
     mlp.network
     mlp.batches mlp.parallel
     mlp.training

@@ -13,11 +13,12 @@ import numpy as np
 import psutil
 import pytest
 
+import mlp.pace
 import mlp.team
-import mlp.training
 from mlp.arithmetic import ARITHMETICS
+from mlp.pace import Pace
 from mlp.team import Team, available_processes, shared
-from mlp.training import Pace, measure, new_state, train
+from mlp.training import measure, new_state, train
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
 from tests.support.project import ROOT
 
@@ -29,7 +30,7 @@ WATCHED = [some_digits(500, 600)]
 @pytest.fixture(autouse=True)
 def together_to_the_end(monkeypatch):
     """Whatever else the machine does, the two processes stay together; and none is left over."""
-    monkeypatch.setattr(mlp.training, "TRIAL", 0.0)
+    monkeypatch.setattr(mlp.pace, "TRIAL", 0.0)
     monkeypatch.setattr(mlp.team, "NAP", 0.05)
     monkeypatch.setattr(mlp.team, "LONGEST_START", 600)
     before = children()
@@ -312,7 +313,7 @@ def test_pace_follows_a_machine_that_becomes_busy_and_quiet_again():
     lone.train(9)
     lone.seconds = {1: 0.2}
     lone.train(20)
-    assert lone.pace.next() == (1, mlp.training.SPELL)
+    assert lone.pace.next() == (1, mlp.pace.SPELL)
     machine.train(120)
     machine.seconds = {1: 0.02, 2: 0.012}
     machine.train(150)

@@ -148,7 +148,7 @@ def test_number_of_processes_may_change_at_every_step(name, monkeypatch):
     *case, _ = CASES[name]
     expected = train_to([30], *case, processes=1)
     turns = itertools.cycle([1, 4, 2, 3, 4, 1, 3])
-    monkeypatch.setattr("mlp.training.Pace.next", lambda pace: (next(turns), 0.0))
+    monkeypatch.setattr("mlp.pace.Pace.next", lambda pace: (next(turns), 0.0))
     assert train_to([30], *case, processes=4) == expected
 
 

@@ -230,7 +230,7 @@ def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence
 def test_as_many_processes_as_cores_and_work_allow_or_as_one_says(
     monkeypatch, write_params, cores, sizes, batch, arithmetic, said, processes
 ):
-    monkeypatch.setattr("pipeline.fitting.fit.available_processes", lambda: cores)
+    monkeypatch.setattr("mlp.pace.available_processes", lambda: cores)
     monkeypatch.setenv(PROCESSES, said) if said else monkeypatch.delenv(PROCESSES, raising=False)
     params = write_params(
         PLAIN | {"train.hidden_sizes": sizes, "train.batch_size": batch, "train.arithmetic": arithmetic}

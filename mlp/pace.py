@@ -1,0 +1,50 @@
+"""How many processes share a step: how many parts it has, and how many of the processes take it now."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from mlp.team import available_processes
+
+# Products of a step for each process. With fewer, on two cores, they meet for longer than they save
+LEAST_PRODUCTS = {"exact": 300_000, "float32": 1_000_000}
+SPELL, TRIAL = 1.0, 0.05  # seconds of steps by as many processes as are fastest, and by another number
+LONGEST_GAP = 16  # spells between two trials: 1 at first, then 2, 4, 8, 16
+
+
+def helpful_processes(sizes: Sequence[int], batch_size: int, arithmetic: str) -> int:
+    """Return how many processes help to train a network with layers of these sizes, from the inputs to the outputs."""
+    products = 0
+    for m, n in itertools.pairwise(sizes):
+        products += batch_size * m * n
+    return min(available_processes(), max(products // LEAST_PRODUCTS[arithmetic], 1))
+
+
+class Pace:
+    """How many processes take the steps: as many as are fastest now. Other numbers have a short trial now and then.
+
+    On a busy machine many are slower than one: all wait whenever one loses its processor to another program.
+    """
+
+    def __init__(self, most: int):
+        numbers = [*itertools.takewhile(lambda n: n < most, (1, 2, 4, 8, 16, 32)), most]
+        self.best, self.seconds = most, math.inf  # a step takes so long
+        self._numbers = itertools.cycle(numbers)
+        self._most = most
+        self._due = self._gap = 1  # spells before the next trial
+
+    def next(self) -> tuple[int, float]:
+        """Return how many processes take the next steps, and for how many seconds."""
+        if self._due > 0 or self._most == 1:
+            return self.best, SPELL if self.seconds < math.inf else TRIAL
+        return next(number for number in self._numbers if number != self.best), TRIAL
+
+    def tell(self, processes: int, seconds: float) -> None:
+        """Say how many seconds a step of these processes took."""
+        if processes == self.best:
+            self._due = 0 if seconds > 1.5 * self.seconds else self._due - 1
+            self.seconds = seconds
+        elif seconds < 0.9 * self.seconds:
+            self.best, self.seconds, self._due, self._gap = processes, seconds, 1, 1
+        else:
+            self._due = self._gap = min(2 * self._gap, LONGEST_GAP)

@@ -29,6 +29,8 @@ def main(
     With --epochs, compare the first states with those of the result that is there, and write nothing.
     """
     if members := COMMITTEES.get(name):
+        if epochs:
+            raise UserError(f"{name} is not trained, so it has no epochs; leave out --epochs.")
         test, evaluation = HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
         models = [HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS]
         evaluate_committee(models, test, evaluation)

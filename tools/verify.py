@@ -63,7 +63,7 @@ def main(
             stated = locked_stages(clone / lock)
         except (UserError, OSError):
             raise UserError(f"the {lock.as_posix()} of {rev} is not valid; name a commit with a valid one.") from None
-        target = [stage_of(record, seed, stated, lock)] if record else []
+        target = [stage_of(record, seed, epochs, stated, lock)] if record else []
         stages = stages_before(project, *target)
         if epochs:
             stages = [stage for stage in stages if stage.name not in target]
@@ -98,16 +98,16 @@ def commit_of(rev: str) -> str:
     raise UserError(f"there is no commit, tag or experiment {rev} here; see `git log`, `git tag` or `dvc exp list`.")
 
 
-def stage_of(record: str, seed: int | None, stated: Facts, lock: Path) -> str:
+def stage_of(record: str, seed: int | None, epochs: int | None, stated: Facts, lock: Path) -> str:
     """Return the stage that writes the result of a record's row, or of a committee.
 
     Raises:
-        UserError: there is no such record, or it lacks this seed.
+        UserError: there is no such record, or it lacks this seed; or a committee, which is not trained, has some.
     """
     start = "output results/"
     results = {Path(fact).stem: stage for stage, facts in stated.items() for fact in facts if fact.startswith(start)}
-    if record in results and seed is not None:
-        raise UserError(f"{record} has no seeds; leave out --seed.")
+    if record in results and (seed, epochs) != (None, None):
+        raise UserError(f"{record} has no seeds and no epochs; leave out --seed and --epochs.")
     for name in (f"{record}-{seed or 0}", record):
         if name in results:
             return results[name]

@@ -208,7 +208,7 @@ def run_of(commit, **train):
     [
         (("abc", "abx"), "a and b are the same until epoch 2 of 3."),
         (("abc", "abcd"), "a and b are the same until epoch 3 of 3."),
-        (("abc", "xyz"), "a and b are different from epoch 1 on of 3."),
+        (("abc", "xyz"), "a and b differ from epoch 1 of 3."),
         (("", "abc"), ""),
     ],
 )

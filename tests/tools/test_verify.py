@@ -156,6 +156,8 @@ def test_verify_makes_one_row_or_a_committee_again(small):
         (["--record", "a", "--seed", "2"], "records/dvc.lock", "a has no seed 2", "expected one of 0, 1."),
         (["--record", "b"], "records/dvc.lock has no record b", "expected one of a, committee-a."),
         (["--record", "committee-a", "--seed", "1"], "committee-a has no seeds"),
+        (["--record", "committee-a", "--epochs", "1"], "committee-a has no seeds and no epochs"),
+        (["--epochs", "1"], "give --record"),
         (["--seed", "1"], "give --record"),
     ):
         assert_one_sentence(run(verify, *words), *expected)

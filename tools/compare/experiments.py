@@ -84,8 +84,8 @@ def same_until(one: Run, other: Run) -> str:
     if not both:
         return ""
     same = [epoch for epoch in both if states[0][epoch] == states[1][epoch]]
-    until = f"the same until epoch {same[-1]}" if same else f"different from epoch {both[0]} on"
-    return f"{one.experiment} and {other.experiment} are {until} of {both[-1]}."
+    until = f"are the same until epoch {same[-1]}" if same else f"differ from epoch {both[0]}"
+    return f"{one.experiment} and {other.experiment} {until} of {both[-1]}."
 
 
 def by_setting(runs: list[Run]) -> Settings:

@@ -36,6 +36,7 @@ FOREIGN = {
     "amd64:EPYC-Rome": "AMD, AVX2",
 }
 CHEAP = ("s390x", "armhf", "amd64:SandyBridge")
+PROCESSES = min(available_processes(), 2)  # more give no other kind of sum
 
 
 class NotHereError(Exception):
@@ -48,13 +49,13 @@ class Environment(NamedTuple):
     name: str  # what is special there
     python: list[str]  # the command that starts Python there
     variables: dict[str, str] = {}  # noqa: RUF012 (never changed)
-    processes: int = available_processes()  # how many share the training
+    processes: int = PROCESSES  # how many share the training
     blas: str = ""  # the beginning of the file name of the BLAS that NumPy must have loaded; "" for any
 
 
 def environments(everything: bool = True) -> Iterator[Environment]:
     """Yield the environments to compare; of the emulated ones only `CHEAP`, unless everything is wanted."""
-    for processes in range(1, available_processes() + 1):
+    for processes in range(1, PROCESSES + 1):
         for threads in ("1", "2"):
             name = f"{processes} process{'es' * (processes > 1)}, {threads} thread{'s' * (threads > '1')}"
             yield Environment(name, THIS, {"OPENBLAS_NUM_THREADS": threads}, processes)

@@ -126,7 +126,7 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
                 rounded = exact.grid(np.array([x]), bits, exponent)
                 expected[f"grid {coq(x)} {bits} ({exponent})"] = rounded[0]
 
-    # Sums and norms: the grid of their terms, of which one is not 0
+    # Sums and norms: the grid of their terms; one of them is not 0
     for n in (1, 2, 3, 4, 5, 7, 8, 1000, 1023, 1024):
         x = np.zeros((n, 1))
         x[-1] = -rng.uniform(0.5, 1)

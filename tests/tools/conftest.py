@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import chdir
 
 import pytest
 
+from tests.support import chromium
+from tests.support.browsers import CHROMIUM
 from tests.support.project import captured
 
 
@@ -27,3 +30,10 @@ def quick_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, code, stdout=text, stderr=text[:0])
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.fixture(scope="module", params=[CHROMIUM])
+def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Tab]:
+    """An empty tab; of Firefox, where a test asks for it."""
+    with request.param.new_tab(tmp_path_factory.mktemp("browser") / "profile") as tab:
+        yield tab

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from mlp.network import Preparation, predict
 from pipeline.store.artifacts import load_model, save_model
-from tests.support import chromium, firefox
+from tests.support import chromium
+from tests.support.browsers import CHROMIUM, FIREFOX, OVERFLOW
 from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
 from tests.support.networks import digits, new_network, run
@@ -20,9 +21,6 @@ from tools.predict import predict as predict_command
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = pytest.param(chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium"))
-FIREFOX = pytest.param(firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox"))
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 PROBABILITIES = "[...answer().probabilities]"
 PAINTED = "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data.filter(v => v).length"
 
@@ -46,12 +44,6 @@ def make(folder: Path) -> Path:
     result = CliRunner().invoke(draw, [*paths, "--without-data"])
     assert result.exit_code == 0, result.output
     return folder / "draw.html"
-
-
-@pytest.fixture(scope="module", params=[CHROMIUM])
-def browser(request, tmp_path_factory):
-    with request.param.new_tab(tmp_path_factory.mktemp("browser") / "profile") as tab:
-        yield tab
 
 
 @pytest.fixture

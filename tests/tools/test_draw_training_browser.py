@@ -19,7 +19,8 @@ from mlp.layers import cross_entropy
 from mlp.network import predict, step
 from mlp.random import ORDER, permutation, stream
 from pipeline.store.artifacts import load_model, load_prepared
-from tests.support import chromium, firefox
+from tests.support import chromium
+from tests.support.browsers import CHROMIUM, FIREFOX, OVERFLOW
 from tests.support.drawings import DRAWINGS
 from tests.support.networks import descent, digits, new_network
 from tests.support.project import ROOT
@@ -27,10 +28,6 @@ from tests.support.proofs import new_proven_project, project_like, train_in_pyth
 from tools.draw.__main__ import draw
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = pytest.param(chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium"))
-FIREFOX = pytest.param(firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox"))
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +44,6 @@ def make(folder: Path, page: str = "page.html") -> Path:
         done = CliRunner().invoke(draw, [page])
     assert done.exit_code == 0, done.output
     return folder / page
-
-
-@pytest.fixture(scope="module", params=[CHROMIUM])
-def browser(request, tmp_path_factory):
-    with request.param.new_tab(tmp_path_factory.mktemp("browser") / "profile") as tab:
-        yield tab
 
 
 @pytest.fixture
@@ -120,7 +111,7 @@ def test_a_training_ends_with_the_bytes_of_dvc_lock(page, folder, width, how):
     assert page.run(f"[...predict(model, new Uint8Array({json.dumps(images[0].tolist())}))]") == expected[0].tolist()
     assert page.run(OVERFLOW) == 0
     assert page.run("$('line').value").count("|") == 6
-    press("anew")
+    press("restart")
     assert page.run("[phase, $('proof').hidden, fields.seed.disabled, model === original]") == [
         "none",
         True,
@@ -208,7 +199,7 @@ def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
             assert "validation.npz" in sentence
             assert "damaged" in sentence
             assert page.run("[training.latest, $('go').disabled, $('proof').hidden]") == [None, True, True]
-            page.run("$('anew').click()")
+            page.run("$('restart').click()")
 
 
 def test_pause_and_go_on(page, folder, tmp_path):

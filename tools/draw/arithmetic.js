@@ -96,7 +96,7 @@ function multiply({numbers, places = COUNTING, begins, ends, rows, columns: inne
   out.rows = rows;
   for (let row = 0, o = 0; row < rows; row++, o += columns) {
     const start = begins ? begins[row] : row * inner, end = begins ? ends[row] : start + inner;
-    const first = begins ? 0 : start; // the places begin anew in each row
+    const first = begins ? 0 : start; // the places begin again in each row
     sums.fill(0, o, o + columns);
     let k = start;
     for (; k + 3 < end; k += 4) { // four terms at once: the sums are read and written less often

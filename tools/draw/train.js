@@ -71,7 +71,7 @@ function order(name, next) {
   showPhase(next);
 }
 
-function anew() {
+function restart() {
   worker.postMessage({order: "pause"});
   training.number++; // late messages are of another training
   useModel(original);
@@ -87,7 +87,7 @@ function showPhase(next) {
   $("go").textContent = {running: "Pause", paused: "Go on"}[phase] ?? "Start";
   $("go").disabled = phase === "done" || phase === "failed";
   $("one").disabled = $("go").disabled || phase === "running";
-  $("anew").disabled = phase === "none";
+  $("restart").disabled = phase === "none";
 }
 
 function hear(message) {
@@ -202,6 +202,6 @@ if (proof) {
     if (event.detail < 2) order(...(phase === "running" ? ["pause", "paused"] : ["run", "running"]));
   });
   $("one").addEventListener("click", () => order("step", "paused"));
-  $("anew").addEventListener("click", anew);
+  $("restart").addEventListener("click", restart);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (training.latest) showProgress(); });
 }

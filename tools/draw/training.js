@@ -1,4 +1,4 @@
-// mlp/training.py in JavaScript: the loop over epochs, in pieces, so that whoever runs it can look up in between.
+// mlp/training.py in JavaScript: the loop over epochs, in pieces, so that the worker can answer the page in between.
 
 const CHUNK = 100; // images that are scored at once, at least
 

@@ -29,14 +29,17 @@ def command(function: Callable[..., None]) -> typer.Typer:
                 stream.reconfigure(errors="replace")  # a terminal may lack some characters
         try:
             return function(*args, **kwargs)
-        except UserError as error:
-            sentence = str(error)
-        except OSError as error:
-            if error.strerror is None:
+        except Exception as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # in some moments zipfile cannot close after Ctrl-C
+                raise KeyboardInterrupt from None
+            if isinstance(error, UserError):
+                sentence = str(error)
+            elif isinstance(error, OSError) and error.strerror is not None:
+                sentence = f"{error.filename or 'the output'}: {error.strerror}."
+            elif isinstance(error, MemoryError):
+                sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
+            else:
                 raise
-            sentence = f"{error.filename or 'the output'}: {error.strerror}."
-        except MemoryError as error:
-            sentence = f"there is not enough memory{f' ({error})' if str(error) else ''}."
         typer.echo("\n".join(map(visible, f"error: {sentence}".split("\n"))), err=True)
         raise typer.Exit(1)
 

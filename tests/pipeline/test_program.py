@@ -50,6 +50,20 @@ def test_mistake_ends_a_command_with_a_sentence(error, sentence):
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
 
 
+def test_ctrl_c_is_the_same_if_it_breaks_a_clean_up():
+    """In some moments zipfile raises another error when it closes."""
+
+    def work() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ValueError("Can't close the ZIP file")
+
+    broken, plain = CliRunner().invoke(command(work), []), run(KeyboardInterrupt())
+    assert (broken.exit_code, broken.output) == (plain.exit_code, plain.output)
+    assert type(broken.exception) is type(plain.exception) is SystemExit
+
+
 def test_real_command_has_pythons_own_traceback_and_any_terminal():
     """An unforeseen error is shown as Python shows it. A terminal without a character gets a question mark."""
     work = "def work():\n    print('1 ± 2')\n    raise OSError('unforeseen')\n"

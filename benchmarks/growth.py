@@ -7,24 +7,33 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
-from benchmarks.machine import ROOT, describe_machine, environment, seconds, table
+from benchmarks.machine import ROOT, changed_params, describe_machine, environment, seconds, table
+from records.row import watched
 
 RAW, PREPARED = Path("data", "raw"), Path("data", "prepared")
 TIMES = [1, 4, 16]  # as many images as MNIST has
 HIDDEN = [50, 100, 200, 400, 800, 1600, 3200]  # neurons
 BATCHES = [10, 100, 1000, 10_000]  # images
+NETWORKS = [50, 800]  # neurons, to compare numbers of processes
+PROCESSES = [1, 2, 3, 4]
 STEPS = 1000
 
 
-def stage(name: str, *words: str | Path) -> list[str]:
-    """Return the command that runs a stage: its files, then changes such as train.seed=1."""
-    files = [str(word) for word in words if isinstance(word, Path)]
-    changes = [part for word in words if isinstance(word, str) for part in ("-S", word)]
-    return [sys.executable, "-m", f"stages.{name}", *files, *changes]
+def stage(name: str, folder: Path, *words: Path, **changes: Any) -> list[str]:
+    """Return the command that runs a stage with these files, and with changes of the parameters in train."""
+    params = changed_params(ROOT / "params.yaml", folder, *(f"train.{key}={value}" for key, value in changes.items()))
+    return [sys.executable, "-m", f"stages.{name}", *map(str, words), "--params", str(params)]
+
+
+def train_stage(folder: Path, data: Path, **changes: Any) -> list[str]:
+    """Return the command that trains on the images in `data`, and writes into `folder`."""
+    files = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", *watched(folder)]
+    return stage("train", folder, *files, **changes)
 
 
 def megabytes(command: list[str]) -> float:
@@ -63,8 +72,8 @@ def images_table(sizes: list[int]) -> str:
             repeat_images(RAW, folder, times)
             splits = [folder / f"{split}.npz" for split in ("train", "validation", "test")]
             stages = [
-                stage("preprocess", folder, *splits),
-                stage("train", *splits[:2], folder / "mlp.npz", folder / "training", f"train.iterations={STEPS}"),
+                stage("preprocess", folder, folder, *splits),
+                train_stage(folder, folder, iterations=STEPS),
             ]
             took = [f"{seconds(command):.1f}" for command in stages]
             peaks = [megabytes(command) for command in stages]
@@ -75,35 +84,55 @@ def images_table(sizes: list[int]) -> str:
 
 
 def steps_table(title: str, key: str, values: list[int]) -> str:
-    """Return the table of growth with a parameter of the train stage. A step has its share of the evaluation."""
+    """Return the table of growth with a parameter of the train stage."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        files = [PREPARED / "train.npz", PREPARED / "validation.npz", Path(name, "mlp.npz"), Path(name, "training")]
         for value in values:
             row = [f"{value:,}"]
+            changes = {key: [value] if key == "hidden_sizes" else value}
             for arithmetic in ("exact", "float32"):
-                value_of_key = f"train.{key}=[{value}]" if key == "hidden_sizes" else f"train.{key}={value}"
-                one, all_steps, some = (
-                    stage("train", *files, value_of_key, f"train.arithmetic={arithmetic}", f"train.iterations={steps}")
-                    for steps in (1, STEPS + 1, 50)
-                )
-                around, whole, peak = seconds(one), seconds(all_steps), megabytes(some)
-                row += [f"{1e3 * (whole - around) / STEPS:.2f}", f"{peak:.0f}"]
+                peak = megabytes(train_stage(Path(name), PREPARED, **changes, arithmetic=arithmetic, iterations=50))
+                row += [f"{milliseconds(Path(name), arithmetic=arithmetic, **changes):.2f}", f"{peak:.0f}"]
             rows.append(row)
     return table([title, "exact: ms a step", "peak MB", "float32: ms a step", "peak MB"], rows)
 
 
+def processes_table(numbers: list[int]) -> str:
+    """Return the table of a step's milliseconds by the number of processes."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for number in numbers:
+            times = [
+                milliseconds(Path(name), number, hidden_sizes=[hidden], arithmetic=arithmetic)
+                for hidden in NETWORKS
+                for arithmetic in ("exact", "float32")
+            ]
+            rows.append([str(number), *(f"{time:.2f}" for time in times)])
+    header = [f"784-{hidden}-10, {arithmetic}" for hidden in NETWORKS for arithmetic in ("exact", "float32")]
+    return table(["processes", *header], rows)
+
+
+def milliseconds(folder: Path, processes: int | None = None, **changes: Any) -> float:
+    """Return how long a step of these processes takes, with its share of the evaluation, without the stage's begin."""
+    settings = {"TRAIN_PROCESSES": str(processes)} if processes else {}
+    one, many = (train_stage(folder, PREPARED, iterations=steps, **changes) for steps in (1, STEPS + 1))
+    return 1e3 * (seconds(many, **settings) - seconds(one, **settings)) / STEPS
+
+
 def report(quick: bool) -> tuple[str, list[str]]:
     """Measure whole stages at several sizes. Return the page; there are no limits to miss."""
-    sizes, hidden, batches = (values[:1] if quick else values for values in (TIMES, HIDDEN, BATCHES))
+    lists = (TIMES, HIDDEN, BATCHES, PROCESSES)
+    sizes, hidden, batches, processes = (values[:1] if quick else values for values in lists)
     parts = [
         "# Growth\n",
         f"`make bench` writes this file. Whole stages, {STEPS} steps of training, the rest as in `params.yaml`.",
-        "Memory is that of both processes; what they share counts once. A step's time has its share of the evaluation",
+        "Memory is that of all processes; what they share counts once. A step's time has its share of the evaluation",
         "after each epoch, and is without the stage's beginning and end.\n",
         images_table(sizes),
         steps_table("neurons", "hidden_sizes", hidden),
         steps_table("images in a batch", "batch_size", batches),
+        "Milliseconds of a step by the number of processes:\n",
+        processes_table(processes),
         *(f"- {key}: {value}" for key, value in describe_machine().items()),
         "",
     ]

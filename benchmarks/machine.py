@@ -6,6 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import yaml
+
+from pipeline.program.files import write_text
+from tools.sweep.combinations import load_changed
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,11 +29,18 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | settings
 
 
-def seconds(command: list[str]) -> float:
+def seconds(command: list[str], **settings: str) -> float:
     """Run a command in such an environment, and return how long it takes."""
     began = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, env=environment(), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, env=environment(**settings), check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
+
+
+def changed_params(path: Path, folder: Path, *changes: str) -> Path:
+    """Write a parameter file with changes such as train.seed=1 into a folder. Return the new file, named by them."""
+    new = folder / f"{' '.join(changes)}.yaml"
+    write_text(new, yaml.safe_dump(load_changed(path, changes).model_dump(mode="json")))
+    return new
 
 
 def describe_machine() -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.machine import ROOT, available_cores, describe_machine, seconds
+from benchmarks.machine import ROOT, available_cores, changed_params, describe_machine, seconds
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json
@@ -57,9 +57,9 @@ def check_data(record: str) -> None:
 def time_of(record: str, folder: Path, *changes: str) -> float:
     """Train a record's network into `folder`, with `changes` such as train.seed=1, and return the seconds it takes."""
     data = data_of(record)
-    words: list[Path | str] = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", *watched(folder)]
-    words += ["--params", f"records/{record}.yaml", *(word for change in changes for word in ("-S", change))]
-    return seconds([sys.executable, "-m", "stages.train", *map(str, words)])
+    files = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", *watched(folder)]
+    params = changed_params(ROOT / "records" / f"{record}.yaml", folder, *changes)
+    return seconds([sys.executable, "-m", "stages.train", *map(str, files), "--params", str(params)])
 
 
 def times(record: str, folder: Path) -> dict[str, float]:

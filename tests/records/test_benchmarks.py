@@ -1,11 +1,14 @@
 """The benchmarks run on this code, and the costs in Git belong to these records."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from benchmarks import peers, records
+from benchmarks import growth, machine, peers, records
+from benchmarks.machine import ROOT
+from pipeline.settings.params import load_params
 from records.ledger import RECORDS
 from tests.support.networks import digits
 
@@ -17,6 +20,22 @@ def test_both_arithmetics_learn_the_same():
     exact, float32 = ([run()[0] for _ in range(8)] for run in (peers.EXACT(task), peers.FLOAT32(task)))
     assert exact == pytest.approx(float32, rel=1e-4)
     assert exact[-1] < exact[0]
+
+
+@pytest.mark.slow
+def test_growth_runs_the_stages(monkeypatch):
+    monkeypatch.setattr(growth, "STEPS", 20)
+    monkeypatch.setattr(growth, "NETWORKS", [50])
+    text, missed = growth.report(quick=True)
+    assert len(re.findall(r"\d+\.\d+ \|", text)) >= 8  # beside a busy machine a difference of two times may be below 0
+    assert not missed
+
+
+@pytest.mark.committed
+def test_a_record_is_timed_with_its_own_parameters(tmp_path):
+    changed = machine.changed_params(ROOT / "records" / "nielsen.yaml", tmp_path, "train.arithmetic=float32")
+    assert records.digest(load_params(changed)) != records.digest(records.params_of("nielsen"))
+    assert load_params(changed).train.hidden_sizes == records.params_of("nielsen").train.hidden_sizes
 
 
 @pytest.mark.committed

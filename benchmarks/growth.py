@@ -39,15 +39,22 @@ def train_stage(folder: Path, data: Path, **changes: Any) -> list[str]:
 def megabytes(command: list[str]) -> float:
     """Run a command and return its memory at the peak, of all processes together; what they share counts once.
 
-    It looks a hundred times a second, which slows the stage down.
+    Pages of mapped files don't count: the system takes them back when it needs memory. It looks a hundred times a
+    second, which slows the stage down. Linux only.
     """
     process = psutil.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
-        with contextlib.suppress(psutil.Error):  # one has ended in the meantime
-            peak = max(peak, sum(member.memory_full_info().pss for member in [process, *process.children()]))
+        with contextlib.suppress(psutil.Error, OSError):  # one has ended in the meantime
+            peak = max(peak, sum(own_kilobytes(member.pid) for member in [process, *process.children()]))
         time.sleep(0.01)
-    return peak / 1e6
+    return peak * 1024 / 1e6
+
+
+def own_kilobytes(pid: int) -> int:
+    """Return the memory of a process in KiB, its share of what it shares, without mapped files."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    return sum(int(words[1]) for words in lines if words[0] in ("Pss_Anon:", "Pss_Shmem:"))
 
 
 def repeat_images(raw: Path, folder: Path, times: int) -> None:
@@ -126,8 +133,8 @@ def report(quick: bool) -> tuple[str, list[str]]:
     parts = [
         "# Growth\n",
         f"`make bench` writes this file. Whole stages, {STEPS} steps of training, the rest as in `params.yaml`.",
-        "Memory is that of all processes; what they share counts once. A step's time has its share of the evaluation",
-        "after each epoch, and is without the stage's beginning and end.\n",
+        "Memory is that of all processes; what they share counts once, mapped files do not. A step's time has its",
+        "share of the evaluation after each epoch, and is without the stage's beginning and end.\n",
         images_table(sizes),
         steps_table("neurons", "hidden_sizes", hidden),
         steps_table("images in a batch", "batch_size", batches),

@@ -1,5 +1,3 @@
-"""Measure a trained network on the test images. No other stage reads them."""
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,3 @@
-"""Turn the dataset's IDX files into training, validation and test arrays."""
-
 from pathlib import Path
 from typing import Annotated
 

@@ -54,12 +54,8 @@ def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path) from None
     except Exception as error:  # damage makes zipfile, NumPy and Python's own parser fail, each in its own ways
         reason = clip(str(error) or type(error).__name__)
-        raise UserError(
-            f"{path}: not an array file of this pipeline ({reason}); "
-            "run `make check`, then `dvc repro`, to make it again.",
-            path=path,
-            about=name,
-        ) from None
+        what = f"not an array file of this pipeline ({reason}); run `make check`, then `dvc repro`, to make it again"
+        raise UserError(f"{path}: {what}.", path=path, about=name) from None
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic that the network is written in: `Exact`, the same bits on every machine, and `Float32`, faster.
+"""The arithmetic that the network is written in: `Exact`, the same bits on every machine, or float32, faster.
 
 A floating-point sum depends on the order of its terms. The BLAS, its threads and its vector instructions choose that
 order. So `Exact` sums only numbers whose sums need no rounding. Its elementwise operations are + − × ÷ √, comparisons
@@ -84,11 +84,11 @@ def power(x: float, n: int) -> float:
 class Arithmetic:
     """The operations that the network is written in. Here they are NumPy's own, in the order of the machine's BLAS."""
 
-    name: str  # in params.yaml and in model files
-    dtype: type
+    name = "float32"  # in params.yaml and in model files
+    dtype: type = np.float32  # twice as many numbers to a vector register as float64
 
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of a power of two that no element of `x` exceeds; 0 if this arithmetic has no grids."""
+        """Return the exponent of a power of two that no element of `x` exceeds; 0 without grids. Errors: see `grid`."""
         return 0
 
     def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
@@ -143,11 +143,7 @@ class Arithmetic:
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the Euclidean norm of each column of `x`, (m, n): (n,).
-
-        Raises:
-            FloatingPointError: a norm is not finite: an element is not, or is too large for its square.
-        """
+        """Return the Euclidean norm of each column of `x`, (m, n): (n,). Errors are those of `grid`."""
         squares = np.add.reduce(x * x, 0)
         if not np.isfinite(squares).all():
             raise FloatingPointError("a value is not finite, or too large")
@@ -162,13 +158,6 @@ class Arithmetic:
         return np.log(x)
 
 
-class Float32(Arithmetic):
-    """Plain float32: twice as many numbers to a vector register as float64."""
-
-    name = "float32"
-    dtype = np.float32
-
-
 class Exact(Arithmetic):
     """float64 in which every sum is exact, and so the same in any order."""
 
@@ -176,11 +165,7 @@ class Exact(Arithmetic):
     dtype = np.float64
 
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of the power of two above the largest element; `SMALLEST_UNIT` where all are 0.
-
-        Raises:
-            FloatingPointError: an element is infinite, not a number, or at least `LARGEST`.
-        """
+        """Return the exponent of the power of two above the largest element; `SMALLEST_UNIT` where all are 0."""
         # On small matrices argmax and argmin are faster than x.max() and x.min()
         largest = max(x.item(x.argmax()), -x.item(x.argmin())) if x.size else 0.0
         if not largest < LARGEST:
@@ -222,8 +207,7 @@ class Exact(Arithmetic):
         rounder = np.ldexp(ROUND_TO_INTEGER, np.maximum(2 * np.frexp(largest)[1] - bits, SMALLEST_UNIT))
         total = np.zeros(x.shape[1])
         for start in range(0, len(x), BLOCK_OF_ROWS):
-            squares = x[start : start + BLOCK_OF_ROWS]
-            squares = squares * squares
+            squares = np.square(x[start : start + BLOCK_OF_ROWS])
             squares += rounder
             squares -= rounder
             total += np.add.reduce(squares, 0)
@@ -277,4 +261,4 @@ class Exact(Arithmetic):
         return k * LN2_HIGH + (m - (tail - k * LN2_LOW))
 
 
-ARITHMETICS = {arithmetic.name: arithmetic for arithmetic in (Exact(), Float32())}
+ARITHMETICS = {arithmetic.name: arithmetic for arithmetic in (Exact(), Arithmetic())}

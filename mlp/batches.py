@@ -1,6 +1,7 @@
 """The mini-batches of each epoch: which images, in which order, and distorted or not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,11 +13,11 @@ from mlp.team import Team, cut_evenly, shared
 ROWS = 1000  # images read or copied at once: they fit into the processor's cache
 
 
+@dataclass
 class Batches:
     """The training images in mini-batches. Each epoch has a new order, and leaves out a remainder below a batch.
 
-    Distorted images are made a block of batches ahead, by all processes together. `all_pixels` says whether to train
-    the pixels, too, that are black in all images; `black_adds_nothing` says whether a black pixel's input is 0.
+    Distorted images are made a block of batches ahead, by all processes together.
 
     Attributes:
         pixels: the pixels that are trained, those of one part of the team after those of another.
@@ -25,70 +26,68 @@ class Batches:
         count: batches in an epoch.
     """
 
-    def __init__(
-        self,
-        training: Split,
-        batch_size: int,
-        seed: int,
-        distortion: Distortion | None,
-        all_pixels: bool,
-        black_adds_nothing: bool,
-        team: Team,
-    ):
-        self._training, self._batch_size, self._seed = training, batch_size, seed
-        self._distortion, self._team, self._black_adds_nothing = distortion, team, black_adds_nothing
-        self.count = len(training.images) // batch_size
-        by_use = pixels_by_use(training.images, all_pixels or distortion is not None)
-        parts = [by_use[part :: len(team.parts)] for part in team.parts]
-        self.pixels = np.concatenate(parts)
-        self._parts = parts
-        if distortion is None:
-            self.images = columns(training.images, parts)
+    training: Split
+    batch_size: int
+    seed: int
+    distortion: Distortion | None
+    all_pixels: bool  # whether to train the pixels, too, that are black in all images
+    black_adds_nothing: bool  # whether a black pixel's input is 0
+    team: Team
+
+    def __post_init__(self) -> None:
+        originals, parts = self.training.images, self.team.parts
+        self.count = len(originals) // self.batch_size
+        by_use = pixels_by_use(originals, self.all_pixels or self.distortion is not None)
+        self._parts = [by_use[part :: len(parts)] for part in parts]
+        self.pixels = np.concatenate(self._parts)
+        if self.distortion is None:
+            self.images = columns(originals, self._parts)
         else:
-            self._block = max(ROWS // batch_size, 1)  # batches
-            (self._originals,) = columns(training.images, [np.arange(training.images.shape[1])])
-            self.images = [shared(np.zeros((self._block * batch_size, len(pixels)), np.uint8)) for pixels in parts]
+            self._block = max(ROWS // self.batch_size, 1)  # batches
+            (self._originals,) = columns(originals, [np.arange(originals.shape[1])])
+            rows = self._block * self.batch_size
+            self.images = [shared(np.zeros((rows, len(pixels)), np.uint8)) for pixels in self._parts]
         self.ends = [shared(self._ends(part)) for part in self.images]
         self._epoch = -1
         self._made = shared(np.array([-1]))  # the block in `images`, counted from the first of the first epoch
 
-    def start(self, epoch: int) -> None:
-        """Start an epoch, from 0, or go on with it."""
-        if epoch == self._epoch:
-            return
-        self._epoch = epoch
-        self._order = permutation(stream(self._seed, ORDER, epoch), len(self._training.labels))
-        # Column by column in memory, as the logits in `softmax`
-        self._labels = self._training.labels.T[:, self._order].T
-
-    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of `images` that batch `number` of the epoch, from 0, has, and their labels."""
-        first = number * self._batch_size
-        labels = self._labels[first : first + self._batch_size]
-        if self._distortion is None:
-            return self._order[first : first + self._batch_size], labels
+    def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of `images` that a batch of an epoch has, both from 0, and their labels."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, permutation(stream(self.seed, ORDER, epoch), len(self.training.labels))
+            # Column by column in memory, as the logits in `softmax`
+            self._labels = self.training.labels.T[:, self._order].T
+        first = number * self.batch_size
+        labels = self._labels[first : first + self.batch_size]
+        if self.distortion is None:
+            return self._order[first : first + self.batch_size], labels
         block, place = divmod(number, self._block)
         made = self._epoch * self.count + block
         if self._made[0] != made:
-            self._distort(self._distortion, block)
+            self._distort(self.distortion, block)
             self._made[0] = made  # by all of them, after they have met: till then, each sees that it is not made
-        return np.arange(place * self._batch_size, (place + 1) * self._batch_size), labels
+        return np.arange(place * self.batch_size, (place + 1) * self.batch_size), labels
+
+    def pixels_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the trained pixels of some rows of `images`, (rows, pixels) uint8."""
+        parts = [images[rows] for images in self.images]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _distort(self, distortion: Distortion, block: int) -> None:
         """Put the distorted images of a block into `images`. Each process makes some of them, all of their pixels."""
         start = block * len(self.images[0])
-        order = self._order[start : min(start + len(self.images[0]), self.count * self._batch_size)]
-        for part in self._team.parts:
+        order = self._order[start : min(start + len(self.images[0]), self.count * self.batch_size)]
+        for part in self.team.parts:
             rows = cut_evenly(len(order), len(self.images))[part]
-            made = distortion.distort(self._originals[order[rows]], self._seed, self._epoch, start + rows.start)
+            made = distortion.distort(self._originals[order[rows]], self.seed, self._epoch, start + rows.start)
             for images, pixels in zip(self.images, self._parts, strict=True):
                 np.take(made, pixels, axis=1, out=images[rows], mode="clip")
-        self._team.meet()
-        for part in self._team.parts:
+        self.team.meet()
+        for part in self.team.parts:
             self.ends[part][: len(order)] = self._ends(self.images[part][: len(order)])
 
     def _ends(self, images: np.ndarray) -> np.ndarray:
-        return ends(images) if self._black_adds_nothing else np.full(len(images), images.shape[1])
+        return ends(images) if self.black_adds_nothing else np.full(len(images), images.shape[1])
 
 
 def pixels_by_use(images: np.ndarray, black_too: bool = False) -> np.ndarray:

@@ -51,21 +51,12 @@ class Strength(NamedTuple):
     elastic: float  # root mean square of the elastic field along each axis, in pixels
     smoothness: float  # standard deviation σ of the elastic field's bumps, in pixels; more than 0
 
-    @property
-    def distorts(self) -> bool:
-        """Whether any distortion is on."""
-        return any(self._replace(smoothness=0.0))
-
 
 class Distortion:
     """Random distortions of images of one size."""
 
     def __init__(self, image_shape: tuple[int, int], strength: Strength):
-        """Compute what all images of some rows and columns share.
-
-        Raises:
-            ValueError: the images are so large that the sums might not be exact.
-        """
+        """Compute what all images of a shape share. A ValueError says that they are too large for exact sums."""
         self.height, self.width = image_shape
         self.strength = strength
         self.tan_half_rotation, self.tan_shear = tan(strength.rotation / 2.0), tan(strength.shear)
@@ -75,21 +66,15 @@ class Distortion:
             raise ValueError(f"images of {self.height} × {self.width} pixels are too large for exact distortions")
         self.rows, self.columns = (basis(n, strength) for n in image_shape)  # (H, m_y + 2) and (W, m_x + 2)
         self.bumps = self.rows.shape[1] - 2, self.columns.shape[1] - 2  # m_y and m_x
-        self.amplitude = self.largest_height()
+        self.amplitude = 0.0  # the largest height of a bump, in pixels
+        if strength.elastic != 0.0:
+            # Heights are uniform between −amplitude and amplitude, so their variance is amplitude² / 3. The variance of
+            # the field is that times the sum of the squared bumps. At the centre of the image it must be elastic².
+            y, x = self.rows[self.height // 2, :-2], self.columns[self.width // 2, :-2]
+            self.amplitude = strength.elastic * math.sqrt(3.0 / float(A.sum(y * y) * A.sum(x * x)))
         self.numbers = AFFINE_NUMBERS + 2 * self.bumps[0] * self.bumps[1]  # random numbers per image
         self.words = -(-self.numbers // 4)  # the same in words of 64 bits
         np.empty(2**20)  # freed at once. From then on glibc's malloc reuses memory: see M_MMAP_THRESHOLD, mallopt(3)
-
-    def largest_height(self) -> float:
-        """Return the largest height of a bump, in pixels.
-
-        Heights are uniform between −largest and largest, so their variance is largest² / 3. The variance of the field
-        is largest² / 3 times the sum of the squared bumps. At the centre of the image it must be elastic².
-        """
-        if self.strength.elastic == 0.0:
-            return 0.0
-        y, x = self.rows[self.height // 2, :-2], self.columns[self.width // 2, :-2]
-        return self.strength.elastic * math.sqrt(3.0 / float(A.sum(y * y) * A.sum(x * x)))
 
     def distort(self, images: np.ndarray, seed: int, epoch: int, first: int) -> np.ndarray:
         """Return distorted copies of images, (n, features) uint8. `first` is the first one's number in the epoch.

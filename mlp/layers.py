@@ -53,14 +53,10 @@ def relu_gradient(y: np.ndarray) -> np.ndarray:
     return y > 0.0
 
 
-ACTIVATIONS = {
-    activation.name: activation
-    for activation in (
-        Activation("sigmoid", sigmoid, sigmoid_gradient, 0),
-        Activation("tanh", tanh, tanh_gradient, 0),
-        Activation("relu", relu, relu_gradient, None),
-    )
-}
+SIGMOID = Activation("sigmoid", sigmoid, sigmoid_gradient, 0)
+TANH = Activation("tanh", tanh, tanh_gradient, 0)
+RELU = Activation("relu", relu, relu_gradient, None)
+ACTIVATIONS = {activation.name: activation for activation in (SIGMOID, TANH, RELU)}
 
 
 def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -182,10 +182,8 @@ def init_network(
 def check_split(network: Network, split: Split) -> None:
     """Raise a ValueError unless images and labels are of the types and shapes that the network needs."""
     rows, columns = network.preparation.image_shape
-    for name, array, width in (
-        ("images", split.images, rows * columns),
-        ("labels", split.labels, len(network.preparation.classes)),
-    ):
+    widths = rows * columns, len(network.preparation.classes)
+    for name, array, width in zip(split._fields, split, widths, strict=True):
         if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != width:
             found = f"{array.dtype} of the shape {array.shape}"
             raise ValueError(f"the {name} are {found}; expected uint8 of the shape (n, {width})")

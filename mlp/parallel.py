@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -10,48 +11,35 @@ from mlp.arithmetic import operand_bits
 from mlp.layers import loss_terms, softmax
 from mlp.network import Network, widen
 from mlp.optimizers import Memory, Optimizer
-from mlp.regularization import KEEP_ALL, Mask, limit_norms
+from mlp.regularization import Mask, limit_norms
 from mlp.team import Team, cut_evenly, shared
 
 
+@dataclass
 class DividedStep:
     """`mlp.network.step` for mini-batches of a fixed size, in parts that processes can run at the same time.
 
     In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and the gradients a part
     is some of the images. For the update of a later W a part is some of its rows; for `limit_norms`, some columns.
-
-    Args:
-        network: the network to train. Its parameters are in shared memory.
-        images: one array for each part: its pixels of the images, (n, pixels) uint8. They may change between steps.
-        ends: one array for each part: how many of its pixels each image needs, (n,). Its others are black.
-        batch_size: number of images in a mini-batch.
-        optimizer: the rule by which a gradient changes a parameter.
-        memory: what the optimizer remembers, in shared memory.
-        team: the team. It says which parts this process runs.
-        cut: a function that divides n things into parts, cut(n, parts).
     """
 
-    def __init__(
-        self,
-        network: Network,
-        images: list[np.ndarray],
-        ends: list[np.ndarray],
-        batch_size: int,
-        optimizer: Optimizer,
-        memory: Memory,
-        team: Team,
-        cut: Callable[[int, int], list[slice]] = cut_evenly,
-    ):
-        self.network, self.images, self.ends, self.team = network, images, ends, team
-        self.optimizer, self.memory = optimizer, memory
-        dtype = network.arithmetic.dtype
+    network: Network  # with its parameters in shared memory
+    images: list[np.ndarray]  # of `Batches`, one array for each part; they may change between steps
+    ends: list[np.ndarray]  # of `Batches`
+    batch_size: int
+    optimizer: Optimizer
+    memory: Memory  # what the optimizer remembers, in shared memory
+    team: Team  # says which parts this process runs
+    cut: Callable[[int, int], list[slice]] = cut_evenly  # divides n things into parts: cut(n, parts)
+
+    def __post_init__(self) -> None:
+        images, batch_size, cut, dtype = self.images, self.batch_size, self.cut, self.network.arithmetic.dtype
         stops = accumulate(part.shape[1] for part in images)
-        first, *later = network.weights
+        first, *later = self.network.weights
         self.rows_of_W = [[slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)]]
         self.rows_of_W += [cut(len(W), len(images)) for W in later]
-        self.columns_of_W = [cut(W.shape[1], len(images)) for W in network.weights]
+        self.columns_of_W = [cut(W.shape[1], len(images)) for W in self.network.weights]
         self.rows = cut(batch_size, len(images))
-        self.batch_size = batch_size
         self.bits = operand_bits(batch_size)
         self.ones: np.ndarray = np.ones((1, batch_size), dtype)
 
@@ -60,7 +48,7 @@ class DividedStep:
         self.exponents = shared(np.zeros(len(images), np.int64))  # the exponent that each part of W₁ needs
         self.exponent = shared(np.zeros(1, np.int64))  # the exponent of the grid of W₁
         self.h = [shared(np.zeros((batch_size, len(W)), dtype)) for W in later]
-        self.da = [shared(np.zeros((batch_size, W.shape[1]), dtype)) for W in network.weights]
+        self.da = [shared(np.zeros((batch_size, W.shape[1]), dtype)) for W in self.network.weights]
 
         # The large arrays of each part, allocated once
         self.bytes = [np.empty((batch_size, part.shape[1]), np.uint8) for part in images]
@@ -70,23 +58,13 @@ class DividedStep:
         self.buffers: list[np.ndarray] = [np.empty((part.shape[1], first.shape[1]), dtype) for part in images]
 
     def __call__(
-        self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray, iteration: int, masks: Sequence[Mask] = ()
+        self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray, iteration: int, masks: Sequence[Mask]
     ) -> None:
-        """Take one step.
+        """Take one step. Put the terms of the loss into `terms`, (2, batch). Errors are those of `Team.run`.
 
-        Args:
-            batch: the numbers of the images, (batch,) integers.
-            t: their labels, one-hot, (batch, classes) uint8.
-            terms: the array for the terms of the loss, (2, batch).
-            iteration: the number of steps before this one.
-            masks: what dropout keeps of the inputs of each layer; all, if not given.
-
-        Raises:
-            FloatingPointError: a number is not finite, or too large.
-            ChildProcessError: the worker ended, or hangs.
+        `batch` has the numbers of the images, (batch,). `t`, `iteration` and `masks` are those of `step`.
         """
-        team = self.team
-        self.masks = masks or [KEEP_ALL] * len(self.network.weights)
+        self.masks, team = masks, self.team
         for part in team.parts:
             # mode="clip" lets NumPy write straight into `out`; no index is out of range
             np.take(self.images[part], batch, axis=0, out=self.bytes[part], mode="clip")

@@ -62,9 +62,7 @@ def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:
     """Scale down each column of `W`, (in, out), whose norm is above `bound`, to the norm `bound`; if that is 0, none.
 
     A column has the incoming weights of one neuron. It is changed by itself, so `W` may be some columns of a matrix.
-
-    Raises:
-        FloatingPointError: a weight is not finite, or too large.
+    Errors are those of `A.norms`.
     """
     if not bound:
         return

@@ -32,11 +32,7 @@ def available_processes() -> int:
 
 
 def shared(values: np.ndarray) -> np.ndarray:
-    """Return a copy of an array in memory that this process shares with all processes that it forks later.
-
-    Raises:
-        MemoryError: there is not enough memory.
-    """
+    """Return a copy of an array in memory that later forks of this process share. A MemoryError says there is none."""
     try:
         memory = mmap.mmap(-1, max(values.nbytes, 1))
     except OSError:
@@ -69,10 +65,8 @@ class Team:
     def start(self, *tasks: Callable[[], None]) -> Iterator[None]:
         """Start a team for some tasks, inside a `with` block. It has as many workers as the system allows.
 
-        A worker is a copy of this process. It sees later changes only in memory from `shared`.
-
-        Raises:
-            ChildProcessError: a worker ended at once.
+        A worker is a copy of this process. It sees later changes only in memory from `shared`. If one ended at once, a
+        ChildProcessError says so.
         """
         self._tasks = tasks
         try:

@@ -3,7 +3,8 @@
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,12 +61,9 @@ class Best(NamedTuple):
     Of epochs with the same accuracy the one with the lower loss is better.
     """
 
-    epoch: int  # number of the epoch, from 1; 0 if there is none
-    score: Score
-    parameters: list[np.ndarray]  # its weights and biases, if they may be kept
-
-
-NO_EPOCH = Best(0, Score(float("inf"), 0.0), [])
+    epoch: int = 0  # number of the epoch, from 1; 0 if there is none
+    score: Score = Score(float("inf"), 0.0)
+    parameters: Sequence[np.ndarray] = ()  # its weights and biases, if they may be kept
 
 
 @dataclass
@@ -75,17 +73,21 @@ class State:
     network: Network  # the network, with its parameters after the last finished epoch
     memory: Memory  # what the optimizer remembers of the weights, then of the biases
     iteration: int = 0  # number of steps taken
-    best: Best = NO_EPOCH
+    best: Best = field(default_factory=Best)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return all arrays: the weights, the biases, and what the optimizer remembers of each."""
+        return [*self.network.weights, *self.network.biases, *(array for arrays in self.memory for array in arrays)]
 
     def fingerprint(self) -> str:
-        """Return 16 hexadecimal digits: SHA-256 of the parameters, the memory and the iteration, little-endian.
+        """Return 16 hexadecimal digits: SHA-256 of the iteration and of all arrays, little-endian.
 
         Two trainings that are still the same have the same. In float32 it is empty: machines differ there.
         """
         if self.network.arithmetic.name != "exact":
             return ""
         digest = hashlib.sha256(self.iteration.to_bytes(8, "little"))
-        for array in (*self.network.weights, *self.network.biases, *(one for some in self.memory for one in some)):
+        for array in self.arrays():
             digest.update(array.astype("<f8", copy=False).data)
         return digest.hexdigest()[:16]
 
@@ -140,20 +142,16 @@ def train(
 
 def kept(state: State, method: Method) -> Network:
     """Return the network that a finished training keeps."""
-    if not (method.keep_best and state.best.parameters):
-        return state.network
-    layers = len(state.network.weights)
-    return replace(state.network, weights=state.best.parameters[:layers], biases=state.best.parameters[layers:])
+    network, best = state.network, state.best.parameters
+    if not (method.keep_best and best):
+        return network
+    layers = len(network.weights)
+    return replace(network, weights=list(best[:layers]), biases=list(best[layers:]))
 
 
 @quiet()
 def measure(network: Network, split: Split, processes: int = 1) -> Score:
-    """Return the loss and accuracy of `network` on some images. So many `processes` share the work.
-
-    Raises:
-        FloatingPointError: a number is not finite, or too large.
-        ChildProcessError: a process ended early, or hangs.
-    """
+    """Return the loss and accuracy of `network` on some images, by some processes. Errors are those of `Team.run`."""
     team = Team(processes)
     watch = _Watch(network, split, team)
     with team.start(watch.evaluate):
@@ -254,27 +252,21 @@ class _Loop:
     @quiet()
     def take_steps(self) -> None:
         iteration = int(self.span[0])
-        epoch, number = divmod(iteration, self.batches.count)
-        self.batches.start(epoch)
         # In exact arithmetic all divisions have the same bits, and the undivided step is the fastest for one process
         alone = len(self.team.parts) == len(self.batches.images) and self.state.network.arithmetic.name == "exact"
         while iteration < self.span[1]:
             if LEADER in self.team.parts and time.perf_counter() > self.deadline:
                 self.span[1] = iteration + 1  # the others see it when they have met in this step
             self.iteration = iteration + 1
-            self.batch, t = self.batches.batch(number)
+            epoch, number = divmod(iteration, self.batches.count)
+            self.batch, t = self.batches.batch(epoch, number)
             masks, terms = self.masks(iteration), self.terms[:, number]
             if self.divided and not alone:
                 self.divided(self.batch, t, terms, iteration, masks)
             else:
-                X = self.images_of_batch()
+                X = self.batches.pixels_of(self.batch)
                 terms[...] = step(self.trained, X, t, self.method.optimizer, self.memory, iteration, masks)
-            iteration, number = iteration + 1, number + 1
-
-    def images_of_batch(self) -> np.ndarray:
-        """Return the trained pixels of the batch, (batch, pixels) uint8."""
-        parts = [part[self.batch] for part in self.batches.images]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            iteration += 1
 
     def masks(self, iteration: int) -> list[Mask]:
         """Return the masks of a step, the first one for the pixels that are trained."""
@@ -292,13 +284,12 @@ class _Loop:
     @quiet()
     def failing_layer(self) -> int:
         """Return the first layer, from 1, with weights or outputs for the batch that are not finite; else the last."""
-        X = self.images_of_batch()
+        X = self.batches.pixels_of(self.batch)
         weights, biases = self.trained.weights, self.trained.biases
         for layer in range(1, len(weights)):
-            try:
+            with suppress(FloatingPointError):
                 a, _ = forward(replace(self.trained, weights=weights[:layer], biases=biases[:layer]), X)
-            except FloatingPointError:
-                return layer
-            if not np.isfinite(a).all():
-                return layer
+                if np.isfinite(a).all():
+                    continue
+            return layer
         return len(weights)

@@ -1,5 +1,3 @@
-"""Download a dataset's four files and check their SHA-256."""
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,3 @@
-"""Measure a trained network on the test images. No other stage reads them."""
-
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +26,8 @@ def evaluate(
     try:
         found = evaluation.evaluate(network, prepared.split)
     except FloatingPointError:
-        raise UserError(
-            f"{model}: the weights are so large that the loss on {test} is not finite; choose a smaller "
-            "train.learning_rate."
-        ) from None
+        what = f"the weights are so large that the loss on {test} is not finite"
+        raise UserError(f"{model}: {what}; choose a smaller train.learning_rate.") from None
     evaluation.save_evaluation(found, misclassified, metrics, classes, confusion)
 
 

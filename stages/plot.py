@@ -1,5 +1,3 @@
-"""Draw the misclassified images, the training images and the first layer's weights."""
-
 from pathlib import Path
 from typing import Annotated
 

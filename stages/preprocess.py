@@ -1,5 +1,3 @@
-"""Turn the dataset's IDX files into training, validation and test arrays."""
-
 from pathlib import Path
 from typing import Annotated
 
@@ -42,10 +40,8 @@ def preprocess(
         what = f"as in {TRAIN_IMAGES}, found {test_images.shape[1]} × {test_images.shape[2]}"
         raise UserError(f"{raw / TEST_IMAGES}: expected images of {height} × {width} pixels {what}.")
     if settings.validation_size >= len(images):
-        raise UserError(
-            f"{params}: preprocess.validation_size is {settings.validation_size}; expected less than the {len(images)} "
-            f"images in {raw / TRAIN_IMAGES}, so that some are left to train on."
-        )
+        what = f"expected less than the {len(images)} images in {raw / TRAIN_IMAGES}, so that some are left to train on"
+        raise UserError(f"{params}: preprocess.validation_size is {settings.validation_size}; {what}.")
 
     known = Preparation(0.0, 1.0, (height, width), classes, dataset.fitted, dataset.inverted)
     how = settings.scaling, settings.validation_size, settings.seed

@@ -1,5 +1,3 @@
-"""Train a multi-layer perceptron on prepared images."""
-
 import time
 from pathlib import Path
 from typing import Annotated
@@ -64,7 +62,7 @@ def train(
     write_json(on_validation, fitted.validation._asdict())
     write_history(history, fitting.epochs, fitted.epoch)
     checkpoint.remove()
-    if fitting.stopped_early():
+    if len(fitting.epochs) < fitting.total:
         note(
             f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs without a better one. The "
             f"network of epoch {fitted.epoch} is kept."

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib import colormaps, font_manager
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -29,9 +30,7 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
     columns = max(math.ceil(math.sqrt(shown)), 4)
     rows = max(math.ceil(shown / columns), 1)
     # The unit is an inch. An image is 1 wide or 1 high. Its place is 1.3 wide and 1.5 high: the text needs the rest.
-    figure = _figure(1.3 * columns + 0.2, 1.5 * rows + 0.6)
-    axes = figure.add_subplot()
-    axes.set_axis_off()
+    figure, axes = _blank(1.3 * columns + 0.2, 1.5 * rows + 0.6)
     if not shown:
         axes.set_title("Misclassified images")
         axes.text(0.5, 0.5, "Not one test image was misclassified.", ha="center", va="center")
@@ -79,9 +78,7 @@ def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray], sh
     if distorted:  # the images as they are stand apart
         space = np.full((3 * gap, *canvas.shape[1:]), 255, np.uint8)
         canvas = np.concatenate([canvas, space, _mosaic(np.concatenate(rows[1:]), gap)])
-    figure = _figure(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
-    axes = figure.add_subplot()
-    axes.set_axis_off()
+    figure, axes = _blank(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
     what = f"below, distorted as in {len(distorted)} epochs" if distorted else "training does not distort them"
     axes.set_title(f"Training images; {what}")
     axes.imshow(canvas, interpolation="nearest")
@@ -103,9 +100,7 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     tiles[:shown] = colours((weights[:, :shown].T.reshape(shown, height, width) / limit + 1) / 2, bytes=True)[..., :3]
     canvas = _mosaic(tiles.reshape(rows, columns, height, width, 3), max(1, height // 14))
 
-    figure = _figure(7.5, min(max(6 * canvas.shape[0] / canvas.shape[1], 2), 12) + 0.5)
-    axes = figure.add_subplot()
-    axes.set_axis_off()
+    figure, axes = _blank(7.5, min(max(6 * canvas.shape[0] / canvas.shape[1], 2), 12) + 0.5)
     which = f"first {shown} of {neurons:,} neurons" if shown < neurons else f"{neurons} neuron{'s' * (neurons > 1)}"
     axes.set_title(f"Weights of the first layer: {which}, {height} × {width} inputs each")
     axes.imshow(canvas, interpolation="nearest")
@@ -117,8 +112,11 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+def _blank(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    return figure, axes
 
 
 def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:

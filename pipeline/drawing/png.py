@@ -37,10 +37,7 @@ def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
 
 
 def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most 256 colours, (n, 3), and each pixel's colour, (height, width).
-
-    Red, green and blue have 64 levels each. The most frequent colours stay; each rarer one becomes the nearest of them.
-    """
+    """Return the colours of `png_bytes`, (n, 3) uint8, and the number of each pixel's colour, (height, width) uint8."""
     levels = (pixels.astype(np.int64) * 63 + 127) // 255
     present, indices, counts = np.unique(
         (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2], return_inverse=True, return_counts=True

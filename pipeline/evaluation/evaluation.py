@@ -25,11 +25,7 @@ class Evaluation(NamedTuple):
 
 @quiet()
 def evaluate(network: Network, split: Split) -> Evaluation:
-    """Measure a network on images and their labels.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
-    """
+    """Measure a network on images and their labels. A FloatingPointError says that the loss is not finite."""
     return evaluation_of(network, split, *predict(network, split.images))
 
 
@@ -44,9 +40,8 @@ def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarr
     # int64 on every machine: NumPy's own choice has 32 bits on some
     actual, predicted = labels.argmax(axis=1).astype(np.int64), y.argmax(axis=1).astype(np.int64)
     wrong = np.flatnonzero(actual != predicted).astype(np.int64)
+    wrong = wrong[np.argsort(-y[wrong, predicted[wrong]], kind="stable")]
     probability = y[wrong, predicted[wrong]].astype(np.float64)
-    order = np.argsort(-probability, kind="stable")
-    wrong, probability = wrong[order], probability[order]
     image_shape, classes = preparation.image_shape, preparation.classes
     mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes)
     return Evaluation(loss, actual, predicted, mistakes)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.fetching.mirrors import BLOCK, FileFailure, MirrorFailure, Read, deadline, opened
+from pipeline.fetching.mirrors import BLOCK, FileFailure, MirrorFailure, Read, opened
 from pipeline.program.errors import UserError, note
 from pipeline.program.files import sha256_of, written_whole
 from pipeline.program.progress import progress
@@ -20,10 +20,8 @@ def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: 
     """Download `files`, by the names to save them under, into `folder`. Try the mirrors in their order.
 
     Files in `folder` with the right SHA-256 are kept. Others are removed first, so even after a failure no unverified
-    file has a data file's name. `report` gets a line for each file, and for each failure that did not matter.
-
-    Raises:
-        UserError: no mirror gave some file. The text lists the mirrors' failures.
+    file has a data file's name. `report` gets a line for each file, and for each failure that did not matter. If no
+    mirror gave some file, a UserError lists the failures.
     """
     if folder.resolve() in [Path(mirror).resolve() for mirror in mirrors]:
         raise UserError(f"{folder} is both the mirror and the output; put your files into another folder.")
@@ -41,17 +39,15 @@ def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: 
         if not missing:
             break
         shown = re.sub("//[^/]*@", "//", mirror)  # no password
-        in_time = deadline()
         try:
             with opened(mirror) as read:
                 for name, file in list(missing.items()):
                     try:
-                        _fetch_file(read, file, folder / name, in_time)
+                        _fetch_file(read, file, folder / name)
+                        report(f"{name}: from {shown}")
+                        del missing[name]
                     except FileFailure as error:
                         failures.setdefault(f"{shown}: {error}", name)
-                    else:
-                        del missing[name]
-                        report(f"{name}: from {shown}")
         except MirrorFailure as error:
             failures[f"{shown}: {error}"] = next(iter(missing), "all files")
     reasons = [f"{reason} ({name})" for reason, name in failures.items()]
@@ -62,26 +58,25 @@ def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: 
         report(reason)
 
 
-def _fetch_file(read: Read, file: File, path: Path, in_time: Callable[[], None]) -> None:
+def _fetch_file(read: Read, file: File, path: Path) -> None:
     """Download `file` from one mirror, gzipped or not."""
     reasons = []
     for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
         try:
-            return _save(read, name, file, path, in_time)
+            return _save(read, name, file, path)
         except FileFailure as error:
             reasons.append(str(error))
     raise FileFailure(" and ".join(dict.fromkeys(reasons)))
 
 
-def _save(read: Read, name: str, file: File, path: Path, in_time: Callable[[], None]) -> None:
+def _save(read: Read, name: str, file: File, path: Path) -> None:
     """Write the mirror's file `name`, decompressed, to `path`, if it has the right bytes."""
     digest, length, max_bytes = hashlib.sha256(), 0, file.bytes or MAX_BYTES
     with written_whole(path) as output:
-        for block in progress(_decompressed(read(name, max_bytes)), path.name, file.bytes, size=len):
+        for block in progress(_decompressed(read, name, max_bytes), path.name, file.bytes, size=len):
             length += len(block)
             if length > max_bytes:
                 raise FileFailure(f"it is longer than {max_bytes} bytes")
-            in_time()  # a few bytes of gzip can unfold for long
             digest.update(block)
             output.write(block)
         if digest.hexdigest() != file.sha256:
@@ -89,10 +84,10 @@ def _save(read: Read, name: str, file: File, path: Path, in_time: Callable[[], N
             raise FileFailure(f"it has {found}; expected {file.bytes or 'some'} bytes and {file.sha256[:12]}")
 
 
-def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _decompressed(read: Read, name: str, max_bytes: int) -> Iterator[bytes]:
     """Yield the bytes of a mirror's file. Decompress them if the first bytes are those of gzip."""
     try:
-        start = b""
+        pieces, start = read(name, max_bytes), b""
         while len(start) < 100 and (piece := next(pieces, b"")):
             start += piece
         if start.lstrip().startswith(b"<"):
@@ -102,11 +97,9 @@ def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
             yield from pieces
             return
         gzipped = zlib.decompressobj(wbits=31)
-        for piece in pieces:
-            while piece and not gzipped.eof:
-                yield gzipped.decompress(piece, BLOCK)  # at most so much at once, however far it unfolds
-                piece = gzipped.unconsumed_tail
-        if not gzipped.eof:
-            raise FileFailure("it breaks off")
+        while not gzipped.eof:
+            if not (piece := gzipped.unconsumed_tail or next(pieces, b"")):
+                raise FileFailure("it breaks off")
+            yield gzipped.decompress(piece, BLOCK)  # at most so much at once, however far it unfolds
     except (zlib.error, OSError) as error:
         raise FileFailure(f"it cannot be read ({error})") from None

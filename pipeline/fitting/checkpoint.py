@@ -52,10 +52,8 @@ class Checkpoint:
             arrays = load_arrays(self.path)
         except (UserError, OSError, MemoryError):
             return []
-        if not arrays:
-            return []
-        for name, array in _arrays_of(state).items():
-            array[...] = arrays[name]
+        for number, array in enumerate(state.arrays()):
+            array[...] = arrays[f"state_{number}"]
         state.iteration, best, score, epochs = json.loads(str(arrays["results"]))
         parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
         state.best = Best(best, Score(*score), parameters)
@@ -70,8 +68,9 @@ class Checkpoint:
             return
         results = np.array(json.dumps([state.iteration, state.best.epoch, state.best.score, epochs]))
         try:
-            parameters = {f"best_{i}": array for i, array in enumerate(state.best.parameters)}
-            save_arrays(self.path, results=results, **parameters, **_arrays_of(state))
+            arrays = {f"best_{number}": array for number, array in enumerate(state.best.parameters)}
+            arrays |= {f"state_{number}": array for number, array in enumerate(state.arrays())}
+            save_arrays(self.path, results=results, **arrays)
         except (OSError, MemoryError) as error:
             if not self._refused:
                 reason = getattr(error, "strerror", None) or "not enough memory"
@@ -114,9 +113,3 @@ def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
         decides |= {"machine": platform.uname(), "processes": processes}
     digest.update(json.dumps(decides, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _arrays_of(state: State) -> dict[str, np.ndarray]:
-    remembered = [array for arrays in state.memory for array in arrays]
-    arrays = [*state.network.weights, *state.network.biases, *remembered]
-    return {f"state_{number}": array for number, array in enumerate(arrays)}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,53 +35,47 @@ class Fitted(NamedTuple):
     validation: Score  # the same on the validation images
 
 
+@dataclass
 class Fitting:
-    """A training, epoch by epoch, by one process or more. A training that was killed continues from its checkpoint.
+    """A training, epoch by epoch. A training that was killed continues from its checkpoint.
 
-    `seen` are some of the training images, and `unseen` others, to measure after each epoch. `epochs` has the results
-    of the epochs so far, a checkpoint brought `resumed` of them. Without an early stop there will be `total`.
+    `epochs` has the results of the epochs so far. The checkpoint brought `resumed` of them. Without an early stop there
+    will be `total`.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        method: Method,
-        training: Split,
-        seen: Split,
-        unseen: Split,
-        processes: int,
-        checkpoint: Checkpoint | None = None,
-    ):
-        self._method, self._training, self._watched = method, training, [seen, unseen]
-        self._processes, self._checkpoint = processes, checkpoint
-        self._state = new_state(network, method)
-        self.epochs: list[Epoch] = checkpoint.load(self._state) if checkpoint else []
+    network: Network
+    method: Method
+    training: Split
+    seen: Split  # some of the training images, to measure after each epoch
+    unseen: Split  # other images, to measure after each epoch
+    processes: int
+    checkpoint: Checkpoint | None = None
+
+    def __post_init__(self) -> None:
+        self._state = new_state(self.network, self.method)
+        self.epochs: list[Epoch] = self.checkpoint.load(self._state) if self.checkpoint else []
         self.resumed = len(self.epochs)
-        self.total = -(-method.iterations // (len(training.images) // method.batch_size))
+        self.total = -(-self.method.iterations // (len(self.training.images) // self.method.batch_size))
 
     def run(self) -> Iterator[Epoch]:
         """Train, and yield the results of each epoch. Errors are those of `mlp.training.train`."""
         try:
-            for epoch in train(self._state, self._training, self._method, self._watched, self._processes):
+            for epoch in train(self._state, self.training, self.method, [self.seen, self.unseen], self.processes):
                 self.epochs.append(epoch)
-                if self._checkpoint:
-                    self._checkpoint.save(self._state, self.epochs)
+                if self.checkpoint:
+                    self.checkpoint.save(self._state, self.epochs)
                 yield epoch
         except DivergedError:
-            if self._checkpoint:  # it leads there again
-                self._checkpoint.remove()
+            if self.checkpoint:  # it leads there again
+                self.checkpoint.remove()
             raise
 
     def result(self) -> Fitted:
         """Measure the network that is kept, after the last epoch. Errors are those of `mlp.training.measure`."""
-        network = kept(self._state, self._method)
-        number = self._state.best.epoch if self._method.keep_best else len(self.epochs)
+        network = kept(self._state, self.method)
+        number = self._state.best.epoch if self.method.keep_best else len(self.epochs)
         _, validation = self.epochs[number - 1].scores
-        return Fitted(network, number, measure(network, self._training, self._processes), validation)
-
-    def stopped_early(self) -> bool:
-        """Return whether training ended before its last iteration, because no epoch was better for a while."""
-        return self._state.iteration < self._method.iterations
+        return Fitted(network, number, measure(network, self.training, self.processes), validation)
 
 
 def fitting_of(
@@ -94,10 +89,8 @@ def fitting_of(
     """Return the training, of a new network, that the parameters of the file `path` describe.
 
     After each epoch, accuracy is measured on as many training images as there are validation images. Without a number,
-    there are as many processes as `processes_for` says.
-
-    Raises:
-        UserError: a mini-batch has more images than there are, or the images are too large for distortions.
+    there are as many processes as `processes_for` says. A UserError says that a mini-batch has more images than there
+    are, or that the images are too large for distortions.
     """
     settings, (images, labels) = params.train, training.split
     if (n := len(images)) < settings.batch_size:
@@ -147,7 +140,7 @@ def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
 def distortion_of(params: "Params", image_shape: tuple[int, int]) -> Distortion | None:
     """Return the distortion of images of a shape, if they shall be distorted. A UserError says they are too large."""
     strength = Strength(**params.distort.model_dump())
-    if not strength.distorts:
+    if not any(strength._replace(smoothness=0.0)):  # which distorts nothing by itself
         return None
     try:
         return Distortion(image_shape, strength)
@@ -164,18 +157,16 @@ def distorted(params: "Params", images: np.ndarray, image_shape: tuple[int, int]
 @contextmanager
 def failures_explained(train: "Train", path: Path) -> Iterator[None]:
     """Turn the failures of a training with parameters from the file `path` into sentences."""
+    rate = f"lower train.learning_rate (now {train.learning_rate})"
     try:
         yield
     except DivergedError as error:
         decay = f" or train.weight_decay (now {train.weight_decay})" if train.weight_decay else ""
-        what = f"at step {error.iteration} the numbers of layer {error.layer} are no longer finite"
-        rate = f"lower train.learning_rate (now {train.learning_rate}){decay}"
+        what = f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite"
         std = f"choose a smaller train.weight_init_std (now {train.weight_init_std})"
-        raise UserError(f"training diverged: {what}; {rate}, or {std}, in {path}. No model was written.") from None
+        raise UserError(f"{what}; {rate}{decay}, or {std}, in {path}. No model was written.") from None
     except FloatingPointError:
-        raise UserError(
-            "the trained network's loss on the training images is not finite; lower train.learning_rate (now "
-            f"{train.learning_rate}) in {path}. No model was written."
-        ) from None
+        what = "the trained network's loss on the training images is not finite"
+        raise UserError(f"{what}; {rate} in {path}. No model was written.") from None
     except ChildProcessError as error:
         raise UserError(f"one of training's processes {error}. No model was written; run it again.") from None

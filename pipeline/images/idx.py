@@ -14,24 +14,17 @@ import numpy as np
 
 from pipeline.program.errors import UserError
 
-UNSIGNED_BYTES = 8
-
 
 def read_images(path: Path) -> np.ndarray:
     """Map grey images: (images, rows, columns) bytes, which stay in the file until they are used.
 
-    Raises:
-        UserError: the file is missing, or is not a whole IDX file of unsigned bytes in three dimensions.
+    A UserError says that the file is missing, or is not a whole IDX file of unsigned bytes in three dimensions.
     """
     return _read(path, dimensions=3)
 
 
 def read_labels(path: Path, classes: int) -> np.ndarray:
-    """Read labels: (images,) bytes from 0 to `classes` − 1.
-
-    Raises:
-        UserError: as for `read_images`, but for one dimension; or a label is out of range.
-    """
+    """Read labels: (images,) bytes from 0 to `classes` − 1. Errors as for `read_images`, or a label is out of range."""
     labels = _read(path, dimensions=1)
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
@@ -50,20 +43,20 @@ def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[n
 
 
 def _read(path: Path, dimensions: int) -> np.ndarray:
-    magic = bytes([0, 0, UNSIGNED_BYTES, dimensions])
+    magic = bytes([0, 0, 8, dimensions])
     try:
         with path.open("rb") as file:
             header = file.read(4 + 4 * dimensions)
             length = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path) from None
+    shape = struct.unpack(f">{dimensions}I", header[4:].ljust(4 * dimensions, b"\0"))
+    whole = 4 + 4 * dimensions + math.prod(shape)
     if header[:4] != magic:
         expected = f"the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D"
         found, about = header[:4].hex(" ") or "none", "header"
-    else:
-        shape = struct.unpack(f">{dimensions}I", header[4:].ljust(4 * dimensions, b"\0"))
-        whole = 4 + 4 * dimensions + math.prod(shape)
-        if length == whole and 0 not in shape:  # so that a wrong header cannot make us reserve memory
-            return np.memmap(path, np.uint8, "r", 4 + 4 * dimensions, shape)
+    elif length != whole or 0 in shape:
         expected, found, about = f"{whole} bytes for {' × '.join(map(str, shape))}", str(length), "length"
+    else:
+        return np.memmap(path, np.uint8, "r", 4 + 4 * dimensions, shape)
     raise UserError(f"{path}: expected {expected}, found {found}.", path=path, about=about)

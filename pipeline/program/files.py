@@ -1,6 +1,5 @@
 """Files that are written whole or not at all."""
 
-import errno
 import hashlib
 import json
 import os
@@ -14,12 +13,10 @@ from pipeline.program.errors import UserError
 
 def check_distinct(*paths: Path) -> None:
     """Raise a UserError if two of the paths are the same: a result would replace an input, or another result."""
-    seen: set[Path] = set()
-    for path in paths:
-        resolved = path.resolve()
-        if resolved in seen:
+    resolved = [path.resolve() for path in paths]
+    for number, path in enumerate(paths):
+        if resolved[number] in resolved[:number]:
             raise UserError(f"{path}: given twice; give each input and each output a path of its own.", path=path)
-        seen.add(resolved)
 
 
 @contextmanager
@@ -29,9 +26,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, which is then renamed to `path`. After an error or a kill,
     `path` is what it was before. An error of the system, such as a full disk, names `path`.
     """
-    if path.is_dir():  # the rename would fail, but after all the work; and the names "." and "/" are empty
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():  # the rename would replace a device, such as /dev/null
+    if path.exists() and not path.is_file():  # the rename would replace a device, or fail at the end
         raise UserError(f"{path}: not a regular file; give the name of a file.", path=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -66,11 +61,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file that the pipeline wrote.
-
-    Raises:
-        UserError: it is not there, or is damaged.
-    """
+    """Return the content of a JSON file that the pipeline wrote. A UserError says that it is missing, or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import TypeVar
+
+from pipeline.program import errors
 
 T = TypeVar("T")
 
@@ -26,7 +27,12 @@ def progress(
     items together, and of what was `done` before.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
-        yield from items if note is None or sys.stderr is None else _with_lines(items, description, note)
+        said = time.monotonic()
+        for item in items:
+            if note and time.monotonic() - said >= INTERVAL:
+                errors.note(f"{description}: {note(item)}")
+                said = time.monotonic()
+            yield item
         return
     from rich.console import Console  # here, so that a quiet run does not spend start-up time on it
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -37,13 +43,3 @@ def progress(
         for item in items:
             bar.update(task, advance=size(item), note=note(item) if note else "")
             yield item
-
-
-def _with_lines(items: Iterable[T], description: str, note: Callable[[T], str]) -> Iterator[T]:
-    said = time.monotonic()
-    for item in items:
-        if time.monotonic() - said >= INTERVAL:
-            with suppress(OSError):  # its reader has gone
-                print(f"{description}: {note(item)}", file=sys.stderr, flush=True)
-            said = time.monotonic()
-        yield item

@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Annotated
 from urllib.request import url2pathname
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field
 
 from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
 from pipeline.settings.checked import Section, check, load_plain_yaml, nearest, show
 
-TRAIN_IMAGES = "train-images-idx3-ubyte"
-TRAIN_LABELS = "train-labels-idx1-ubyte"
-TEST_IMAGES = "t10k-images-idx3-ubyte"
-TEST_LABELS = "t10k-labels-idx1-ubyte"
-
-# The key of a file in datasets.yaml, and the name to save it under.
+# The key of a file in datasets.yaml, and the name to save it under
 SAVED_AS = {
-    "train_images": TRAIN_IMAGES,
-    "train_labels": TRAIN_LABELS,
-    "test_images": TEST_IMAGES,
-    "test_labels": TEST_LABELS,
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
 }
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = SAVED_AS.values()
 
 # An exact version, and nothing that npm could take for an option, an address or a folder
 NPM = re.compile(r"npm:((?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*)/([^/]+(?:/[^/]+)*)/?", re.ASCII)
@@ -58,11 +54,8 @@ def _once(classes: tuple[str, ...]) -> tuple[str, ...]:
     return classes
 
 
-def _mirror(text: str, info: ValidationInfo) -> str:
-    return mirror_address(text, base=info.context or Path())
-
-
 Text = Annotated[str, AfterValidator(_one_line)]
+Mirror = Annotated[str, AfterValidator(lambda text, info: mirror_address(text, base=info.context))]
 
 
 class File(Section):
@@ -93,7 +86,7 @@ class Dataset(Section):
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
         strict=False, min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
     )
-    mirrors: tuple[Annotated[str, AfterValidator(_mirror)], ...] = Field(
+    mirrors: tuple[Mirror, ...] = Field(
         strict=False, min_length=1, description="a list of one address or more, as text"
     )
     files: Files
@@ -106,11 +99,7 @@ class Dataset(Section):
 
 
 def load_dataset(path: Path, name: str) -> Dataset:
-    """Read the dataset `name` from the file `path`. The other datasets are not checked.
-
-    Raises:
-        UserError: the file cannot be read, has no such dataset, or the dataset has a mistake.
-    """
+    """Read the dataset `name` from the file `path`. The others are not checked. A UserError says what is wrong."""
     entries = load_plain_yaml(path)
     if not isinstance(entries, dict):
         raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)

@@ -110,12 +110,7 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a parameter file. See `read_values`.
-
-    Raises:
-        UserError: the file is missing or is not YAML, or a key is unknown, missing, of the wrong type or out of range;
-            or two values do not go together. The sentence names the file, the key, the value and what is expected.
-    """
+    """Read and check a parameter file, also that its values go together. See `read_values`, and `check` for errors."""
     return check(path, Params, read_values(path))
 
 

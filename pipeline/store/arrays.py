@@ -12,8 +12,6 @@ from pipeline.program.errors import UserError, clip
 from pipeline.program.files import written_whole
 
 BLOCK = 1 << 20  # bytes read at once
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP archive can state
-UNIX = 3
 
 
 def save_arrays(path: Path, **arrays: Any) -> None:
@@ -25,8 +23,8 @@ def save_arrays(path: Path, **arrays: Any) -> None:
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             array = np.asarray(array, order="C")
-            entry = zipfile.ZipInfo(f"{name}.npy", FIRST_DATE)
-            entry.create_system, entry.external_attr = UNIX, 0o600 << 16
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))  # the earliest date that an archive can state
+            entry.create_system, entry.external_attr = 3, 0o600 << 16  # Unix, and a file's permissions there
             with archive.open(entry, "w", force_zip64=True) as member:
                 little = array.astype(array.dtype.newbyteorder("<"), copy=False)
                 np.lib.format.write_array(member, little, (1, 0), allow_pickle=False)
@@ -36,10 +34,8 @@ def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
     """Read an `.npz` that `save_arrays` wrote. The arrays named in `mapped` stay in the file, read-only.
 
     It compares every byte with the file's checksums, and reads no pickles. It takes no more memory than the file is
-    long: compressed entries, and entries that share bytes, are refused.
-
-    Raises:
-        UserError: the file is missing, or is not such an archive.
+    long: compressed entries, and entries that share bytes, are refused. A UserError says that the file is missing, or
+    is not such an archive.
     """
     name = ""
     try:
@@ -58,12 +54,8 @@ def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path) from None
     except Exception as error:  # damage makes zipfile, NumPy and Python's own parser fail, each in its own ways
         reason = clip(str(error) or type(error).__name__)
-        raise UserError(
-            f"{path}: not an array file of this pipeline ({reason}); "
-            "run `make check`, then `dvc repro`, to make it again.",
-            path=path,
-            about=name,
-        ) from None
+        what = f"not an array file of this pipeline ({reason}); run `make check`, then `dvc repro`, to make it again"
+        raise UserError(f"{path}: {what}.", path=path, about=name) from None
     return arrays
 
 

@@ -48,8 +48,7 @@ def save_prepared(path: Path, images: np.ndarray, labels: np.ndarray, preparatio
 def load_prepared(path: Path) -> Prepared:
     """Read a split that the preprocess stage wrote. Its images stay in the file until they are used.
 
-    Raises:
-        UserError: the file is missing, damaged, or not a prepared split; or its images have too many pixels.
+    A UserError says that the file is missing, damaged, or no prepared split, or that its images have too many pixels.
     """
     found = _Arrays(path, mapped=("images",))
     preparation = found.preparation()
@@ -79,11 +78,7 @@ def save_model(path: Path, network: Network) -> None:
 
 
 def load_model(path: Path) -> Network:
-    """Read a network that the train stage wrote.
-
-    Raises:
-        UserError: the file is missing, damaged, or not a network.
-    """
+    """Read a network that the train stage wrote. A UserError says that the file is missing, damaged, or no network."""
     found = _Arrays(path)
     preparation = found.preparation()
     activation, arithmetic = found.named("activation", ACTIVATIONS), found.named("arithmetic", ARITHMETICS)
@@ -107,11 +102,7 @@ def save_misclassified(path: Path, mistakes: Misclassified) -> None:
 
 
 def load_misclassified(path: Path) -> Misclassified:
-    """Read the misclassified images that the evaluate stage wrote.
-
-    Raises:
-        UserError: the file is missing, damaged, or not of misclassified images.
-    """
+    """Read the misclassified images that the evaluate stage wrote. Errors are like those of `load_model`."""
     found = _Arrays(path)
     shape = found.image_shape()
     images = found.take("images", np.uint8, None, shape[0] * shape[1])

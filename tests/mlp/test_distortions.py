@@ -95,7 +95,7 @@ def test_distortions_whose_sums_might_not_be_exact_are_refused():
 def test_each_strength_alone_changes_images_and_none_changes_nothing(name):
     images = random_images(20, (9, 8))
     changed = Distortion((9, 8), OFF._replace(**{name: 2.0})).distort(images, 0, 1, 0) != images
-    assert changed.any() == OFF._replace(**{name: 0.1}).distorts == (name != "smoothness")
+    assert changed.any() == (name != "smoothness")
 
 
 @pytest.mark.parametrize("strength", STRENGTHS.values(), ids=STRENGTHS)

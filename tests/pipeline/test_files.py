@@ -202,9 +202,9 @@ def test_file_changes_only_when_all_is_written(path, monkeypatch):
 def test_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError) as caught, written_whole(Path(name)):
+    with pytest.raises(UserError) as caught, written_whole(Path(name)):
         pytest.fail("it was opened")
-    assert caught.value.filename == name
+    assert caught.value.path == Path(name)
     assert os.listdir(tmp_path) == ["folder"]
 
 

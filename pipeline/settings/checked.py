@@ -2,22 +2,47 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
 
 from pipeline.program.errors import UserError, clip
 
 Key = tuple[str | int, ...]  # the names and list indices that lead to a value
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with the scalars of YAML 1.2, which DVC reads. By YAML 1.1, `1e-3` is text, `010` 8 and `no` false."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for place, (key, _) in enumerate(node.value):
+            if key.value in [other.value for other, _ in node.value[:place]]:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is there twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+_SCALARS: list[tuple[str, str, Callable[[str], Any]]] = [
+    ("null", "|~|null|Null|NULL", lambda text: None),
+    ("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
+    ("int", "[-+]?[0-9]+", int),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", float),
+    ("special", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
+]
+for _kind, _pattern, _read in _SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", partial(lambda read, loader, node: read(node.value), _read))
+
+
 def load_plain_yaml(path: Path) -> Any:
     """Read the file into dicts, lists and scalars. A UserError names the file, and says what is wrong with it."""
     try:
-        # What is not UTF-8 becomes escapes, which the parser refuses
+        # PyYAML refuses what is no UTF-8 after it was escaped
         return parse_plain_yaml(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.", path=path) from None
@@ -31,7 +56,7 @@ def parse_plain_yaml(text: str) -> Any:
     A UserError says, without a full stop, why it is not YAML, or which key of a mapping is there twice.
     """
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return yaml.load(text, Loader=_Loader)
     except Exception as error:  # odd escapes and deep nesting raise other errors than YAMLError
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark else ""

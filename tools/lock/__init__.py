@@ -1,8 +1,9 @@
-"""What `dvc.lock` states and Git says, and the MD5 of a file or a folder as DVC computes it."""
+"""What `dvc.lock` states, what DVC and Git say, and the MD5 of a file or a folder as DVC computes it."""
 
 import hashlib
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,8 @@ import yaml
 from pipeline.program.errors import UserError
 
 
-def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[str, str], str]:
-    """Return the MD5 of each output in a `dvc.lock`, by stage and path.
+def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str]:
+    """Return the MD5 of each output in a `dvc.lock`, by its path.
 
     Args:
         lock: the file, or its name in errors.
@@ -26,8 +27,7 @@ def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[st
     """
     with _valid(lock):
         stages = yaml.safe_load(lock.read_bytes() if text is None else text)["stages"]
-        outs = [(name, out) for name, stage in stages.items() for out in stage.get("outs", [])]
-        return {(name, str(out["path"])): str(out["md5"]) for name, out in outs}
+        return {str(out["path"]): str(out["md5"]) for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def locked_stages(lock: Path) -> dict[str, dict[str, str]]:
@@ -58,9 +58,33 @@ def _valid(lock: Path) -> Iterator[None]:
         raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None
 
 
+def dvc(*words: str) -> str:
+    """Return what DVC prints. If it fails, a UserError says so, below DVC's own reason."""
+    result = subprocess.run([sys.executable, "-m", "dvc", *words], stdout=subprocess.PIPE, encoding="utf-8")
+    if result.returncode:
+        raise UserError(f"`dvc {' '.join(words)}` failed; its reason is above.")
+    return result.stdout.strip()
+
+
 def git(*words: str) -> str:
     """Return what Git prints; nothing if it fails."""
     return subprocess.run(["git", *words], capture_output=True, encoding="utf-8").stdout.strip()
+
+
+def commit_of(rev: str) -> str:
+    """Return the hash of a commit, a tag or an experiment.
+
+    Raises:
+        UserError: there is no such revision.
+    """
+    experiments = git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{rev}").split()
+    for name in [rev, *experiments]:
+        if commit := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
+            if name != rev and len(experiments) > 1:
+                raise UserError(f"{len(experiments)} commits have an experiment {rev}; name its own commit instead.")
+            return commit
+    cure = "see `git log`, `git tag` or `dvc exp list`, or fetch it: git fetch --unshallow --tags"
+    raise UserError(f"there is no commit, tag or experiment {rev} here; {cure}.")
 
 
 def md5_of_folder(files: dict[str, str]) -> str:

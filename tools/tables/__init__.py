@@ -20,6 +20,15 @@ def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "")
     return f"{mean} ± {stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; "No changes." without rows. A column whose name ends in : is flush right."""
+    if not rows:
+        return "No changes."
+    names = " | ".join(name.removesuffix(":") for name in head)
+    rule = "|".join("---:" if name.endswith(":") else "---" for name in head)
+    return "\n".join([f"| {names} |", f"|{rule}|", *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
 def plain_console() -> "Console":
     """Return a console that prints text as it is: brackets are no markup. A pipe or a file gets lines of any length."""
     from rich.console import Console

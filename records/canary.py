@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from pipeline.program.command import command
 from pipeline.program.files import write_json
@@ -24,7 +24,7 @@ COPIES, TRAINED, HELD_OUT, EPOCHS = 3, 1200, 600, 2  # the sample has 600 traini
 
 
 @command
-def main(canary: Annotated[Path, typer.Argument(help="Output: a JSON file, the hash of each record.")]) -> None:
+def main(canary: Annotated[Path, Argument(help="Output: a JSON file, the hash of each record.")]) -> None:
     """Run each record in short, and write a hash of its parameters and of all files that its stages write."""
     with tempfile.TemporaryDirectory() as temporary:
         raw, committee, *folders = (Path(temporary, name) for name in ("raw", "committee", *RECORDS))

@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
 from pydantic import Field
+from typer import Argument
 
 from pipeline.program.command import command
 from pipeline.program.files import read_json, write_bytes, write_text
@@ -138,8 +138,8 @@ def draw(lines: Sequence[Row]) -> "Figure":
 
 @command
 def main(
-    markdown: Annotated[Path, typer.Argument(help="Output: the tables.")],
-    figure: Annotated[Path, typer.Argument(help="Output: the figure.")],
+    markdown: Annotated[Path, Argument(help="Output: the tables.")],
+    figure: Annotated[Path, Argument(help="Output: the figure.")],
 ) -> None:
     """Write the ledger as tables and as a figure."""
     from pipeline.drawing.figures import picture, use_own_settings

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
@@ -20,9 +21,9 @@ from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
 @command
 def main(
-    name: Annotated[str, typer.Argument(help="A record, or a committee.")],
-    seed: Annotated[int, typer.Argument(help="The row's seed. A committee has none.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Train so many epochs, and compare their states.")] = None,
+    name: Annotated[str, Argument(help="A record, or a committee.")],
+    seed: Annotated[int, Argument(help="The row's seed. A committee has none.")] = 0,
+    epochs: Annotated[int | None, Option(min=1, help="Train so many epochs, and compare their states.")] = None,
 ) -> None:
     """Write the model and the result: errors, loss, every misclassified image, and the state after each epoch.
 

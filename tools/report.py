@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from pipeline.program.command import command
 from tools.lock import commit_of, dvc, git, locked_outputs
@@ -20,9 +20,9 @@ from tools.tables import markdown, mean_and_deviation
 @command
 def main(
     base: Annotated[
-        str | None, typer.Argument(help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1")
+        str | None, Argument(help="Compare with it.", show_default="where HEAD left main, or HEAD~1")
     ] = None,
-    revision: Annotated[str, typer.Argument(help="The commit to report on.")] = "HEAD",
+    revision: Annotated[str, Argument(help="The commit to report on.")] = "HEAD",
 ) -> None:
     """Print what changed between two commits: metrics, parameters, the bytes of the outputs, figures.
 

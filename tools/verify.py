@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
+from typer import Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError, clip
@@ -31,14 +32,10 @@ Facts = dict[str, dict[str, str]]  # by stage: what a lock states of its command
 
 @command
 def main(
-    rev: Annotated[str, typer.Option("--rev", help="A commit, a tag or an experiment.")] = "HEAD",
-    record: Annotated[
-        str | None, typer.Option("--record", help="A row of records/ instead: a record's name, or a committee's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="The row's seed.", show_default="0, with --record")] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Only the first epochs of the row's training.")
-    ] = None,
+    rev: Annotated[str, Option(help="A commit, a tag or an experiment.")] = "HEAD",
+    record: Annotated[str | None, Option(help="A row of records/ instead: a record, or a committee.")] = None,
+    seed: Annotated[int | None, Option(help="The row's seed.", show_default="0, with --record")] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Only the first epochs of the row's training.")] = None,
 ) -> None:
     """Run all stages of a commit again in a clone, and compare with its dvc.lock, and with the outputs in Git.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from pipeline.program.command import DatasetsFile, command
 from pipeline.program.errors import UserError, visible
@@ -11,33 +12,21 @@ from pipeline.program.errors import UserError, visible
 
 @command
 def main(
-    source: Annotated[Path, typer.Argument(help="A folder with a subfolder for each class, or a CSV file.")],
-    name: Annotated[str, typer.Argument(help="The dataset's name.")],
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROWSxCOLUMNS",
-            help="The images' rows × columns: 28x20 is 28 rows of 20 pixels. A CSV file's images keep their size.",
-            show_default="28x28; for a CSV file: square",
-        ),
-    ] = None,
-    prepare: Annotated[
-        Literal["fit", "digit"],
-        typer.Option(
-            help="fit: keep the whole picture. digit: find a drawn digit or letter. tools.predict then does the same."
-        ),
-    ] = "fit",
-    invert: Annotated[bool, typer.Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
-    test_share: Annotated[float, typer.Option(help="The share of each class that becomes test images.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
-    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a file cannot be used.")] = False,
+    source: Annotated[Path, Argument(help="A folder with a subfolder for each class, or a CSV file.")],
+    name: Annotated[str, Argument(help="The dataset's name.")],
+    size: Annotated[str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")] = None,
+    prepare: Annotated[Literal["fit", "digit"], Option(help="Keep all of a picture, or find what is drawn.")] = "fit",
+    invert: Annotated[bool, Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
+    test_share: Annotated[float, Option(help="The share of each class that becomes test images.")] = 0.2,
+    seed: Annotated[int, Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
     """Make a dataset of pictures in a folder, or of pixels in a CSV file.
 
-    It writes four IDX files into datasets/NAME, and adds NAME to datasets.yaml. The pictures become grey. In a CSV
-    file, a row has the label and then the pixels of one image, 0 to 255; the first row may be a header. A file that
-    cannot be used is left out, with a sentence.
+    It writes four IDX files into datasets/NAME, and adds NAME to datasets.yaml. Pictures become grey images of --size,
+    rows × columns. With --prepare digit, a drawn digit or letter is found; tools.predict then does the same. In a CSV
+    file, a row has the label and then the pixels of one image, 0 to 255; the first row may be a header. Without --size
+    its images are square. A file that cannot be used is left out, with a sentence.
     """
     import shlex
     import tempfile
@@ -66,8 +55,6 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         gathered = gather(source, images, folder / "spool")
-        if strict and left_out:
-            raise UserError(f"{source}: {len(left_out)} of its files cannot be used; --strict then writes nothing.")
         parts = split(source, gathered, test_share, seed)
         write_idx_files(folder, gathered, parts)
         is_new = add(datasets, name, entry_of(name, gathered.classes, flags, folder), folder)

@@ -5,7 +5,6 @@ import math
 import re
 import struct
 from collections.abc import Iterable
-from hashlib import file_digest
 from pathlib import Path
 from shutil import copyfileobj
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 
 from pipeline.images.prepare import hold_out
 from pipeline.program.errors import UserError, clip
-from pipeline.program.files import write_bytes, written_whole
+from pipeline.program.files import sha256_of, write_bytes, written_whole
 from pipeline.settings.checked import load_plain_yaml, parse_plain_yaml
 from pipeline.settings.datasets import SAVED_AS
 from tools.pack.images import Labelled, in_order
@@ -89,9 +88,8 @@ def entry_of(name: str, classes: tuple[str, ...], flags: dict[str, bool], folder
     lines += [f"  {flag}: true" for flag, is_set in flags.items() if is_set]
     lines += [f"  mirrors: [{FOLDER}/{name}]", "  files:"]
     for key, saved_as in SAVED_AS.items():
-        with (folder / key).open("rb") as file:
-            sha256 = file_digest(file, "sha256").hexdigest()
-            lines.append(f"    {key}: {{name: {saved_as}, bytes: {file.tell()}, sha256: {sha256}}}")
+        size, sha256 = (folder / key).stat().st_size, sha256_of(folder / key)
+        lines.append(f"    {key}: {{name: {saved_as}, bytes: {size}, sha256: {sha256}}}")
     return "\n".join(lines) + "\n"
 
 

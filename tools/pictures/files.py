@@ -29,9 +29,8 @@ def read_picture(path: Path, shape: Shape, fitted: bool, inverted: bool) -> tupl
     """Read an image file and prepare its picture, as `prepare` does. If the file has several, use the first.
 
     Raises:
-        UserError: there is no such file; it is no image, is damaged, or has too many pixels; or its picture is blank.
+        UserError: the file is no image, is damaged, or has too many pixels; or its picture is blank.
     """
-    _check_is_file(path)
     picture, pictures = _first_picture(path)
     try:
         image, notes = prepare(picture, shape, fitted, inverted)
@@ -44,9 +43,9 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
     """Return the images of an IDX file, gzipped or not, at most `limit`: (n, rows, columns) uint8. None: it is not one.
 
     Raises:
-        UserError: there is no such file; it is damaged, has too many pixels, or has labels instead of images.
+        UserError: the file is damaged, has too many pixels, or has labels instead of images.
+        OSError: it cannot be read.
     """
-    _check_is_file(path)
     with path.open("rb") as file:
         is_gzipped = file.read(2) == b"\x1f\x8b"
     try:
@@ -71,12 +70,6 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
     return np.frombuffer(content, np.uint8).reshape(images, rows, columns)
 
 
-def _check_is_file(path: Path) -> None:
-    if not path.is_file():
-        kind = "no such file" if not path.exists() else "a folder" if path.is_dir() else "not a regular file"
-        raise UserError(f"{path}: {kind}; expected a picture.")
-
-
 def _first_picture(path: Path) -> tuple[Image.Image, int]:
     """Return the first picture of a file, upright, and the number of pictures."""
     with warnings.catch_warnings(), _silent_decoders():
@@ -97,8 +90,8 @@ def _first_picture(path: Path) -> tuple[Image.Image, int]:
         except (UserError, MemoryError):
             raise
         except Exception as error:  # damage makes Pillow's decoders raise errors of many types
-            reason = str(error).rstrip(".") or type(error).__name__
-            raise UserError(f"{path}: the image is damaged ({reason}).") from None
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
+            raise UserError(f"{path}: the image cannot be read ({reason}).") from None
 
 
 @contextmanager

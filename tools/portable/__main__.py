@@ -11,7 +11,7 @@ import csv
 import io
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
@@ -24,15 +24,10 @@ COLUMNS = ["name", "processor", "byte_order", "system", "python", "numpy", "blas
 
 @command
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of environments.", show_default="all")] = None,
-    add: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Run with this Python and NumPy only, and add a line with this name."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also run what takes minutes each.")] = False,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write a line for each run. Drop lines with other exact hashes.")
-    ] = False,
+    names: Annotated[list[str] | None, Argument(help="Names of environments.", show_default="all")] = None,
+    add: Annotated[str | None, Option(metavar="NAME", help="Run here only, and add a line with this name.")] = None,
+    everything: Annotated[bool, Option("--all", help="Also run what takes minutes each.")] = False,
+    write: Annotated[bool, Option("--write", help="Write a line for each run. Drop those with another hash.")] = False,
 ) -> None:
     """Run the pipeline in short in many environments, and compare the hash of the files that it writes.
 
@@ -41,13 +36,11 @@ def main(
     if add is not None and (names or write):
         raise UserError("--add needs no names and no --write: it runs here, and writes one line.")
     stated = read_table()
-    places = {
-        where.name: where
-        for where in (environments(everything or bool(names)) if add is None else [Environment(add, THIS)])
-    }
-    unknown = [name for name in names or [] if name not in places]
-    if unknown:
-        raise UserError(f"there is no environment {unknown[0]}; expected one of: {'; '.join(places)}.")
+    chosen = environments(everything or bool(names)) if add is None else [Environment(add, THIS)]
+    places = {where.name: where for where in chosen}
+    for name in names or []:
+        if name not in places:
+            raise UserError(f"there is no environment {name}; expected one of: {'; '.join(places)}.")
     rows = run_all([places[name] for name in names or places])
     if not rows:
         raise UserError("this machine has none of these environments; see the reasons above.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.lock import dvc, locked_outputs, md5_of
+from tools.lock import locked_outputs, md5_of, output
 
 
 @command
@@ -19,7 +19,7 @@ def main() -> None:
     """
     found = 0
     for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
-        cache = lock.parent / dvc("--cd", str(lock.parent), "cache", "dir")
+        cache = lock.parent / output("dvc", "--cd", str(lock.parent), "cache", "dir")
         for path in sorted(cache.glob("files/md5/??/*")):
             writing = path.suffix == ".tmp"  # DVC writes it now
             if not writing and md5_of(path) != path.parent.name + path.name.removesuffix(".dir"):

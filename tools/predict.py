@@ -61,9 +61,7 @@ def predict(
         with np.errstate(all="ignore"):
             probabilities, _ = probabilities_of(network, np.concatenate(images).reshape(len(answers), -1))
     except FloatingPointError:
-        raise UserError(
-            f"{model}: its weights are too large to compute with; train with a smaller train.learning_rate."
-        ) from None
+        raise UserError(f"{model}: its weights are too large; train with a smaller train.learning_rate.") from None
     for answer, row in zip(answers, probabilities.tolist(), strict=True):
         largest = max(row)
         if largest < SURE:
@@ -82,7 +80,6 @@ def predict(
 def _print_table(answers: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
-    from rich.text import Text
 
     from tools.tables import plain_console
 
@@ -93,7 +90,7 @@ def _print_table(answers: list[dict[str, Any]]) -> None:
         # The most probable class first; classes of equal probability in their order
         (best, largest), *others = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
         following = ", ".join(f"{name} ({100 * probability:.1f} %)" for name, probability in others[:2])
-        table.add_row(file + place, Text(best, style="bold"), f"{100 * largest:.1f} %", following)
+        table.add_row(file + place, best, f"{100 * largest:.1f} %", following)
     plain_console().print(table)
 
 

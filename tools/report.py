@@ -13,7 +13,7 @@ from typing import Annotated
 from typer import Argument
 
 from pipeline.program.command import command
-from tools.lock import commit_of, dvc, git, locked_outputs
+from tools.lock import commit_of, git, locked_outputs, output
 from tools.tables import markdown, mean_and_deviation
 
 
@@ -51,7 +51,7 @@ def usual_base() -> str:
 
 def changes(kind: str, before: str, after: str) -> str:
     """Return DVC's table of changes; `kind` is "metrics" or "params"."""
-    text = dvc(kind, "diff", "--md", before[:7], after[:7])
+    text = output("dvc", kind, "diff", "--md", before[:7], after[:7])
     return text if text.count("\n") > 1 else "No changes."  # the head has two lines
 
 
@@ -63,7 +63,7 @@ def over_seeds() -> str:
     for one in settings:
         means = (mean_and_deviation([run["metrics"][metric] for run in one["runs"]]) for metric in one["metrics"])
         rows.append([one["setting"], str(len(one["runs"])), *means])
-    return markdown(["setting", "seeds", *settings[0]["metrics"]], rows) if rows else ""
+    return markdown(" | ".join(["setting", "seeds", *settings[0]["metrics"]]), rows) if rows else ""
 
 
 def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> str:
@@ -84,7 +84,7 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
     both = count["yes"] + count["no"]
     return (
         f"{count['yes']} of the {both} outputs of both have the same bytes; {count['new']} are new, {count['removed']} "
-        f"removed.\n\n{markdown(['output', before[:7], after[:7], 'same bytes'], shown)}"
+        f"removed.\n\n{markdown(f'output | {before[:7]} | {after[:7]} | same bytes', shown)}"
     )
 
 
@@ -99,7 +99,7 @@ def figures(before: str, after: str) -> str:
         kind, path = line.split("\t")
         then, now = image.format(before, path), image.format(after, path)
         rows.append([f"`{path}`", "-" if kind == "A" else then, "-" if kind == "D" else now])
-    return markdown(["figure", before[:7], after[:7]], rows)
+    return markdown(f"figure | {before[:7]} | {after[:7]}", rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import typer
 
 from pipeline.program.errors import UserError
-from tools.lock import dvc, git
+from tools.lock import git, output
 
 METRICS = {  # a name for people; the file and the key
     "validation accuracy": ("metrics/validation.json", "accuracy"),
@@ -45,7 +45,7 @@ def finished_runs(names: list[str]) -> list[Run]:
     Raises:
         UserError: a name matches no finished experiment, an experiment has no metrics, or DVC fails.
     """
-    commits = json.loads(dvc("exp", "show", "--json"))
+    commits = json.loads(output("dvc", "exp", "show", "--json"))
     experiments = [(commit["rev"], one) for commit in commits for one in commit["experiments"] or []]
     named = [(rev, one) for rev, one in experiments if any(fnmatchcase(one["name"] or "", name) for name in names)]
     # DVC gives queued and failed experiments the metrics of their commit

@@ -32,8 +32,7 @@ def main(
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:
-        sentence = f"{model}: its weights are too large; train with a smaller train.learning_rate."
-        raise UserError(sentence, path=model) from None
+        raise UserError(f"{model}: its weights are too large; train with a smaller train.learning_rate.") from None
     write_bytes(output, content)
     print(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 

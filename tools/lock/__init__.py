@@ -58,12 +58,15 @@ def _valid(lock: Path) -> Iterator[None]:
         raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None
 
 
-def dvc(*words: str) -> str:
-    """Return what DVC prints. If it fails, a UserError says so, below DVC's own reason."""
-    result = subprocess.run([sys.executable, "-m", "dvc", *words], stdout=subprocess.PIPE, encoding="utf-8")
-    if result.returncode:
-        raise UserError(f"`dvc {' '.join(words)}` failed; its reason is above.")
-    return result.stdout.strip()
+def output(*command: str, stdin: str = "", cure: str = "") -> str:
+    """Return what a command of Git or DVC prints. If it fails, raise a UserError that ends with `cure`."""
+    python = [sys.executable, "-m"] if command[0] == "dvc" else []
+    done = subprocess.run([*python, *command], input=stdin, capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").splitlines()
+        reason = next((line for line in lines if line.lower().startswith(("fatal: ", "error: "))), lines[-1])
+        raise UserError(f"`{' '.join(command[:3])}` failed: {reason}{cure}")
+    return done.stdout.rstrip("\n")
 
 
 def git(*words: str) -> str:
@@ -87,16 +90,11 @@ def commit_of(rev: str) -> str:
     raise UserError(f"there is no commit, tag or experiment {rev} here; {cure}.")
 
 
-def md5_of_folder(files: dict[str, str]) -> str:
-    """Return DVC's MD5 of a folder, from the MD5 of each of its files by name."""
-    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
-    return hashlib.md5(text.encode()).hexdigest() + ".dir"
-
-
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files, without those it ignores."""
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".part"]
-        return md5_of_folder({file.relative_to(path).as_posix(): md5_of(file) for file in files})
+        files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+        listed = [{"md5": md5_of(file), "relpath": name} for name, file in files if file.suffix != ".part"]
+        return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

@@ -37,7 +37,8 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     """
     found = sorted(set(names))
     if not 2 <= len(found) <= MOST_CLASSES:
-        raise UserError(f"{source}: expected 2 to {MOST_CLASSES} classes, found {len(found)}.")
+        expected = f"2 to {MOST_CLASSES} classes, in a folder one subfolder for each class"
+        raise UserError(f"{source}: expected {expected}; found {len(found)}.")
     if bad := [name for name in found if not is_name(name)]:
         expected = f"text of 1 to {LONGEST_NAME} characters"
         raise UserError(f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}.")
@@ -54,8 +55,6 @@ def folder_images(
     that there are too few or too many subfolders, or that one has no usable picture.
     """
     names = [path.name for path in _visible(folder) if path.is_dir()]
-    if not names:
-        raise UserError(f"{folder}: no subfolders; put the pictures into one subfolder for each class.")
     for path in _visible(folder):
         if not path.is_dir():
             leave_out(f"{path}: not in a class's folder.")
@@ -92,8 +91,6 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
                 if rows.line_num > 1 or any(cell in BYTES for cell in cells):  # no header
                     pixels = _pixels(cells, shape)
                     yield label.strip(), 255 - pixels if inverted else pixels
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; expected a folder or a CSV file.") from None
     except (csv.Error, ValueError) as error:

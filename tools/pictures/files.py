@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from pipeline.program.errors import UserError
-from tools.pictures.grey import reduction
-from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare
+from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare, reduction
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # Pillow reads these without starting another program
 MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million

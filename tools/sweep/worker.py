@@ -143,9 +143,7 @@ class Clone:
                 return True
             if hopeless():
                 return False
-            for _ in range(wait):
-                self._watch(self.tail(1))
-                time.sleep(BEAT)
+            self.run("sleep", str(wait))
         raise LostError(f"`{' '.join(command[:3])}` failed: {self.tail(3)}")
 
     def run(self, *command: str) -> int:

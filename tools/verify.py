@@ -1,9 +1,4 @@
-"""Does a commit state what its code makes? Run all stages again in a clone, and compare `dvc.lock` and Git.
-
-python -m tools.verify --rev mlp@v1.0.0
-python -m tools.verify --record simard-none --seed 0
-python -m tools.verify --record simard-none --seed 0 --epochs 5
-"""
+"""Does a commit state what its code makes? Run all stages again in a clone, and compare `dvc.lock` and Git."""
 
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Compare settings: the mean and spread of the metrics over several seeds, from DVC's experiments.
 
-dvc exp run --queue -n act -S train.activation=sigmoid,tanh,relu -S train.seed=0,1,2,3,4
-dvc exp run --run-all
 python -m tools.compare 'act-*' --baseline train.activation=sigmoid --figure act.png
 """
 

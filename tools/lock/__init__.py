@@ -15,11 +15,7 @@ from pipeline.program.errors import UserError
 
 
 def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str]:
-    """Return the MD5 of each output in a `dvc.lock`, by its path.
-
-    Args:
-        lock: the file, or its name in errors.
-        text: what another commit has in it; without a text, the file is read.
+    """Return the MD5 of each output in a `dvc.lock`, by its path: in the file, or in the `text` that a commit has.
 
     Raises:
         UserError: the file is not a valid `dvc.lock`.

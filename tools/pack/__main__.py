@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
 from typer import Argument, Option
 
 from pipeline.program.command import DatasetsFile, command
-from pipeline.program.errors import UserError, visible
+from pipeline.program.errors import UserError, note
 
 
 @command
@@ -36,15 +35,9 @@ def main(
 
     check_name(name)
     shape = None if size is None else shape_of(size)
-    left_out = []
-
-    def leave_out(sentence: str) -> None:
-        left_out.append(sentence)
-        typer.echo(visible(f"left out: {sentence}"), err=True)
-
     flags = {"fitted": prepare == "fit", "inverted": invert}
     if source.is_dir():
-        images = folder_images(source, shape or (28, 28), **flags, leave_out=leave_out)
+        images = folder_images(source, shape or (28, 28), **flags)
     elif prepare == "digit":
         raise UserError("--prepare digit is for pictures; a CSV file has images already.")
     else:
@@ -56,28 +49,27 @@ def main(
         parts = split(source, gathered, test_share, seed)
         write_idx_files(folder, gathered, parts)
         is_new = add(datasets, name, entry_of(name, gathered.classes, flags, folder), folder)
+        is_light = gathered.images.mean() > 127.5
 
-    if gathered.mean > 127.5:
+    if is_light:
         cure = "leave out --invert" if invert else "--invert"
-        typer.echo(f"note: the images are mostly light; networks learn light on black better: {cure}.", err=True)
+        note(f"note: the images are mostly light; networks learn light on black better: {cure}.")
     training = len(parts["train"])
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
-    typer.echo(
+    print(
         f"{folder}: {training:,} training and {len(parts['test']):,} test images of {rows} × {columns} pixels, "
         f"{len(gathered.classes)} classes."
     )
-    if left_out:
-        typer.echo(f"{len(left_out)} files were left out.", err=True)
-    typer.echo(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
+    print(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
     added, parent, file = (shlex.quote(str(path)) for path in (folder, folder.parent, datasets))
-    typer.echo(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
+    print(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
     held_out = max(1, training // 10)
     iterations = min(max(training, 1000), 50_000)  # some 100 epochs, with the default batches
     changes = f"-S download.dataset={name} -S preprocess.validation_size={held_out} -S train.iterations={iterations}"
     if (rest := training - held_out) < 100:  # the default batch
         changes += f" -S train.batch_size={max(1, rest // 10)}"
-    typer.echo(f"Train on it: dvc exp run {changes}")
+    print(f"Train on it: dvc exp run {changes}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Images with their classes as a dataset of the pipeline: four IDX files, and an entry in datasets.yaml."""
 
 import json
-import math
 import re
 import struct
 from collections.abc import Iterable
@@ -23,12 +22,11 @@ VALUES = {"false", "inf", "nan", "no", "null", "off", "on", "true", "yes"}  # to
 
 
 class Gathered(NamedTuple):
-    """All images, (n, rows, columns) uint8, their labels, (n,) uint8, the classes' names, and the pixels' mean."""
+    """All images, (n, rows, columns) uint8, their labels, (n,) uint8, and the classes' names."""
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-    mean: float
 
 
 def check_name(name: str) -> None:
@@ -40,17 +38,15 @@ def check_name(name: str) -> None:
 
 def gather(source: Path, images: Iterable[Labelled], spool: Path) -> Gathered:
     """Write the images into the file `spool`, one after the other, so that they need no memory."""
-    names: list[str] = []
-    total, shape = 0, ()
+    names, shape = list[str](), ()
     with spool.open("wb") as file:
         for name, image in images:
             names.append(name)
-            total, shape = total + int(image.sum()), image.shape
+            shape = image.shape
             file.write(image.tobytes())
     classes = in_order(source, names)
     labels = np.array([classes.index(name) for name in names], np.uint8)
-    stored = np.memmap(spool, np.uint8, "r", 0, (len(names), *shape))
-    return Gathered(stored, labels, classes, total / math.prod(stored.shape))
+    return Gathered(np.memmap(spool, np.uint8, "r", 0, (len(names), *shape)), labels, classes)
 
 
 def split(source: Path, gathered: Gathered, test_share: float, seed: int) -> dict[str, np.ndarray]:

@@ -2,14 +2,14 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
 
 from mlp.arithmetic import MOST_TERMS
-from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
+from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name, note, visible
 from pipeline.program.progress import progress
 from tools.pictures.files import read_picture
 from tools.pictures.preparation import Shape
@@ -46,18 +46,16 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=int) if are_numbers else found)
 
 
-def folder_images(
-    folder: Path, shape: Shape, fitted: bool, inverted: bool, leave_out: Callable[[str], None]
-) -> Iterator[Labelled]:
+def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> Iterator[Labelled]:
     """Yield the images of a folder with one subfolder of pictures for each class, in sorted order.
 
-    Hidden files are ignored. `leave_out` gets a sentence about each other file that cannot be used. A UserError says
-    that there are too few or too many subfolders, or that one has no usable picture.
+    Hidden files are ignored. A line on standard error names each other file that cannot be used. A UserError says that
+    there are too few or too many subfolders, or that one has no usable picture.
     """
     names = [path.name for path in _visible(folder) if path.is_dir()]
     for path in _visible(folder):
         if not path.is_dir():
-            leave_out(f"{path}: not in a class's folder.")
+            note(visible(f"left out: {path}: not in a class's folder."))
     for number, name in enumerate(in_order(folder, names), 1):
         usable = 0
         files = _visible(folder / name)
@@ -65,7 +63,7 @@ def folder_images(
             try:
                 image, _ = read_picture(path, shape, fitted, inverted)
             except UserError as error:
-                leave_out(str(error))
+                note(visible(f"left out: {error}"))
                 continue
             usable += 1
             yield name, image

@@ -77,7 +77,8 @@ def main(
     """
     if add is not None and (names or write):
         raise UserError("--add needs no names and no --write: it runs here, and writes one line.")
-    stated = read_table()
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        stated = list(csv.DictReader(file))
     chosen = environments(everything or bool(names)) if add is None else [Environment(add, THIS)]
     places = {where.name: where for where in chosen}
     for name in names or []:
@@ -120,19 +121,6 @@ def run_all(places: list[Environment]) -> list[dict[str, str]]:
             print(f"{where.name:24} exact {row['exact']}  float32 {row['float32']}  {row['blas']}", flush=True)
     for arithmetic in ("exact", "float32"):
         print(f"{arithmetic}: {len(rows)} runs, distinct hashes: {len({row[arithmetic] for row in rows})}")
-    return rows
-
-
-def read_table() -> list[dict[str, str]]:
-    """Return the lines of docs/machines.csv.
-
-    Raises:
-        UserError: the file is not such a table.
-    """
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if any(list(row) != COLUMNS or None in row.values() for row in rows):
-        raise UserError(f"{TABLE} is not a table with the columns {', '.join(COLUMNS)}; git checkout it.", path=TABLE)
     return rows
 
 

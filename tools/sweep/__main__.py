@@ -1,7 +1,6 @@
 """Run an experiment for every combination of values, on this machine's cores or on many machines.
 
 python -m tools.sweep rate -S train.seed=0,1,2,3,4 -S 'train.hidden_sizes=[50],[100]'
-python -m tools.compare 'rate-*'
 """
 
 import json

@@ -128,14 +128,11 @@ def run(client: "Client", experiments: list[dict[str, Any]], sweep: dict[str, An
         submitted[future] = experiment
         return future
 
-    widths = [max(len(one[key]) for one in experiments) for key in ("name", "parameters")]
-
-    def show(name: str, parameters: str, state: str, where: str, seconds: str, lock: str) -> None:
-        typer.echo(f"{name:{widths[0]}}  {parameters:{widths[1]}}  {state:11}  {where:12}  {seconds:>7}  {lock}")
-
     well = True
     client.subscribe_topic(sweep["id"], lambda event: typer.echo(event[1]))
-    show("experiment", "parameters", "state", "worker", "seconds", "dvc.lock")
+    names, parameters = (max(len(one[key]) for one in experiments) for key in ("name", "parameters"))
+    row = f"{{:{names}}}  {{:{parameters}}}  {{:11}}  {{:12}}  {{:>7}}  {{}}"
+    typer.echo(row.format("experiment", "parameters", "state", "worker", "seconds", "dvc.lock"))
     try:
         running = as_completed([submit(experiment) for experiment in experiments], raise_errors=False)
         for future in running:
@@ -145,8 +142,8 @@ def run(client: "Client", experiments: list[dict[str, Any]], sweep: dict[str, An
             else:
                 error = future.exception() if future.status == "error" else "the scheduler has gone"
                 result = {"state": "lost", "where": "", "seconds": 0, "log": str(error)}
-            name, state, where = experiment["name"], result["state"], result["where"]
-            show(name, experiment["parameters"], state, where, f"{result['seconds']:.0f}", result.get("lock", ""))
+            name, state, where, seconds = experiment["name"], result["state"], result["where"], round(result["seconds"])
+            typer.echo(row.format(name, experiment["parameters"], state, where, seconds, result.get("lock", "")))
             if state not in ("done", "known", "same bytes"):
                 well = False
                 typer.echo(result.get("log", ""))

@@ -58,7 +58,7 @@ def dvc_shows(tmp_path, monkeypatch):
         answers[f"{sys.executable} -m dvc exp show --json"] = json.dumps(commits)
 
         def run(command, **options):
-            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""))
+            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""), "")
 
         monkeypatch.setattr(subprocess, "run", run)
 

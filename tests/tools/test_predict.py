@@ -114,8 +114,8 @@ def test_notes(run, predictions, trained):
 
 
 def test_files_that_are_no_image(run, tmp_path, capfd):
-    refusal(run("x.png"), "x.png", "no such file")
-    refusal(run(tmp_path), tmp_path, "folder")
+    refusal(run("x.png"), "x.png", "No such file")
+    refusal(run(tmp_path), tmp_path, "Is a directory")
     drawn().save("good.png")
     for content in (b"", b"<html>404</html>", b"%!PS-Adobe-3.0 EPSF-3.0\n"):
         Path("bad.png").write_bytes(content)
@@ -126,11 +126,11 @@ def test_files_that_are_no_image(run, tmp_path, capfd):
         drawn(scale=9).save(name)
         content = Path(name).read_bytes()
         Path(name).write_bytes(content[: len(content) * 2 // 3])
-        refusal(run(name), name, "damaged")
+        refusal(run(name), name, "cannot be read")
     drawn(scale=9).save("x.tif", compression="tiff_adobe_deflate")
     content = Path("x.tif").read_bytes()
     Path("x.tif").write_bytes(content[:20] + b"\xff" * 20 + content[40:])
-    refusal(run("x.tif"), "x.tif", "damaged")
+    refusal(run("x.tif"), "x.tif", "cannot be read")
     assert capfd.readouterr().err == "", "libtiff writes there"
 
 

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from tests.support.project import ROOT, Project
-from tools.report import commit, figures, main, outputs, usual_base
+from tools.lock import commit_of as commit
+from tools.report import figures, main, outputs, usual_base
 
 STAGE = """\
 import json, pathlib, yaml
@@ -105,7 +106,7 @@ def test_a_report_of_a_commit_that_has_no_results_before_it(here):
     assert "Experiments" not in text
     result = CliRunner().invoke(main, ["HEAD", "v9"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: Git knows no commit v9; ")
+    assert result.stderr.startswith("error: there is no commit, tag or experiment v9 ")
 
 
 def test_the_usual_base_is_where_the_branch_left_main(here):

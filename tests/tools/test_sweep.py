@@ -18,9 +18,8 @@ from pipeline.settings.params import load_params
 from tests.support.project import ROOT, Project, changed_params
 from tests.support.refusals import refusal, refused
 from tools.sweep import cluster
-from tools.sweep.__main__ import main
+from tools.sweep.__main__ import main, pinned_packages
 from tools.sweep.combinations import combinations, load_changed
-from tools.sweep.repository import pinned_packages
 from tools.sweep.worker import LostError, prepare
 
 PARAMS = Path("params.yaml")

@@ -282,7 +282,7 @@ def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     small.commit("Damage the lock")
     assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
     monkeypatch.chdir("..")
-    assert_one_sentence(run(check), "DVC project")
+    assert_one_sentence(run(check), "DVC repository")
 
 
 @pytest.mark.parametrize(("folder", "suffix"), [("", ".dir"), ("records", "")])

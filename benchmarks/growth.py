@@ -11,20 +11,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.machine import ROOT, describe_machine, environment, seconds, table
+from benchmarks.machine import ROOT, describe_machine, environment, seconds, table, training
 
 RAW, PREPARED = Path("data", "raw"), Path("data", "prepared")
 TIMES = [1, 4, 16]  # as many images as MNIST has
 HIDDEN = [50, 100, 200, 400, 800, 1600, 3200]  # neurons
 BATCHES = [10, 100, 1000, 10_000]  # images
 STEPS = 1000
-
-
-def stage(name: str, *words: str | Path) -> list[str]:
-    """Return the command that runs a stage: its files, then changes such as train.seed=1."""
-    files = [str(word) for word in words if isinstance(word, Path)]
-    changes = [part for word in words if isinstance(word, str) for part in ("-S", word)]
-    return [sys.executable, "-m", f"stages.{name}", *files, *changes]
 
 
 def megabytes(command: list[str]) -> float:
@@ -61,10 +54,10 @@ def images_table(sizes: list[int]) -> str:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             repeat_images(RAW, folder, times)
-            splits = [folder / f"{split}.npz" for split in ("train", "validation", "test")]
+            splits = [str(folder / f"{split}.npz") for split in ("train", "validation", "test")]
             stages = [
-                stage("preprocess", folder, *splits),
-                stage("train", *splits[:2], folder / "mlp.npz", folder / "training", f"train.iterations={STEPS}"),
+                [sys.executable, "-m", "stages.preprocess", str(folder), *splits],
+                training(folder, folder, iterations=STEPS),
             ]
             took = [f"{seconds(command):.1f}" for command in stages]
             peaks = [megabytes(command) for command in stages]
@@ -78,14 +71,12 @@ def steps_table(title: str, key: str, values: list[int]) -> str:
     """Return the table of growth with a parameter of the train stage. A step has its share of the evaluation."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        files = [PREPARED / "train.npz", PREPARED / "validation.npz", Path(name, "mlp.npz"), Path(name, "training")]
         for value in values:
             row = [f"{value:,}"]
             for arithmetic in ("exact", "float32"):
-                value_of_key = f"train.{key}=[{value}]" if key == "hidden_sizes" else f"train.{key}={value}"
+                changes = {key: [value] if key == "hidden_sizes" else value, "arithmetic": arithmetic}
                 one, all_steps, some = (
-                    stage("train", *files, value_of_key, f"train.arithmetic={arithmetic}", f"train.iterations={steps}")
-                    for steps in (1, STEPS + 1, 50)
+                    training(PREPARED, Path(name), iterations=steps, **changes) for steps in (1, STEPS + 1, 50)
                 )
                 around, whole, peak = seconds(one), seconds(all_steps), megabytes(some)
                 row += [f"{1e3 * (whole - around) / STEPS:.2f}", f"{peak:.0f}"]

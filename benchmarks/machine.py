@@ -3,8 +3,13 @@
 import os
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from pipeline.program.files import write_json
+from pipeline.settings.params import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +34,17 @@ def seconds(command: list[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, cwd=ROOT, env=environment(), check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
+
+
+def training(data: Path, folder: Path, params: str = "params.yaml", **changes: Any) -> list[str]:
+    """Return the command that trains on prepared `data`, with changes of the section train; it writes into `folder`."""
+    values = load_params(ROOT / params).model_dump(mode="json")
+    values["train"] |= changes
+    changed = folder / f"{len(list(folder.glob('*.params')))}.params"
+    write_json(changed, values)  # JSON is YAML
+    files = [data / "train.npz", data / "validation.npz", folder / "mlp.npz"]
+    files += [folder / name for name in ("train.json", "validation.json", "history.csv")]
+    return [sys.executable, "-m", "stages.train", *map(str, files), "--params", str(changed)]
 
 
 def describe_machine() -> dict[str, str]:

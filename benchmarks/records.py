@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.machine import ROOT, available_cores, describe_machine, seconds
+from benchmarks.machine import ROOT, available_cores, describe_machine, seconds, training
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json
@@ -35,8 +35,8 @@ def params_of(record: str) -> Params:
 
 def digest(params: Params) -> str:
     """Return a hash of the parameters that a training reads, so that what was measured with others can be told."""
-    training = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
-    return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
+    read = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def data_of(record: str) -> Path:
@@ -56,12 +56,7 @@ def check_data(record: str) -> None:
 
 def time_of(record: str, folder: Path, **changes: str | int) -> float:
     """Train a record's network into `folder`, with changes of `train` such as seed=1; return its seconds."""
-    params = params_of(record).model_dump(mode="json")
-    params["train"] |= changes
-    write_json(folder / "params.json", params)  # JSON is YAML
-    words = [data_of(record) / f"{split}.npz" for split in ("train", "validation")]
-    words += [folder / name for name in ("mlp.npz", "train.json", "validation.json", "history.csv")]
-    return seconds([sys.executable, "-m", "stages.train", *map(str, words), "--params", str(folder / "params.json")])
+    return seconds(training(data_of(record), folder, f"records/{record}.yaml", **changes))
 
 
 def times(record: str, folder: Path) -> dict[str, float]:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import chdir
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,17 @@ def quick_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, code, stdout=text, stderr=text[:0])
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.fixture
+def page(browser: chromium.Tab, folder: Path) -> Iterator[chromium.Tab]:
+    """The page of a test's folder, just opened. At the end it must not have complained, nor asked for anything."""
+    browser.screen(1280)
+    browser.open(folder / "page.html")
+    yield browser
+    assert browser.errors == []
+    asked = "performance.getEntriesByType('resource').filter(e => !/^(data|blob):/.test(e.name)).length"
+    assert browser.run(asked) == 0
 
 
 @pytest.fixture(scope="module", params=[CHROMIUM])

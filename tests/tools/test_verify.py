@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,8 @@ STAGES = {
         "outs": ["copies"],
     },
     "score": {
-        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); [open(name, 'w').write('8') for name in"
-        " ('score.json', 'figures/8')]\"",
+        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); [open(name, 'wb').write(b'8\\15\\12')"
+        " for name in ('score.json', 'figures/7', 'figures/8')]\"",
         "deps": ["doubled"],
         "metrics": [{"score.json": {"cache": False}}],
         "plots": [{"figures": {"cache": False}}],
@@ -163,81 +162,48 @@ def test_verify_makes_one_row_or_a_committee_again(small):
         assert_one_sentence(run(verify, *words), *expected)
 
 
-def in_yaml(path: str, *keys: str, value: object) -> Callable[[], None]:
-    """Return a function that puts a value under these keys of a YAML file; None removes what is there."""
-
-    def forge() -> None:
-        text = yaml.safe_load(Path(path).read_text())
-        place = text
-        for key in keys[:-1]:
-            place = place.setdefault(key, {}) if isinstance(place, dict) else place[int(key)]
-        if value is None:
-            del place[keys[-1]]
-        elif isinstance(place, list):
-            place[int(keys[-1])] = value
-        else:
-            place[keys[-1]] = value
-        Path(path).write_text(yaml.safe_dump(text, sort_keys=False))
-
-    return forge
-
-
-def in_lock(*keys: str, value: object) -> Callable[[], None]:
-    return in_yaml("dvc.lock", "stages", *keys, value=value)
-
-
-def in_stage(*keys: str, value: object) -> Callable[[], None]:
-    return in_yaml("dvc.yaml", "stages", *keys, value=value)
-
-
-def both(*forgeries: Callable[[], None]) -> Callable[[], None]:
-    return lambda: [forge() for forge in forgeries] and None
-
-
-EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": "0" * 32, "size": 1}]}
-FORGED = {  # a forgery, and words of the sentence that refuses it
+WRONG, OUTSIDE = "0" * 32, str(Path(__file__).resolve())
+EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": WRONG, "size": 1}]}
+FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, and files; words of the sentence
     "a result without a stage": (
-        both(in_stage("score", value=None), in_lock("score", "outs", "0", "md5", value="0" * 32)),
-        ["dvc.lock", "stage score"],
+        "del stages['score']; lock['score']['outs'][0]['md5'] = WRONG",
+        "dvc.lock",
+        "stage score",
     ),
-    "a metric in Git": (lambda: Path("score.json").write_text("9"), ["score.json in Git", "stage score"]),
-    "a figure more in Git": (lambda: Path("figures/9").touch(), ["figures/9 in Git", "stage score"]),
-    "a figure less in Git": (
-        both(lambda: Path("figures/9").touch(), lambda: Path("figures/8").unlink()),
-        ["figures/8 in Git", "stage score"],
-    ),
-    "an output": (in_lock("double", "outs", "0", "md5", value="0" * 32), ["output doubled", "stage double"]),
-    "a dependency": (in_lock("double", "deps", "0", "md5", value="0" * 32), ["dependency given", "stage double"]),
-    "a size": (in_lock("double", "outs", "0", "size", value=15), ["output doubled", "size 15"]),
-    "a number of files": (in_lock("copy", "outs", "0", "nfiles", value=3), ["output copies", "nfiles 3"]),
-    "a command": (in_lock("double", "cmd", value="python right.py"), ["command", "python right.py"]),
-    "a parameter": (in_lock("double", "params", "params.yaml", "twice", value=2), ["parameter twice", "2"]),
-    "a stage more in the lock": (in_lock("extra", value=EXTRA), ["stage extra"]),
-    "a stage less in the lock": (in_lock("copy", value=None), ["stage copy"]),
-    "a frozen stage": (in_stage("score", "frozen", value=True), ["stage score", "frozen"]),
+    "a metric in Git": ("Path('score.json').write_text('9')", "score.json in Git", "stage score"),
+    "a figure more in Git": ("Path('figures/9').touch()", "figures/9 in Git", "stage score"),
+    "a figure less in Git": ("Path('figures/8').unlink()", "figures/8 in Git", "stage score"),
+    "an output": ("lock['double']['outs'][0]['md5'] = WRONG", "output doubled", "stage double"),
+    "a dependency": ("lock['double']['deps'][0]['md5'] = WRONG", "dependency given", "stage double"),
+    "a size": ("lock['double']['outs'][0]['size'] = 15", "output doubled", "size 15"),
+    "a number of files": ("lock['copy']['outs'][0]['nfiles'] = 3", "output copies", "nfiles 3"),
+    "a command": ("lock['double']['cmd'] = 'python right.py'", "command", "python right.py"),
+    "a parameter": ("lock['double']['params']['params.yaml']['twice'] = 2", "parameter twice", "2"),
+    "a stage more in the lock": ("lock['extra'] = EXTRA", "stage extra"),
+    "a stage less in the lock": ("del lock['copy']", "stage copy"),
+    "a frozen stage": ("stages['score']['frozen'] = True", "stage score", "frozen"),
     "a stage that does nothing": (
-        both(
-            in_stage("score", "cmd", value="true"),
-            in_stage("score", "metrics", value=[{"score.json": {"cache": False, "persist": True}}]),
-        ),
-        ["failed"],
+        "stages['score'] |= {'cmd': 'true', 'metrics': [{'score.json': {'cache': False, 'persist': True}}]}",
+        "failed",
     ),
-    "data from outside": (
-        in_stage("double", "deps", value=["given", str(Path(__file__).resolve())]),
-        ["stage double", "outside"],
+    "data from outside": ("stages['double']['deps'] = ['given', OUTSIDE]", "stage double", "outside"),
+    "a metric without a stage": ("project['metrics'] = ['8.json']; Path('8.json').touch()", "8.json", "no stage"),
+    "a plot without a stage": ("project['plots'] = [{'8': {'y': {'8.csv': 'x'}}}]; Path('8.csv').touch()", "8.csv"),
+    "line ends in Git": (
+        "Path('.gitattributes').write_text('* text'); Path('score.json').touch()",
+        "score.json in Git",
     ),
-    "a metric without a stage": (
-        both(in_yaml("dvc.yaml", "metrics", value=["best.json"]), lambda: Path("best.json").write_text("9")),
-        ["best.json", "no stage"],
-    ),
-    "stages that DVC cannot read": (in_stage("score", "deps", value=7), ["DVC", "dvc.yaml"]),
+    "stages that DVC cannot read": ("stages['score']['deps'] = 7", "DVC", "dvc.yaml"),
 }
 
 
 @pytest.mark.parametrize("forgery", FORGED)
 def test_verify_refuses_a_forgery(small, forgery):
-    forge, words = FORGED[forgery]
-    forge()
+    code, *words = FORGED[forgery]
+    project, lock = (yaml.safe_load(Path(name).read_text()) for name in ("dvc.yaml", "dvc.lock"))
+    exec(code, globals() | {"project": project, "stages": project["stages"], "lock": lock["stages"]})
+    for name, text in (("dvc.yaml", project), ("dvc.lock", lock)):
+        Path(name).write_text(yaml.safe_dump(text, sort_keys=False))
     small.commit("Forge")
     assert_one_sentence(run(verify), *words)
 
@@ -251,8 +217,8 @@ def test_verify_refuses_data_that_no_stage_makes(small):
 
 def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
     """They are no holes: every stage runs, from nothing."""
-    in_stage("score", "always_changed", value=True)()
-    in_stage("score", "plots", value=[{"figures": {"cache": False, "persist": True}}])()
+    changed = {"always_changed": True, "plots": [{"figures": {"cache": False, "persist": True}}]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"score": STAGES["score"] | changed}}))
     small.dvc("repro", "-q")
     small.commit("Change always")
     assert_agree(run(verify), 4)

@@ -54,13 +54,13 @@ def rows() -> list[Row]:
         published = load_plain_yaml(files[-1]).get("record", {})
         if name in COMMITTEES:
             published = published.get("committee", {})
-            networks = [" and ".join(f"five {network}" for network in networks)]
+            networks = [f"five {network}" for network in networks]
         if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
             what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
             raise UserError(f"{files[-1]}: {name} {what}.", path=files[-1], about=wrong[0])
         own = [name] if name in COMMITTEES else [f"{name}-{seed}" for seed in SEEDS]
         unseen = _errors(f"{name}-{seed}" for seed in UNSEEN)
-        found.append(Row(name, *networks, published, _errors(own), unseen, costs.get(name, {})))
+        found.append(Row(name, " and ".join(networks), published, _errors(own), unseen, costs.get(name, {})))
     return found
 
 

@@ -84,8 +84,8 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
     stated = read_json(result).get("states", [])
     if not stated:
         raise UserError(f"the result of {result.stem} has no states of its epochs; verify the whole row.")
-    splits = (load_prepared(data / f"{split}.npz") for split in ("train", "validation"))
-    fitting = fitting_of(load_params(params), params, *splits)
+    train, validation = (load_prepared(data / f"{split}.npz") for split in ("train", "validation"))
+    fitting = fitting_of(load_params(params), params, train, validation)
     for state, epoch in zip(stated[:epochs], fitting.run(), strict=False):
         if epoch.state != state:
             raise UserError(f"{result.stem}: after epoch {epoch.epoch} the state is {epoch.state}, not {state}.")
@@ -108,8 +108,9 @@ def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None
     probabilities, logarithms = zip(*(predict(network, split.images) for network in networks), strict=True)
     # Not the logarithm of the mean: a probability can be too small for a number, and its logarithm is not
     largest = np.max(logarithms, axis=0)
-    log_y = largest + A.log(sum(A.exp(log - largest) for log in logarithms) / len(models))
-    save_evaluation(evaluation_of(networks[0], split, sum(probabilities) / len(models), log_y), *evaluated(folder))
+    log_y = largest + A.log(np.add.reduce([A.exp(log - largest) for log in logarithms]) / len(models))
+    y = np.add.reduce(probabilities) / len(models)
+    save_evaluation(evaluation_of(networks[0], split, y, log_y), *evaluated(folder))
 
 
 def write_result(result: Path, evaluation: Path, **more: list[str]) -> None:

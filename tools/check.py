@@ -19,6 +19,7 @@ def main() -> None:
     """
     found = 0
     for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
+        outputs = locked_outputs(lock)
         cache = lock.parent / output("dvc", "--cd", str(lock.parent), "cache", "dir")
         for path in sorted(cache.glob("files/md5/??/*")):
             writing = path.suffix == ".tmp"  # DVC writes it now
@@ -26,7 +27,7 @@ def main() -> None:
                 path.unlink()
                 print(f"{path}: damaged in DVC's cache; removed.")
                 found += 1
-        for name, md5 in locked_outputs(lock).items():
+        for name, md5 in outputs.items():
             path = lock.parent / name
             if path.exists() and md5_of(path) != md5:
                 for file in path.rglob("*") if path.is_dir() else [path]:

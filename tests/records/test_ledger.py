@@ -70,10 +70,7 @@ def test_the_ledger_has_each_record_and_committee(small):
 
 @pytest.mark.parametrize(
     ("old", "new", "about"),
-    [
-        ("published: 0.49", "publised: 0.49", "publised"),
-        ("    published: 0.31\n", "", "published"),
-    ],
+    [("published: 0.49", "publised: 0.49", "publised"), ("    published: 0.31\n", "", "published")],
 )
 def test_a_wrong_record_is_refused(small, old, new, about):
     path = small / "ciresan-small.yaml"

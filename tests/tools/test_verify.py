@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,13 @@ from typer.testing import CliRunner
 from tests.support.project import Project
 from tools import check, verify
 
-DOUBLE = {
-    "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
-    "deps": ["given"],
-    "params": ["twice"],
-    "outs": ["doubled"],
-}
 STAGES = {
-    "double": DOUBLE,
+    "double": {
+        "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
+        "deps": ["given"],
+        "params": ["twice"],
+        "outs": ["doubled"],
+    },
     "copy": {
         "cmd": "python -c \"import os, shutil; os.makedirs('copies/b'); [shutil.copy('doubled', f'copies/{name}')"
         " for name in ('b/c', 'b-c')]\"",
@@ -93,15 +94,12 @@ def assert_one_sentence(result, *words: str) -> None:
     assert all(word in sentence for word in words), sentence
 
 
-def restate(project: Project, *outputs: str, lock: str = "dvc.lock") -> None:
-    """Let a committed dvc.lock state a wrong MD5 for these outputs."""
-    path = project.folder / lock
-    text = yaml.safe_load(path.read_text())
-    for out in (out for stage in text["stages"].values() for out in stage["outs"]):
-        if out["path"] in outputs:
-            out["md5"] = "0" * 32
-    path.write_text(yaml.safe_dump(text, sort_keys=False))
-    project.commit("Restate")
+@contextmanager
+def edited(name: str) -> Iterator[dict]:
+    """Yield the content of a YAML file, to change."""
+    text = yaml.safe_load(Path(name).read_text())
+    yield text
+    Path(name).write_text(yaml.safe_dump(text, sort_keys=False))
 
 
 def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
@@ -115,14 +113,15 @@ def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
 
 
 def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fails(small, monkeypatch):
-    command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
-    stages = STAGES | {"double": DOUBLE | {"cmd": command}}
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with edited("dvc.yaml") as project:
+        command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
+        project["stages"]["double"]["cmd"] = command
     small.dvc("repro", "-q")
     small.commit("Write the folder of the checkpoints")
     monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
     assert_agree(run(verify), 4)
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages | {"fail": {"cmd": "exit 3"}}}))
+    with edited("dvc.yaml") as project:
+        project["stages"]["fail"] = {"cmd": "exit 3"}
     small.commit("Fail")
     assert_one_sentence(run(verify), "dvc repro", "failed")
 
@@ -135,7 +134,9 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     small.commit("Twice")
     small.run("git", "update-ref", f"refs/exps/aa/{'b' * 38}/twice", "HEAD")  # as DVC keeps an experiment
     small.run("git", "reset", "-q", "--hard", "HEAD~1")
-    restate(small, "doubled")
+    with edited("dvc.lock") as lock:
+        lock["stages"]["double"]["outs"][0]["md5"] = WRONG
+    small.commit("Restate")
     assert_one_sentence(run(verify), "output doubled")
     for rev in ("HEAD~1", "mlp@v1.0.0", "twice"):
         assert_agree(run(verify, "--rev", rev), 4)
@@ -145,7 +146,9 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
 
 
 def test_verify_makes_one_row_or_a_committee_again(small):
-    restate(small, "model-a-1", lock="records/dvc.lock")
+    with edited("records/dvc.lock") as lock:
+        lock["stages"]["row@a-1"]["outs"][0]["md5"] = WRONG
+    small.commit("Restate")
     result = run(verify, "--record", "a")
     assert_agree(result, 3, "records/dvc.lock")
     assert "a-1" not in result.stdout
@@ -200,10 +203,8 @@ FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, an
 @pytest.mark.parametrize("forgery", FORGED)
 def test_verify_refuses_a_forgery(small, forgery):
     code, *words = FORGED[forgery]
-    project, lock = (yaml.safe_load(Path(name).read_text()) for name in ("dvc.yaml", "dvc.lock"))
-    exec(code, globals() | {"project": project, "stages": project["stages"], "lock": lock["stages"]})
-    for name, text in (("dvc.yaml", project), ("dvc.lock", lock)):
-        Path(name).write_text(yaml.safe_dump(text, sort_keys=False))
+    with edited("dvc.yaml") as project, edited("dvc.lock") as lock:
+        exec(code, globals() | {"project": project, "stages": project["stages"], "lock": lock["stages"]})
     small.commit("Forge")
     assert_one_sentence(run(verify), *words)
 
@@ -217,8 +218,9 @@ def test_verify_refuses_data_that_no_stage_makes(small):
 
 def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
     """They are no holes: every stage runs, from nothing."""
-    changed = {"always_changed": True, "plots": [{"figures": {"cache": False, "persist": True}}]}
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | {"score": STAGES["score"] | changed}}))
+    with edited("dvc.yaml") as project:
+        changed = {"always_changed": True, "plots": [{"figures": {"cache": False, "persist": True}}]}
+        project["stages"]["score"] |= changed
     small.dvc("repro", "-q")
     small.commit("Change always")
     assert_agree(run(verify), 4)
@@ -248,7 +250,7 @@ def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     small.commit("Damage the lock")
     assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
     monkeypatch.chdir("..")
-    assert_one_sentence(run(check), "DVC repository")
+    assert_one_sentence(run(check), "dvc.lock: No such file")
 
 
 @pytest.mark.parametrize(("folder", "suffix"), [("", ".dir"), ("records", "")])

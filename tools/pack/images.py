@@ -52,11 +52,11 @@ def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> I
     Hidden files are ignored. A line on standard error names each other file that cannot be used. A UserError says that
     there are too few or too many subfolders, or that one has no usable picture.
     """
-    names = [path.name for path in _visible(folder) if path.is_dir()]
+    names = in_order(folder, [path.name for path in _visible(folder) if path.is_dir()])
     for path in _visible(folder):
         if not path.is_dir():
             note(visible(f"left out: {path}: not in a class's folder."))
-    for number, name in enumerate(in_order(folder, names), 1):
+    for number, name in enumerate(names, 1):
         usable = 0
         files = _visible(folder / name)
         for path in progress(files, f"Class {number} of {len(names)}", total=len(files)):

@@ -61,7 +61,7 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     """
     load_params(path)  # a mistake of the file is not one of a change
     values = read_values(path)
-    changed = {}
+    changed: dict[str, str] = {}
     for change in changes:
         parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
         if not parts:
@@ -75,10 +75,10 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     try:
         return check(path, Params, values)
     except UserError as error:
-        if change := changed.get(error.about):
-            sentence = str(error).removeprefix(f"{path}: ")
-            raise UserError(f"-S is {show(change)}: {sentence}", about=error.about) from None
-        raise
+        if error.about not in changed:
+            raise
+        sentence = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"-S is {show(changed[error.about])}: {sentence}", about=error.about) from None
 
 
 def _flat(params: Params) -> dict[str, Any]:

@@ -13,9 +13,7 @@ from pipeline.store.artifacts import load_model, save_model
 from tests.support import chromium
 from tests.support.browsers import CHROMIUM, FIREFOX, OVERFLOW
 from tests.support.drawings import DRAWINGS, rasterised
-from tests.support.files import save_prepared
-from tests.support.networks import digits, new_network, run
-from tools.draw.__main__ import draw
+from tests.support.networks import digits, new_network
 from tools.draw.page import in_base64
 from tools.predict import predict as predict_command
 
@@ -25,31 +23,10 @@ PROBABILITIES = "[...answer().probabilities]"
 PAINTED = "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data.filter(v => v).length"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with a network that has learnt something, the test images, and the page."""
-    folder = tmp_path_factory.mktemp("draw")
-    network = new_network()
-    run(network, 200)
-    save_model(folder / "mlp.npz", network)
-    save_prepared(folder / "test.npz", *digits("test"))
-    make(folder)
-    return folder
-
-
-def make(folder: Path) -> Path:
-    """Make the page with the network in a folder, and the test images if they are there."""
-    words = ["page.html", "--model", "mlp.npz", "--test", "test.npz"]
-    paths = [str(folder / word) if "." in word else word for word in words]
-    result = CliRunner().invoke(draw, [*paths, "--without-data"])
-    assert result.exit_code == 0, result.output
-    return folder / "page.html"
-
-
 def predicted(strokes: list, folder: Path) -> list[float]:
     """Return the probabilities that `predict` prints for a picture of some strokes, dark on white."""
     Image.fromarray(255 - rasterised(strokes)).save(folder / "drawing.png")
-    words = [str(folder / "drawing.png"), "--model", str(folder / "mlp.npz"), "--json"]
+    words = [str(folder / "drawing.png"), "--model", str(folder / "models/mlp.npz"), "--json"]
     (found,) = json.loads(CliRunner().invoke(predict_command, words).stdout)
     return list(found["probabilities"].values())
 
@@ -65,7 +42,7 @@ def test_images_and_drawings_get_the_same_probabilities(browser, folder):
     """All test images, those that can be clicked on, and drawings."""
     browser.open(folder / "page.html")
     images, labels = digits("test")
-    expected = predict(load_model(folder / "mlp.npz"), images)[0].tolist()
+    expected = predict(load_model(folder / "models/mlp.npz"), images)[0].tolist()
     browser.run(f"bytes = readBytes('{in_base64(images)}'), 0")
     each = "Array.from({length: 200}, (_, i) => [...predict(model, bytes.subarray(784 * i, 784 * i + 784))])"
     assert browser.run(each) == expected
@@ -156,11 +133,11 @@ def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, f
 
 
 @pytest.mark.parametrize(("hidden", "fitted"), [((), False), ((20, 10), True)])
-def test_other_models(page, tmp_path, hidden, fitted):
+def test_other_models(page, make, tmp_path, hidden, fitted):
     """26 classes with names, images of another size, whole pictures; no test images."""
     classes = tuple(f"letter <{name}>" for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     preparation = Preparation(10.0, 1 / 64, (20, 32), classes, fitted, fitted)
-    save_model(tmp_path / "mlp.npz", new_network(hidden=hidden, std="glorot", preparation=preparation))
+    save_model(tmp_path / "models/mlp.npz", new_network(hidden=hidden, std="glorot", preparation=preparation))
     page.screen(360)
     page.open(make(tmp_path))
     strokes = DRAWINGS[1]

@@ -8,12 +8,10 @@ import re
 import shlex
 import tempfile
 import time
-from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from mlp.layers import cross_entropy
 from mlp.network import predict, step
@@ -24,26 +22,9 @@ from tests.support.browsers import CHROMIUM, FIREFOX, OVERFLOW
 from tests.support.drawings import DRAWINGS
 from tests.support.networks import descent, digits, new_network
 from tests.support.project import ROOT
-from tests.support.proofs import new_proven_project, project_like, train_in_python
-from tools.draw.__main__ import draw
+from tests.support.proofs import project_like, train_in_python
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A project with the sample's digits, and the page."""
-    folder = new_proven_project(tmp_path_factory.mktemp("project"))
-    make(folder)
-    return folder
-
-
-def make(folder: Path, page: str = "page.html") -> Path:
-    """Make the page of a project."""
-    with chdir(folder):
-        done = CliRunner().invoke(draw, [page])
-    assert done.exit_code == 0, done.output
-    return folder / page
 
 
 def wait(page, condition: str, seconds: float = 120) -> None:
@@ -105,7 +86,7 @@ def test_a_training_ends_with_the_bytes_of_dvc_lock(page, folder, width, how):
 
 
 @pytest.mark.parametrize("browser", [CHROMIUM, FIREFOX], indirect=True)
-def test_real_data_and_the_md5_of_python(browser, tmp_path):
+def test_real_data_and_the_md5_of_python(browser, make, tmp_path):
     """2,000 steps on MNIST. Meanwhile the page draws frames; without a screen, Firefox draws one a second anyway."""
     browser.open(make(ROOT, str(tmp_path / "page.html")))
     if not browser.run("Boolean(proof)"):
@@ -217,7 +198,7 @@ def test_hidden_closed_and_started_twice(page, folder):
     assert page.run("[phase, fields.iterations.value, $('now').textContent]") == ["none", "300", ""]
 
 
-def test_wrong_values_do_not_start(page):
+def test_wrong_values_do_not_start_and_a_training_that_diverges_says_so(page):
     wrong = {"hidden_sizes": "0", "weight_init_std": "many", "learning_rate": "0", "seed": "-1", "iterations": ""}
     wrong["warmup"] = "301"
     for name, value in wrong.items():
@@ -233,10 +214,8 @@ def test_wrong_values_do_not_start(page):
     page.run("$('go').click()")
     wait(page, "phase === 'failed'")
     assert "500 training images" in page.run("$('complaint').textContent")
-
-
-def test_a_training_that_diverges_says_so(page):
-    choose(page, learning_rate="1e200", activation="relu")
+    page.run("$('restart').click()")
+    choose(page, batch_size="50", learning_rate="1e200", activation="relu")
     page.run("$('go').click()")
     wait(page, "phase === 'failed'")
     assert "diverged" in page.run("$('complaint').textContent")
@@ -244,15 +223,12 @@ def test_a_training_that_diverges_says_so(page):
     assert page.run("model === original")
 
 
-def test_keys_in_a_field_do_not_clear_the_drawing(page):
+def test_keys_in_a_field_do_not_clear_the_drawing_and_every_control_has_a_name(page):
     page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show(), fields.seed.focus(), fields.seed.select()")
     page.key("Backspace")
     page.call("Input.insertText", text="7")
     assert page.run("[state.strokes.length, fields.seed.value]") == [len(DRAWINGS[3]), "7"]
     assert "train.seed=7" in page.run("$('command').textContent")
-
-
-def test_every_control_has_a_name(page):
     page.run("$('one').click()")
     wait(page, "!$('step').hidden")
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]

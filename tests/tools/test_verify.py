@@ -1,7 +1,6 @@
 """`tools.verify` and `tools.check`, on a small DVC project: what they find, say and return."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,14 +65,6 @@ def made(tmp_path_factory) -> Path:
     project.dvc("--cd", "records", "repro", "-q")
     project.commit("Begin")
     return project.folder
-
-
-@pytest.fixture
-def small(made, tmp_path, monkeypatch, quick_dvc) -> Project:
-    """A copy of that project, for one test. It is the current folder."""
-    shutil.copytree(made, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
-    return Project(tmp_path / "project")
 
 
 def run(tool, *words: str):

@@ -17,7 +17,7 @@ from typer import Option
 from pipeline.program.command import command
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import write_text
-from tools.lock import commit_of, git, locked_stages
+from tools.lock import commit_of, git, locked_stages, output
 
 if TYPE_CHECKING:  # imported inside a function, so that `--help` is quick
     from dvc.stage import PipelineStage
@@ -177,7 +177,7 @@ def compare_with_git(clone: Path, stages: "Sequence[PipelineStage]") -> None:
     """
 
     def ask(*words: str) -> str:
-        return git("-C", str(clone), "-c", "core.fileMode=false", *words)
+        return output("git", "-C", str(clone), "-c", "core.fileMode=false", *words)
 
     for stage in stages:
         for out in (out.fs_path for out in stage.outs):

@@ -40,7 +40,7 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
 
     from mlp.team import available_processes
 
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # the table at the end says what is lost
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # the table says what is lost
     # Its certificates are those of Dask's configuration
     security = Security(require_encryption=scheduler is not None and scheduler.startswith("tls://"))
     with ExitStack() as stack:
@@ -62,8 +62,7 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
                 )
             )  # fmt: skip
             client = stack.enter_context(Client(cluster, security=security, timeout=TIMEOUT))
-        except (MemoryError, OSError, TypeError, ValueError) as error:
-            # It took other bytes for a length
+        except (MemoryError, OSError, TypeError, ValueError) as error:  # MemoryError: it took other bytes for a length
             reason = "what answers is no scheduler" if isinstance(error, MemoryError) else str(error) or "no answer"
             cure = "for TLS, DASK_CONFIG names a file that names certificates"
             raise UserError(f"{scheduler or 'Dask'} cannot be reached: {reason}; {cure}") from None

@@ -20,7 +20,7 @@ from tools.tables import markdown, mean_and_deviation
 @command
 def main(
     base: Annotated[
-        str | None, Argument(help="Compare with it.", show_default="where HEAD left main, or HEAD~1")
+        str | None, Argument(help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1")
     ] = None,
     revision: Annotated[str, Argument(help="The commit to report on.")] = "HEAD",
 ) -> None:

@@ -24,16 +24,16 @@ from tools.tables import mean_and_deviation, plain_console
 @command
 def main(
     names: Annotated[list[str] | None, Argument(help="Experiments; * and ? are wildcards.", show_default="all")] = None,
-    baseline: Annotated[list[str] | None, Option(metavar="SECTION.KEY=VALUE", help="Compare with this.")] = None,
+    baseline: Annotated[list[str] | None, Option(metavar="KEY=VALUE", help="The setting to compare with.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print a JSON document instead of tables.")] = False,
     as_csv: Annotated[bool, Option("--csv", help="Print CSV instead of tables, one row for each run.")] = False,
     figure: Annotated[Path | None, Option(metavar="FILE.png", help="Draw the validation accuracy by epoch.")] = None,
 ) -> None:
     """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
 
-    A setting is every parameter in params.yaml except those called seed. With --baseline, the others are compared with
-    the setting that has this value (repeat the option for several), seed by seed. Of two settings, the first is the
-    baseline. For two experiments it says until which epoch they are the same training.
+    A setting is every parameter in params.yaml except those called seed. With --baseline train.momentum=0, the others
+    are compared with the setting that has this value, seed by seed; the option may be repeated. Of two settings, the
+    first is the baseline. For two experiments it says until which epoch they are the same training.
     JSON and CSV have each run's commit, the commit it was run from (parent), and all parameters.
     """
     if as_csv and (as_json or baseline):

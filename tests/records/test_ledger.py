@@ -61,6 +61,7 @@ def test_the_ledger_has_each_record_and_committee(small):
     assert seeds["dropout"] == ["", "", "1.00 ± 0.01", "99, 101", "0.6"]
     assert seeds["ciresan-small"] == ["70, 60, 50, 40, 30", "", "", "", "2.0"]
     assert "a fast machine; a slow one" in written.split("\n\n")[2]
+    assert written.count("---:") == 5, "numbers are flush right"
     assert (small / "ledger.png").exists()
     for name, published in (("nielsen", "1.96"), ("simard-elastic", "0.7"), ("committee-both", "0.31")):
         assert records[name][1].startswith(f"{published}: ")

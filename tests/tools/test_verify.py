@@ -93,24 +93,19 @@ def edited(name: str) -> Iterator[dict]:
     Path(name).write_text(yaml.safe_dump(text, sort_keys=False))
 
 
-def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
+def test_verify_says_what_it_leaves_out_uses_no_checkpoints_and_ends_where_a_stage_fails(small, monkeypatch):
+    with edited("dvc.yaml") as project:
+        command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
+        project["stages"]["double"]["cmd"] = command
+    small.dvc("repro", "-q")
     Path("requirements.txt").write_text("numpy==1.0")
-    small.commit("Pin")
+    small.commit("Pin, and write the folder of the checkpoints")
+    monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
     Path("given").write_text("another text")
     result = run(verify)
     assert_agree(result, 4)
     assert result.stderr == "note: the last commit is verified, without the changes since.\n"
     assert "note: HEAD~1 has another requirements.txt" in run(verify, "--rev", "HEAD~1").stderr
-
-
-def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fails(small, monkeypatch):
-    with edited("dvc.yaml") as project:
-        command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
-        project["stages"]["double"]["cmd"] = command
-    small.dvc("repro", "-q")
-    small.commit("Write the folder of the checkpoints")
-    monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
-    assert_agree(run(verify), 4)
     with edited("dvc.yaml") as project:
         project["stages"]["fail"] = {"cmd": "exit 3"}
     small.commit("Fail")
@@ -261,6 +256,7 @@ def test_check_removes_and_names_a_damaged_file_of_a_cache(small, folder, suffix
     [("copies/b/c", "copies", "."), ("records/model-a-0", "records/model-a-0", "records")],
 )
 def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, output, project):
+    small.dvc("--cd", project, "repro", "-q")  # it remembers time and length of each file
     content = Path(damaged).read_bytes()
     damage(Path(damaged))
     result = run(check)

@@ -89,7 +89,7 @@ def _first_picture(path: Path) -> tuple[Image.Image, int]:
         except (UserError, MemoryError):
             raise
         except Exception as error:  # damage makes Pillow's decoders raise errors of many types
-            reason = getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
+            reason = str(error).rstrip(".") or type(error).__name__
             raise UserError(f"{path}: the image cannot be read ({reason}).") from None
 
 

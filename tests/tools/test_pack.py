@@ -238,6 +238,7 @@ def test_entry_is_added_below_unless_the_name_is_there():
         (ROWS, ["--size", "9x3"], ["9 × 3", "28x20 for 28 rows of 20"]),
         (ROWS, ["--prepare", "digit"], ["--prepare"]),
         *((ROWS, ["--size", size], ["--size"]) for size in ("0", "28*28", "1449x1449")),
+        *((ROWS, ["--test-share", share], ["--test-share"]) for share in ("0", "1", "nan")),
     ],
 )
 def test_csv_and_options_that_are_refused(rows, options, words):

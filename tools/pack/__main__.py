@@ -16,7 +16,7 @@ def main(
     size: Annotated[str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")] = None,
     prepare: Annotated[Literal["fit", "digit"], Option(help="Keep all of a picture, or find what is drawn.")] = "fit",
     invert: Annotated[bool, Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
-    test_share: Annotated[float, Option(min=0, max=1, help="The share of each class to test on.")] = 0.2,
+    test_share: Annotated[float, Option(help="The share of each class that becomes test images.")] = 0.2,
     seed: Annotated[int, Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
@@ -34,6 +34,8 @@ def main(
     from tools.pack.images import csv_images, folder_images, shape_of
 
     check_name(name)
+    if not 0 < test_share < 1:
+        raise UserError(f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2.")
     shape = None if size is None else shape_of(size)
     flags = {"fitted": prepare == "fit", "inverted": invert}
     if source.is_dir():

@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from pipeline.program.command import command
 from pipeline.program.files import write_json
 from pipeline.settings.params import load_params
 from records.ledger import HERE, RECORDS
-from records.row import evaluate_committee, evaluated, run, watched
+from records.row import evaluate_committee, run, train_and_evaluate
 from tools.lock import md5_of
 
 SAMPLE = HERE.parent / "tests" / "sample"
@@ -24,7 +24,7 @@ COPIES, TRAINED, HELD_OUT, EPOCHS = 3, 1200, 600, 2  # the sample has 600 traini
 
 
 @command
-def main(canary: Annotated[Path, typer.Argument(help="Output: a JSON file, the hash of each record.")]) -> None:
+def main(canary: Annotated[Path, Argument(help="Output: a JSON file, the hash of each record.")]) -> None:
     """Run each record in short, and write a hash of its parameters and of all files that its stages write."""
     with tempfile.TemporaryDirectory() as temporary:
         raw, committee, *folders = (Path(temporary, name) for name in ("raw", "committee", *RECORDS))
@@ -55,10 +55,8 @@ def run_in_short(raw: Path, folder: Path) -> None:
     params["preprocess"]["validation_size"] = HELD_OUT
     write_json(short := folder.with_suffix(".json"), params)  # JSON is YAML
     splits = [folder / f"{name}.npz" for name in ("train", "validation", "test")]
-    run("preprocess", raw, *splits, "--params", short, quiet=True)
-    model = folder / "mlp.npz"
-    run("train", *splits[:2], model, *watched(folder / "training"), "--params", short, "--fresh", quiet=True)
-    run("evaluate", model, splits[2], *evaluated(folder / "evaluation"), quiet=True)
+    run("preprocess", raw, *splits, "--params", short)
+    train_and_evaluate(short, folder, folder / "mlp.npz", folder, "--fresh")
 
 
 if __name__ == "__main__":

@@ -18,29 +18,23 @@ def main() -> None:
     from pipeline.settings.params import load_params
     from pipeline.store.artifacts import load_misclassified, load_prepared
 
-    settings = load_params(HERE / f"{RECORD}.yaml")
-    prepared = load_prepared(HERE / "prepared" / "mnist" / "train.npz")
-    shape = prepared.preparation.image_shape
-    shown = prepared.split.images[:SHOWN]
-    made = distorted(settings, shown, shape, EPOCHS)
-
+    settings, prepared = load_params(HERE / f"{RECORD}.yaml"), load_prepared(HERE / "prepared" / "mnist" / "train.npz")
+    shape, images = prepared.preparation.image_shape, prepared.split.images[:SHOWN]
     results = [read_json(HERE / "results" / f"{RECORD}-{seed}.json") for seed in SEEDS]
     wrong = set.intersection(*({place for place, _, _ in result["wrong"]} for result in results))
     mistakes = load_misclassified(HERE / "evaluation" / f"committee-{RECORD}" / "misclassified.npz")
     common = np.isin(mistakes.place, sorted(wrong))
     columns = ("images", "actual", "predicted", "probability", "place")
     mistakes = mistakes._replace(**{name: getattr(mistakes, name)[common] for name in columns})
-    title = f"The {common.sum()} mistakes that all {len(results)} networks and their committee make"
 
     use_own_settings()
-    first = draw_training_images(shown, made, shape)
-    (axes,) = first.axes
-    axes.set_title(axes.get_title().replace("Training images", f"The first {SHOWN} training images"))
-    common_mistakes = draw_misclassified(mistakes, common.sum())
-    (axes,) = common_mistakes.axes
-    _, _, explained = axes.get_title().partition("\n")
-    axes.set_title(f"{title}\n{explained}", size=10)
-    save_figures(HERE / "figures", settings.plot.dpi, distorted=first, mistakes=common_mistakes)
+    first = draw_training_images(images, distorted(settings, images, shape, EPOCHS), shape)
+    second = draw_misclassified(mistakes, common.sum())
+    (above,), (axes,) = first.axes, second.axes
+    above.set_title(above.get_title().replace("Training images", f"The first {SHOWN} training images"))
+    title = f"The {common.sum()} mistakes that all {len(results)} networks and their committee make"
+    axes.set_title("\n".join([title, *axes.get_title().split("\n")[1:]]), size=10)
+    save_figures(HERE / "figures", settings.plot.dpi, distorted=first, mistakes=second)
 
 
 if __name__ == "__main__":

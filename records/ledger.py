@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
-from pydantic import Field
+from typer import Argument
 
 from pipeline.program.command import command
+from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_bytes, write_text
-from pipeline.settings.checked import Section, check, load_plain_yaml
+from pipeline.settings.checked import load_plain_yaml
 from pipeline.settings.params import load_params
-from tools.tables import mean_and_deviation
+from tools.tables import markdown, mean_and_deviation
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from matplotlib.figure import Figure
@@ -20,30 +20,14 @@ if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
 HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
-SEEDS = range(5)
-UNSEEN = range(5, 10)  # seeds that no choice of parameters has looked at
-SIMARD = ["simard-none", "simard-affine", "simard-elastic"]
-RECORDS = [*SIMARD, "ciresan-small", "dropout", "keras-mnist-mlp", "nielsen", "fashion"]
+SEEDS, UNSEEN = range(5), range(5, 10)  # no choice of parameters has looked at the second five
+RECORDS = ["simard-none", "simard-affine", "simard-elastic", "ciresan-small", "dropout", "keras-mnist-mlp"]
+RECORDS += ["nielsen", "fashion"]
 # A committee has the networks of the seeds 0 to 4 of these records. The last one's file says what was published.
 COMMITTEES = {"committee-simard-elastic": ["simard-elastic"], "committee-both": ["simard-elastic", "ciresan-small"]}
+# What a file says of a published result: paper and error in percent, what kind of figure that is, how ours is unlike it
+KEYS = ("paper", "published", "kind", "differs", "why", "like_for_like")
 TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]  # of the figure, in percent
-
-
-class Published(Section):
-    """A published result, and how the one here is unlike it."""
-
-    paper: str = Field(min_length=1, max_length=200, description="where it was published, as text")
-    published: float = Field(ge=0, le=100, description="the error in percent, from 0 to 100")
-    kind: str = Field(min_length=1, max_length=200, description="what kind of figure that is, as text")
-    differs: str = Field(min_length=1, max_length=200, description="what differs here, as text")
-    why: str = Field(min_length=1, max_length=300, description="why it differs, as text")
-    like_for_like: bool = Field(description="true or false")
-
-
-class Record(Published):
-    """What a record's file says about its result, and about the committee of its networks."""
-
-    committee: Published | None = None
 
 
 class Row(NamedTuple):
@@ -51,29 +35,33 @@ class Row(NamedTuple):
 
     name: str  # the record's, or the committee's
     network: str  # the sizes of its layers, such as 784-800-10
-    published: Published  # the published error, and what differs here
+    published: dict[str, Any]  # see KEYS
     errors: list[float]  # percent of wrong test images, for each of the seeds 0 to 4; a committee has one number
     unseen: list[float]  # the same for the seeds 5 to 9
     cost: dict[str, Any]  # the record's entry in costs.json
 
 
 def rows() -> list[Row]:
-    """Return the lines of the ledger, from the parameter files, the results that are there, and the benchmark."""
-    costs = read_json(COSTS)
-    records: dict[str, Row] = {}
-    committees: list[Row] = []
-    for name in RECORDS:
-        path = HERE / f"{name}.yaml"
-        record = check(path, Record, load_plain_yaml(path).get("record"), ("record",))
-        params = load_params(path)
-        network = "-".join(map(str, (784, *params.train.hidden_sizes, 10)))
-        errors, unseen = (_errors(f"{name}-{seed}" for seed in seeds) for seeds in (SEEDS, UNSEEN))
-        records[name] = Row(name, network, record, errors, unseen, costs.get(name, {}))
-        for committee, members in COMMITTEES.items():
-            if members[-1] == name and record.committee:
-                network = " and ".join(f"five {records[member].network}" for member in members)
-                committees.append(Row(committee, network, record.committee, _errors([committee]), [], {}))
-    return [*records.values(), *committees]
+    """Return the lines of the ledger, from the parameter files, the results that are there, and the benchmark.
+
+    Raises:
+        UserError: a file is not right.
+    """
+    costs, found = read_json(COSTS), []
+    for name, members in ({record: [record] for record in RECORDS} | COMMITTEES).items():
+        files = [HERE / f"{member}.yaml" for member in members]
+        networks = ["-".join(map(str, (784, *load_params(file).train.hidden_sizes, 10))) for file in files]
+        published = load_plain_yaml(files[-1]).get("record", {})
+        if name in COMMITTEES:
+            published = published.get("committee", {})
+            networks = [f"five {network}" for network in networks]
+        if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
+            what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
+            raise UserError(f"{files[-1]}: {name} {what}.", path=files[-1], about=wrong[0])
+        own = [name] if name in COMMITTEES else [f"{name}-{seed}" for seed in SEEDS]
+        unseen = _errors(f"{name}-{seed}" for seed in UNSEEN)
+        found.append(Row(name, " and ".join(networks), published, _errors(own), unseen, costs.get(name, {})))
+    return found
 
 
 def _errors(names: Iterable[str]) -> list[float]:
@@ -84,26 +72,22 @@ def _errors(names: Iterable[str]) -> list[float]:
 
 def text(lines: Sequence[Row]) -> str:
     """Return the ledger in Markdown: a table of the records, and one of their seeds and of what exactness costs."""
-    records = [
-        "| record | network | published: error in % | here | seeds 5 to 9 | like for like? | minutes |",
-        "|---|---|---|---:|---:|---|---:|",
-    ]
-    seeds = [
-        "| record | wrong of 10,000, seeds 0 to 4 | seeds 5 to 9 | float32: error | wrong of 10,000 | minutes |",
-        "|---|---|---|---:|---|---:|",
-    ]
+    records, seeds = [], []
     for name, network, published, errors, unseen, cost in lines:
         float32 = [count * 100 / IMAGES for count in cost.get("float32_errors", [])]
         here, there, other = (mean_and_deviation(some, 2) if some else "" for some in (errors, unseen, float32))
         wrong = [", ".join(f"{error * IMAGES / 100:.0f}" for error in some) for some in (errors, unseen, float32)]
         minutes = {arithmetic: f"{seconds / 60:.1f}" for arithmetic, seconds in cost.get("seconds", {}).items()}
-        like = f"{'alike, but for' if published.like_for_like else 'not alike:'} {published.differs}. {published.why}"
-        figure = f"{published.published:g}: {published.kind}"
-        records.append(f"| {' | '.join([name, network, figure, here, there, like, minutes.get('exact', '')])} |")
-        seeds.append(f"| {' | '.join([name, *wrong[:2], other, wrong[2], minutes.get('float32', '')])} |")
+        alike = "alike, but for" if published["like_for_like"] else "not alike:"
+        like = f"{alike} {published['differs']}. {published['why']}"
+        figure = f"{published['published']:g}: {published['kind']}"
+        records.append([name, network, figure, here, there, like, minutes.get("exact", "")])
+        seeds.append([name, *wrong[:2], other, wrong[2], minutes.get("float32", "")])
     machines = "; ".join({row.cost["machine"]: None for row in lines if row.cost})
-    note = f"Minutes of one training, by `python -m benchmarks.records`, on {machines}."
-    return "\n".join([*records, "", *seeds, "", note, ""])
+    names = "record | network | published: error in % | here: | seeds 5 to 9: | like for like? | minutes:"
+    of_seeds = "record | wrong of 10,000, seeds 0 to 4 | seeds 5 to 9 | float32: error: | wrong of 10,000 | minutes:"
+    note = f"Minutes of one training, by `python -m benchmarks.records`, on {machines}.\n"
+    return "\n\n".join([markdown(names, records), markdown(of_seeds, seeds), note])
 
 
 def draw(lines: Sequence[Row]) -> "Figure":
@@ -115,7 +99,7 @@ def draw(lines: Sequence[Row]) -> "Figure":
 
     shown = list(reversed([row for row in lines if row.errors]))  # from below
     marks: list[tuple[str, list[list[float]], dict[str, Any]]] = [
-        ("published", [[row.published.published] for row in shown], {"marker": "D", "color": VERMILLION, "ms": 8}),
+        ("published", [[row.published["published"]] for row in shown], {"marker": "D", "color": VERMILLION, "ms": 8}),
         ("mean of seeds 0 to 4", [[fmean(row.errors)] for row in shown], {"marker": "|", "color": BLUE, "ms": 16}),
         ("seeds 0 to 4", [row.errors for row in shown], {"marker": "s", "color": BLUE, "ms": 3}),
         ("seeds 5 to 9", [row.unseen for row in shown], {"marker": "o", "color": BLUE, "ms": 6}),
@@ -138,14 +122,14 @@ def draw(lines: Sequence[Row]) -> "Figure":
 
 @command
 def main(
-    markdown: Annotated[Path, typer.Argument(help="Output: the tables.")],
-    figure: Annotated[Path, typer.Argument(help="Output: the figure.")],
+    tables: Annotated[Path, Argument(help="Output: the tables.")],
+    figure: Annotated[Path, Argument(help="Output: the figure.")],
 ) -> None:
     """Write the ledger as tables and as a figure."""
     from pipeline.drawing.figures import picture, use_own_settings
 
     lines = rows()
-    write_text(markdown, text(lines))
+    write_text(tables, text(lines))
     use_own_settings()
     write_bytes(figure, picture(draw(lines), 120))
 

@@ -2,14 +2,16 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
@@ -20,43 +22,58 @@ from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
 @command
 def main(
-    name: Annotated[str, typer.Argument(help="A record, or a committee.")],
-    seed: Annotated[int, typer.Argument(help="The row's seed. A committee has none.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Train so many epochs, and compare their states.")] = None,
+    name: Annotated[str, Argument(help="A record, or a committee.")],
+    seed: Annotated[int, Argument(help="The row's seed. A committee has none.")] = 0,
+    epochs: Annotated[int | None, Option(min=1, help="Train so many epochs, and compare their states.")] = None,
 ) -> None:
     """Write the model and the result: errors, loss, every misclassified image, and the state after each epoch.
 
     With --epochs, compare the first states with those of the result that is there, and write nothing.
     """
+    result = HERE / "results" / f"{name if name in COMMITTEES else f'{name}-{seed}'}.json"
     if members := COMMITTEES.get(name):
         if epochs:
             raise UserError(f"{name} is not trained, so it has no epochs; leave out --epochs.")
-        test, evaluation = HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
         models = [HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS]
-        evaluate_committee(models, test, evaluation)
-        write_result(evaluation, HERE / "results" / f"{name}.json")
+        evaluate_committee(models, HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name)
+        write_result(result, HERE / "evaluation" / name)
         return
     if name not in RECORDS:
         raise UserError(f"there is no record {name}; expected one of {', '.join([*RECORDS, *COMMITTEES])}.")
-    params, model = load_params(HERE / f"{name}.yaml").model_dump(mode="json"), HERE / "models" / f"{name}-{seed}.npz"
-    data = HERE / "prepared" / params["download"]["dataset"]
-    params["train"]["seed"] = seed
+    values = load_params(HERE / f"{name}.yaml").model_dump(mode="json")
+    values["train"]["seed"] = seed
+    data = HERE / "prepared" / values["download"]["dataset"]
     with tempfile.TemporaryDirectory() as temporary:
-        training, evaluation = Path(temporary, "training"), Path(temporary, "evaluation")
-        splits = data / "train.npz", data / "validation.npz"
-        write_json(with_seed := Path(temporary, "params.json"), params)  # JSON is YAML
+        folder, params = Path(temporary), Path(temporary, "params.json")
+        write_json(params, values)  # JSON is YAML
         if epochs:
-            audit(f"{name}-{seed}", with_seed, *splits, epochs)
+            audit(result, params, data, epochs)
             return
-        run("train", *splits, model, *watched(training), "--params", with_seed)
-        run("evaluate", model, data / "test.npz", *evaluated(evaluation))
-        with (training / "history.csv").open() as history:
-            states = [row["state"] for row in csv.DictReader(history)]
-        write_result(evaluation, HERE / "results" / f"{name}-{seed}.json", states)
+        train_and_evaluate(params, data, HERE / "models" / f"{name}-{seed}.npz", folder)
+        with (folder / "training" / "history.csv").open() as history:
+            write_result(result, folder / "evaluation", states=[row["state"] for row in csv.DictReader(history)])
 
 
-def audit(row: str, params: Path, train: Path, validation: Path, epochs: int) -> None:
-    """Train a row's first epochs again, and compare the state after each with what its result says.
+def train_and_evaluate(params: Path, data: Path, model: Path, folder: Path, *options: str) -> None:
+    """Let the stages train on a folder of prepared data, and test the model. Their results go into a folder."""
+    measured = [folder / "training" / name for name in ("train.json", "validation.json", "history.csv")]
+    run("train", data / "train.npz", data / "validation.npz", model, *measured, "--params", params, *options)
+    run("evaluate", model, data / "test.npz", *evaluated(folder / "evaluation"))
+
+
+def evaluated(folder: Path) -> list[Path]:
+    """Return where the evaluate stage shall write: into a folder."""
+    return [folder / name for name in ("misclassified.npz", "test.json", "classes.json", "confusion.csv")]
+
+
+def run(stage: str, *words: str | Path) -> None:
+    """Run a stage with its arguments, and end with its exit code if it fails; its message says why."""
+    if code := subprocess.run([sys.executable, "-m", f"stages.{stage}", *map(str, words)], cwd=HERE.parent).returncode:
+        raise typer.Exit(code)
+
+
+def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
+    """Train the first epochs of a row again, and compare the state after each with what its result says.
 
     Raises:
         UserError: a state differs, or the result has no states.
@@ -64,13 +81,14 @@ def audit(row: str, params: Path, train: Path, validation: Path, epochs: int) ->
     from pipeline.fitting.fit import fitting_of  # here, so that --help answers at once
     from pipeline.store.artifacts import load_prepared
 
-    stated = read_json(HERE / "results" / f"{row}.json").get("states", [])
+    stated = read_json(result).get("states", [])
     if not stated:
-        raise UserError(f"the result of {row} has no states of its epochs; verify the whole row.")
-    fitting = fitting_of(load_params(params), params, load_prepared(train), load_prepared(validation))
+        raise UserError(f"the result of {result.stem} has no states of its epochs; verify the whole row.")
+    train, validation = (load_prepared(data / f"{split}.npz") for split in ("train", "validation"))
+    fitting = fitting_of(load_params(params), params, train, validation)
     for state, epoch in zip(stated[:epochs], fitting.run(), strict=False):
         if epoch.state != state:
-            raise UserError(f"{row}: after epoch {epoch.epoch} the state is {epoch.state}, not {state}.")
+            raise UserError(f"{result.stem}: after epoch {epoch.epoch} the state is {epoch.state}, not {state}.")
     print(f"{len(fitting.epochs)} of {len(stated)} epochs have the states of the result. The others were not checked.")
 
 
@@ -79,60 +97,31 @@ def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None
 
     The networks have one arithmetic, and one preparation.
     """
-    import functools  # here, so that --help answers at once
-
-    import numpy as np
+    import numpy as np  # here, so that --help answers at once
 
     from mlp.network import predict
     from pipeline.evaluation.evaluation import evaluation_of, save_evaluation
     from pipeline.store.artifacts import load_model, load_prepared
 
-    def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return functools.reduce(np.add, arrays) / len(arrays)
-
     networks, split = [load_model(path) for path in models], load_prepared(test).split
     A = networks[0].arithmetic
     probabilities, logarithms = zip(*(predict(network, split.images) for network in networks), strict=True)
     # Not the logarithm of the mean: a probability can be too small for a number, and its logarithm is not
-    largest = functools.reduce(np.maximum, logarithms)
-    log_y = largest + A.log(mean([A.exp(log - largest) for log in logarithms]))
-    save_evaluation(evaluation_of(networks[0], split, mean(probabilities), log_y), *evaluated(folder))
+    largest = np.max(logarithms, axis=0)
+    log_y = largest + A.log(np.add.reduce([A.exp(log - largest) for log in logarithms]) / len(models))
+    y = np.add.reduce(probabilities) / len(models)
+    save_evaluation(evaluation_of(networks[0], split, y, log_y), *evaluated(folder))
 
 
-def watched(folder: Path) -> list[Path]:
-    """Return where the train stage shall write what it measures: into a folder."""
-    return [folder / name for name in ("train.json", "validation.json", "history.csv")]
-
-
-def evaluated(folder: Path) -> list[Path]:
-    """Return where the evaluate stage shall write: into a folder."""
-    return [folder / name for name in ("misclassified.npz", "test.json", "classes.json", "confusion.csv")]
-
-
-def run(stage: str, *words: str | Path, quiet: bool = False) -> None:
-    """Run a stage with its arguments, and end with its exit code if it fails; its message says why."""
-    stage_command = [sys.executable, "-m", f"stages.{stage}", *map(str, words)]
-    result = subprocess.run(stage_command, cwd=HERE.parent, capture_output=quiet, text=True)
-    if result.returncode:
-        sys.stderr.write(result.stderr or "")
-        raise typer.Exit(result.returncode)
-
-
-def write_result(evaluation: Path, result: Path, states: Sequence[str] = ()) -> None:
-    """Write errors, loss, states, and the place, class and predicted class of each misclassified image."""
+def write_result(result: Path, evaluation: Path, **more: list[str]) -> None:
+    """Write errors, loss, place, class and predicted class of each misclassified image, and more, such as states."""
     from pipeline.store.artifacts import load_misclassified  # here, so that --help answers at once
 
-    mistakes = load_misclassified(evaluation / "misclassified.npz")
+    found = load_misclassified(evaluation / "misclassified.npz")
+    wrong = sorted(zip(found.place.tolist(), found.actual.tolist(), found.predicted.tolist(), strict=True))
     loss = read_json(evaluation / "test.json")["loss"]
-    columns = (mistakes.place, mistakes.actual, mistakes.predicted)
-    wrong = sorted(zip(*(column.tolist() for column in columns), strict=True))
-    lists = {"wrong": wrong} | ({"states": states} if states else {})
-    text = "".join(f',\n  "{key}": [\n    {_lines(values)}\n  ]' for key, values in lists.items())
-    write_text(result, f'{{\n  "errors": {len(wrong)},\n  "loss": {loss}{text}\n}}\n')
-
-
-def _lines(values: Sequence[Any]) -> str:
-    return ",\n    ".join(map(json.dumps, values))
+    text = json.dumps({"errors": len(wrong), "loss": loss, "wrong": wrong, **more}, indent=2)
+    write_text(result, re.sub(r"\[\s+(\d+),\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n")  # in one line each
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ DVC does not hash a read-only file in its cache again, nor an output with the le
 does not see damage by a disk, or through a hard link, and `dvc status` says that everything is up to date.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.lock import locked_outputs, md5_of
+from tools.lock import locked_outputs, md5_of, output
 
 
 @command
@@ -21,13 +19,15 @@ def main() -> None:
     """
     found = 0
     for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
-        for path in sorted(cache_of(lock.parent).glob("files/md5/??/*")):
+        outputs = locked_outputs(lock)
+        cache = lock.parent / output("dvc", "--cd", str(lock.parent), "cache", "dir")
+        for path in sorted(cache.glob("files/md5/??/*")):
             writing = path.suffix == ".tmp"  # DVC writes it now
             if not writing and md5_of(path) != path.parent.name + path.name.removesuffix(".dir"):
                 path.unlink()
                 print(f"{path}: damaged in DVC's cache; removed.")
                 found += 1
-        for (_, name), md5 in locked_outputs(lock).items():
+        for name, md5 in outputs.items():
             path = lock.parent / name
             if path.exists() and md5_of(path) != md5:
                 for file in path.rglob("*") if path.is_dir() else [path]:
@@ -37,19 +37,6 @@ def main() -> None:
     if found:
         raise UserError("some files are damaged; run `dvc repro` beside their dvc.lock to make them again.")
     print("All files in DVC's cache and all outputs are undamaged.")
-
-
-def cache_of(project: Path) -> Path:
-    """Return the folder of a DVC project's cache.
-
-    Raises:
-        UserError: it is not a DVC project.
-    """
-    command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    result = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, text=True)
-    if result.returncode:
-        raise UserError(f"{project.absolute()}: not a DVC project.", path=project)
-    return project / result.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError, visible
@@ -14,24 +15,12 @@ SURE = 0.6  # an answer with a lower probability is not sure
 
 @command
 def predict(
-    files: Annotated[
-        list[Path], typer.Argument(help="Pictures with one digit each, or IDX files of images, gzipped or not.")
-    ],
-    model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
-    limit: Annotated[int | None, typer.Option(min=1, help="The most images to use of an IDX file.")] = None,
-    fitted: Annotated[
-        bool | None,
-        typer.Option(
-            "--fit/--digit", help="Fit the whole picture, or find the digit.", show_default="as the network learnt"
-        ),
-    ] = None,
-    inverted: Annotated[
-        bool | None,
-        typer.Option("--invert/--as-it-is", help="Swap light and dark, or not.", show_default="as the network learnt"),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, with the probability of every class to the last bit.")
-    ] = False,
+    files: Annotated[list[Path], Argument(help="Pictures of a digit each, or IDX files of images, gzipped or not.")],
+    model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
+    limit: Annotated[int | None, Option(min=1, help="The most images to use of an IDX file.")] = None,
+    fitted: Annotated[bool | None, Option("--fit/--digit", help="Use the whole picture, or find the digit.")] = None,
+    inverted: Annotated[bool | None, Option("--invert/--as-it-is", help="Swap light and dark, or do not.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON, with every probability to the last bit.")] = False,
 ) -> None:
     """Tell which digit is on a picture, and how probable that and the next two classes are.
 
@@ -39,7 +28,8 @@ def predict(
     nothing else. A note says when the answer is not to be trusted; for the images of an IDX file, notes are only in
     the JSON. If a file cannot be read, nothing is printed for the others either.
 
-    A network that learnt your own pictures remembers how tools.pack prepared them. New ones are prepared like them.
+    A network that learnt your own pictures remembers how tools.pack prepared them. New ones are prepared like them,
+    without --fit or --digit, --invert or --as-it-is.
     """
     import numpy as np  # here, so that --help answers at once
 
@@ -71,9 +61,7 @@ def predict(
         with np.errstate(all="ignore"):
             probabilities, _ = probabilities_of(network, np.concatenate(images).reshape(len(answers), -1))
     except FloatingPointError:
-        raise UserError(
-            f"{model}: its weights are too large to compute with; train with a smaller train.learning_rate."
-        ) from None
+        raise UserError(f"{model}: its weights are too large; train with a smaller train.learning_rate.") from None
     for answer, row in zip(answers, probabilities.tolist(), strict=True):
         largest = max(row)
         if largest < SURE:
@@ -92,7 +80,6 @@ def predict(
 def _print_table(answers: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
-    from rich.text import Text
 
     from tools.tables import plain_console
 
@@ -103,7 +90,7 @@ def _print_table(answers: list[dict[str, Any]]) -> None:
         # The most probable class first; classes of equal probability in their order
         (best, largest), *others = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
         following = ", ".join(f"{name} ({100 * probability:.1f} %)" for name, probability in others[:2])
-        table.add_row(file + place, Text(best, style="bold"), f"{100 * largest:.1f} %", following)
+        table.add_row(file + place, best, f"{100 * largest:.1f} %", following)
     plain_console().print(table)
 
 

@@ -10,30 +10,29 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from pipeline.program.command import command
-from pipeline.program.errors import UserError
-from tools.lock import git, locked_outputs
-from tools.tables import mean_and_deviation
+from tools.lock import commit_of, git, locked_outputs, output
+from tools.tables import markdown, mean_and_deviation
 
 
 @command
 def main(
     base: Annotated[
-        str | None, typer.Argument(help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1")
+        str | None, Argument(help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1")
     ] = None,
-    revision: Annotated[str, typer.Argument(help="The commit to report on.")] = "HEAD",
+    revision: Annotated[str, Argument(help="The commit to report on.")] = "HEAD",
 ) -> None:
     """Print what changed between two commits: metrics, parameters, the bytes of the outputs, figures.
 
     If HEAD has experiments with several seeds, the report has mean ± standard deviation of their metrics, too.
     """
-    before, after = commit(base or usual_base()), commit(revision)
+    before, after = commit_of(base or usual_base()), commit_of(revision)
     sections = {
         "Metrics": changes("metrics", before, after),
         "Parameters": changes("params", before, after),
-        "Experiments: mean ± standard deviation over the seeds": over_seeds() if after == commit("HEAD") else "",
+        "Experiments: mean ± standard deviation over the seeds": over_seeds() if after == commit_of("HEAD") else "",
         "Outputs in dvc.lock": outputs("dvc.lock", before, after),
         "Outputs in records/dvc.lock": outputs("records/dvc.lock", before, after, only_changed=True),
         "Figures": figures(before, after),
@@ -44,27 +43,15 @@ def main(
             print(f"\n### {title}\n\n{text}")
 
 
-def commit(revision: str) -> str:
-    """Return the hash of a commit."""
-    found = git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if not found:
-        raise UserError(f"Git knows no commit {revision}; name another, or fetch it: git fetch --unshallow --tags.")
-    return found
-
-
 def usual_base() -> str:
     """Return the commit where HEAD left main, or HEAD~1 on main itself."""
     bases = (git("merge-base", "HEAD", name) for name in ("origin/main", "main"))
-    return next((base for base in bases if base not in ("", commit("HEAD"))), "HEAD~1")
+    return next((base for base in bases if base not in ("", commit_of("HEAD"))), "HEAD~1")
 
 
 def changes(kind: str, before: str, after: str) -> str:
     """Return DVC's table of changes; `kind` is "metrics" or "params"."""
-    words = (kind, "diff", "--md", before[:7], after[:7])
-    result = subprocess.run([sys.executable, "-m", "dvc", *words], stdout=subprocess.PIPE, encoding="utf-8")
-    if result.returncode:
-        raise UserError(f"`dvc {' '.join(words)}` failed; its reason is above.")
-    text = result.stdout.strip()
+    text = output("dvc", kind, "diff", "--md", before[:7], after[:7])
     return text if text.count("\n") > 1 else "No changes."  # the head has two lines
 
 
@@ -76,7 +63,7 @@ def over_seeds() -> str:
     for one in settings:
         means = (mean_and_deviation([run["metrics"][metric] for run in one["runs"]]) for metric in one["metrics"])
         rows.append([one["setting"], str(len(one["runs"])), *means])
-    return table(["setting", "seeds", *settings[0]["metrics"]], rows) if rows else ""
+    return markdown(" | ".join(["setting", "seeds", *settings[0]["metrics"]]), rows) if rows else ""
 
 
 def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> str:
@@ -86,7 +73,7 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
         text = git("show", f"{revision}:./{lock}")
         if not text:
             return f"{revision} has no {lock}, so there is nothing to compare."
-        md5s.append({path: md5 for (_, path), md5 in locked_outputs(Path(f"{revision}:{lock}"), text).items()})
+        md5s.append(locked_outputs(Path(f"{revision}:{lock}"), text))
     rows = []
     for path in md5s[1] | md5s[0]:
         then, now = (md5.get(path, "-") for md5 in md5s)
@@ -97,7 +84,7 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
     both = count["yes"] + count["no"]
     return (
         f"{count['yes']} of the {both} outputs of both have the same bytes; {count['new']} are new, {count['removed']} "
-        f"removed.\n\n{table(['output', before[:7], after[:7], 'same bytes'], shown)}"
+        f"removed.\n\n{markdown(f'output | {before[:7]} | {after[:7]} | same bytes', shown)}"
     )
 
 
@@ -112,14 +99,7 @@ def figures(before: str, after: str) -> str:
         kind, path = line.split("\t")
         then, now = image.format(before, path), image.format(after, path)
         rows.append([f"`{path}`", "-" if kind == "A" else then, "-" if kind == "D" else now])
-    return table(["figure", before[:7], after[:7]], rows)
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    if not rows:
-        return "No changes."
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
+    return markdown(f"figure | {before[:7]} | {after[:7]}", rows)
 
 
 if __name__ == "__main__":

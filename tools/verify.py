@@ -1,26 +1,23 @@
-"""Does a commit state what its code makes? Run all stages again in a clone, and compare `dvc.lock` and Git.
-
-python -m tools.verify --rev mlp@v1.0.0
-python -m tools.verify --record simard-none --seed 0
-python -m tools.verify --record simard-none --seed 0 --epochs 5
-"""
+"""Does a commit state what its code makes? Run all stages again in a clone, and compare `dvc.lock` and Git."""
 
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
+from typer import Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError, clip
-from tools.lock import git, locked_stages
+from pipeline.program.files import write_text
+from tools.lock import commit_of, git, locked_stages, output
 
 if TYPE_CHECKING:  # imported inside a function, so that `--help` is quick
     from dvc.stage import PipelineStage
@@ -30,14 +27,10 @@ Facts = dict[str, dict[str, str]]  # by stage: what a lock states of its command
 
 @command
 def main(
-    rev: Annotated[str, typer.Option("--rev", help="A commit, a tag or an experiment.")] = "HEAD",
-    record: Annotated[
-        str | None, typer.Option("--record", help="A row of records/ instead: a record's name, or a committee's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="The row's seed.", show_default="0, with --record")] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Only the first epochs of the row's training.")
-    ] = None,
+    rev: Annotated[str, Option(help="A commit, a tag or an experiment.")] = "HEAD",
+    record: Annotated[str | None, Option(help="A row of records/ instead: a record, or a committee.")] = None,
+    seed: Annotated[int | None, Option(help="The row's seed.", show_default="0, with --record")] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Only the first epochs of the row's training.")] = None,
 ) -> None:
     """Run all stages of a commit again in a clone, and compare with its dvc.lock, and with the outputs in Git.
 
@@ -56,6 +49,8 @@ def main(
         clone = Path(folder, "clone").resolve()
         # A clone of a folder has all its objects, those of experiments too
         _run(["git", "clone", "--quiet", "--no-checkout", "--local", ".", str(clone)], Path())
+        # Git then compares bytes, whatever the commit says about line ends
+        write_text(clone / ".git" / "info" / "attributes", "* -text -filter -ident -working-tree-encoding\n")
         _run(["git", "checkout", "--quiet", "--detach", commit], clone)
         lock = Path("records" if record else "", "dvc.lock")
         project = (clone / lock).parent
@@ -64,16 +59,15 @@ def main(
         except (UserError, OSError):
             raise UserError(f"the {lock.as_posix()} of {rev} is not valid; name a commit with a valid one.") from None
         target = [stage_of(record, seed, epochs, stated, lock)] if record else []
-        stages = stages_before(project, *target)
+        stages = stages_before(project, clone, *target)
         if epochs:
             stages = [stage for stage in stages if stage.name not in target]
             target = [stage.name for stage in stages]
-        check_all_is_made(stages, project, clone)
         # Nothing that is there may pass for something that was made
         (clone / lock).unlink()
         for path in (Path(out.fs_path) for stage in stages for out in stage.outs):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        reproduce(project, *target)
+        _run([sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *target], project)
         made = locked_stages(clone / lock)
         names = made if record else stated | made
         number = compare({name: stated.get(name, {}) for name in names}, made, lock.as_posix())
@@ -81,21 +75,6 @@ def main(
         if epochs:
             _run([sys.executable, "-m", "records.row", str(record), str(seed or 0), "--epochs", str(epochs)], clone)
     print(f"All {number} outputs have the bytes that {lock.as_posix()} states.")
-
-
-def commit_of(rev: str) -> str:
-    """Return the hash of a commit, a tag or an experiment.
-
-    Raises:
-        UserError: there is no such revision.
-    """
-    experiments = git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{rev}").split()
-    for name in [rev, *experiments]:
-        if commit := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
-            if name != rev and len(experiments) > 1:
-                raise UserError(f"{len(experiments)} commits have an experiment {rev}; name its own commit instead.")
-            return commit
-    raise UserError(f"there is no commit, tag or experiment {rev} here; see `git log`, `git tag` or `dvc exp list`.")
 
 
 def stage_of(record: str, seed: int | None, epochs: int | None, stated: Facts, lock: Path) -> str:
@@ -118,31 +97,23 @@ def stage_of(record: str, seed: int | None, epochs: int | None, stated: Facts, l
     raise UserError(f"{lock.as_posix()} has no record {record}; expected one of {', '.join(names)}.")
 
 
-def stages_before(project: Path, *names: str) -> "list[PipelineStage]":
-    """Return these stages of a project and all before them, or all stages.
+def stages_before(project: Path, clone: Path, *names: str) -> "list[PipelineStage]":
+    """Return these stages of a project and all before them, or all stages, if their run makes what the project shows.
+
+    A stage that is always changed, and an output that persists, are allowed: all stages run, from nothing.
 
     Raises:
-        UserError: DVC cannot read them.
+        UserError: DVC cannot read the stages; one is frozen or has no command; a file is outside the repository; or no
+            stage writes a metric, a plot or an artifact.
     """
     from dvc.exceptions import DvcException  # here, so that `--help` is quick
     from dvc.repo import Repo
 
     try:
         with chdir(project), Repo() as repo:
-            return [stage for name in names or ["dvc.yaml"] for stage in repo.stage.collect(name, with_deps=True)]
+            stages = [stage for name in names or ["dvc.yaml"] for stage in repo.stage.collect(name, with_deps=True)]
     except DvcException as error:
         raise UserError(f"DVC cannot read the stages: {clip(str(error))}.") from None
-
-
-def check_all_is_made(stages: "Sequence[PipelineStage]", project: Path, clone: Path) -> None:
-    """Check that a run of these stages makes all that the project shows, from what is in its Git repository.
-
-    A stage that is always changed, and an output that persists, are allowed: all stages run, from nothing.
-
-    Raises:
-        UserError: a stage is frozen or has no command, a file is outside, or no stage writes a metric or a plot.
-    """
-    outside = "which is outside the repository, so what it holds cannot be verified"
     for stage in stages:
         if stage.is_data_source:
             raise UserError(f"{stage.addressing} brings data that no stage makes, so they cannot be verified.")
@@ -150,34 +121,16 @@ def check_all_is_made(stages: "Sequence[PipelineStage]", project: Path, clone: P
             raise UserError(f"the stage {stage.name} is frozen, so DVC does not run it; unfreeze it to verify it.")
         for file in (*stage.deps, *stage.outs):
             if file.fs.protocol != "local" or not Path(file.fs_path).resolve().is_relative_to(clone):
+                outside = "which is outside the repository, so what it holds cannot be verified"
                 raise UserError(f"the stage {stage.name} uses {file.def_path}, {outside}.")
-    shown = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    text = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    shown = yaml.safe_dump([text.get(key) for key in ("metrics", "plots", "artifacts")])
     outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
-    for name in _texts([shown.get(key, []) for key in ("metrics", "plots", "artifacts")]):
-        path = project / name
+    for name in (token.value for token in yaml.scan(shown) if isinstance(token, yaml.ScalarToken)):
+        path = project / name  # if it is one
         if len(name) < 256 and path.is_file() and not any(path.is_relative_to(out) for out in outs):
             raise UserError(f"dvc.yaml shows {clip(name)}, which no stage writes, so it cannot be verified.")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts and the keys in a value from a YAML file."""
-    if isinstance(value, dict):
-        yield from (key for key in value if isinstance(key, str))
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
-
-
-def reproduce(project: Path, *stages: str) -> None:
-    """Run these stages of a project and all before them, or all, whether or not DVC has their results.
-
-    Raises:
-        UserError: a stage fails.
-    """
-    _run([sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *stages], project)
+    return stages
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -222,17 +175,17 @@ def compare_with_git(clone: Path, stages: "Sequence[PipelineStage]") -> None:
     Raises:
         UserError: a file differs, or only one side has it.
     """
+
+    def ask(*words: str) -> str:
+        return output("git", "-C", str(clone), "-c", "core.fileMode=false", *words)
+
     for stage in stages:
-        for out in (Path(out.fs_path) for out in stage.outs):
-            listed = git("-C", str(clone), "ls-tree", "-r", "-z", "HEAD", "--", str(out)).split("\0")
-            in_git = {
-                clone / name: entry.split()[2] for entry, _, name in (line.partition("\t") for line in listed if line)
-            }
-            made = [path for path in (out.rglob("*") if out.is_dir() else [out]) if path.is_file()]
-            for path in sorted({*in_git, *made}) if in_git else []:
-                if path not in made or git("hash-object", "--no-filters", str(path)) != in_git.get(path):
-                    name = path.relative_to(clone).as_posix()
-                    raise UserError(f"{name} in Git is not what the stage {stage.name} makes.")
+        for out in (out.fs_path for out in stage.outs):
+            changed = ask("diff", "--name-only", "--no-renames", "-z", "HEAD", "--", out)
+            added = ask("ls-files", "--others", "-z", "--", out)
+            if ask("ls-tree", "-r", "HEAD", "--", out) and (differing := changed + added):
+                name, *_ = differing.split("\0")
+                raise UserError(f"{name} in Git is not what the stage {stage.name} makes.")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
 """What the tests of several tools share."""
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support import chromium
 from tests.support.browsers import CHROMIUM
-from tests.support.project import captured
+from tests.support.project import ROOT, Project, captured
+from tests.support.proofs import new_proven_project
+from tools.draw.__main__ import draw
 
 
 @pytest.fixture
@@ -30,6 +35,47 @@ def quick_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, code, stdout=text, stderr=text[:0])
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.fixture
+def small(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_dvc: None) -> Project:
+    """A copy of the project that a test's module made. It is the current folder."""
+    shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # one tool starts another
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Path]:
+    """A function that makes the page of a project."""
+
+    def page_of(folder: Path, page: str = "page.html") -> Path:
+        with chdir(folder):
+            done = CliRunner().invoke(draw, [page])
+        assert done.exit_code == 0, done.output
+        return folder / page
+
+    return page_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Path]) -> Path:
+    """A project with the sample's digits and a trained network, and the page."""
+    folder = new_proven_project(tmp_path_factory.mktemp("project"))
+    make(folder)
+    return folder
+
+
+@pytest.fixture
+def page(browser: chromium.Tab, folder: Path) -> Iterator[chromium.Tab]:
+    """The page of a test's folder, just opened. At the end it must not have complained, nor asked for anything."""
+    browser.screen(1280)
+    browser.open(folder / "page.html")
+    yield browser
+    assert browser.errors == []
+    asked = "performance.getEntriesByType('resource').filter(e => !/^(data|blob):/.test(e.name)).length"
+    assert browser.run(asked) == 0
 
 
 @pytest.fixture(scope="module", params=[CHROMIUM])

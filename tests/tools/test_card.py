@@ -1,73 +1,73 @@
-"""The model card has the numbers of dvc.lock and metrics/, and Hugging Face finds them."""
+"""The model card, which is kept by hand, has the numbers of dvc.lock and metrics/; docs/curves.png is the history's."""
 
-import hashlib
 import json
 import platform
+import re
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from pipeline.settings.checked import load_plain_yaml, parse_plain_yaml
 from tests.support.project import ROOT
-from tests.support.refusals import refusal
-from tools.card.__main__ import CARD, CURVES, main
-
-LOCKED = "models/mlp.npz\n      hash: md5\n      md5: "
+from tools.curves import CURVES, draw_curves, main
+from tools.lock import locked_outputs
 
 
 @pytest.mark.committed
-def test_committed_card_has_the_committed_results(tmp_path, monkeypatch):
+def test_the_card_has_the_committed_results():
+    first, text = (ROOT / "docs" / "model-card.md").read_text(encoding="utf-8").removeprefix("---\n").split("---\n", 1)
+    stages = load_plain_yaml(ROOT / "dvc.lock")["stages"]
+    params = stages["preprocess"]["params"]["params.yaml"] | stages["train"]["params"]["params.yaml"]
+    dataset = params.pop("download")["dataset"]
+    (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert parse_plain_yaml(shown) == params
+    scores = {
+        name: json.loads((ROOT / "metrics" / f"{name}.json").read_text()) for name in ("train", "validation", "test")
+    }
+    for name, score in scores.items():
+        cells = " | ".join(f"{score[key]:.5f}" if key in score else "" for key in ("accuracy", "loss", "macro_f1"))
+        assert f"| {name} | {cells} |" in text
+    classes = json.loads((ROOT / "metrics" / "classes.json").read_text())
+    lowest = min(classes, key=lambda row: row["f1"])
+    for words in (
+        f"The dataset is {dataset}. Its classes are {', '.join(row['class'] for row in classes)}.",
+        f"The MD5 of `mlp.npz` is `{locked_outputs(ROOT / 'dvc.lock')['models/mlp.npz']}`.",
+        f"The class {lowest['class']} has the lowest F1 of the test images, {lowest['f1']:.5f}.",
+    ):
+        assert words in text
+    (result,) = yaml.safe_load(first)["model-index"][0]["results"]  # Hugging Face reads it
+    assert result["dataset"]["name"] == dataset
+    assert {one["type"]: one["value"] for one in result["metrics"]} == {
+        name: round(value, 5) for name, value in scores["test"].items()
+    }
+
+
+@pytest.mark.committed
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="another compiler may round coordinates differently",
+)
+def test_the_picture_is_that_of_the_committed_history(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
-    (tmp_path / CARD.parent).mkdir()
-    for path in ("dvc.lock", CARD):
-        shutil.copy(ROOT / path, tmp_path / path)
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main, []).exit_code == 0
-    assert (tmp_path / CARD).read_bytes() == (ROOT / CARD).read_bytes(), "run `python -m tools.card`"
-    if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # another compiler may round coordinates differently
-        assert (tmp_path / CURVES).read_bytes() == (ROOT / CURVES).read_bytes(), "run `python -m tools.card`"
+    assert CURVES.read_bytes() == (ROOT / CURVES).read_bytes(), "run `python -m tools.curves`"
 
 
-def test_the_card_has_the_results(project_with_results, monkeypatch):
-    monkeypatch.chdir(project_with_results.folder)
-    CURVES.unlink()
-    assert CliRunner().invoke(main, []).exit_code == 0
-    assert CURVES.read_bytes().startswith(b"\x89PNG")
-    first, text = CARD.read_text(encoding="utf-8").removeprefix("---\n").split("---\n", 1)
-    card, test = yaml.safe_load(first), json.loads(Path("metrics/test.json").read_text())
-    (result,) = card["model-index"][0]["results"]
-    assert card["datasets"] == [result["dataset"]["type"]] == ["ylecun/mnist"]
-    assert {metric["type"]: metric["value"] for metric in result["metrics"]} == {
-        name: round(value, 5) for name, value in test.items()
-    }
-    f1 = {row["class"]: row["f1"] for row in json.loads(Path("metrics/classes.json").read_text())}
-    model = hashlib.md5(Path("models/mlp.npz").read_bytes()).hexdigest()
-    row = " | ".join(f"{test[name]:.5f}" for name in ("accuracy", "loss", "macro_f1"))
-    for words in ("is mnist.", "hidden_sizes: [50]", model, f"| test | {row} |", f"{min(f1, key=f1.get)} has the low"):
-        assert words in text
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new", "cure"),
-    [
-        ("metrics/classes.json", '"f1": 0', '"f1": 1', "dvc repro"),
-        (
-            "dvc.lock",
-            "- path: models/mlp.npz\n      hash: md5\n      md5: ",
-            "- path: models/mlp.npz\n      hash: md5\n      md5: 0",
-            "dvc repro",
-        ),
-        (str(CARD), "<!-- end -->", "", "git checkout"),
-    ],
-)
-def test_files_of_different_runs_and_a_lost_mark_are_refused(project_with_results, monkeypatch, name, old, new, cure):
-    monkeypatch.chdir(project_with_results.folder)
-    text = Path(name).read_text(encoding="utf-8")
-    assert old in text
-    Path(name).write_text(text.replace(old, new, 1), encoding="utf-8")
-    before = CARD.read_bytes()
-    refusal(CliRunner().invoke(main, []), "", cure)
-    assert CARD.read_bytes() == before
+def test_the_picture_shows_accuracy_and_loss_of_each_epoch():
+    columns = {"train_accuracy": [0.61, 0.9, 0.8], "validation_accuracy": [0.7, 0.8, 0.75]}
+    columns |= {"loss": [2.0, 1.0, 0.5], "validation_loss": [4.0, 1.5, 1.25]}
+    figure = draw_curves({"epoch": [1, 2, 3], "kept": [0, 1, 0]} | columns)
+    lines = [line for axes in figure.axes for line in axes.lines]
+    assert [line.get_xydata().T.tolist() for line in lines] == [[[1, 2, 3], values] for values in columns.values()]
+    labels = (
+        "training images: 0.9000",
+        "validation images: 0.8000",
+        "training images: 1.000",
+        "validation images: 1.500",
+    )
+    assert tuple(line.get_label() for line in lines) == labels, "the legend has the numbers of the kept network"
+    assert [axes.get_ylim() for axes in figure.axes] == [pytest.approx((0.6, 1)), pytest.approx((0, 4.2))]

@@ -36,29 +36,18 @@ def experiment(name, metrics=0.9, state="success", commit="0" * 40, **train):
     return {"name": name, "revs": revisions, "executor": {"state": state} if state else None}
 
 
-def five_seeds(*activations):
-    """Return experiments of five seeds for each activation; and their metrics, (activation, seed, metric)."""
-    values = np.random.default_rng(3).uniform(0.1, 0.9, (len(activations), 5, 5))
-    experiments = [
-        experiment(f"{activation}-{seed}", values[place, seed].tolist(), activation=activation, seed=seed)
-        for place, activation in enumerate(activations)
-        for seed in range(5)
-    ]
-    return experiments, values
-
-
 @pytest.fixture
 def dvc_shows(tmp_path, monkeypatch):
     """A function that makes DVC print these experiments of HEAD, and Git the histories of their commits."""
     monkeypatch.chdir(tmp_path)
 
     def show(experiments, histories=None, code=0):
-        commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": experiments}]
+        commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": [*experiments]}]
         answers = {f"git show {commit}:./metrics/history.csv": text for commit, text in (histories or {}).items()}
         answers[f"{sys.executable} -m dvc exp show --json"] = json.dumps(commits)
 
         def run(command, **options):
-            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""))
+            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""), "")
 
         monkeypatch.setattr(subprocess, "run", run)
 
@@ -122,11 +111,15 @@ def test_csv_has_a_row_for_each_run_with_every_parameter_and_every_bit(dvc_shows
 
 
 def test_json_has_the_runs_and_the_numbers(dvc_shows):
-    experiments, values = five_seeds("relu", "sigmoid", "tanh")
-    dvc_shows(experiments)
+    names = ("relu", "sigmoid", "tanh")
+    values = np.random.default_rng(3).uniform(0.1, 0.9, (3, 5, 5))  # (activation, seed, metric)
+    dvc_shows(
+        experiment(f"{names[n]}-{seed}", values[n, seed].tolist(), activation=names[n], seed=seed)
+        for n, seed in product(range(3), range(5))
+    )
     document = json.loads(printed("--json", "--baseline", "train.activation=sigmoid"))
     assert (document["baseline"], document["interval"]["confidence"]) == ("train.activation=sigmoid", 0.95)
-    for setting, activation, of_setting in zip(document["settings"], ("relu", "sigmoid", "tanh"), values, strict=True):
+    for setting, activation, of_setting in zip(document["settings"], names, values, strict=True):
         assert setting["setting"] == f"train.activation={activation}"
         for seed, run in zip(range(5), setting["runs"], strict=True):
             train = {"train.hidden_sizes": [50], "train.activation": activation, "train.nesterov": False}

@@ -9,22 +9,12 @@ from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
 from mlp.training import measure
 from pipeline.store.artifacts import save_model
+from tests.support import project
 from tests.support.networks import MINMAX, digits, new_network, run
 from tests.support.node import javascript, needs_node
 
-PLAIN = {
-    "hidden_sizes": [50],
-    "activation": "sigmoid",
-    "weight_init_std": 0.01,
-    "seed": 0,
-    "batch_size": 50,
-    "iterations": 550,
-    "learning_rate": 0.5,
-    "schedule": "constant",
-    "warmup": 0,
-    "momentum": 0,
-    "nesterov": False,
-}
+PLAIN = {key.partition(".")[2]: value for key, value in project.PLAIN.items() if key.startswith("train.")}
+PLAIN |= {"batch_size": 50, "iterations": 550, "learning_rate": 0.5}
 TANH, RELU = {"activation": "tanh", "weight_init_std": "glorot"}, {"activation": "relu", "weight_init_std": "he"}
 MOMENTUM = {"momentum": 0.9, "learning_rate": 0.02}
 TRAININGS = {

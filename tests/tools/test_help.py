@@ -5,7 +5,7 @@ import sys
 
 from tests.support.project import ROOT
 
-TOOLS = "card check compare.__main__ draw.__main__ export.__main__ pack.__main__ predict report sweep.__main__ verify"
+TOOLS = "check compare.__main__ curves draw.__main__ export.__main__ pack.__main__ predict report sweep.__main__ verify"
 SLOW = {"distributed", "dvc", "matplotlib", "mlp", "numpy", "onnx", "PIL"}
 
 

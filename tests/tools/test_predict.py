@@ -99,8 +99,8 @@ def test_table_and_json_agree(run, predictions):
         assert (prediction["class"], prediction["probability"]) == ranking[0]
 
 
-def test_notes(run, predictions, trained):
-    """Those on the images of an IDX file are in the JSON alone."""
+def test_notes_and_a_model_that_cannot_be_used(run, predictions, trained):
+    """Notes on the images of an IDX file are in the JSON alone."""
     model = load_model(trained)  # one that finds every class equally probable
     model.weights, model.biases = [W * 0 for W in model.weights], [b * 0 for b in model.biases]
     save_model(Path("undecided.npz"), model)
@@ -111,11 +111,14 @@ def test_notes(run, predictions, trained):
     assert (result.exit_code, result.stderr) == (0, "".join(f"note: 7.gif: {note}.\n" for note in notes))
     assert " ".join(result.stdout.splitlines()[2].split()) == "7.gif 0 10.0 % 1 (10.0 %), 2 (10.0 %)"
     assert [p["notes"] for p in predictions(*files, model="undecided.npz")] == [notes, notes[1:]]
+    model.weights = [W + 1e200 for W in model.weights]
+    save_model(Path("huge.npz"), model)
+    refusal(run("7.gif", model="huge.npz"), "huge.npz", "too large")
 
 
 def test_files_that_are_no_image(run, tmp_path, capfd):
-    refusal(run("x.png"), "x.png", "no such file")
-    refusal(run(tmp_path), tmp_path, "folder")
+    refusal(run("x.png"), "x.png", "No such file")
+    refusal(run(tmp_path), tmp_path)
     drawn().save("good.png")
     for content in (b"", b"<html>404</html>", b"%!PS-Adobe-3.0 EPSF-3.0\n"):
         Path("bad.png").write_bytes(content)
@@ -126,11 +129,11 @@ def test_files_that_are_no_image(run, tmp_path, capfd):
         drawn(scale=9).save(name)
         content = Path(name).read_bytes()
         Path(name).write_bytes(content[: len(content) * 2 // 3])
-        refusal(run(name), name, "damaged")
+        refusal(run(name), name, "cannot be read")
     drawn(scale=9).save("x.tif", compression="tiff_adobe_deflate")
     content = Path("x.tif").read_bytes()
     Path("x.tif").write_bytes(content[:20] + b"\xff" * 20 + content[40:])
-    refusal(run("x.tif"), "x.tif", "damaged")
+    refusal(run("x.tif"), "x.tif", "cannot be read")
     assert capfd.readouterr().err == "", "libtiff writes there"
 
 
@@ -164,15 +167,6 @@ def test_damaged_idx_file(run, monkeypatch):
     monkeypatch.setattr("tools.pictures.files.MOST_OF_IDX", 100_000)
     refusal(run(PACKED), PACKED, "100,000", "200 × 28 × 28")
     assert run(PACKED, "--limit", 127).exit_code == 0
-
-
-def test_models_that_cannot_be_used(run, trained):
-    drawn().save("x.png")
-    model = load_model(trained)
-    model.weights = [np.sign(W) * 1e200 for W in model.weights]
-    save_model(Path("huge.npz"), model)
-    refusal(run("x.png", model="huge.npz"), "huge.npz", "too large")
-    refusal(run("x.png", model="x.png"), "x.png", "not an array file")
 
 
 def test_a_model_of_whole_pictures_gets_whole_pictures(run, predictions, trained):

@@ -1,6 +1,5 @@
 """`tools.report`, between the commits of a small DVC project: what it says changed, and what it refuses."""
 
-import shutil
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -8,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
-from tests.support.project import ROOT, Project
-from tools.report import commit, figures, main, outputs, usual_base
+from tests.support.project import Project
+from tools.lock import commit_of as commit
+from tools.report import figures, main, outputs, usual_base
 
 STAGE = """\
 import json, pathlib, yaml
@@ -54,15 +54,6 @@ def made(tmp_path_factory) -> Path:
     return project.folder
 
 
-@pytest.fixture
-def here(made, tmp_path, monkeypatch, quick_dvc) -> Project:
-    """A copy of that project, for one test. It is the current folder."""
-    shutil.copytree(made, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # it starts tools.compare
-    return Project(tmp_path / "project")
-
-
 def report(*words: str) -> str:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
@@ -75,11 +66,11 @@ def cells(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line] for line in lines]
 
 
-def test_a_report_shows_what_changed_and_what_did_not(here):
+def test_a_report_shows_what_changed_and_what_did_not(small):
     """Experiments of HEAD with several seeds are in it, too."""
     for seed in (0, 2):
-        here.dvc("exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
-    here.run("git", "checkout", "-q", "--force", "HEAD")
+        small.dvc("exp", "run", "-q", "-S", f"train.seed={seed}", "-S", "train.rate=1")
+    small.run("git", "checkout", "-q", "--force", "HEAD")
     text = report()
     now, then = commit("HEAD")[:7], commit("HEAD~1")[:7]
     assert text.startswith(f"## {now} compared with {then}\n")
@@ -97,7 +88,7 @@ def test_a_report_shows_what_changed_and_what_did_not(here):
     assert "still.png" not in text
 
 
-def test_a_report_of_a_commit_that_has_no_results_before_it(here):
+def test_a_report_of_a_commit_that_has_no_results_before_it(small):
     text = report("HEAD~2", "HEAD~1")
     assert ["metrics/test.json", "accuracy", "-", "0.125", "-"] in cells(text)
     assert "### Parameters\n\nNo changes.\n" in text
@@ -105,29 +96,29 @@ def test_a_report_of_a_commit_that_has_no_results_before_it(here):
     assert "Experiments" not in text
     result = CliRunner().invoke(main, ["HEAD", "v9"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: Git knows no commit v9; ")
+    assert result.stderr.startswith("error: there is no commit, tag or experiment v9 ")
 
 
-def test_the_usual_base_is_where_the_branch_left_main(here):
+def test_the_usual_base_is_where_the_branch_left_main(small):
     left = commit("HEAD~1")
-    here.run("git", "checkout", "-q", "-b", "mine", "HEAD~1")
+    small.run("git", "checkout", "-q", "-b", "mine", "HEAD~1")
     for name in ("one", "two"):
         Path(name).touch()
-        here.commit(name)
+        small.commit(name)
     assert usual_base() == left
-    here.run("git", "update-ref", "refs/remotes/origin/main", "HEAD~1")
+    small.run("git", "update-ref", "refs/remotes/origin/main", "HEAD~1")
     assert usual_base() == commit("HEAD~1"), "a fork's own main may be old"
-    here.run("git", "checkout", "-q", "main")
-    here.run("git", "update-ref", "refs/remotes/origin/main", "HEAD")
+    small.run("git", "checkout", "-q", "main")
+    small.run("git", "update-ref", "refs/remotes/origin/main", "HEAD")
     assert usual_base() == "HEAD~1"
 
 
-def test_only_the_changed_outputs_of_the_records_are_shown(here):
+def test_only_the_changed_outputs_of_the_records_are_shown(small):
     Path("records").mkdir()
     lock = "stages: {a: {outs: [{path: x, md5: '11'}, {path: y, md5: '22'}, {path: z, md5: '33'}]}}"
     for text in (lock, lock.replace("22", "44").replace("z", "new"), "stages: ["):
         Path("records", "dvc.lock").write_text(text)
-        here.commit("Record")
+        small.commit("Record")
     text = report("HEAD~2", "HEAD~1").partition("### Outputs in records/dvc.lock")[2].partition("###")[0]
     assert "1 of the 2 outputs of both have the same bytes; 1 are new, 1 removed." in text
     assert cells(text)[2:] == [["`y`", "22", "44", "no"]]
@@ -137,15 +128,15 @@ def test_only_the_changed_outputs_of_the_records_are_shown(here):
         outputs("records/dvc.lock", commit("HEAD~1"), commit("HEAD"))
 
 
-def test_figures_are_images_if_the_remote_has_a_web_address(here):
+def test_figures_are_images_if_the_remote_has_a_web_address(small):
     Path("metrics", "figures", "added.png").write_text("new")
     Path("metrics", "figures", "still.png").unlink()
-    here.commit("Add and remove")
+    small.commit("Add and remove")
     before, after = commit("HEAD~2"), commit("HEAD")
     then, now = (f"![](https://example.com/you/mine/raw/{revision}/metrics/figures" for revision in (before, after))
-    here.run("git", "remote", "add", "origin", "../elsewhere")
+    small.run("git", "remote", "add", "origin", "../elsewhere")
     for remote in ("https://name:secret@example.com/you/mine.git", "git@example.com:you/mine.git"):
-        here.run("git", "remote", "set-url", "origin", remote)
+        small.run("git", "remote", "set-url", "origin", remote)
         assert cells(figures(before, after))[2:] == [
             ["`metrics/figures/added.png`", "-", f"{now}/added.png)"],
             ["`metrics/figures/curve.png`", f"{then}/curve.png)", f"{now}/curve.png)"],

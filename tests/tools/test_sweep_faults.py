@@ -63,9 +63,8 @@ def test_a_sweep_makes_ordinary_experiments(sweeps, undisturbed):
 
 def test_a_stage_that_fails_fails_the_sweep(sweeps):
     printed = sweeps.run("bad", "-S", "train.learning_rate=0.5,1e300", code=1)
-    found = [row[1:3] for row in rows(printed)]
+    found = sorted(row[1:3] for row in rows(printed))
     assert found == [["train.learning_rate=0.5", "done"], ["train.learning_rate=1e+300", "failed"]]
-    assert "train.learning_rate=1e+300: failed\n" in printed
     assert "error: training diverged" in printed
     assert clones_below(sweeps.project.folder) == []
 

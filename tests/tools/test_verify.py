@@ -1,8 +1,8 @@
 """`tools.verify` and `tools.check`, on a small DVC project: what they find, say and return."""
 
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,13 @@ from typer.testing import CliRunner
 from tests.support.project import Project
 from tools import check, verify
 
-DOUBLE = {
-    "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
-    "deps": ["given"],
-    "params": ["twice"],
-    "outs": ["doubled"],
-}
 STAGES = {
-    "double": DOUBLE,
+    "double": {
+        "cmd": "python -c \"open('doubled', 'w').write(open('given').read() * 2)\"",
+        "deps": ["given"],
+        "params": ["twice"],
+        "outs": ["doubled"],
+    },
     "copy": {
         "cmd": "python -c \"import os, shutil; os.makedirs('copies/b'); [shutil.copy('doubled', f'copies/{name}')"
         " for name in ('b/c', 'b-c')]\"",
@@ -27,8 +26,8 @@ STAGES = {
         "outs": ["copies"],
     },
     "score": {
-        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); [open(name, 'w').write('8') for name in"
-        " ('score.json', 'figures/8')]\"",
+        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); [open(name, 'wb').write(b'8\\15\\12')"
+        " for name in ('score.json', 'figures/7', 'figures/8')]\"",
         "deps": ["doubled"],
         "metrics": [{"score.json": {"cache": False}}],
         "plots": [{"figures": {"cache": False}}],
@@ -68,14 +67,6 @@ def made(tmp_path_factory) -> Path:
     return project.folder
 
 
-@pytest.fixture
-def small(made, tmp_path, monkeypatch, quick_dvc) -> Project:
-    """A copy of that project, for one test. It is the current folder."""
-    shutil.copytree(made, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
-    return Project(tmp_path / "project")
-
-
 def run(tool, *words: str):
     return CliRunner().invoke(tool.main, words)
 
@@ -94,36 +85,29 @@ def assert_one_sentence(result, *words: str) -> None:
     assert all(word in sentence for word in words), sentence
 
 
-def restate(project: Project, *outputs: str, lock: str = "dvc.lock") -> None:
-    """Let a committed dvc.lock state a wrong MD5 for these outputs."""
-    path = project.folder / lock
-    text = yaml.safe_load(path.read_text())
-    for out in (out for stage in text["stages"].values() for out in stage["outs"]):
-        if out["path"] in outputs:
-            out["md5"] = "0" * 32
-    path.write_text(yaml.safe_dump(text, sort_keys=False))
-    project.commit("Restate")
+@contextmanager
+def edited(name: str) -> Iterator[dict]:
+    """Yield the content of a YAML file, to change."""
+    text = yaml.safe_load(Path(name).read_text())
+    yield text
+    Path(name).write_text(yaml.safe_dump(text, sort_keys=False))
 
 
-def test_verify_says_what_it_leaves_out_and_that_packages_were_others(small):
+def test_verify_says_what_it_leaves_out_uses_no_checkpoints_and_ends_where_a_stage_fails(small, monkeypatch):
+    with edited("dvc.yaml") as project:
+        command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
+        project["stages"]["double"]["cmd"] = command
+    small.dvc("repro", "-q")
     Path("requirements.txt").write_text("numpy==1.0")
-    small.commit("Pin")
+    small.commit("Pin, and write the folder of the checkpoints")
+    monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
     Path("given").write_text("another text")
     result = run(verify)
     assert_agree(result, 4)
     assert result.stderr == "note: the last commit is verified, without the changes since.\n"
     assert "note: HEAD~1 has another requirements.txt" in run(verify, "--rev", "HEAD~1").stderr
-
-
-def test_verify_uses_no_checkpoints_and_compares_nothing_after_a_stage_that_fails(small, monkeypatch):
-    command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
-    stages = STAGES | {"double": DOUBLE | {"cmd": command}}
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    small.dvc("repro", "-q")
-    small.commit("Write the folder of the checkpoints")
-    monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
-    assert_agree(run(verify), 4)
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages | {"fail": {"cmd": "exit 3"}}}))
+    with edited("dvc.yaml") as project:
+        project["stages"]["fail"] = {"cmd": "exit 3"}
     small.commit("Fail")
     assert_one_sentence(run(verify), "dvc repro", "failed")
 
@@ -136,7 +120,9 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     small.commit("Twice")
     small.run("git", "update-ref", f"refs/exps/aa/{'b' * 38}/twice", "HEAD")  # as DVC keeps an experiment
     small.run("git", "reset", "-q", "--hard", "HEAD~1")
-    restate(small, "doubled")
+    with edited("dvc.lock") as lock:
+        lock["stages"]["double"]["outs"][0]["md5"] = WRONG
+    small.commit("Restate")
     assert_one_sentence(run(verify), "output doubled")
     for rev in ("HEAD~1", "mlp@v1.0.0", "twice"):
         assert_agree(run(verify, "--rev", rev), 4)
@@ -146,7 +132,9 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
 
 
 def test_verify_makes_one_row_or_a_committee_again(small):
-    restate(small, "model-a-1", lock="records/dvc.lock")
+    with edited("records/dvc.lock") as lock:
+        lock["stages"]["row@a-1"]["outs"][0]["md5"] = WRONG
+    small.commit("Restate")
     result = run(verify, "--record", "a")
     assert_agree(result, 3, "records/dvc.lock")
     assert "a-1" not in result.stdout
@@ -163,81 +151,46 @@ def test_verify_makes_one_row_or_a_committee_again(small):
         assert_one_sentence(run(verify, *words), *expected)
 
 
-def in_yaml(path: str, *keys: str, value: object) -> Callable[[], None]:
-    """Return a function that puts a value under these keys of a YAML file; None removes what is there."""
-
-    def forge() -> None:
-        text = yaml.safe_load(Path(path).read_text())
-        place = text
-        for key in keys[:-1]:
-            place = place.setdefault(key, {}) if isinstance(place, dict) else place[int(key)]
-        if value is None:
-            del place[keys[-1]]
-        elif isinstance(place, list):
-            place[int(keys[-1])] = value
-        else:
-            place[keys[-1]] = value
-        Path(path).write_text(yaml.safe_dump(text, sort_keys=False))
-
-    return forge
-
-
-def in_lock(*keys: str, value: object) -> Callable[[], None]:
-    return in_yaml("dvc.lock", "stages", *keys, value=value)
-
-
-def in_stage(*keys: str, value: object) -> Callable[[], None]:
-    return in_yaml("dvc.yaml", "stages", *keys, value=value)
-
-
-def both(*forgeries: Callable[[], None]) -> Callable[[], None]:
-    return lambda: [forge() for forge in forgeries] and None
-
-
-EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": "0" * 32, "size": 1}]}
-FORGED = {  # a forgery, and words of the sentence that refuses it
+WRONG, OUTSIDE = "0" * 32, str(Path(__file__).resolve())
+EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": WRONG, "size": 1}]}
+FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, and files; words of the sentence
     "a result without a stage": (
-        both(in_stage("score", value=None), in_lock("score", "outs", "0", "md5", value="0" * 32)),
-        ["dvc.lock", "stage score"],
+        "del stages['score']; lock['score']['outs'][0]['md5'] = WRONG",
+        "dvc.lock",
+        "stage score",
     ),
-    "a metric in Git": (lambda: Path("score.json").write_text("9"), ["score.json in Git", "stage score"]),
-    "a figure more in Git": (lambda: Path("figures/9").touch(), ["figures/9 in Git", "stage score"]),
-    "a figure less in Git": (
-        both(lambda: Path("figures/9").touch(), lambda: Path("figures/8").unlink()),
-        ["figures/8 in Git", "stage score"],
-    ),
-    "an output": (in_lock("double", "outs", "0", "md5", value="0" * 32), ["output doubled", "stage double"]),
-    "a dependency": (in_lock("double", "deps", "0", "md5", value="0" * 32), ["dependency given", "stage double"]),
-    "a size": (in_lock("double", "outs", "0", "size", value=15), ["output doubled", "size 15"]),
-    "a number of files": (in_lock("copy", "outs", "0", "nfiles", value=3), ["output copies", "nfiles 3"]),
-    "a command": (in_lock("double", "cmd", value="python right.py"), ["command", "python right.py"]),
-    "a parameter": (in_lock("double", "params", "params.yaml", "twice", value=2), ["parameter twice", "2"]),
-    "a stage more in the lock": (in_lock("extra", value=EXTRA), ["stage extra"]),
-    "a stage less in the lock": (in_lock("copy", value=None), ["stage copy"]),
-    "a frozen stage": (in_stage("score", "frozen", value=True), ["stage score", "frozen"]),
+    "a metric in Git": ("Path('score.json').write_text('9')", "score.json in Git", "stage score"),
+    "a figure more in Git": ("Path('figures/9').touch()", "figures/9 in Git", "stage score"),
+    "a figure less in Git": ("Path('figures/8').unlink()", "figures/8 in Git", "stage score"),
+    "an output": ("lock['double']['outs'][0]['md5'] = WRONG", "output doubled", "stage double"),
+    "a dependency": ("lock['double']['deps'][0]['md5'] = WRONG", "dependency given", "stage double"),
+    "a size": ("lock['double']['outs'][0]['size'] = 15", "output doubled", "size 15"),
+    "a number of files": ("lock['copy']['outs'][0]['nfiles'] = 3", "output copies", "nfiles 3"),
+    "a command": ("lock['double']['cmd'] = 'python right.py'", "command", "python right.py"),
+    "a parameter": ("lock['double']['params']['params.yaml']['twice'] = 2", "parameter twice", "2"),
+    "a stage more in the lock": ("lock['extra'] = EXTRA", "stage extra"),
+    "a stage less in the lock": ("del lock['copy']", "stage copy"),
+    "a frozen stage": ("stages['score']['frozen'] = True", "stage score", "frozen"),
     "a stage that does nothing": (
-        both(
-            in_stage("score", "cmd", value="true"),
-            in_stage("score", "metrics", value=[{"score.json": {"cache": False, "persist": True}}]),
-        ),
-        ["failed"],
+        "stages['score'] |= {'cmd': 'true', 'metrics': [{'score.json': {'cache': False, 'persist': True}}]}",
+        "failed",
     ),
-    "data from outside": (
-        in_stage("double", "deps", value=["given", str(Path(__file__).resolve())]),
-        ["stage double", "outside"],
+    "data from outside": ("stages['double']['deps'] = ['given', OUTSIDE]", "stage double", "outside"),
+    "a metric without a stage": ("project['metrics'] = ['8.json']; Path('8.json').touch()", "8.json", "no stage"),
+    "a plot without a stage": ("project['plots'] = [{'8': {'y': {'8.csv': 'x'}}}]; Path('8.csv').touch()", "8.csv"),
+    "line ends in Git": (
+        "Path('.gitattributes').write_text('* text'); Path('score.json').touch()",
+        "score.json in Git",
     ),
-    "a metric without a stage": (
-        both(in_yaml("dvc.yaml", "metrics", value=["best.json"]), lambda: Path("best.json").write_text("9")),
-        ["best.json", "no stage"],
-    ),
-    "stages that DVC cannot read": (in_stage("score", "deps", value=7), ["DVC", "dvc.yaml"]),
+    "stages that DVC cannot read": ("stages['score']['deps'] = 7", "DVC", "dvc.yaml"),
 }
 
 
 @pytest.mark.parametrize("forgery", FORGED)
 def test_verify_refuses_a_forgery(small, forgery):
-    forge, words = FORGED[forgery]
-    forge()
+    code, *words = FORGED[forgery]
+    with edited("dvc.yaml") as project, edited("dvc.lock") as lock:
+        exec(code, globals() | {"project": project, "stages": project["stages"], "lock": lock["stages"]})
     small.commit("Forge")
     assert_one_sentence(run(verify), *words)
 
@@ -251,8 +204,9 @@ def test_verify_refuses_data_that_no_stage_makes(small):
 
 def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
     """They are no holes: every stage runs, from nothing."""
-    in_stage("score", "always_changed", value=True)()
-    in_stage("score", "plots", value=[{"figures": {"cache": False, "persist": True}}])()
+    with edited("dvc.yaml") as project:
+        changed = {"always_changed": True, "plots": [{"figures": {"cache": False, "persist": True}}]}
+        project["stages"]["score"] |= changed
     small.dvc("repro", "-q")
     small.commit("Change always")
     assert_agree(run(verify), 4)
@@ -282,7 +236,7 @@ def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     small.commit("Damage the lock")
     assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
     monkeypatch.chdir("..")
-    assert_one_sentence(run(check), "DVC project")
+    assert_one_sentence(run(check), "dvc.lock: No such file")
 
 
 @pytest.mark.parametrize(("folder", "suffix"), [("", ".dir"), ("records", "")])
@@ -302,6 +256,7 @@ def test_check_removes_and_names_a_damaged_file_of_a_cache(small, folder, suffix
     [("copies/b/c", "copies", "."), ("records/model-a-0", "records/model-a-0", "records")],
 )
 def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, output, project):
+    small.dvc("--cd", project, "repro", "-q")  # it remembers time and length of each file
     content = Path(damaged).read_bytes()
     damage(Path(damaged))
     result = run(check)

@@ -1,7 +1,5 @@
 """Compare settings: the mean and spread of the metrics over several seeds, from DVC's experiments.
 
-dvc exp run --queue -n act -S train.activation=sigmoid,tanh,relu -S train.seed=0,1,2,3,4
-dvc exp run --run-all
 python -m tools.compare 'act-*' --baseline train.activation=sigmoid --figure act.png
 """
 
@@ -12,60 +10,41 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any
 
-import typer
 from rich import box
 from rich.table import Table
+from typer import Argument, Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.compare.experiments import (
-    METRICS,
-    Settings,
-    Values,
-    as_text,
-    by_setting,
-    find_setting,
-    finished_runs,
-    same_until,
-)
-from tools.compare.paired import CONFIDENCE, METHOD, interval, minus_baseline
+from tools.compare import experiments
+from tools.compare.experiments import CONFIDENCE, METHOD, METRICS, Settings, Values
 from tools.tables import mean_and_deviation, plain_console
 
 
 @command
 def main(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Experiments by name; * and ? stand for anything.", show_default="all")
-    ] = None,
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SECTION.KEY=VALUE", help="Compare the others with the setting that has this; repeatable."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of tables.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables, one row for each run.")] = False,
-    figure: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Also draw the validation accuracy over the epochs, with its spread."),
-    ] = None,
+    names: Annotated[list[str] | None, Argument(help="Experiments; * and ? are wildcards.", show_default="all")] = None,
+    baseline: Annotated[list[str] | None, Option(metavar="KEY=VALUE", help="The setting to compare with.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON document instead of tables.")] = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV instead of tables, one row for each run.")] = False,
+    figure: Annotated[Path | None, Option(metavar="FILE.png", help="Draw the validation accuracy by epoch.")] = None,
 ) -> None:
     """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's experiments.
 
-    A setting is every parameter in params.yaml except those called seed. Two settings are also compared seed by seed:
-    the second with the first, if there is no --baseline. For two experiments it says until which epoch they are the
-    same training.
+    A setting is every parameter in params.yaml except those called seed. With --baseline train.momentum=0, the others
+    are compared with the setting that has this value, seed by seed; the option may be repeated. Of two settings, the
+    first is the baseline. For two experiments it says until which epoch they are the same training.
     JSON and CSV have each run's commit, the commit it was run from (parent), and all parameters.
     """
     if as_csv and (as_json or baseline):
         raise UserError("--csv prints the runs alone; leave out --json and --baseline.")
     if figure and figure.suffix.lower() != ".png":
         raise UserError(f"{figure}: the figure is a PNG file; give a name that ends in .png.", path=figure)
-    runs = finished_runs(names or ["*"])
-    settings = by_setting(runs)
-    parted = same_until(*runs) if len(runs) == 2 else ""
-    first = find_setting(settings, baseline) if baseline else next(iter(settings))
-    minus = minus_baseline(settings, first) if baseline or (len(settings) == 2 and not as_csv) else {}
+    runs = experiments.finished_runs(names or ["*"])
+    settings = experiments.by_setting(runs)
+    parted = experiments.same_until(*runs) if len(runs) == 2 else ""
+    first = experiments.find_setting(settings, baseline) if baseline else next(iter(settings))
+    minus = experiments.minus_baseline(settings, first) if baseline or (len(settings) == 2 and not as_csv) else {}
     if figure:  # imports here, so that `--help` is quick
         from pipeline.drawing.figures import picture
         from pipeline.program.files import write_bytes
@@ -102,7 +81,7 @@ def print_table(title: str, values: Values, paired: bool = False) -> None:
         for place, (setting, metrics) in enumerate(values.items()):
             numbers = metrics[metric]
             mean = mean_and_deviation(numbers, sign="+" if paired else "")
-            ends = ["{:+.4f} to {:+.4f}".format(*interval(numbers))] if paired else []
+            ends = ["{:+.4f} to {:+.4f}".format(*experiments.interval(numbers))] if paired else []
             table.add_row("" if place else metric, setting, str(len(numbers)), mean, *ends)
         if len(values) > 1:
             table.add_section()
@@ -114,8 +93,8 @@ def print_table(title: str, values: Values, paired: bool = False) -> None:
 def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]:
     """Return each run and all numbers of the tables, for JSON. One run has no standard deviation: null."""
 
-    def numbers(values: list[float]) -> dict[str, Any]:
-        return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None}
+    def numbers(values: list[float], **others: Any) -> dict[str, Any]:
+        return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None, **others}
 
     return {
         "baseline": baseline if minus else None,
@@ -126,7 +105,7 @@ def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]
                 "runs": [run._asdict() for run in settings[setting].values()],
                 "metrics": {metric: numbers(values) for metric, values in metrics.items()},
                 "minus_baseline": {
-                    metric: numbers(values) | {"degrees_of_freedom": len(values) - 1, "interval": interval(values)}
+                    metric: numbers(values, degrees_of_freedom=len(values) - 1, interval=experiments.interval(values))
                     for metric, values in minus.get(setting, {}).items()
                 },
             }
@@ -140,7 +119,7 @@ def print_csv(settings: Settings) -> None:
     rows = []
     for run in (run for runs in settings.values() for run in runs.values()):
         names = {"experiment": run.experiment, "commit": run.commit, "parent": run.parent}
-        rows.append(names | {key: as_text(value) for key, value in run.parameters.items()} | run.metrics)
+        rows.append(names | {key: experiments.as_text(value) for key, value in run.parameters.items()} | run.metrics)
     writer = csv.DictWriter(sys.stdout, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -50,7 +50,10 @@ def curve_of(runs: Collection[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     Raises:
         UserError: there is no such epoch.
     """
-    histories = [_accuracy_by_epoch(run) for run in runs]
+    try:
+        histories = [{int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)} for run in runs]
+    except (KeyError, TypeError, ValueError):  # a damaged file
+        histories = [{}]
     epochs = sorted(set.intersection(*map(set, histories)))
     if not epochs:
         names = ", ".join(run.experiment for run in runs)
@@ -58,11 +61,3 @@ def curve_of(runs: Collection[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     accuracy = np.array([[history[epoch] for epoch in epochs] for history in histories])  # (runs, epochs)
     sd = accuracy.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(epochs))
     return np.array(epochs), accuracy.mean(axis=0), sd
-
-
-def _accuracy_by_epoch(run: Run) -> dict[int, float]:
-    """Return the validation accuracies in the run's history; none if the file is missing or damaged."""
-    try:
-        return {int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)}
-    except (KeyError, TypeError, ValueError):
-        return {}

@@ -1,15 +1,16 @@
-"""DVC's finished experiments, and the settings among them: runs that differ in nothing but their seeds."""
+"""DVC's finished experiments; the settings among them, whose runs differ in their seeds alone; pairs with one seed."""
 
 import csv
 import json
-import subprocess
-import sys
+import math
 from fnmatch import fnmatchcase
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import typer
 
 from pipeline.program.errors import UserError
+from tools.lock import git, output
 
 METRICS = {  # a name for people; the file and the key
     "validation accuracy": ("metrics/validation.json", "accuracy"),
@@ -19,6 +20,8 @@ METRICS = {  # a name for people; the file and the key
     "test macro F1": ("metrics/test.json", "macro_f1"),
 }
 HISTORY = "metrics/history.csv"
+CONFIDENCE = 0.95
+METHOD = "Student's t of the paired differences, pairs - 1 degrees of freedom"
 
 
 class Run(NamedTuple):
@@ -42,10 +45,8 @@ def finished_runs(names: list[str]) -> list[Run]:
     Raises:
         UserError: a name matches no finished experiment, an experiment has no metrics, or DVC fails.
     """
-    shown = subprocess.run([sys.executable, "-m", "dvc", "exp", "show", "--json"], stdout=subprocess.PIPE)
-    if shown.returncode:
-        raise UserError("`dvc exp show` failed; its reason is above.")
-    experiments = [(commit["rev"], one) for commit in json.loads(shown.stdout) for one in commit["experiments"] or []]
+    commits = json.loads(output("dvc", "exp", "show", "--json"))
+    experiments = [(commit["rev"], one) for commit in commits for one in commit["experiments"] or []]
     named = [(rev, one) for rev, one in experiments if any(fnmatchcase(one["name"] or "", name) for name in names)]
     # DVC gives queued and failed experiments the metrics of their commit
     finished = [(rev, one) for rev, one in named if (one["executor"] or {}).get("state", "success") == "success"]
@@ -73,8 +74,7 @@ def _run(parent: str, experiment: dict[str, Any]) -> Run:
 
 def history_of(run: Run) -> list[dict[str, str]]:
     """Read the rows of the run's history from its commit; none, if the file is missing."""
-    shown = subprocess.run(["git", "show", f"{run.commit}:./{HISTORY}"], capture_output=True, encoding="utf-8")
-    return list(csv.DictReader(shown.stdout.splitlines()))
+    return list(csv.DictReader(git("show", f"{run.commit}:./{HISTORY}").splitlines()))
 
 
 def same_until(one: Run, other: Run) -> str:
@@ -103,11 +103,8 @@ def by_setting(runs: list[Run]) -> Settings:
         setting, seed = (", ".join(f"{k}={as_text(run.parameters.get(k))}" for k in part) for part in (others, seeds))
         same = settings.setdefault(setting or "all", {}).setdefault(seed, run)
         if same.metrics != run.metrics:
-            both = f"{run.experiment} and {same.experiment}"
-            where = same_until(run, same)
-            raise UserError(
-                f"{both} have the same parameters and different metrics: their code or data differ. {where}"
-            )
+            what = "have the same parameters and different metrics: their code or data differ"
+            raise UserError(f"{run.experiment} and {same.experiment} {what}. {same_until(run, same)}")
     return settings
 
 
@@ -135,3 +132,37 @@ def find_setting(settings: Settings, params: list[str]) -> str:
         choice = "; ".join(found or settings)
         raise UserError(f"{len(found)} settings have {', '.join(params)}, not one; choose from {choice}.")
     return found[0]
+
+
+def minus_baseline(settings: Settings, baseline: str) -> Values:
+    """Return each other setting's metrics minus the baseline's, in pairs of runs with the same seeds.
+
+    A setting that has fewer than two pairs is left out, with a sentence.
+    """
+    minus: Values = {}
+    base = settings[baseline]
+    for setting in (name for name in settings if name != baseline):
+        pairs = [(run.metrics, base[seeds].metrics) for seeds, run in settings[setting].items() if seeds in base]
+        if len(pairs) > 1:
+            minus[setting] = {metric: [one[metric] - other[metric] for one, other in pairs] for metric in METRICS}
+        else:
+            typer.echo(f"Not compared: {setting} and {baseline} have fewer than two seeds in common.", err=True)
+    return minus
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Return the ends of the confidence interval of the mean of `values`, at least two."""
+    margin = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - margin, fmean(values) + margin
+
+
+def t_quantile(df: int) -> float:
+    """Return t: Student's distribution with `df` degrees of freedom lies within ± t with probability CONFIDENCE.
+
+    With t = √df · tan θ, the density of θ is proportional to (cos θ) ** (df - 1). The midpoint rule integrates it.
+    """
+    import numpy as np  # here, so that `--help` is quick
+
+    angles = np.linspace(0, math.pi / 2, 100_001)
+    probability = np.cumsum(np.cos((angles[1:] + angles[:-1]) / 2) ** (df - 1))
+    return math.sqrt(df) * math.tan(np.interp(CONFIDENCE * probability[-1], probability, angles[1:]))

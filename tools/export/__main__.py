@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
@@ -12,8 +12,8 @@ from pipeline.program.errors import UserError
 
 @command
 def main(
-    output: Annotated[Path, typer.Argument(help="Output: the ONNX file.")],
-    model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
+    output: Annotated[Path, Argument(help="Output: the ONNX file.")],
+    model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
 ) -> None:
     """Write the trained network as an ONNX file: its input is bytes, its output the probability of each class.
 
@@ -32,10 +32,9 @@ def main(
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:
-        sentence = f"{model}: its weights are too large; train with a smaller train.learning_rate."
-        raise UserError(sentence, path=model) from None
+        raise UserError(f"{model}: its weights are too large; train with a smaller train.learning_rate.") from None
     write_bytes(output, content)
-    typer.echo(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
+    print(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What `dvc.lock` states and Git says, and the MD5 of a file or a folder as DVC computes it."""
+"""What `dvc.lock` states, what DVC and Git say, and the MD5 of a file or a folder as DVC computes it."""
 
 import hashlib
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,8 @@ import yaml
 from pipeline.program.errors import UserError
 
 
-def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[str, str], str]:
-    """Return the MD5 of each output in a `dvc.lock`, by stage and path.
-
-    Args:
-        lock: the file, or its name in errors.
-        text: what another commit has in it; without a text, the file is read.
+def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str]:
+    """Return the MD5 of each output in a `dvc.lock`, by its path: in the file, or in the `text` that a commit has.
 
     Raises:
         UserError: the file is not a valid `dvc.lock`.
@@ -26,8 +23,7 @@ def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[tuple[st
     """
     with _valid(lock):
         stages = yaml.safe_load(lock.read_bytes() if text is None else text)["stages"]
-        outs = [(name, out) for name, stage in stages.items() for out in stage.get("outs", [])]
-        return {(name, str(out["path"])): str(out["md5"]) for name, out in outs}
+        return {str(out["path"]): str(out["md5"]) for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def locked_stages(lock: Path) -> dict[str, dict[str, str]]:
@@ -58,21 +54,43 @@ def _valid(lock: Path) -> Iterator[None]:
         raise UserError(f"{lock} is not valid; restore it: git checkout {lock}", path=lock) from None
 
 
+def output(*command: str, stdin: str = "", cure: str = "") -> str:
+    """Return what a command of Git or DVC prints. If it fails, raise a UserError that ends with `cure`."""
+    python = [sys.executable, "-m"] if command[0] == "dvc" else []
+    done = subprocess.run([*python, *command], input=stdin, capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").splitlines()
+        reason = next((line for line in lines if line.lower().startswith(("fatal: ", "error: "))), lines[-1])
+        raise UserError(f"`{' '.join(command[:3])}` failed: {reason}{cure}")
+    return done.stdout.rstrip("\n")
+
+
 def git(*words: str) -> str:
     """Return what Git prints; nothing if it fails."""
     return subprocess.run(["git", *words], capture_output=True, encoding="utf-8").stdout.strip()
 
 
-def md5_of_folder(files: dict[str, str]) -> str:
-    """Return DVC's MD5 of a folder, from the MD5 of each of its files by name."""
-    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
-    return hashlib.md5(text.encode()).hexdigest() + ".dir"
+def commit_of(rev: str) -> str:
+    """Return the hash of a commit, a tag or an experiment.
+
+    Raises:
+        UserError: there is no such revision.
+    """
+    experiments = git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{rev}").split()
+    for name in [rev, *experiments]:
+        if commit := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
+            if name != rev and len(experiments) > 1:
+                raise UserError(f"{len(experiments)} commits have an experiment {rev}; name its own commit instead.")
+            return commit
+    cure = "see `git log`, `git tag` or `dvc exp list`, or fetch it: git fetch --unshallow --tags"
+    raise UserError(f"there is no commit, tag or experiment {rev} here; {cure}.")
 
 
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file, or DVC's MD5 of a folder: that of the list of its files, without those it ignores."""
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".part"]
-        return md5_of_folder({file.relative_to(path).as_posix(): md5_of(file) for file in files})
+        files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+        listed = [{"md5": md5_of(file), "relpath": name} for name, file in files if file.suffix != ".part"]
+        return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

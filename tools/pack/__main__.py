@@ -3,41 +3,29 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from pipeline.program.command import DatasetsFile, command
-from pipeline.program.errors import UserError, visible
+from pipeline.program.errors import UserError, note
 
 
 @command
 def main(
-    source: Annotated[Path, typer.Argument(help="A folder with a subfolder for each class, or a CSV file.")],
-    name: Annotated[str, typer.Argument(help="The dataset's name.")],
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROWSxCOLUMNS",
-            help="The images' rows × columns: 28x20 is 28 rows of 20 pixels. A CSV file's images keep their size.",
-            show_default="28x28; for a CSV file: square",
-        ),
-    ] = None,
-    prepare: Annotated[
-        Literal["fit", "digit"],
-        typer.Option(
-            help="fit: keep the whole picture. digit: find a drawn digit or letter. tools.predict then does the same."
-        ),
-    ] = "fit",
-    invert: Annotated[bool, typer.Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
-    test_share: Annotated[float, typer.Option(help="The share of each class that becomes test images.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
-    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a file cannot be used.")] = False,
+    source: Annotated[Path, Argument(help="A folder with a subfolder for each class, or a CSV file.")],
+    name: Annotated[str, Argument(help="The dataset's name.")],
+    size: Annotated[str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")] = None,
+    prepare: Annotated[Literal["fit", "digit"], Option(help="Keep all of a picture, or find what is drawn.")] = "fit",
+    invert: Annotated[bool, Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
+    test_share: Annotated[float, Option(help="The share of each class that becomes test images.")] = 0.2,
+    seed: Annotated[int, Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
     """Make a dataset of pictures in a folder, or of pixels in a CSV file.
 
-    It writes four IDX files into datasets/NAME, and adds NAME to datasets.yaml. The pictures become grey. In a CSV
-    file, a row has the label and then the pixels of one image, 0 to 255; the first row may be a header. A file that
-    cannot be used is left out, with a sentence.
+    It writes four IDX files into datasets/NAME, and adds NAME to datasets.yaml. Pictures become grey images of --size,
+    rows × columns. With --prepare digit, a drawn digit or letter is found; tools.predict then does the same. In a CSV
+    file, a row has the label and then the pixels of one image, 0 to 255; the first row may be a header. Without --size
+    its images are square. A file that cannot be used is left out, with a sentence.
     """
     import shlex
     import tempfile
@@ -49,15 +37,9 @@ def main(
     if not 0 < test_share < 1:
         raise UserError(f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2.")
     shape = None if size is None else shape_of(size)
-    left_out = []
-
-    def leave_out(sentence: str) -> None:
-        left_out.append(sentence)
-        typer.echo(visible(f"left out: {sentence}"), err=True)
-
     flags = {"fitted": prepare == "fit", "inverted": invert}
     if source.is_dir():
-        images = folder_images(source, shape or (28, 28), **flags, leave_out=leave_out)
+        images = folder_images(source, shape or (28, 28), **flags)
     elif prepare == "digit":
         raise UserError("--prepare digit is for pictures; a CSV file has images already.")
     else:
@@ -66,33 +48,30 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         gathered = gather(source, images, folder / "spool")
-        if strict and left_out:
-            raise UserError(f"{source}: {len(left_out)} of its files cannot be used; --strict then writes nothing.")
         parts = split(source, gathered, test_share, seed)
         write_idx_files(folder, gathered, parts)
         is_new = add(datasets, name, entry_of(name, gathered.classes, flags, folder), folder)
+        is_light = gathered.images.mean() > 127.5
 
-    if gathered.mean > 127.5:
+    if is_light:
         cure = "leave out --invert" if invert else "--invert"
-        typer.echo(f"note: the images are mostly light; networks learn light on black better: {cure}.", err=True)
+        note(f"note: the images are mostly light; networks learn light on black better: {cure}.")
     training = len(parts["train"])
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
-    typer.echo(
+    print(
         f"{folder}: {training:,} training and {len(parts['test']):,} test images of {rows} × {columns} pixels, "
         f"{len(gathered.classes)} classes."
     )
-    if left_out:
-        typer.echo(f"{len(left_out)} files were left out.", err=True)
-    typer.echo(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
+    print(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
     added, parent, file = (shlex.quote(str(path)) for path in (folder, folder.parent, datasets))
-    typer.echo(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
+    print(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
     held_out = max(1, training // 10)
     iterations = min(max(training, 1000), 50_000)  # some 100 epochs, with the default batches
     changes = f"-S download.dataset={name} -S preprocess.validation_size={held_out} -S train.iterations={iterations}"
     if (rest := training - held_out) < 100:  # the default batch
         changes += f" -S train.batch_size={max(1, rest // 10)}"
-    typer.echo(f"Train on it: dvc exp run {changes}")
+    print(f"Train on it: dvc exp run {changes}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Images with their classes as a dataset of the pipeline: four IDX files, and an entry in datasets.yaml."""
 
 import json
-import math
 import re
 import struct
 from collections.abc import Iterable
-from hashlib import file_digest
 from pathlib import Path
 from shutil import copyfileobj
 from typing import NamedTuple
@@ -14,7 +12,7 @@ import numpy as np
 
 from pipeline.images.prepare import hold_out
 from pipeline.program.errors import UserError, clip
-from pipeline.program.files import write_bytes, written_whole
+from pipeline.program.files import sha256_of, write_bytes, written_whole
 from pipeline.settings.checked import load_plain_yaml, parse_plain_yaml
 from pipeline.settings.datasets import SAVED_AS
 from tools.pack.images import Labelled, in_order
@@ -24,12 +22,11 @@ VALUES = {"false", "inf", "nan", "no", "null", "off", "on", "true", "yes"}  # to
 
 
 class Gathered(NamedTuple):
-    """All images, (n, rows, columns) uint8, their labels, (n,) uint8, the classes' names, and the pixels' mean."""
+    """All images, (n, rows, columns) uint8, their labels, (n,) uint8, and the classes' names."""
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-    mean: float
 
 
 def check_name(name: str) -> None:
@@ -41,17 +38,15 @@ def check_name(name: str) -> None:
 
 def gather(source: Path, images: Iterable[Labelled], spool: Path) -> Gathered:
     """Write the images into the file `spool`, one after the other, so that they need no memory."""
-    names: list[str] = []
-    total, shape = 0, ()
+    names, shape = list[str](), ()
     with spool.open("wb") as file:
         for name, image in images:
             names.append(name)
-            total, shape = total + int(image.sum()), image.shape
+            shape = image.shape
             file.write(image.tobytes())
     classes = in_order(source, names)
     labels = np.array([classes.index(name) for name in names], np.uint8)
-    stored = np.memmap(spool, np.uint8, "r", 0, (len(names), *shape))
-    return Gathered(stored, labels, classes, total / math.prod(stored.shape))
+    return Gathered(np.memmap(spool, np.uint8, "r", 0, (len(names), *shape)), labels, classes)
 
 
 def split(source: Path, gathered: Gathered, test_share: float, seed: int) -> dict[str, np.ndarray]:
@@ -89,9 +84,8 @@ def entry_of(name: str, classes: tuple[str, ...], flags: dict[str, bool], folder
     lines += [f"  {flag}: true" for flag, is_set in flags.items() if is_set]
     lines += [f"  mirrors: [{FOLDER}/{name}]", "  files:"]
     for key, saved_as in SAVED_AS.items():
-        with (folder / key).open("rb") as file:
-            sha256 = file_digest(file, "sha256").hexdigest()
-            lines.append(f"    {key}: {{name: {saved_as}, bytes: {file.tell()}, sha256: {sha256}}}")
+        size, sha256 = (folder / key).stat().st_size, sha256_of(folder / key)
+        lines.append(f"    {key}: {{name: {saved_as}, bytes: {size}, sha256: {sha256}}}")
     return "\n".join(lines) + "\n"
 
 

@@ -2,14 +2,14 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
 
 from mlp.arithmetic import MOST_TERMS
-from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
+from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name, note, visible
 from pipeline.program.progress import progress
 from tools.pictures.files import read_picture
 from tools.pictures.preparation import Shape
@@ -37,7 +37,8 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     """
     found = sorted(set(names))
     if not 2 <= len(found) <= MOST_CLASSES:
-        raise UserError(f"{source}: expected 2 to {MOST_CLASSES} classes, found {len(found)}.")
+        expected = f"2 to {MOST_CLASSES} classes, in a folder one subfolder for each class"
+        raise UserError(f"{source}: expected {expected}; found {len(found)}.")
     if bad := [name for name in found if not is_name(name)]:
         expected = f"text of 1 to {LONGEST_NAME} characters"
         raise UserError(f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}.")
@@ -45,28 +46,24 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=int) if are_numbers else found)
 
 
-def folder_images(
-    folder: Path, shape: Shape, fitted: bool, inverted: bool, leave_out: Callable[[str], None]
-) -> Iterator[Labelled]:
+def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> Iterator[Labelled]:
     """Yield the images of a folder with one subfolder of pictures for each class, in sorted order.
 
-    Hidden files are ignored. `leave_out` gets a sentence about each other file that cannot be used. A UserError says
-    that there are too few or too many subfolders, or that one has no usable picture.
+    Hidden files are ignored. A line on standard error names each other file that cannot be used. A UserError says that
+    there are too few or too many subfolders, or that one has no usable picture.
     """
-    names = [path.name for path in _visible(folder) if path.is_dir()]
-    if not names:
-        raise UserError(f"{folder}: no subfolders; put the pictures into one subfolder for each class.")
+    names = in_order(folder, [path.name for path in _visible(folder) if path.is_dir()])
     for path in _visible(folder):
         if not path.is_dir():
-            leave_out(f"{path}: not in a class's folder.")
-    for number, name in enumerate(in_order(folder, names), 1):
+            note(visible(f"left out: {path}: not in a class's folder."))
+    for number, name in enumerate(names, 1):
         usable = 0
         files = _visible(folder / name)
         for path in progress(files, f"Class {number} of {len(names)}", total=len(files)):
             try:
                 image, _ = read_picture(path, shape, fitted, inverted)
             except UserError as error:
-                leave_out(str(error))
+                note(visible(f"left out: {error}"))
                 continue
             usable += 1
             yield name, image
@@ -92,8 +89,6 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
                 if rows.line_num > 1 or any(cell in BYTES for cell in cells):  # no header
                     pixels = _pixels(cells, shape)
                     yield label.strip(), 255 - pixels if inverted else pixels
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; expected a folder or a CSV file.") from None
     except (csv.Error, ValueError) as error:

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from tools.pictures.grey import border
-
 LEAST_CONTRAST = 13  # of 255, a twentieth: a picture with less contrast is blank
 DARKEST_PAPER = 64  # of 255: contrast is measured relative to the paper, but to no darker one
 INK = 3  # a pixel is ink if its contrast is above 1/INK of the largest contrast
@@ -11,6 +9,19 @@ WINDOW = 6  # a pixel's paper is looked for within 1/WINDOW of the longer side, 
 THIN = 64  # a ruled line is at most 2/THIN of the longer side thick
 SPECK = 8  # a piece is a speck if it is shorter than 1/SPECK of the longest piece
 EDGE = 2  # a piece at the border is a shadow's corner, or the like, if it is shorter than 1/EDGE of the longest
+
+
+def median_of_border(pixels: np.ndarray) -> int:
+    """Return the median of the outermost pixels of (rows, columns) uint8: the background."""
+    outermost = border(pixels)
+    return int(np.sort(outermost)[len(outermost) // 2])
+
+
+def border(pixels: np.ndarray) -> np.ndarray:
+    """Return the outermost pixels of (rows, columns), each once: (n,)."""
+    outermost = np.ones(pixels.shape, bool)
+    outermost[1:-1, 1:-1] = False
+    return pixels[outermost]
 
 
 def find_ink(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from pipeline.program.errors import UserError
-from tools.pictures.grey import reduction
-from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare
+from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare, reduction
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # Pillow reads these without starting another program
 MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million
@@ -29,9 +28,8 @@ def read_picture(path: Path, shape: Shape, fitted: bool, inverted: bool) -> tupl
     """Read an image file and prepare its picture, as `prepare` does. If the file has several, use the first.
 
     Raises:
-        UserError: there is no such file; it is no image, is damaged, or has too many pixels; or its picture is blank.
+        UserError: the file is no image, is damaged, or has too many pixels; or its picture is blank.
     """
-    _check_is_file(path)
     picture, pictures = _first_picture(path)
     try:
         image, notes = prepare(picture, shape, fitted, inverted)
@@ -44,9 +42,9 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
     """Return the images of an IDX file, gzipped or not, at most `limit`: (n, rows, columns) uint8. None: it is not one.
 
     Raises:
-        UserError: there is no such file; it is damaged, has too many pixels, or has labels instead of images.
+        UserError: the file is damaged, has too many pixels, or has labels instead of images.
+        OSError: it cannot be read.
     """
-    _check_is_file(path)
     with path.open("rb") as file:
         is_gzipped = file.read(2) == b"\x1f\x8b"
     try:
@@ -71,12 +69,6 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
     return np.frombuffer(content, np.uint8).reshape(images, rows, columns)
 
 
-def _check_is_file(path: Path) -> None:
-    if not path.is_file():
-        kind = "no such file" if not path.exists() else "a folder" if path.is_dir() else "not a regular file"
-        raise UserError(f"{path}: {kind}; expected a picture.")
-
-
 def _first_picture(path: Path) -> tuple[Image.Image, int]:
     """Return the first picture of a file, upright, and the number of pictures."""
     with warnings.catch_warnings(), _silent_decoders():
@@ -98,7 +90,7 @@ def _first_picture(path: Path) -> tuple[Image.Image, int]:
             raise
         except Exception as error:  # damage makes Pillow's decoders raise errors of many types
             reason = str(error).rstrip(".") or type(error).__name__
-            raise UserError(f"{path}: the image is damaged ({reason}).") from None
+            raise UserError(f"{path}: the image cannot be read ({reason}).") from None
 
 
 @contextmanager

@@ -1,38 +1,75 @@
 """Does the pipeline write the same bytes elsewhere? Run it in short in many environments, and compare the files' hash.
 
-python -m tools.portable                     # in environments that this machine can have
-python -m tools.portable --all               # in all of them, with every emulated processor
-python -m tools.portable "reference BLAS"    # in one of them
-python -m tools.portable --write             # in all, and write a line for each into docs/machines.csv
-python -m tools.portable --add "My machine"  # with this Python and NumPy only, and add a line there
+The environments differ in processes, threads, processors, Pythons, NumPys and BLAS libraries.
 """
 
 import csv
 import io
-from typing import Annotated
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
-import typer
+from typer import Argument, Option
 
+from mlp.team import available_processes
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import write_text
-from tools.portable.environments import ROOT, THIS, Environment, NotHereError, environments, short_run
 
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
 TABLE = ROOT / "docs" / "machines.csv"
 COLUMNS = ["name", "processor", "byte_order", "system", "python", "numpy", "blas", "processes", "exact", "float32"]
+THIS = [sys.executable]
+UV = [sys.executable, "-m", "uv", "run", "--quiet", "--isolated", "--no-project", "--no-config"]
+# pyenv's shims start only one of its Pythons, so uv looks into pyenv's folders first
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+FOR_UV = {"PATH": os.pathsep.join([*map(str, PYENV.glob("versions/3.*/bin")), os.environ.get("PATH", os.defpath)])}
+DEBIAN = ["bash", str(FOLDER / "debian.sh")]
+# Emulated processors: Debian's name of the architecture, and the emulator's of the processor; what is special
+FOREIGN = {
+    "s390x": "big-endian",
+    "armhf": "32 bits",
+    "amd64:SandyBridge": "no FMA",
+    "arm64": "ARM",
+    "loong64": "LoongArch",
+    "ppc64el": "POWER",
+    "riscv64": "RISC-V",
+    "amd64:Conroe": "no SSE4",
+    "amd64:Nehalem": "no AVX",
+    "amd64:Opteron_G5": "AMD, no AVX2",
+    "amd64:Haswell": "AVX2",
+    "amd64:EPYC-Rome": "AMD, AVX2",
+}
+CHEAP = ("s390x", "armhf", "amd64:SandyBridge")
+PROCESSES = min(available_processes(), 2)  # more give no other kind of sum
+
+
+class NotHereError(Exception):
+    """This machine cannot have an environment. The text says why."""
+
+
+class Environment(NamedTuple):
+    """One place for the short run."""
+
+    name: str  # what is special there
+    python: list[str]  # the command that starts Python there
+    variables: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    processes: int = PROCESSES  # how many share the training
+    blas: str = ""  # the beginning of the file name of the BLAS that NumPy must have loaded; "" for any
 
 
 @command
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of environments.", show_default="all")] = None,
-    add: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Run with this Python and NumPy only, and add a line with this name."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also run what takes minutes each.")] = False,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write a line for each run. Drop lines with other exact hashes.")
-    ] = False,
+    names: Annotated[list[str] | None, Argument(help="Names of environments.", show_default="all")] = None,
+    add: Annotated[str | None, Option(metavar="NAME", help="Run here only, and add a line with this name.")] = None,
+    everything: Annotated[bool, Option("--all", help="Also run what takes minutes each.")] = False,
+    write: Annotated[bool, Option("--write", help="Write a line for each run. Drop those with another hash.")] = False,
 ) -> None:
     """Run the pipeline in short in many environments, and compare the hash of the files that it writes.
 
@@ -40,14 +77,13 @@ def main(
     """
     if add is not None and (names or write):
         raise UserError("--add needs no names and no --write: it runs here, and writes one line.")
-    stated = read_table()
-    places = {
-        where.name: where
-        for where in (environments(everything or bool(names)) if add is None else [Environment(add, THIS)])
-    }
-    unknown = [name for name in names or [] if name not in places]
-    if unknown:
-        raise UserError(f"there is no environment {unknown[0]}; expected one of: {'; '.join(places)}.")
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        stated = list(csv.DictReader(file))
+    chosen = environments(everything or bool(names)) if add is None else [Environment(add, THIS)]
+    places = {where.name: where for where in chosen}
+    for name in names or []:
+        if name not in places:
+            raise UserError(f"there is no environment {name}; expected one of: {'; '.join(places)}.")
     rows = run_all([places[name] for name in names or places])
     if not rows:
         raise UserError("this machine has none of these environments; see the reasons above.")
@@ -88,17 +124,59 @@ def run_all(places: list[Environment]) -> list[dict[str, str]]:
     return rows
 
 
-def read_table() -> list[dict[str, str]]:
-    """Return the lines of docs/machines.csv.
+def environments(everything: bool = True) -> Iterator[Environment]:
+    """Yield the environments to compare; of the emulated ones only `CHEAP`, unless everything is wanted."""
+    for processes in range(1, PROCESSES + 1):
+        for threads in ("1", "2"):
+            name = f"{processes} process{'es' * (processes > 1)}, {threads} thread{'s' * (threads > '1')}"
+            yield Environment(name, THIS, {"OPENBLAS_NUM_THREADS": threads}, processes)
+    if platform.machine() in ("x86_64", "AMD64"):
+        for kernel in ("Haswell", "Sandybridge", "Nehalem", "Prescott"):
+            yield Environment(f"OpenBLAS for {kernel}", THIS, {"OPENBLAS_CORETYPE": kernel})
+        # From NumPy 2.4 on the features have the names of x86-64's levels
+        yield Environment("NumPy's vector code off", THIS, {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"})
+    yield Environment("reference BLAS", [*DEBIAN, "native", "reference"], blas="libblas.so.3.")
+    yield Environment("BLIS", [*DEBIAN, "native", "blis"], blas="libblis.so.")
+    yield Environment("Intel MKL", [*DEBIAN, "native", "mkl"], blas="libmkl_rt.so.")
+    pinned = next(line for line in (ROOT / "requirements.txt").read_text().split() if line.startswith("numpy=="))
+    for version in ("3.11", "3.12", "3.13"):
+        yield Environment(f"Python {version}", [*UV, "--python", version, "--with", pinned, "python"], FOR_UV)
+    for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
+        yield Environment(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"], FOR_UV)
+    # Emulated processes and threads that wait for each other are slow
+    variables = {"OPENBLAS_NUM_THREADS": "1"}
+    for processor, what in FOREIGN.items():
+        if everything or processor in CHEAP:
+            python = [*DEBIAN, processor, "openblas"]
+            yield Environment(f"{processor}, emulated: {what}", python, variables, processes=1)
+
+
+def short_run(where: Environment) -> dict[str, str]:
+    """Return a line of the table: what `short_run.py` prints there, the name and the processes.
 
     Raises:
-        UserError: the file is not such a table.
+        NotHereError: there is no such Python with NumPy.
+        UserError: there is, and the run fails, or NumPy uses another BLAS than it should.
     """
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if any(list(row) != COLUMNS or None in row.values() for row in rows):
-        raise UserError(f"{TABLE} is not a table with the columns {', '.join(COLUMNS)}; git checkout it.", path=TABLE)
-    return rows
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "NPY_"))}
+    variables = inherited | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)} | where.variables
+
+    def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*where.python, *arguments], cwd=ROOT, env=variables, text=True, **options)
+
+    try:
+        probe = start("-c", "import numpy", stderr=subprocess.PIPE)
+    except FileNotFoundError as error:
+        raise NotHereError(f"there is no {error.filename}") from None
+    if probe.returncode:
+        raise NotHereError((probe.stderr.strip() or "it does not start").splitlines()[-1])
+    result = start(str(FOLDER / "short_run.py"), str(where.processes), stdout=subprocess.PIPE)
+    if result.returncode:
+        raise UserError(f"the short run failed ({where.name}); see its message above.")
+    found = json.loads(result.stdout)
+    if not found["blas"].startswith(where.blas) or (where.blas and " + " in found["blas"]):
+        raise UserError(f"NumPy used {found['blas']}, not {where.blas} ({where.name}).")
+    return {"name": where.name, **found, "processes": str(where.processes)}
 
 
 if __name__ == "__main__":

@@ -59,30 +59,29 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     Raises:
         UserError: the file is not a right one, or a change is not. The sentence names the file or the change.
     """
+    load_params(path)  # a mistake of the file is not one of a change
     values = read_values(path)
-    changed = {}
+    changed: dict[str, str] = {}
     for change in changes:
         parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
         if not parts:
             raise UserError(f"-S is {show(change)}; expected SECTION.KEY=VALUE, such as train.seed=3.")
         section, key, text = parts.groups()
-        if isinstance(values, dict) and isinstance(values.get(section, {}), dict):
-            try:
-                values.setdefault(section, {})[key] = parse_plain_yaml(text)
-                changed[f"{section}.{key}"] = change
-            except UserError as error:
-                raise UserError(f"-S is {show(change)}: {error}.") from None
+        try:
+            values.setdefault(section, {})[key] = parse_plain_yaml(text)
+        except UserError as error:
+            raise UserError(f"-S is {show(change)}: {error}.") from None
+        changed |= {f"{section}.{key}": change, section: change}
     try:
         return check(path, Params, values)
     except UserError as error:
-        for key, change in changed.items():
-            if error.about in (key, key.partition(".")[0]):
-                sentence = str(error).removeprefix(f"{path}: ")
-                raise UserError(f"-S is {show(change)}: {sentence}", about=error.about) from None
-        raise
+        if error.about not in changed:
+            raise
+        sentence = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"-S is {show(changed[error.about])}: {sentence}", about=error.about) from None
 
 
 def _flat(params: Params) -> dict[str, Any]:
     """Return the parameters by their dotted keys."""
-    sections = params.model_dump(mode="json", exclude={"record"})
+    sections = params.model_dump(mode="json")
     return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}

@@ -76,8 +76,6 @@ def run_experiment(experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[st
             worker.log_event(sweep["id"], f"{experiment['parameters']}: {line or 'begins'} ({where})")
 
     sweep = sweep | {"home": prepare(sweep)}
-    if cores := sweep["cores"].get(str(worker.name)):
-        os.sched_setaffinity(0, cores)  # of this thread, and of all processes that it starts
     owner = f"{os.getpid()}-{socket.gethostname()}-"  # see `prepare`
     with tempfile.TemporaryDirectory(prefix=owner, dir=f"{sweep['home']}/clones", ignore_cleanup_errors=True) as folder:
         try:
@@ -145,9 +143,7 @@ class Clone:
                 return True
             if hopeless():
                 return False
-            for _ in range(wait):
-                self._watch(self.tail(1))
-                time.sleep(BEAT)
+            self.run("sleep", str(wait))
         raise LostError(f"`{' '.join(command[:3])}` failed: {self.tail(3)}")
 
     def run(self, *command: str) -> int:

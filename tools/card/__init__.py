@@ -1,1 +1,0 @@
-"""The model card, and the picture of the curves in README.md."""

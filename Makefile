@@ -83,10 +83,10 @@ proof: ## let Coq check the proof of docs/exact-arithmetic.md, and what it assum
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
 	@cd records && $(WITH_DVC) dvc repro prepare && $(WITH_DVC) dvc repro --allow-missing
 
-update: setup ## after an edit: run the pipeline; write the ledger, the tour's outputs and the model card again
+update: setup ## after an edit: run the pipeline; write the ledger, the tour's outputs and README's picture again
 	@$(WITH_DVC) $(RUN) dvc repro
 	@cd records && $(WITH_DVC) dvc repro canary && $(WITH_DVC) dvc repro --single-item ledger
-	@$(RUN) tools.card
+	@$(RUN) tools.curves
 	@$(WITH_DVC) $(RUN) tests.docs.test_tour
 
 bench: setup .venv-bench/.installed ## compare with PyTorch, scikit-learn and JAX (BENCH=--quick: a trial)

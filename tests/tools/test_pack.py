@@ -1,6 +1,7 @@
 """Own pictures become a dataset: the images and labels that were given, in files that the pipeline reads."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -146,11 +147,18 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
         Path(name).write_text("Hello")
     Path("photos/dog/more").mkdir()
     lines = pack("photos", "pets").stderr.splitlines()
-    expected = {"cat/notes.txt": "not an image", "dog/more": "cannot be read", "readme.txt": "not in a class's folder"}
+    expected = {"cat/notes.txt": "not an image", "dog/more": "not a regular file", "readme.txt": "not in a class's folder"}
     for line, (name, words) in zip(sorted(lines), expected.items(), strict=True):
         assert line.startswith(f"left out: {Path('photos', name)}: ")
         assert words in line
     assert greys(packed("photos", "pets")) == {"cat": [*range(5)], "dog": [*range(200, 205)]}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_named_pipe_is_left_out_and_nobody_waits_for_it():
+    two_classes()
+    os.mkfifo("photos/cat/pipe.png")
+    assert "photos/cat/pipe.png: not a regular file" in pack("photos", "pets").stderr
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ def read_picture(path: Path, shape: Shape, fitted: bool, inverted: bool) -> tupl
     Raises:
         UserError: the file is no image, is damaged, or has too many pixels; or its picture is blank.
     """
+    if path.exists() and not path.is_file():  # opening a pipe could wait for ever
+        raise UserError(f"{path}: not a regular file; expected a picture.")
     picture, pictures = _first_picture(path)
     try:
         image, notes = prepare(picture, shape, fitted, inverted)

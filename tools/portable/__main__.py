@@ -42,7 +42,7 @@ FOREIGN = {
     "riscv64": "RISC-V",
     "amd64:Conroe": "no SSE4",
     "amd64:Nehalem": "no AVX",
-    "amd64:Opteron_G5": "AMD, no AVX2",
+    "amd64:phenom": "AMD, no AVX",
     "amd64:Haswell": "AVX2",
     "amd64:EPYC-Rome": "AMD, AVX2",
 }
@@ -139,8 +139,9 @@ def environments(everything: bool = True) -> Iterator[Environment]:
     yield Environment("BLIS", [*DEBIAN, "native", "blis"], blas="libblis.so.")
     yield Environment("Intel MKL", [*DEBIAN, "native", "mkl"], blas="libmkl_rt.so.")
     pinned = next(line for line in (ROOT / "requirements.txt").read_text().split() if line.startswith("numpy=="))
-    for version in ("3.11", "3.12", "3.13"):
-        yield Environment(f"Python {version}", [*UV, "--python", version, "--with", pinned, "python"], FOR_UV)
+    for name in ("Python 3.11", "Python 3.12", "Python 3.13", "Python 3.13t", "PyPy 3.11"):  # t: without a global lock
+        version = name.removeprefix("Python ").lower().replace(" ", "")
+        yield Environment(name, [*UV, "--python", version, "--with", pinned, "python"], FOR_UV)
     for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
         yield Environment(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"], FOR_UV)
     # Emulated processes and threads that wait for each other are slow

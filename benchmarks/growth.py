@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.machine import ROOT, changed_params, describe_machine, environment, seconds, table
-from records.row import watched
+from benchmarks.machine import ROOT, describe_machine, environment, seconds, table, training
 
 RAW, PREPARED = Path("data", "raw"), Path("data", "prepared")
 TIMES = [1, 4, 16]  # as many images as MNIST has
@@ -22,18 +21,6 @@ BATCHES = [10, 100, 1000, 10_000]  # images
 NETWORKS = [50, 800]  # neurons, to compare numbers of processes
 PROCESSES = [1, 2, 3, 4]
 STEPS = 1000
-
-
-def stage(name: str, folder: Path, *words: Path, **changes: Any) -> list[str]:
-    """Return the command that runs a stage with these files, and with changes of the parameters in train."""
-    params = changed_params(ROOT / "params.yaml", folder, *(f"train.{key}={value}" for key, value in changes.items()))
-    return [sys.executable, "-m", f"stages.{name}", *map(str, words), "--params", str(params)]
-
-
-def train_stage(folder: Path, data: Path, **changes: Any) -> list[str]:
-    """Return the command that trains on the images in `data`, and writes into `folder`."""
-    files = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", *watched(folder)]
-    return stage("train", folder, *files, **changes)
 
 
 def megabytes(command: list[str]) -> float:
@@ -77,10 +64,10 @@ def images_table(sizes: list[int]) -> str:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             repeat_images(RAW, folder, times)
-            splits = [folder / f"{split}.npz" for split in ("train", "validation", "test")]
+            splits = [str(folder / f"{split}.npz") for split in ("train", "validation", "test")]
             stages = [
-                stage("preprocess", folder, folder, *splits),
-                train_stage(folder, folder, iterations=STEPS),
+                [sys.executable, "-m", "stages.preprocess", str(folder), *splits],
+                training(folder, folder, iterations=STEPS),
             ]
             took = [f"{seconds(command):.1f}" for command in stages]
             peaks = [megabytes(command) for command in stages]
@@ -98,7 +85,7 @@ def steps_table(title: str, key: str, values: list[int]) -> str:
             row = [f"{value:,}"]
             changes = {key: [value] if key == "hidden_sizes" else value}
             for arithmetic in ("exact", "float32"):
-                peak = megabytes(train_stage(Path(name), PREPARED, **changes, arithmetic=arithmetic, iterations=50))
+                peak = megabytes(training(PREPARED, Path(name), **changes, arithmetic=arithmetic, iterations=50))
                 row += [f"{milliseconds(Path(name), arithmetic=arithmetic, **changes):.2f}", f"{peak:.0f}"]
             rows.append(row)
     return table([title, "exact: ms a step", "peak MB", "float32: ms a step", "peak MB"], rows)
@@ -122,7 +109,7 @@ def processes_table(numbers: list[int]) -> str:
 def milliseconds(folder: Path, processes: int | None = None, **changes: Any) -> float:
     """Return how long a step of these processes takes, with its share of the evaluation, without the stage's begin."""
     settings = {"TRAIN_PROCESSES": str(processes)} if processes else {}
-    one, many = (train_stage(folder, PREPARED, iterations=steps, **changes) for steps in (1, STEPS + 1))
+    one, many = (training(PREPARED, folder, iterations=steps, **changes) for steps in (1, STEPS + 1))
     return 1e3 * (seconds(many, **settings) - seconds(one, **settings)) / STEPS
 
 

@@ -3,13 +3,13 @@
 import os
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import yaml
-
-from pipeline.program.files import write_text
-from tools.sweep.combinations import load_changed
+from pipeline.program.files import write_json
+from pipeline.settings.params import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,11 +36,15 @@ def seconds(command: list[str], **settings: str) -> float:
     return time.perf_counter() - began
 
 
-def changed_params(path: Path, folder: Path, *changes: str) -> Path:
-    """Write a parameter file with changes such as train.seed=1 into a folder. Return the new file, named by them."""
-    new = folder / f"{' '.join(changes)}.yaml"
-    write_text(new, yaml.safe_dump(load_changed(path, changes).model_dump(mode="json")))
-    return new
+def training(data: Path, folder: Path, params: str = "params.yaml", **changes: Any) -> list[str]:
+    """Return the command that trains on prepared `data`, with changes of the section train; it writes into `folder`."""
+    values = load_params(ROOT / params).model_dump(mode="json")
+    values["train"] |= changes
+    changed = folder / f"{len(list(folder.glob('*.params')))}.params"
+    write_json(changed, values)  # JSON is YAML
+    files = [data / "train.npz", data / "validation.npz", folder / "mlp.npz"]
+    files += [folder / name for name in ("train.json", "validation.json", "history.csv")]
+    return [sys.executable, "-m", "stages.train", *map(str, files), "--params", str(changed)]
 
 
 def describe_machine() -> dict[str, str]:

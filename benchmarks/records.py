@@ -16,14 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.machine import ROOT, available_cores, changed_params, describe_machine, seconds
+from benchmarks.machine import ROOT, available_cores, describe_machine, seconds, training
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json
 from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
 from records.ledger import COSTS
-from records.row import evaluated, watched
+from records.row import evaluated
 
 EPOCHS = 1, 4  # trainings of so many epochs; their difference leaves out the start
 
@@ -35,8 +35,8 @@ def params_of(record: str) -> Params:
 
 def digest(params: Params) -> str:
     """Return a hash of the parameters that a training reads, so that what was measured with others can be told."""
-    training = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
-    return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
+    read = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def data_of(record: str) -> Path:
@@ -54,12 +54,9 @@ def check_data(record: str) -> None:
         raise UserError(f"{data_of(record)}: no data; run `dvc repro prepare@{data_of(record).name}` in records/.")
 
 
-def time_of(record: str, folder: Path, *changes: str) -> float:
-    """Train a record's network into `folder`, with `changes` such as train.seed=1, and return the seconds it takes."""
-    data = data_of(record)
-    files = [data / "train.npz", data / "validation.npz", folder / "mlp.npz", *watched(folder)]
-    params = changed_params(ROOT / "records" / f"{record}.yaml", folder, *changes)
-    return seconds([sys.executable, "-m", "stages.train", *map(str, files), "--params", str(params)])
+def time_of(record: str, folder: Path, **changes: str | int) -> float:
+    """Train a record's network into `folder`, with changes of `train` such as seed=1; return its seconds."""
+    return seconds(training(data_of(record), folder, f"records/{record}.yaml", **changes))
 
 
 def times(record: str, folder: Path) -> dict[str, float]:
@@ -68,17 +65,14 @@ def times(record: str, folder: Path) -> dict[str, float]:
     steps = len(load_prepared(ROOT / data_of(record) / "train.npz").split.images) // params.batch_size
     found = {}
     for arithmetic in ("exact", "float32"):
-        few, many = (
-            time_of(record, folder, f"train.arithmetic={arithmetic}", f"train.iterations={epochs * steps}")
-            for epochs in EPOCHS
-        )
+        few, many = (time_of(record, folder, arithmetic=arithmetic, iterations=epochs * steps) for epochs in EPOCHS)
         found[arithmetic] = round((many - few) / (EPOCHS[1] - EPOCHS[0]) * params.iterations / steps, 1)
     return found
 
 
 def errors(record: str, seed: int, folder: Path) -> int:
     """Train a network in float32, and return how many test images it gets wrong."""
-    time_of(record, folder, "train.arithmetic=float32", f"train.seed={seed}")
+    time_of(record, folder, arithmetic="float32", seed=seed)
     words = [folder / "mlp.npz", data_of(record) / "test.npz", *evaluated(folder)]
     seconds([sys.executable, "-m", "stages.evaluate", *map(str, words)])
     return len(load_misclassified(folder / "misclassified.npz").place)

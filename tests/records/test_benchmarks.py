@@ -2,14 +2,17 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
-from benchmarks import growth, machine, peers, records
-from benchmarks.machine import ROOT
+from benchmarks import growth, peers, records
+from benchmarks.machine import training
 from pipeline.settings.params import load_params
 from records.ledger import RECORDS
+from stages.train import train
 from tests.support.networks import digits
 
 
@@ -22,6 +25,14 @@ def test_both_arithmetics_learn_the_same():
     assert exact[-1] < exact[0]
 
 
+def test_the_train_stage_understands_the_command_of_the_benchmarks(tmp_path):
+    command = training(Path("data"), tmp_path, hidden_sizes=[3], seed=1)
+    params = get_command(train).make_context("train", command[3:]).params
+    assert all(params[name].parent == tmp_path for name in ("model", "on_train", "on_validation", "history"))
+    changed = load_params(params["params"]).train
+    assert (changed.hidden_sizes, changed.seed) == ((3,), 1)
+
+
 @pytest.mark.slow
 def test_growth_runs_the_stages(monkeypatch):
     monkeypatch.setattr(growth, "STEPS", 20)
@@ -29,13 +40,6 @@ def test_growth_runs_the_stages(monkeypatch):
     text, missed = growth.report(quick=True)
     assert len(re.findall(r"\d+\.\d+ \|", text)) >= 8  # beside a busy machine a difference of two times may be below 0
     assert not missed
-
-
-@pytest.mark.committed
-def test_a_record_is_timed_with_its_own_parameters(tmp_path):
-    changed = machine.changed_params(ROOT / "records" / "nielsen.yaml", tmp_path, "train.arithmetic=float32")
-    assert records.digest(load_params(changed)) != records.digest(records.params_of("nielsen"))
-    assert load_params(changed).train.hidden_sizes == records.params_of("nielsen").train.hidden_sizes
 
 
 @pytest.mark.committed

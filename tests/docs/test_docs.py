@@ -112,12 +112,6 @@ def options(module: str) -> set[str]:
     return {"--help"} | {name for param in params for name in (*param.opts, *param.secondary_opts)}
 
 
-def test_pages_show_commands():
-    """The test above has something to look at."""
-    first = [words[0] for page in PAGES for words in commands(page)]
-    assert min(first.count(name) for name in ("make", "dvc", "python")) > 5
-
-
 def test_no_path_of_a_machine():
     for page in [*PAGES, *ROOT.glob("benchmarks/*.md"), ROOT / "tests" / "README.md"]:
         paths = MACHINE_PATH.findall(page.read_text(encoding="utf-8"))

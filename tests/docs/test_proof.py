@@ -30,21 +30,6 @@ def test_constants_are_those_of_the_code():
     assert values == {name: getattr(arithmetic, name) for name in values}
 
 
-def test_operand_bits_are_enough_and_fit_for_every_number_of_terms():
-    n = np.arange(MOST_TERMS + 1)
-    bits = np.fromiter(map(operand_bits.__wrapped__, n.tolist()), np.int64)
-    assert ((bits >= 16) & (bits <= 21)).all()
-    assert (np.ldexp(n, 2 * bits) <= 2.0**53).all()  # exact: a number up to 2²¹ times a power of two
-
-
-@needs_make
-def test_without_coq_a_sentence_says_what_to_install(tmp_path):
-    make = [shutil.which("make"), "-C", str(ROOT), "proof"]
-    done = subprocess.run(make, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
-    assert done.returncode
-    assert "apt-get install coq libcoq-flocq" in done.stderr
-
-
 # With Coq
 
 

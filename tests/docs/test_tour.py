@@ -137,12 +137,6 @@ def test_tour(project):
             assert walk.run(step.command) == step.output, f"$ {step.command}"
 
 
-def test_tour_shows_its_commands_in_blocks_that_are_run():
-    """A block of another kind would not be run."""
-    fences = re.findall(r"^```(.*)$", TOUR.read_text(encoding="utf-8"), re.MULTILINE)
-    assert fences[::2] == ["console"] * len(BLOCK.findall(TOUR.read_text(encoding="utf-8")))
-
-
 def write() -> None:
     """Write the outputs in docs/tour.md again."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -146,12 +146,3 @@ def test_images_whose_sums_would_not_be_exact_are_refused(path):
             assert load_prepared(path).preparation.image_shape == (1, pixels)
     error = refused(load_prepared, path)
     assert (error.about, numbers(error)) == ("image_shape", [2097152, 1, 2097153])
-
-
-@pytest.mark.parametrize("load", LOADS)
-def test_other_files_are_refused(path, load):
-    assert refused(load, path).about == ""
-    for other in LOADS.values():
-        if other is not LOADS[load]:
-            save_arrays(path, **other)
-            assert refused(load, path).about

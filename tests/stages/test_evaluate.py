@@ -14,9 +14,8 @@ from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
 from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import load_model, save_model, save_prepared
-from tests.support.flow import by_name, run_stage
+from tests.support.flow import by_name, refused, run_stage
 from tests.support.networks import MINMAX, digits, new_network, take_step
-from tests.support.refusals import refusal
 
 MODEL, TEST = Path("models/mlp.npz"), Path("data/prepared/test.npz")
 CLASSES = tuple("0123456789")
@@ -51,12 +50,6 @@ def evaluate() -> dict[str, bytes]:
     result = run_stage("evaluate")
     assert (result.exit_code, result.output) == (0, "")
     return by_name("evaluate")
-
-
-def refused(path: Path | str, *words: str) -> None:
-    """Fail unless the stage refuses a file, and writes nothing."""
-    refusal(run_stage("evaluate"), path, *words)
-    assert by_name("evaluate") == {}
 
 
 def probabilities(model: Path | str = MODEL) -> np.ndarray:
@@ -138,10 +131,10 @@ def test_the_loss_is_right_where_a_probability_is_too_small_for_a_number(folder)
 
 def test_files_that_cannot_be_had_or_do_not_belong_together(folder):
     save_arrays(TEST, **(load_arrays(TEST) | {"classes": np.array(list("abcdefghij"))}))
-    refused(MODEL, str(TEST), "dvc repro")
+    refused("evaluate", run_stage("evaluate"), MODEL, str(TEST), "dvc repro")
     for path in (TEST, MODEL):
         path.unlink()
-        refused(path)
+        refused("evaluate", run_stage("evaluate"), path)
 
 
 @pytest.mark.filterwarnings("error")
@@ -151,4 +144,4 @@ def test_network_of_enormous_weights_is_one_sentence(folder):
     huge = np.finfo(network.arithmetic.dtype).max / 10
     network.weights = [np.full_like(W, huge) * sign for W, sign in zip(network.weights, signs, strict=True)]
     save_model(MODEL, network)
-    refused(MODEL, "loss")
+    refused("evaluate", run_stage("evaluate"), MODEL, "loss")

@@ -9,17 +9,12 @@ import subprocess
 
 import pytest
 
-from tests.support.flow import outs, written
+from tests.support.flow import outs, results
 from tests.support.project import ROOT, STAGES, Project
 
 pytestmark = pytest.mark.usefixtures("dvc_streams")
 
 REACHED = ["train", "evaluate", "plot"]  # by a change of train.seed
-
-
-def contents(project: Project) -> dict[str, bytes]:
-    """Return the bytes of each file that our stages wrote, by path."""
-    return {path: content for stage in STAGES for path, content in written(stage, project.folder).items()}
 
 
 def ran(log: str) -> list[str]:
@@ -30,7 +25,7 @@ def ran(log: str) -> list[str]:
 def test_repro_makes_every_output_and_nothing_again(project_with_results):
     """The results are of `dvc repro`, which ran the command of each stage. This is the real command, once more."""
     project = project_with_results
-    made, lock = contents(project), (project.folder / "dvc.lock").read_bytes()
+    made, lock = results(project), (project.folder / "dvc.lock").read_bytes()
     for out in (out for stage in STAGES for out in outs(stage)):
         assert any(path == out or path.startswith(f"{out}/") for path in made), out
     figures = [content for path, content in made.items() if path.startswith("metrics/figures/")]
@@ -42,7 +37,7 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
     again = project.run("dvc", "repro").stdout
     assert all(f"Stage '{stage}' didn't change, skipping" in again for stage in STAGES)
     assert ran(again) == []
-    assert contents(project) == made
+    assert results(project) == made
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert "up to date" in project.dvc("status")
 
@@ -50,34 +45,34 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
 def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_with_results):
     """DVC restores all outputs, after a change and a deletion. A clone gets the committed ones from the remote."""
     project = project_with_results
-    first, changed = contents(project), project.small | {"train.seed": 1}
+    first, changed = results(project), project.small | {"train.seed": 1}
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))
     project.set_params(changed)
     assert ran(project.dvc("repro")) == REACHED
-    second = contents(project)
+    second = results(project)
     assert second["metrics/train.json"] != first["metrics/train.json"]
     assert "seed" in project.dvc("params", "diff")
     project.dvc("push", "--run-cache")
 
     project.set_params(project.small)
     assert ran(project.dvc("repro")) == []
-    assert contents(project) == first
+    assert results(project) == first
     project.dvc("push", "--run-cache")
 
     for folder in ("data", "models", "metrics"):
         shutil.rmtree(project.folder / folder)
     assert ran(project.dvc("exp", "run", "--set-param", "train.seed=1")) == []
-    assert contents(project) == second
+    assert results(project) == second
 
     clone = Project(project.folder.parent / "clone")
     project.run("git", "clone", "--quiet", ".", str(clone.folder))
     shutil.copy(project.folder / ".dvc" / "config", clone.folder / ".dvc" / "config")  # which names the remote
-    assert contents(clone) == {path: content for path, content in first.items() if path.startswith("metrics/")}
+    assert results(clone) == {path: content for path, content in first.items() if path.startswith("metrics/")}
     assert ran(clone.dvc("repro", "--pull")) == []
-    assert contents(clone) == first
+    assert results(clone) == first
     clone.set_params(changed)
     assert ran(clone.dvc("repro", "--pull")) == REACHED  # the remote lacks metrics: they are made again
-    assert contents(clone) == second
+    assert results(clone) == second
 
 
 def test_dvc_shows_the_metrics_and_draws_each_chart_once(reproduced):

@@ -13,7 +13,7 @@ from mlp.network import Preparation
 from pipeline.images.idx import read_images, read_labels
 from pipeline.store.artifacts import load_prepared
 from tests.support.files import memory_below
-from tests.support.flow import outs, run_stage, written
+from tests.support.flow import outs, refused, run_stage
 from tests.support.project import ROOT, SAMPLE, sample_datasets
 from tests.support.refusals import refusal
 
@@ -106,18 +106,12 @@ def test_memory_is_that_of_the_images(preprocess):
         file.write(b"\xff")
     with memory_below(int(1.3 * pixels) + 20_000_000):
         assert preprocess(scaling="zscore").exit_code == 0
-    preparation = load_prepared(Path(next(iter(outs("preprocess"))))).preparation
+    preparation = load_prepared(Path(outs("preprocess")[0])).preparation
     assert preparation.scale == pytest.approx(math.sqrt(pixels - 100 * 784) / 255)  # of one bright pixel
 
 
-def refused(result, path, *words: str) -> str:
-    """Fail unless the stage refused a file, and wrote nothing; return the sentence."""
-    assert written("preprocess") == {}
-    return refusal(result, path, *words)
-
-
 def test_validation_must_leave_images_to_train_on(preprocess, prepared):
-    refused(preprocess(validation_size=600), "params.yaml", "preprocess.validation_size", "600 images")
+    refused("preprocess", preprocess(validation_size=600), "params.yaml", "preprocess.validation_size", "600 images")
     assert len(prepared(validation_size=599)[0][0].images) == 1
 
 
@@ -126,7 +120,7 @@ def test_images_must_be_of_one_shape_and_labels_be_theirs(preprocess, other):
     content = other.read_bytes()
     other.write_bytes(content[:8] + struct.pack(">II", 14, 56) + content[16:])
     train, test = ("14 × 56", "28 × 28") if other == TRAIN_IMAGES else ("28 × 28", "14 × 56")
-    sentence = refused(preprocess(), TEST_IMAGES, train, test)
+    sentence = refused("preprocess", preprocess(), TEST_IMAGES, train, test)
     assert sentence.index(train) < sentence.index(test)  # expected, then found
     shutil.copy(TEST_LABELS, TRAIN_LABELS)
-    refused(preprocess(), TRAIN_LABELS, "labels", "600", "200")
+    refused("preprocess", preprocess(), TRAIN_LABELS, "labels", "600", "200")

@@ -48,7 +48,6 @@ class Server:
         url: its address.
         answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or a function that
             yields the bytes one after the other. "*" means every other name; without it they are not found.
-            "handshake" replaces everything, from the first byte.
         asked: the names that were asked for.
         requests: the requests as they came.
     """
@@ -79,8 +78,6 @@ class Server:
 
     def _answer(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
-            if "handshake" in self.answers:
-                return self._send(connection, self.answers["handshake"])
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             request = b""

@@ -12,7 +12,6 @@ from tests.support.project import Project
 
 TEST_IMAGES = 200  # in the sample
 FIGURES = ["misclassified", "training_images", "weights"]
-DIGITS = list("0123456789")
 
 
 @pytest.mark.parametrize(("folder", "words"), [("elsewhere", "root folder"), (".dvc/config", "DVC refused")])
@@ -44,14 +43,9 @@ PROBE = """
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     images: [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth]),
     charts: Object.fromEntries(all(document, ".vega-embed").map(chart => [chart.id, {
-      words: texts(chart, "svg text"),
       legend: texts(chart, ".role-legend-label text"),
       lines: all(chart, ".mark-line path").map(line => line.getBBox().width),
-      panels: all(chart, "g.cell > g").map(panel => ({
-        title: texts(panel, ".role-title-text text")[0],
-        axes: all(panel, ".role-axis-label").map(axis => texts(axis, "text")),
-        values: texts(panel, ".mark-text.role-mark text").map(Number),
-      })),
+      panels: all(chart, "g.cell > g").map(panel => texts(panel, ".mark-text.role-mark text").map(Number)),
     }])),
   };
 })()
@@ -103,17 +97,9 @@ def check(seen: dict, *revisions: str) -> dict:
     history, confusion, scores = (
         charts[f"metrics_{name}"] for name in ("history_csv", "confusion_csv", "classes_json")
     )
-    assert {"epoch", "mean cross-entropy (nats per image)"} <= set(history["words"])
     assert len(history["lines"]) == 4 * len(revisions)
     assert all(width > 0 for width in history["lines"])
-    assert {"predicted class", "actual class"} <= set(confusion["words"])
-    for chart in (confusion, scores):
-        assert sorted(panel["title"] for panel in chart["panels"]) == sorted(revisions)
-    for panel in confusion["panels"]:
-        assert panel["axes"] == 2 * [DIGITS]
-        assert sum(panel["values"]) == TEST_IMAGES
-    for panel in scores["panels"]:
-        assert DIGITS in panel["axes"]
-        assert len(panel["values"]) == len(DIGITS)
-        assert all(0 <= value <= 1 for value in panel["values"])
+    assert [sum(panel) for panel in confusion["panels"]] == [TEST_IMAGES] * len(revisions)
+    assert [len(panel) for panel in scores["panels"]] == [10] * len(revisions)
+    assert all(0 <= value <= 1 for panel in scores["panels"] for value in panel)
     return history

@@ -30,15 +30,11 @@ def check_results(project: Project, reproduced: Project) -> None:
 
 
 class Pipeline:
-    """A small pipeline that has been reproduced. Its stages can be disturbed one by one.
-
-    Attributes:
-        expected: the content of each output of a stage, by path.
-    """
+    """A small pipeline that has been reproduced. Its stages can be disturbed one by one."""
 
     def __init__(self, project: Project):
         self.project, self.folder = project, project.folder
-        self.expected = {stage: written(stage, self.folder) for stage in STAGES}
+        self.expected = {stage: written(stage, self.folder) for stage in STAGES}  # content by path
 
     def clear(self, stage: str) -> None:
         """Remove the outputs of a stage, and all temporary files."""
@@ -164,10 +160,7 @@ CONTINUES = re.compile(r"Training continues after epoch (\d+)\.")
 
 @pytest.mark.parametrize("command", ["dvc repro train", "dvc exp run --temp train"])
 def test_dvc_killed(project_with_results: Project, command):
-    """The same command goes on.
-
-    A queued experiment runs as one in a temporary folder does: the checkpoint is in the project that started it.
-    """
+    """The same command goes on. The checkpoint of an experiment, queued or not, is in the project that started it."""
     project = project_with_results
     environment = {key: value for key, value in project.environment.items() if key != "TRAIN_CHECKPOINTS"}
     checkpoints = project.folder / ".dvc" / "tmp" / "checkpoints"
@@ -217,24 +210,12 @@ def test_half_written_by_dvc(project_with_results, reproduced):
 
 # Disks
 
-# A folder that a stage writes into, and reads nothing from
-FOLDERS = {
-    "download": "data/raw",
-    "preprocess": "data/prepared",
-    "train": "models",
-    "evaluate": "metrics",
-    "plot": "metrics/figures",
-}
-
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_disk_that_refuses(pipeline: Pipeline, stage: str):
-    """The stage ends with a sentence that names a file, or its folder, and the reason; then it can run again.
-
-    A limit on the length of a file stops a stage in the middle of writing one, as a full disk does.
-    """
-    folder, expected = FOLDERS[stage], pipeline.expected[stage]
-    longest = max(len(content) for path, content in expected.items() if path.startswith(folder))
+    """A limit on the length of a file stops a stage in the middle of writing one, as a full disk does."""
+    expected = pipeline.expected[stage]
+    longest = max(map(len, expected.values()))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with chdir(pipeline.folder):
         pipeline.clear(stage)

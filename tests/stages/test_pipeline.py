@@ -6,10 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.flow import outs, results
+from pipeline.store.arrays import load_arrays, save_arrays
+from tests.support.flow import arguments, outs, refused, results, run_stage, written
 from tests.support.project import ROOT, STAGES, Project
 
 pytestmark = pytest.mark.usefixtures("dvc_streams")
@@ -106,6 +109,21 @@ def test_dvc_draws_the_curves_of_a_training_that_runs(project_with_results):
         os.killpg(repro.pid, signal.SIGKILL)
         repro.wait()
     assert not (project.folder / "models" / "mlp.npz").exists()
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate", "plot"])
+def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(stage, project_with_results, monkeypatch):
+    monkeypatch.chdir(project_with_results.folder)
+    files = [Path(path) for path in arguments(stage) if path.endswith(".npz") and path not in outs(stage)]
+    for path in written(stage):
+        Path(path).unlink()
+    for path in files:
+        content = path.read_bytes()
+        path.unlink()
+        refused(stage, run_stage(stage), path, "dvc repro")
+        path.write_bytes(content)
+    save_arrays(files[1], **(load_arrays(files[1]) | {"classes": np.array(list("abcdefghij"))}))
+    refused(stage, run_stage(stage), files[0], str(files[1]), "dvc repro")
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")

@@ -51,6 +51,13 @@ def is_beginning(history: bytes, whole: bytes) -> bool:
     return history.endswith(b"\n") and len(rows) > 1 and rows == unkept[: len(rows)]
 
 
+def make(stage: str) -> dict[str, bytes]:
+    """Run a stage in the current folder; return all that it makes, by path."""
+    result = run_stage(stage)
+    assert result.exit_code == 0, result.output
+    return written(stage)
+
+
 def refused(stage: str, result: Result, path: Path | str, *words: str) -> str:
     """Fail unless the stage refused something, as `refusal` says, and wrote nothing; return its sentence."""
     assert written(stage) == {}

@@ -33,12 +33,8 @@ def answer(body: bytes = b"", status: str = "200 OK", *headers: str, length: int
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin1") + body
 
 
-def raw_files() -> dict[str, Answer]:
-    return {name: answer(content) for name, content in CONTENT.items()}
-
-
-def zipped_files() -> dict[str, Answer]:
-    return {f"{name}.gz": answer(gzip.compress(content)) for name, content in CONTENT.items()}
+RAW_FILES = {name: answer(content) for name, content in CONTENT.items()}
+ZIPPED_FILES = {f"{name}.gz": answer(gzip.compress(content)) for name, content in CONTENT.items()}
 
 
 class Server:

@@ -301,7 +301,7 @@ BAD_PACKAGES = {
     "long package": ([*MEMBERS, ("bomb", bytes(9_000_000))], COPY, "too long"),
     "long headers": ([*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS], COPY, "too long"),
     "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
-    "half a package": (MEMBERS, "/bin/head -c 600 $0.tgz > tiny-1.0.0.tgz", "cannot be read"),
+    "half a package": (MEMBERS, "/bin/head -c 300 $0.tgz > tiny-1.0.0.tgz", "cannot be read"),
     "damaged package": (MEMBERS, DAMAGE, "cannot be read"),
     "npm finds none": (MEMBERS, E404, "(404 x [2J; y)"),
     "npm says too much": (MEMBERS, "while :; do echo $0$0$0$0; done", "npm pack failed"),

@@ -293,7 +293,6 @@ def test_a_file_that_unfolds_for_long_ends_with_the_time(tmp_path, files, raw):
 
 MEMBERS = list(CONTENT.items())  # of a package: a name, its content, and its type if that is not a plain file's
 COPY = 'echo "$*" > "$0.said"; /bin/cp "$0.tgz" tiny-1.0.0.tgz'
-DAMAGE = f"{COPY}; echo xxxx | /bin/dd of=tiny-1.0.0.tgz bs=1 seek=300 conv=notrunc"
 E404 = "/bin/sleep 20 & echo 'npm error 404 x\033[2J\nnpm error y\nz' >&2; exit 1"
 BAD_PACKAGES = {
     "link": ([(TRAIN_IMAGES, b"", tarfile.SYMTYPE), *MEMBERS[1:]], COPY, "no such file"),
@@ -302,7 +301,6 @@ BAD_PACKAGES = {
     "long headers": ([*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS], COPY, "too long"),
     "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
     "half a package": (MEMBERS, "/bin/head -c 300 $0.tgz > tiny-1.0.0.tgz", "cannot be read"),
-    "damaged package": (MEMBERS, DAMAGE, "cannot be read"),
     "npm finds none": (MEMBERS, E404, "(404 x [2J; y)"),
     "npm says too much": (MEMBERS, "while :; do echo $0$0$0$0; done", "npm pack failed"),
     "npm brings none": (MEMBERS, "", "exit code 0"),

@@ -88,7 +88,7 @@ def test_leader_notices_that_the_worker_hangs(monkeypatch):
     next(epochs)
     (worker,) = children()
     worker.suspend()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)  # naps. Not before: on a busy machine it may be so late
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)  # naps; only now, because a busy machine may let it wait as long
     with pytest.raises(ChildProcessError, match="ended early or hangs"):
         list(epochs)
     assert not worker.is_running()

@@ -39,10 +39,7 @@ hypothesis.settings.load_profile("any machine")
 
 @pytest.fixture
 def write_params(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes the repository's params.yaml with some values replaced, and returns its path.
-
-    The keys are dotted: `write_params({"train.seed": 1})`.
-    """
+    """A function that writes the repository's params.yaml with some values replaced; the keys are dotted."""
 
     def write(values: dict[str, object]) -> Path:
         path = tmp_path / "params.yaml"
@@ -59,22 +56,17 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all test processes of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture(scope="session")
-def reproduced(shared_folder: Path) -> Project:
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The small pipeline after `dvc repro`, committed: made by the first test process that needs it. To read only."""
-    folder = shared_folder / "reproduced"
-    with FileLock(shared_folder / "reproduced.lock"):
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # by all test processes of this run
+    folder = shared / "reproduced"
+    with FileLock(shared / "reproduced.lock"):
         if not folder.exists():
-            project = new_project(shared_folder / "making")
+            project = new_project(shared / "making")
             project.dvc("repro", "--quiet")
             project.commit("Results")
-            (shared_folder / "making").rename(folder)
+            (shared / "making").rename(folder)
     return Project(folder / "project")
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 import unicodedata
@@ -18,7 +19,6 @@ from tests.support.project import ROOT
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 CLAIMS = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|tmp|work|mnt|opt|srv|var|Users)/[^\s`)]*|\b[A-Z]:\\\S*")
 WITH_OPTIONS = ("tools", "stages", "benchmarks")  # folders of programs for people
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -100,28 +100,11 @@ def test_commands_exist(page):
 
 
 def options(module: str) -> set[str]:
-    """Return the options of a program: those of its Typer app, or of what `typer.run` makes of its `main`."""
+    """Return the options of a program."""
     if (ROOT / module.replace(".", "/")).is_dir():
         module += ".__main__"
-    names = vars(importlib.import_module(module))
-    apps = [value for value in names.values() if isinstance(value, typer.Typer)]
-    if not apps:
-        apps = [typer.Typer()]
-        apps[0].command()(names["main"])
-    params = get_command(apps[0]).params
-    return {"--help"} | {name for param in params for name in (*param.opts, *param.secondary_opts)}
-
-
-def test_pages_show_commands():
-    """The test above has something to look at."""
-    first = [words[0] for page in PAGES for words in commands(page)]
-    assert min(first.count(name) for name in ("make", "dvc", "python")) > 5
-
-
-def test_no_path_of_a_machine():
-    for page in [*PAGES, *ROOT.glob("benchmarks/*.md"), ROOT / "tests" / "README.md"]:
-        paths = MACHINE_PATH.findall(page.read_text(encoding="utf-8"))
-        assert [path for path in paths if not path.startswith("/home/you/")] == [], page
+    (app,) = (value for value in vars(importlib.import_module(module)).values() if isinstance(value, typer.Typer))
+    return {"--help"} | {name for param in get_command(app).params for name in (*param.opts, *param.secondary_opts)}
 
 
 def test_tests_and_commands_that_prove_a_claim_exist():
@@ -148,7 +131,7 @@ def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
     assert losses[-1] < 0.7 * losses[0]
 
 
-# docs/speed.md
+# Numbers
 
 
 def rows(text: str) -> list[list[str]]:
@@ -161,23 +144,11 @@ def rows(text: str) -> list[list[str]]:
 def test_speed_has_the_numbers_of_the_benchmark():
     """docs/speed.md repeats what `make bench` writes: of each library the better number of threads."""
     page, speed = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/speed.md", "benchmarks/speed.md"))
-    steps, _ = speed.split("A whole training:")
-    best: dict[str, dict[str, list[str]]] = {"784-50-10": {}, "784-800-10": {}}
-    for network, fastest in best.items():
-        table = steps[steps.index(f"| {network} |") :].split("\n\n")[0]
-        for name, _, *cells in rows(table)[2:]:
-            if name not in fastest or int(cells[0]) < int(fastest[name][0]):
-                fastest[name] = cells
-    shown = {name: cells for name, *cells in rows(page)[2:]}
-    for column, fastest in enumerate(best.values()):
-        assert {name: cells[column] for name, cells in shown.items() if name in fastest} == {
-            name: f"{cells[0]} µs" for name, cells in fastest.items()
-        }
-        for arithmetic in ("exact", "float32"):
-            for place, other in enumerate(("PyTorch", "scikit-learn", "JAX", "bare products"), start=2):
-                ratio = fastest[f"this project, {arithmetic}"][place].split()[0]
-                assert shown[f"{arithmetic} ÷ {other}"][column] == ratio, other
-
+    for column, network in enumerate(("784-50-10", "784-800-10")):
+        table = rows(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
+        fastest = {name: min(int(cells[1]) for other, *cells in table if other == name) for name, *_ in table}
+        shown = {name: cells[column] for name, *cells in rows(page)[2:] if name in fastest}
+        assert shown == {name: f"{microseconds} µs" for name, microseconds in fastest.items()}
     written = re.compile(r"\d[\d,.]*\d")
     sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
     assert set(written.findall(" ".join(sentences))) <= set(written.findall(speed))
@@ -197,3 +168,63 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
     assert [short(row) for row in page[2:]] == [short(row) for row in ledger[2:]]
     assert readme[:2] == page[:2]
     assert len(readme) == 2 + len([row for row in readme[2:] if row in page]) == 5
+
+
+# README.md says what the committed results say, and README.ko.md says the same in Korean
+
+ENGLISH, KOREAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
+MATHEMATICS = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
+SPLITS = ("train", "validation", "test")
+
+
+def first_screen(text: str) -> str:
+    """Return what stands above the first heading of the second level."""
+    return text.split("\n## ")[0]
+
+
+def console(text: str) -> list[str]:
+    """Return the commands of the console blocks, without comments."""
+    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+    return [line.split(" #")[0].strip() for line in lines]
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a text, digits only, without those in addresses of links."""
+    return sorted(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", re.sub(r"\]\([^)]*\)", "]", text)))
+
+
+def formulas(text: str) -> set[str]:
+    """Return the indented lines with an equals sign or an arrow, without what explains them at their ends."""
+    lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    return {line.split("   ")[0] for line in lines if "=" in line or "←" in line}
+
+
+@pytest.mark.committed
+def test_metrics_are_the_committed_ones():
+    metrics = {name: json.loads((ROOT / "metrics" / f"{name}.json").read_text()) for name in SPLITS}
+    (percent,) = re.findall(r"([0-9.]+) % of the test images", first_screen(ENGLISH))
+    assert float(percent) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
+    (names,) = re.findall(r"^Path +(accuracy.*)$", ENGLISH, re.MULTILINE)
+    rows = dict(re.findall(r"^metrics/(\w+)\.json +(.*)$", ENGLISH, re.MULTILINE))
+    shown = {
+        name: {key: float(value) for key, value in zip(names.split(), row.split(), strict=True) if value != "-"}
+        for name, row in rows.items()
+    }
+    assert shown == {name: {key: round(value, 5) for key, value in score.items()} for name, score in metrics.items()}
+
+
+def test_first_screen_has_the_same_numbers_in_korean():
+    assert numbers(first_screen(KOREAN)) == numbers(first_screen(ENGLISH)) != []
+
+
+def test_commands_and_pages_are_the_same_in_korean():
+    assert console(KOREAN) == console(ENGLISH) != []
+    pages = [set(re.findall(r"\]\((docs/\w[^)]*)\)", text)) for text in (KOREAN, ENGLISH)]
+    assert pages[0] == pages[1]
+
+
+def test_walk_in_korean_has_the_formulas_and_numbers_of_the_mathematics():
+    walk = KOREAN[KOREAN.index("## 학습 한 단계 따라가기") :]
+    assert formulas(walk)
+    assert formulas(walk) <= formulas(MATHEMATICS)
+    assert set(numbers(walk)) <= set(numbers(MATHEMATICS))

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from tests.support.project import ROOT
 PROOF = ROOT / "proof" / "exact.v"
 exact = Exact()
 
-needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 needs_coq = pytest.mark.skipif(not shutil.which("coqc"), reason="needs Coq and Flocq")
 
 
@@ -30,26 +28,10 @@ def test_constants_are_those_of_the_code():
     assert values == {name: getattr(arithmetic, name) for name in values}
 
 
-def test_operand_bits_are_enough_and_fit_for_every_number_of_terms():
-    n = np.arange(MOST_TERMS + 1)
-    bits = np.fromiter(map(operand_bits.__wrapped__, n.tolist()), np.int64)
-    assert ((bits >= 16) & (bits <= 21)).all()
-    assert (np.ldexp(n, 2 * bits) <= 2.0**53).all()  # exact: a number up to 2²¹ times a power of two
-
-
-@needs_make
-def test_without_coq_a_sentence_says_what_to_install(tmp_path):
-    make = [shutil.which("make"), "-C", str(ROOT), "proof"]
-    done = subprocess.run(make, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
-    assert done.returncode
-    assert "apt-get install coq libcoq-flocq" in done.stderr
-
-
 # With Coq
 
 
 @pytest.mark.slow
-@needs_make
 @needs_coq
 @pytest.mark.parametrize(
     ("old", "new", "refused"),
@@ -99,18 +81,6 @@ def coq(x: float) -> str:
     return f"(number ({int(mantissa * 2**53)}) ({exponent - 53}))"
 
 
-def evaluate(folder: Path, *terms: str) -> list[list[list[int]]]:
-    """Return what Coq computes: for each term, which is a list of tuples of integers, these integers."""
-    shutil.copy(PROOF, folder)
-    check = HEADER + "".join(f"Eval vm_compute in {term}.\n" for term in terms)
-    (folder / "check.v").write_text(check, encoding="utf-8")
-    for file in ("exact.v", "check.v"):
-        done = subprocess.run(["coqc", file], cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    lists = re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]
-    return [[[*map(int, group.split(","))] for group in re.findall(r"\(([-\d, ]+)\)", text)] for text in lists]
-
-
 @pytest.mark.slow
 @needs_coq
 def test_definitions_compute_what_the_code_computes(tmp_path):
@@ -146,7 +116,15 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
     bits = [operand_bits.__wrapped__(n) for n in range(MOST_TERMS + 1)]
     ends = [n for n, b in enumerate(bits) if not 0 < n < MOST_TERMS or b != bits[n - 1] or b != bits[n + 1]]
     at_ends = f"map (fun n => (n, operand_bits n)) [{';'.join(map(str, ends))}]"
-    bits_found, found = evaluate(tmp_path, at_ends, f"map shown [{';'.join(expected)}]")
+
+    shutil.copy(PROOF, tmp_path)
+    evaluated = f"Eval vm_compute in {at_ends}.\nEval vm_compute in map shown [{';'.join(expected)}].\n"
+    (tmp_path / "check.v").write_text(HEADER + evaluated, encoding="utf-8")
+    for file in ("exact.v", "check.v"):
+        done = subprocess.run(["coqc", file], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    lists = [re.findall(r"\(([-\d, ]+)\)", text) for text in re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]]
+    bits_found, found = ([[*map(int, group.split(","))] for group in groups] for groups in lists)
     assert bits_found == [[n, bits[n]] for n in ends]
     for (sign, mantissa, exponent), (term, value) in zip(found, expected.items(), strict=True):
         assert sign * math.ldexp(mantissa, exponent) == value, term

@@ -1,6 +1,7 @@
 """Distortions: the bytes against whole numbers, and the statistics of the map."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,16 +20,6 @@ STRENGTHS = {
     "strong": Strength(45.0, 45.0, 50.0, 3.0, 5.0, 2.5),
     "smooth": OFF._replace(elastic=3.0, smoothness=20.0),
 }
-
-
-class Words:
-    """A source whose 16-bit numbers are all the same."""
-
-    def __init__(self, number: int):
-        self.word = number * 0x0001000100010001
-
-    def random_raw(self, n: int) -> np.ndarray:
-        return np.full(n, self.word, np.uint64)
 
 
 def random_images(n: int, shape: tuple[int, int]) -> np.ndarray:
@@ -74,7 +65,8 @@ def test_bytes_are_interpolated_in_whole_numbers(shape, strength):
 @pytest.mark.parametrize("smoothness", [5.0, 20.0])
 def test_sums_of_the_largest_images_and_strengths_fit_53_bits(number, smoothness):
     distortion = Distortion((2048, 2048), Strength(45.0, 45.0, 50.0, 100.0, 20.0, smoothness))
-    C = distortion.coefficients(Words(number), 1)[:, :, 0]
+    source = SimpleNamespace(random_raw=lambda n: np.full(n, number * 0x0001000100010001, np.uint64))
+    C = distortion.coefficients(source, 1)[:, :, 0]
     rows, columns = (functions[[0, 1, 1023, 2047]] for functions in (distortion.rows, distortion.columns))
     unit = 2**-31  # of a place in 1/256 pixel
     assert (np.abs(rows) @ np.abs(C) @ np.abs(columns).T).max() <= 2**53 * unit

@@ -76,16 +76,11 @@ def test_gradient_of_every_parameter(activation, hidden, shift, scale, dropout):
 # Predictions
 
 
-def trained(arithmetic, activation):
-    network, (X, t) = new_network(arithmetic, (30, 20), activation, 0.05), digits("train")
-    for start in range(0, 300, 100):
-        take_step(network, X[start : start + 100], t[start : start + 100], 0.5)
-    return network
-
-
 @activations
 def test_prediction_of_an_image_depends_on_no_other_image(activation):
-    network, n = trained("exact", activation), CHUNK + 20
+    network, n = new_network("exact", (30, 20), activation, 0.05), CHUNK + 20
+    for _ in range(3):
+        take_step(network, *digits("train"), 0.5)
     X = digits("test").images[np.arange(n) % 200]  # two chunks
     whole, log_whole = predict(network, X)
     assert whole.shape == log_whole.shape == (n, 10)

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,6 @@ from mlp.pace import Pace
 from mlp.team import Team, available_processes, shared
 from mlp.training import measure, new_state, train
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
-from tests.support.project import ROOT
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
@@ -85,16 +83,12 @@ def test_worker_of_a_finished_and_of_an_abandoned_training_ends_though_there_are
 
 
 @forks
-@pytest.mark.parametrize("fate", ["killed between epochs", "killed in a step", "hangs"])
-def test_leader_notices_what_befalls_the_worker(fate, monkeypatch):
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)  # naps
+def test_leader_notices_that_the_worker_hangs(monkeypatch):
     epochs = start(new_network(), iterations=10**6)
     next(epochs)
     (worker,) = children()
-    if fate == "killed in a step":
-        threading.Timer(0.05, worker.kill).start()
-    else:
-        worker.suspend() if fate == "hangs" else worker.kill()
+    worker.suspend()
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)  # naps; only now, because a busy machine may let it wait as long
     with pytest.raises(ChildProcessError, match="ended early or hangs"):
         list(epochs)
     assert not worker.is_running()
@@ -103,12 +97,12 @@ def test_leader_notices_what_befalls_the_worker(fate, monkeypatch):
 @forks
 def test_leader_waits_for_a_worker_that_computes(monkeypatch):
     def task():
-        end = time.monotonic() + 0.8
+        end = time.monotonic() + 1.2
         while os.getpid() != leader and time.monotonic() < end:
             pass
 
     leader = os.getpid()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 8)  # naps: half of the time
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 16)  # naps: two thirds of the time
     team = Team(2)
     with team.start(task):
         team.run(0)
@@ -140,18 +134,16 @@ def test_worker_ends_with_its_leader_and_not_at_ctrl_c(number):
 
 
 @forks
-def test_error_in_the_worker_is_shown():
-    def task():
-        if 1 in team.parts:
-            raise RuntimeError("unforeseen \udcff" + "€" * 5000)  # not UTF-8, and cut within a character
-
-    team = Team(2)
-    with team.start(task), pytest.raises(ChildProcessError, match=r"failed \(RuntimeError: unforeseen \?€€€"):
-        team.run(0)
-
-
-@forks
-def test_leader_sees_the_workers_error_where_the_worker_met_it():
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (FloatingPointError("too large"), FloatingPointError, "too large"),
+        # Not UTF-8, and cut within a character
+        (RuntimeError("unforeseen \udcff" + "€" * 5000), ChildProcessError, r"failed \(RuntimeError: unforeseen \?€€€"),
+    ],
+    ids=["diverged", "unforeseen"],
+)
+def test_leader_sees_the_workers_error_where_the_worker_met_it(error, kind, said):
     """The worker fails after they have met. A leader that is slow to come must not see it at the meeting already."""
     team, met = Team(2), []
 
@@ -162,9 +154,9 @@ def test_leader_sees_the_workers_error_where_the_worker_met_it():
         team.meet()
         met.append(True)
         if 1 in team.parts:
-            raise FloatingPointError("after the meeting")
+            raise error
 
-    with team.start(task), pytest.raises(FloatingPointError, match="after the meeting"):
+    with team.start(task), pytest.raises(kind, match=said):
         team.run(0)
     assert met
 
@@ -201,36 +193,6 @@ def test_parts_are_shared_out_among_as_many_processes_as_take_part():
             team.run(row, processes)
     numbers = [[row.tolist().index(number) for number in row] for row in ran]
     assert numbers == [[0, 0, 0, 0, 0], [0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]
-
-
-MEMORY = """
-import numpy as np, psutil
-from mlp import *
-from mlp.network import Preparation
-images, labels = np.zeros((100_000, 784), np.uint8), np.eye(10, dtype=np.uint8)[np.arange(100_000) % 10]
-images[:, ::5] = 200
-np.save("images.npy", images)
-split = Split(np.load("images.npy", mmap_mode="r"), labels)
-del images
-network = init_network((50,), "sigmoid", 0.05, "exact", Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789")), 0)
-how = Method(50, 100, 0, Optimizer(Schedule(0.1)))
-for epoch in train(new_state(network, how), split, how, (), 8):
-    team = [psutil.Process(), *psutil.Process().children()]
-    lines = [line.split() for one in team for line in open(f"/proc/{one.pid}/smaps_rollup")]
-    print(len(team), sum(int(line[1]) for line in lines if line[0] in ("Pss_Anon:", "Pss_Shmem:")))
-"""
-
-
-@forks
-@pytest.mark.slow
-def test_memory_of_eight_processes(tmp_path):
-    """What they share counts once."""
-    command = [sys.executable, "-c", MEMORY]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
-    processes, kilobytes = map(int, done.stdout.split())
-    assert processes == 8
-    assert kilobytes * 1024 < 1.3 * 100_000 * 784 + 8 * 30e6
 
 
 # Where a second process cannot be had, or had better not

@@ -19,20 +19,8 @@ from mlp.network import Split, logits
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import ORDER, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import DivergedError, kept, new_state, train
-from tests.support.networks import (
-    MINMAX,
-    ZSCORE,
-    bits,
-    copy_of,
-    descent,
-    loss,
-    method,
-    new_network,
-    run,
-    some_digits,
-    take_step,
-)
+from mlp.training import DivergedError, kept, measure, new_state, train
+from tests.support.networks import MINMAX, ZSCORE, bits, copy_of, method, new_network, run, some_digits, take_step
 from tests.support.project import ROOT
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
@@ -82,7 +70,7 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparatio
         for split, found in zip([training, *WATCHED], record.scores, strict=True):
             right = logits(by_hand, split.images).argmax(axis=1) == split.labels.argmax(axis=1)
             assert found.accuracy == right.mean()
-            assert math.isclose(found.loss, loss(by_hand, *split), rel_tol=1e-6)
+            assert math.isclose(found.loss, measure(by_hand, split).loss, rel_tol=1e-6)
     if arithmetic == "exact":
         assert bits(network) == bits(by_hand)
 
@@ -98,10 +86,24 @@ def test_pixels_that_are_black_in_all_images_keep_their_weights_unless_these_dec
     plain, decayed, limited = copy_of(start), copy_of(start), copy_of(start)
     run(plain, 8, 5, training=training)
     np.testing.assert_array_equal((plain.weights[0] != start.weights[0]).any(axis=1), ~black)
-    run(decayed, 4, 5, training=training, optimizer=descent(0.5, weight_decay=0.1))
+    run(decayed, 4, 5, training=training, optimizer=Optimizer(Schedule(0.5), weight_decay=0.1))
     np.testing.assert_allclose(decayed.weights[0][black], start.weights[0][black] * 0.95**4, rtol=1e-12)
-    run(limited, 4, 5, training=training, optimizer=descent(1e-9, max_norm=1.0))
+    run(limited, 4, 5, training=training, optimizer=Optimizer(Schedule(1e-9), max_norm=1.0))
     np.testing.assert_allclose(np.linalg.norm(limited.weights[0], axis=0), 1.0, rtol=1e-6)
+
+
+def test_images_and_labels_that_a_network_cannot_learn_are_refused():
+    images, labels = some_digits(0, 20)
+    few, two, none, many = labels[1:], labels.copy(), labels.copy(), labels.copy()
+    two[3, :2], none[3], many[3] = 1, 0, 2 * labels[3]
+    wrong = [(images.astype(float), labels), (images[:, 1:], labels), (images[0], labels), (images, labels[:, 1:])]
+    wrong += [(images, other) for other in (few, two, none, many, labels.astype(int))]
+    for split in wrong:
+        for training, watched in ((Split(*split), []), (some_digits(0, 20), [Split(*split)])):
+            with pytest.raises(ValueError, match=r"images|labels"):
+                run(new_network(), 1, 10, training=training, watched=watched)
+    with pytest.raises(ValueError, match="21 images, and there are 20"):
+        run(new_network(), 1, 21, training=some_digits(0, 20))
 
 
 # Every feature
@@ -132,24 +134,17 @@ def train_to(ends, preparation, features, copies, batch_size, processes):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_stops_and_processes_change_nothing(name):
+def test_stops_and_processes_change_nothing(name, monkeypatch):
     *case, ends = CASES[name]
     undisturbed, epochs = train_to(ends[-1:], *case, processes=1)
     for processes in PROCESSES:
         stopped, parts = train_to(ends, *case, processes)
         assert stopped == undisturbed
         assert parts[-1][3:] == epochs[-1][3:]  # scores, and state
-    assert train_to(ends[-1:], *case, processes) == (undisturbed, epochs)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_number_of_processes_may_change_at_every_step(name, monkeypatch):
-    """What one process has made, another may need next: a part goes from hand to hand."""
-    *case, _ = CASES[name]
-    expected = train_to([30], *case, processes=1)
+    # Another number in every step: what one process has made, another may need next
     turns = itertools.cycle([1, 4, 2, 3, 4, 1, 3])
     monkeypatch.setattr("mlp.pace.Pace.next", lambda pace: (next(turns), 0.0))
-    assert train_to([30], *case, processes=4) == expected
+    assert train_to(ends[-1:], *case, processes=4) == (undisturbed, epochs)
 
 
 def test_fingerprint_is_that_of_every_number_in_exact_arithmetic():

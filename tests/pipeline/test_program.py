@@ -1,20 +1,26 @@
-"""What every command shares: how it ends after a mistake, how it cuts texts short, and its progress bar."""
+"""What every command shares: how it starts, how it ends after a mistake, how it cuts texts short, its progress bar."""
 
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.program.command import command
-from pipeline.program.errors import UserError, clip
-from pipeline.program.files import check_distinct
+from pipeline.program.errors import UserError, clip, note
 from pipeline.program.progress import progress
 from tests.support.project import ROOT
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    options = {"env": os.environ | environment, "capture_output": True, "text": True, "encoding": "utf-8"}
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, **options)
 
 
 def run(error: BaseException | None):
@@ -68,8 +74,7 @@ def test_real_command_has_pythons_own_traceback_and_any_terminal():
     """An unforeseen error is shown as Python shows it. A terminal without a character gets a question mark."""
     work = "def work():\n    print('1 ± 2')\n    raise OSError('unforeseen')\n"
     code = f"from pipeline.program.command import command\n{work}\ncommand(work)()"
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = python("-c", code, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (1, "1 ? 2\n")
     assert done.stderr.startswith("Traceback (most recent call last):")
     assert done.stderr.splitlines()[-1] == "OSError: unforeseen"
@@ -84,10 +89,16 @@ def test_clip(text, clipped):
     assert clip(text) == clipped
 
 
-def test_progress_is_silent_where_standard_error_is_closed_or_there_is_no_note(monkeypatch):
-    for stream, note in ((None, str), (io.StringIO(), None)):
+def test_nothing_is_said_where_standard_error_is_closed_its_reader_has_gone_or_there_is_no_note(monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.program.progress.INTERVAL", 0.0)
+    gone, silent = io.StringIO(), io.StringIO()
+    gone.write = Mock(side_effect=BrokenPipeError)
+    for stream, described in ((None, str), (gone, str), (silent, None)):
         monkeypatch.setattr(sys, "stderr", stream)
-        assert list(progress(iter("abc"), "Working", 3, note=note)) == ["a", "b", "c"]
+        assert list(progress(iter("abc"), "Working", 3, note=described)) == ["a", "b", "c"]
+        note("said")
+    assert (capsys.readouterr().out, silent.getvalue()) == ("", "said\n")
+    assert gone.write.called
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
@@ -103,8 +114,10 @@ def test_progress_at_a_terminal_shows_a_note_and_what_was_done_before_and_goes_a
     monkeypatch.setattr(sys, "stderr", terminal)
     for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "20"}.items():
         monkeypatch.setenv(name, value)
-    for _ in progress(iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"):
-        time.sleep(0.3)  # until the bar is drawn
+    for item in progress(iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"):
+        end = time.monotonic() + 30
+        while f"epoch {item}" not in terminal.getvalue() and time.monotonic() < end:  # until the bar is drawn
+            time.sleep(0.02)
         seen.append(terminal.getvalue())
     assert all(text in seen[0] for text in ("Training", "60%", "epoch 6, loss 0.17"))
     assert "epoch 7" not in seen[0]
@@ -112,8 +125,28 @@ def test_progress_at_a_terminal_shows_a_note_and_what_was_done_before_and_goes_a
     assert terminal.getvalue().rstrip().endswith("\x1b[2K")  # the line is erased
 
 
-def test_one_path_for_two_files_is_refused(tmp_path):
-    check_distinct(tmp_path / "a", tmp_path / "b")
-    with pytest.raises(UserError) as caught:
-        check_distinct(tmp_path / "a", tmp_path / "b", tmp_path / "b" / ".." / "a")
-    assert caught.value.path == tmp_path / "b" / ".." / "a"
+# How a command starts
+
+WRAPPED = "raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"  # so does Python 3.11
+# `stages` is imported first, and takes care of what happens in the imports that follow
+ENDS = {
+    "Ctrl-C": ("raise KeyboardInterrupt", (-signal.SIGINT, 130, 0xC000013A), ""),  # on Unix, from a shell, on Windows
+    "wrapped": (WRAPPED, (130,), ""),
+    "another error": ("raise ImportError('half installed')", (1,), "ImportError: half installed"),
+}
+
+
+@pytest.mark.parametrize(("code", "ends", "last"), ENDS.values(), ids=list(ENDS))
+def test_ctrl_c_while_a_stage_imports_ends_it_silently_and_other_errors_are_shown(code, ends, last):
+    done = python("-c", f"import stages; {code}")
+    assert done.returncode in ends
+    assert done.stdout == ""
+    assert done.stderr.startswith("Traceback (most recent call last):") if last else done.stderr == ""
+    assert done.stderr.rpartition("\n")[0].endswith(last)
+
+
+def test_python_without_the_packages_is_one_sentence():
+    done = python("-S", "-m", "stages.train")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {sys.executable} lacks ")
+    assert done.stderr.count("\n") == 1

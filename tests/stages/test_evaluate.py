@@ -12,29 +12,22 @@ import textbook
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
-from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.arrays import load_arrays
 from pipeline.store.artifacts import load_model, save_model, save_prepared
-from tests.support.flow import by_name, run_stage
+from tests.support.flow import make, refused, run_stage
 from tests.support.networks import MINMAX, digits, new_network, take_step
-from tests.support.refusals import refusal
 
 MODEL, TEST = Path("models/mlp.npz"), Path("data/prepared/test.npz")
 CLASSES = tuple("0123456789")
 
 
-def trained(arithmetic: str, neurons: int, steps: int, seed: int = 0) -> Network:
-    """Return a half-trained network."""
-    network = new_network(arithmetic, hidden=(neurons,), seed=seed)
-    for _ in range(steps):
-        take_step(network, *digits("train"), 1.0)
-    return network
-
-
 @pytest.fixture(scope="module", params=["exact", "float32"])
 def prepared(request, tmp_path_factory) -> Path:
     """A folder with a half-trained network and the 200 test images of the sample."""
-    folder = tmp_path_factory.mktemp(request.param)
-    save_model(folder / MODEL, trained(request.param, 20, 40))
+    folder, network = tmp_path_factory.mktemp(request.param), new_network(request.param, hidden=(20,))
+    for _ in range(40):
+        take_step(network, *digits("train"), 1.0)
+    save_model(folder / MODEL, network)
     save_prepared(folder / TEST, *digits("test"), MINMAX)
     return folder
 
@@ -46,49 +39,15 @@ def folder(prepared, tmp_path, monkeypatch) -> Path:
     return tmp_path / "copy"
 
 
-def evaluate() -> dict[str, bytes]:
-    """Run the stage; return what it writes, by name."""
-    result = run_stage("evaluate")
-    assert (result.exit_code, result.output) == (0, "")
-    return by_name("evaluate")
-
-
-def refused(path: Path | str, *words: str) -> None:
-    """Fail unless the stage refuses a file, and writes nothing."""
-    refusal(run_stage("evaluate"), path, *words)
-    assert by_name("evaluate") == {}
-
-
-def probabilities(model: Path | str = MODEL) -> np.ndarray:
-    """Return what the textbook thinks of the test images."""
-    network = load_model(Path(model))
-    weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
-    return textbook.forward(weights, biases, digits("test").images / 255)[1]
-
-
-def check_mistakes(y: np.ndarray) -> None:
-    """Fail unless what was written of the misclassified images belongs to these probabilities."""
-    images, labels = digits("test")
-    found = load_arrays(Path("models/misclassified.npz"))
-    index = found["place"]
-    assert sorted(index.tolist()) == np.flatnonzero(y.argmax(axis=1) != labels.argmax(axis=1)).tolist()
-    np.testing.assert_array_equal(found["images"], images[index])
-    np.testing.assert_array_equal(found["actual"], labels[index].argmax(axis=1))
-    np.testing.assert_array_equal(found["predicted"], y[index].argmax(axis=1))
-    np.testing.assert_allclose(found["probability"], y[index].max(axis=1), rtol=1e-4)
-    assert (found["probability"][1:] <= found["probability"][:-1]).all(), "the most confident mistake is first"
-    assert found["image_shape"].tolist() == [28, 28]
-    assert tuple(found["classes"].tolist()) == CLASSES
-
-
 def test_metrics_agree_with_a_count_of_ones_own(folder):
-    made = evaluate()
-    y, labels = probabilities(), digits("test").labels
+    made, network, (images, labels) = make("evaluate"), load_model(MODEL), digits("test")
+    weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
+    y = textbook.forward(weights, biases, images / 255)[1]
     pairs = list(zip(labels.argmax(axis=1).tolist(), y.argmax(axis=1).tolist(), strict=True))
     right = [actual == predicted for actual, predicted in pairs].count(True)
     assert 60 < right < 195  # both right and wrong ones are looked at here
 
-    by_class = json.loads(made["classes.json"])
+    by_class = json.loads(made["metrics/classes.json"])
     assert tuple(found["class"] for found in by_class) == CLASSES
     for found in by_class:
         name = found["class"]
@@ -100,13 +59,23 @@ def test_metrics_agree_with_a_count_of_ones_own(folder):
         assert found["f1"] == pytest.approx(2 * true / (predicted + actual))
     macro_f1 = pytest.approx(sum(found["f1"] for found in by_class) / len(CLASSES))
     loss = pytest.approx(-np.log(y[labels == 1]).mean(), rel=1e-4)
-    assert json.loads(made["test.json"]) == {"accuracy": right / 200, "loss": loss, "macro_f1": macro_f1}
+    assert json.loads(made["metrics/test.json"]) == {"accuracy": right / 200, "loss": loss, "macro_f1": macro_f1}
     assert macro_f1 != right / 200
 
     lines = ["actual,predicted", *(f"{actual},{predicted}" for actual, predicted in pairs)]
-    assert made["confusion.csv"] == "".join(f"{line}\n" for line in lines).encode()
-    assert b"\r" not in made["test.json"] + made["classes.json"]  # line ends of Unix, on every system
-    check_mistakes(y)
+    assert made["metrics/confusion.csv"] == "".join(f"{line}\n" for line in lines).encode()
+    assert b"\r" not in made["metrics/test.json"] + made["metrics/classes.json"]  # line ends of Unix, on every system
+
+    found = load_arrays(Path("models/misclassified.npz"))
+    index = found["place"]
+    assert sorted(index.tolist()) == [place for place, (actual, predicted) in enumerate(pairs) if actual != predicted]
+    np.testing.assert_array_equal(found["images"], images[index])
+    np.testing.assert_array_equal(found["actual"], labels[index].argmax(axis=1))
+    np.testing.assert_array_equal(found["predicted"], y[index].argmax(axis=1))
+    np.testing.assert_allclose(found["probability"], y[index].max(axis=1), rtol=1e-4)
+    assert (found["probability"][1:] <= found["probability"][:-1]).all(), "the most confident mistake is first"
+    assert found["image_shape"].tolist() == [28, 28]
+    assert tuple(found["classes"].tolist()) == CLASSES
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -120,7 +89,8 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(tmp_path, 
     bright = np.arange(300) % 2
     images, labels = bright[:, np.newaxis] * 255, np.eye(2, dtype=np.uint8)[bright if right else 1 - bright]
     save_prepared(TEST, images.astype(np.uint8), labels, preparation)
-    metrics, places = json.loads(evaluate()["test.json"]), load_arrays(Path("models/misclassified.npz"))["place"]
+    metrics = json.loads(make("evaluate")["metrics/test.json"])
+    places = load_arrays(Path("models/misclassified.npz"))["place"]
     assert places.tolist() == ([] if right else [*range(0, 300, 2), *range(1, 300, 2)])
     if right:
         assert metrics == {"accuracy": 1.0, "loss": 0.0, "macro_f1": 1.0}
@@ -133,15 +103,7 @@ def test_the_loss_is_right_where_a_probability_is_too_small_for_a_number(folder)
     network = load_model(MODEL)
     network.weights[-1] = network.weights[-1] * network.arithmetic.dtype(20_000)
     save_model(MODEL, network)
-    assert json.loads(evaluate()["test.json"])["loss"] > 1000
-
-
-def test_files_that_cannot_be_had_or_do_not_belong_together(folder):
-    save_arrays(TEST, **(load_arrays(TEST) | {"classes": np.array(list("abcdefghij"))}))
-    refused(MODEL, str(TEST), "dvc repro")
-    for path in (TEST, MODEL):
-        path.unlink()
-        refused(path)
+    assert json.loads(make("evaluate")["metrics/test.json"])["loss"] > 1000
 
 
 @pytest.mark.filterwarnings("error")
@@ -151,4 +113,4 @@ def test_network_of_enormous_weights_is_one_sentence(folder):
     huge = np.finfo(network.arithmetic.dtype).max / 10
     network.weights = [np.full_like(W, huge) * sign for W, sign in zip(network.weights, signs, strict=True)]
     save_model(MODEL, network)
-    refused(MODEL, "loss")
+    refused("evaluate", run_stage("evaluate"), MODEL, "loss")

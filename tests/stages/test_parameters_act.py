@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.flow import FLOW, run_stage, written
+from tests.support.flow import FLOW, make, written
 from tests.support.mirrors import entry, folder_mirror
 from tests.support.project import STAGES, changed_params, sample_datasets
 
 # What each key is here, and what it is turned to. Small and short; some keys act only if another one does.
 KEYS = {
-    "download.dataset": ("mnist", "another"),  # made below
+    "download.dataset": ("mnist", "another"),
     "preprocess.scaling": ("minmax", "zscore"),
     "preprocess.validation_size": (100, 50),
     "preprocess.seed": (0, 1),
@@ -59,30 +59,17 @@ def write_params(*turned: str) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(changed_params(values), sort_keys=False), encoding="utf-8")
 
 
-def add_another() -> None:
-    """Put a second dataset beside the sample."""
-    another = entry([folder_mirror(Path("another").resolve())])
-    another |= {"classes": [f"not {digit}" for digit in range(10)]}
-    Path("datasets.yaml").write_text(yaml.safe_dump(sample_datasets() | {"another": another}), encoding="utf-8")
-
-
-def run(stage: str) -> dict[str, bytes]:
-    """Run a stage in the current folder; return all that it makes."""
-    result = run_stage(stage)
-    assert result.exit_code == 0, result.output
-    return written(stage)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A folder in which all stages have run on the sample."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        add_another()
+        another = entry([folder_mirror(folder / "another")]) | {"classes": [f"not {digit}" for digit in range(10)]}
+        Path("datasets.yaml").write_text(yaml.safe_dump(sample_datasets() | {"another": another}), encoding="utf-8")
         write_params()
         for stage in STAGES:
-            run(stage)
+            make(stage)
     return folder
 
 
@@ -107,7 +94,7 @@ def test_every_key_of_our_sections_is_turned():
 def test_a_key_changes_what_a_stage_makes_that_lists_it(stage, key, made, copy):
     """The stage gets the inputs it had before; only the key is another."""
     write_params(key)
-    assert run(stage) != written(stage, made)
+    assert make(stage) != written(stage, made)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -116,4 +103,4 @@ def test_no_other_key_changes_what_a_stage_makes(stage, made, copy):
     write_params(*(key for key in others if key != "train.nesterov"))  # that is a form of sgd, and no adam
     for path in written(stage):
         Path(path).unlink()
-    assert run(stage) == written(stage, made)
+    assert make(stage) == written(stage, made)

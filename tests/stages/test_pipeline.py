@@ -6,20 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.flow import outs, written
+from pipeline.store.arrays import load_arrays, save_arrays
+from tests.support.flow import arguments, outs, refused, results, run_stage, written
 from tests.support.project import ROOT, STAGES, Project
 
 pytestmark = pytest.mark.usefixtures("dvc_streams")
 
 REACHED = ["train", "evaluate", "plot"]  # by a change of train.seed
-
-
-def contents(project: Project) -> dict[str, bytes]:
-    """Return the bytes of each file that our stages wrote, by path."""
-    return {path: content for stage in STAGES for path, content in written(stage, project.folder).items()}
 
 
 def ran(log: str) -> list[str]:
@@ -30,7 +28,7 @@ def ran(log: str) -> list[str]:
 def test_repro_makes_every_output_and_nothing_again(project_with_results):
     """The results are of `dvc repro`, which ran the command of each stage. This is the real command, once more."""
     project = project_with_results
-    made, lock = contents(project), (project.folder / "dvc.lock").read_bytes()
+    made, lock = results(project), (project.folder / "dvc.lock").read_bytes()
     for out in (out for stage in STAGES for out in outs(stage)):
         assert any(path == out or path.startswith(f"{out}/") for path in made), out
     figures = [content for path, content in made.items() if path.startswith("metrics/figures/")]
@@ -42,7 +40,7 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
     again = project.run("dvc", "repro").stdout
     assert all(f"Stage '{stage}' didn't change, skipping" in again for stage in STAGES)
     assert ran(again) == []
-    assert contents(project) == made
+    assert results(project) == made
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert "up to date" in project.dvc("status")
 
@@ -50,34 +48,34 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
 def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_with_results):
     """DVC restores all outputs, after a change and a deletion. A clone gets the committed ones from the remote."""
     project = project_with_results
-    first, changed = contents(project), project.small | {"train.seed": 1}
+    first, changed = results(project), project.small | {"train.seed": 1}
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))
     project.set_params(changed)
     assert ran(project.dvc("repro")) == REACHED
-    second = contents(project)
+    second = results(project)
     assert second["metrics/train.json"] != first["metrics/train.json"]
     assert "seed" in project.dvc("params", "diff")
     project.dvc("push", "--run-cache")
 
     project.set_params(project.small)
     assert ran(project.dvc("repro")) == []
-    assert contents(project) == first
+    assert results(project) == first
     project.dvc("push", "--run-cache")
 
     for folder in ("data", "models", "metrics"):
         shutil.rmtree(project.folder / folder)
     assert ran(project.dvc("exp", "run", "--set-param", "train.seed=1")) == []
-    assert contents(project) == second
+    assert results(project) == second
 
     clone = Project(project.folder.parent / "clone")
     project.run("git", "clone", "--quiet", ".", str(clone.folder))
     shutil.copy(project.folder / ".dvc" / "config", clone.folder / ".dvc" / "config")  # which names the remote
-    assert contents(clone) == {path: content for path, content in first.items() if path.startswith("metrics/")}
+    assert results(clone) == {path: content for path, content in first.items() if path.startswith("metrics/")}
     assert ran(clone.dvc("repro", "--pull")) == []
-    assert contents(clone) == first
+    assert results(clone) == first
     clone.set_params(changed)
     assert ran(clone.dvc("repro", "--pull")) == REACHED  # the remote lacks metrics: they are made again
-    assert contents(clone) == second
+    assert results(clone) == second
 
 
 def test_dvc_shows_the_metrics_and_draws_each_chart_once(reproduced):
@@ -111,6 +109,21 @@ def test_dvc_draws_the_curves_of_a_training_that_runs(project_with_results):
         os.killpg(repro.pid, signal.SIGKILL)
         repro.wait()
     assert not (project.folder / "models" / "mlp.npz").exists()
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate", "plot"])
+def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(stage, project_with_results, monkeypatch):
+    monkeypatch.chdir(project_with_results.folder)
+    files = [Path(path) for path in arguments(stage) if path.endswith(".npz") and path not in outs(stage)]
+    for path in written(stage):
+        Path(path).unlink()
+    for path in files:
+        content = path.read_bytes()
+        path.unlink()
+        refused(stage, run_stage(stage), path, "dvc repro")
+        path.write_bytes(content)
+    save_arrays(files[1], **(load_arrays(files[1]) | {"classes": np.array(list("abcdefghij"))}))
+    refused(stage, run_stage(stage), files[0], str(files[1]), "dvc repro")
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +16,11 @@ from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
 from mlp.network import Network, Preparation
 from pipeline.drawing import figures
-from pipeline.store.arrays import load_arrays, save_arrays
+from pipeline.store.arrays import save_arrays
 from pipeline.store.artifacts import load_misclassified, save_model
 from tests.support.files import save_prepared
-from tests.support.flow import arguments, run_stage, written
+from tests.support.flow import arguments, by_name, make
 from tests.support.project import PLAIN, ROOT, changed_params
-from tests.support.refusals import refusal
 
 MODEL, TRAINING_IMAGES = Path("models/mlp.npz"), Path("data/prepared/train.npz")
 MISTAKES = Path("models/misclassified.npz")
@@ -58,37 +56,27 @@ def write_inputs(names: tuple[str, ...], images: np.ndarray, weights: np.ndarray
     )
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    """A folder in which the stage has run, by its command, with settings of the user's that would spoil the figures."""
-    folder = tmp_path_factory.mktemp("drawn")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_inputs(NAMES, IMAGES, WEIGHTS, wrong=40, shift=2)
-        own = "font.family: serif\nfont.size: 20\nsavefig.dpi: 10\nfigure.facecolor: red\n"
-        Path("matplotlibrc").write_text(own, encoding="utf-8")
-        environment = {**os.environ, "MPLBACKEND": "svg", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "stages.plot", *arguments("plot")]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+def test_figures_are_drawn_from_the_files_they_belong_to(tmp_path, monkeypatch):
+    """The stage runs by its command, with settings of the user's that would spoil the figures."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs(NAMES, IMAGES, WEIGHTS, wrong=40, shift=2)
+    own = "font.family: serif\nfont.size: 20\nsavefig.dpi: 10\nfigure.facecolor: red\n"
+    Path("matplotlibrc").write_text(own, encoding="utf-8")
+    environment = {**os.environ, "MPLBACKEND": "svg", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.plot", *arguments("plot")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return folder
 
-
-def pictures(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder / "metrics" / "figures").iterdir()}
-
-
-def test_figures_are_drawn_from_the_files_they_belong_to(drawn):
     distortion = Distortion(SHAPE, Strength(0.0, 0.0, 0.0, 2.0, 0.0, 6.0))
     epochs = [distortion.distort(SHOWN, 0, epoch, 0) for epoch in range(6)]
     figures.use_own_settings()
     expected = {
-        "misclassified.png": figures.draw_misclassified(load_misclassified(drawn / MISTAKES), 4),
+        "misclassified.png": figures.draw_misclassified(load_misclassified(MISTAKES), 4),
         "training_images.png": figures.draw_training_images(SHOWN, epochs, SHAPE),
         "weights.png": figures.draw_weights(WEIGHTS, SHAPE),
     }
-    assert pictures(drawn) == {name: figures.picture(figure, 60) for name, figure in expected.items()}
-    for content in pictures(drawn).values():
+    assert by_name("plot") == {name: figures.picture(figure, 60) for name, figure in expected.items()}
+    for content in by_name("plot").values():
         assert Image.open(io.BytesIO(content)).info["dpi"] == pytest.approx((60, 60), abs=0.1)
 
 
@@ -96,17 +84,5 @@ def test_one_neuron_no_mistake_no_distortion_and_more_classes_than_are_shown(tmp
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(4).integers(0, 256, (31, 20), dtype=np.uint8)
     write_inputs(tuple(map(str, range(31))), images, np.zeros((20, 1)), wrong=0, shift=0)
-    assert run_stage("plot").exit_code == 0
     expected = figures.picture(figures.draw_training_images(images[:30], [], SHAPE), 60)
-    assert pictures(tmp_path)["training_images.png"] == expected
-
-
-def test_files_that_cannot_be_had_or_do_not_belong_together(drawn, tmp_path, monkeypatch):
-    ignored = shutil.ignore_patterns("metrics", "matplotlibrc")
-    monkeypatch.chdir(shutil.copytree(drawn, tmp_path / "inputs", ignore=ignored))
-    save_arrays(TRAINING_IMAGES, **(load_arrays(TRAINING_IMAGES) | {"image_shape": np.array([5, 4])}))
-    refusal(run_stage("plot"), MODEL, str(TRAINING_IMAGES), "dvc repro")
-    for path in (MISTAKES, TRAINING_IMAGES, MODEL):  # the model is read first
-        path.unlink()
-        refusal(run_stage("plot"), path, "dvc repro")
-    assert written("plot") == {}
+    assert make("plot")["metrics/figures/training_images.png"] == expected

@@ -8,53 +8,30 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.store.arrays import save_arrays
+from pipeline.store import artifacts
+from tests.support.networks import MINMAX
 
-W1, B1 = np.full((6, 4), 0.5), np.zeros(4)
-W2, B2 = np.full((4, 3), 0.5), np.zeros(3)
-
-MODEL = {
-    "weights_1": W1,
-    "biases_1": B1,
-    "weights_2": W2,
-    "biases_2": B2,
-    "activation": np.array("sigmoid"),
-    "arithmetic": np.array("exact"),
-    "shift": np.float64(33.5),
-    "scale": np.float64(0.01),
-    "image_shape": np.array([2, 3], np.int64),
-    "classes": np.array(["a", "b", "c"]),
-}
-PREPARED = {
+W1, W2 = np.full((6, 4), 0.5), np.full((4, 3), 0.5)
+KIND = {"image_shape": np.array([2, 3], np.int64), "classes": np.array(["a", "b", "c"])}
+SCALED = KIND | {"shift": np.float64(33.5), "scale": np.float64(0.01)}
+LAYERS = {"weights_1": W1, "biases_1": np.zeros(4), "weights_2": W2, "biases_2": np.zeros(3)}
+MODEL = LAYERS | SCALED | {"activation": np.array("sigmoid"), "arithmetic": np.array("exact")}
+PREPARED = SCALED | {
     "images": np.arange(24, dtype=np.uint8).reshape(4, 6),
     "labels": np.eye(3, dtype=np.uint8)[[0, 1, 2, 1]],
-    "shift": np.float64(33.5),
-    "scale": np.float64(0.01),
-    "image_shape": np.array([2, 3], np.int64),
-    "classes": np.array(["a", "b", "c"]),
 }
-MISCLASSIFIED = {
+MISCLASSIFIED = KIND | {
     "images": np.arange(12, dtype=np.uint8).reshape(2, 6),
     "actual": np.array([2, 0], np.int64),
     "predicted": np.array([1, 1], np.int64),
     "probability": np.array([0.75, 0.5]),
     "place": np.array([7, 3], np.int64),
-    "image_shape": np.array([2, 3], np.int64),
-    "classes": np.array(["a", "b", "c"]),
 }
 
 
 def save_prepared(path, images, labels, **changes):
-    """Write a prepared split, as the preprocess stage does."""
-    arrays = {
-        "images": images,
-        "labels": labels,
-        "shift": np.float64(0),
-        "scale": np.float64(1 / 255),
-        "image_shape": np.array([28, 28], np.int64),
-        "classes": np.array(list("0123456789")),
-    }
-    save_arrays(path, **(arrays | changes))
+    """Write a prepared split, as the preprocess stage does, of digits unless `changes` say more."""
+    artifacts.save_prepared(path, images, labels, MINMAX._replace(**changes))
 
 
 def contents(folder) -> dict[str, bytes]:

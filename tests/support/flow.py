@@ -8,10 +8,11 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tests.support.project import ROOT, STAGES
+from tests.support.project import ROOT, STAGES, Project
+from tests.support.refusals import refusal
 
-DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-FLOW = {stage: DVC_YAML["stages"][stage] for stage in STAGES}  # a user may have added others
+ALL = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+FLOW = {stage: ALL[stage] for stage in STAGES}  # a user may have added others
 HISTORY = "metrics/history.csv"  # which grows while the train stage runs
 
 
@@ -20,10 +21,10 @@ def arguments(stage: str) -> list[str]:
     return FLOW[stage]["cmd"].split()[3:]  # after: python -m stages.NAME
 
 
-def outs(stage: str, *kinds: str) -> dict[str, dict]:
-    """Return the settings of a stage's outputs by path; of some kinds alone, if they are given."""
-    found = [out for kind in kinds or ("outs", "metrics", "plots") for out in FLOW[stage].get(kind, [])]
-    return dict(next(iter(out.items())) if isinstance(out, dict) else (out, {}) for out in found)
+def outs(stage: str) -> list[str]:
+    """Return the paths of a stage's outputs."""
+    found = [out for kind in ("outs", "metrics", "plots") for out in FLOW[stage].get(kind, [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in found]
 
 
 def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
@@ -31,6 +32,11 @@ def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
     paths = [folder / out for out in outs(stage)]
     files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files if file.is_file()}
+
+
+def results(project: Project) -> dict[str, bytes]:
+    """Return the content of each file that our stages wrote, by path."""
+    return {path: content for stage in STAGES for path, content in written(stage, project.folder).items()}
 
 
 def by_name(stage: str) -> dict[str, bytes]:
@@ -43,6 +49,19 @@ def is_beginning(history: bytes, whole: bytes) -> bool:
     rows, expected = history.decode().splitlines(), whole.decode().splitlines()
     unkept = [expected[0], *(f"{row.rpartition(',')[0]},0" for row in expected[1:])]
     return history.endswith(b"\n") and len(rows) > 1 and rows == unkept[: len(rows)]
+
+
+def make(stage: str) -> dict[str, bytes]:
+    """Run a stage in the current folder; return all that it makes, by path."""
+    result = run_stage(stage)
+    assert result.exit_code == 0, result.output
+    return written(stage)
+
+
+def refused(stage: str, result: Result, path: Path | str, *words: str) -> str:
+    """Fail unless the stage refused something, as `refusal` says, and wrote nothing; return its sentence."""
+    assert written(stage) == {}
+    return refusal(result, path, *words)
 
 
 def run_stage(stage: str, *options: str, paths: Sequence[str] = ()) -> Result:

@@ -33,12 +33,8 @@ def answer(body: bytes = b"", status: str = "200 OK", *headers: str, length: int
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin1") + body
 
 
-def raw_files() -> dict[str, Answer]:
-    return {name: answer(content) for name, content in CONTENT.items()}
-
-
-def zipped_files() -> dict[str, Answer]:
-    return {f"{name}.gz": answer(gzip.compress(content)) for name, content in CONTENT.items()}
+RAW_FILES = {name: answer(content) for name, content in CONTENT.items()}
+ZIPPED_FILES = {f"{name}.gz": answer(gzip.compress(content)) for name, content in CONTENT.items()}
 
 
 class Server:
@@ -48,7 +44,6 @@ class Server:
         url: its address.
         answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or a function that
             yields the bytes one after the other. "*" means every other name; without it they are not found.
-            "handshake" replaces everything, from the first byte.
         asked: the names that were asked for.
         requests: the requests as they came.
     """
@@ -79,8 +74,6 @@ class Server:
 
     def _answer(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
-            if "handshake" in self.answers:
-                return self._send(connection, self.answers["handshake"])
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             request = b""

@@ -1,4 +1,4 @@
-"""What the tests of the network share: real digits, small networks, the loss of a batch."""
+"""What the tests of the network share: real digits, small networks, training them."""
 
 import gzip
 import hashlib
@@ -11,11 +11,10 @@ from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.layers import ACTIVATIONS, cross_entropy
 from mlp.network import Network, Preparation, Split, init_network, step
 from mlp.optimizers import Optimizer, Schedule
-from mlp.training import Method, measure, new_state, train
+from mlp.training import Method, new_state, train
 from pipeline.images.prepare import one_hot
 from tests.support.project import SAMPLE
 
-FILES = {"train": "train", "test": "t10k"}
 MINMAX = Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
 ZSCORE = MINMAX._replace(shift=33.25, scale=1 / 80)
 
@@ -30,8 +29,9 @@ class Float64(Arithmetic):
 @cache
 def digits(part: str) -> Split:
     """Return the 600 training ("train") or 200 test ("test") images of the sample, with their labels."""
-    images = gzip.decompress((SAMPLE / f"{FILES[part]}-images-idx3-ubyte.gz").read_bytes())[16:]
-    labels = gzip.decompress((SAMPLE / f"{FILES[part]}-labels-idx1-ubyte.gz").read_bytes())[8:]
+    name = {"train": "train", "test": "t10k"}[part]
+    images = gzip.decompress((SAMPLE / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((SAMPLE / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]
     return Split(np.frombuffer(images, np.uint8).reshape(-1, 784), one_hot(np.frombuffer(labels, np.uint8), 10))
 
 
@@ -70,11 +70,6 @@ def take_step(network: Network, X: np.ndarray, t: np.ndarray, learning_rate: flo
     optimizer = descent(learning_rate)
     memory = optimizer.new_memory(network.weights + network.biases)
     return cross_entropy(network.arithmetic, step(network, X, t, optimizer, memory, 0))
-
-
-def loss(network: Network, X: np.ndarray, t: np.ndarray) -> float:
-    """Return the mean loss of some images."""
-    return measure(network, Split(X, t)).loss
 
 
 def bits(network: Network) -> str:

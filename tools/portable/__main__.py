@@ -144,10 +144,9 @@ def environments(everything: bool = True) -> Iterator[Environment]:
         yield Environment(name, [*UV, "--python", version, "--with", pinned, "python"], FOR_UV)
     for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
         yield Environment(f"NumPy {numpy}", [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"], FOR_UV)
-    # Emulated processes and threads that wait for each other are slow
-    variables = {"OPENBLAS_NUM_THREADS": "1"}
     for processor, what in FOREIGN.items():
         if everything or processor in CHEAP:
+            variables = {"OPENBLAS_NUM_THREADS": "1", "EMULATED": processor}  # emulated threads wait long
             python = [*DEBIAN, processor, "openblas"]
             yield Environment(f"{processor}, emulated: {what}", python, variables, processes=1)
 

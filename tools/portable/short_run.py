@@ -8,6 +8,7 @@ It prints JSON: one hash for each arithmetic, and facts about the machine. It ne
 import gzip
 import hashlib
 import json
+import os
 import platform
 import re
 import sys
@@ -102,7 +103,7 @@ def describe() -> dict[str, str]:
     # A system that lists no memory gives the name of the BLAS that NumPy was built with
     built_with = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     return {
-        "processor": (processors or [platform.processor() or platform.machine()])[0],
+        "processor": os.environ.get("EMULATED") or (processors or [platform.processor() or platform.machine()])[0],
         "byte_order": sys.byteorder,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

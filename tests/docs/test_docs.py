@@ -15,6 +15,7 @@ from dvc.cli.parser import DvcParserError, get_main_parser
 from typer.main import get_command
 
 from tests.support.project import ROOT
+from tests.support.tables import cells
 
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 CLAIMS = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
@@ -134,20 +135,14 @@ def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
 # Numbers
 
 
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of all tables in a text, a row each."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
-
-
 @pytest.mark.committed
 def test_speed_has_the_numbers_of_the_benchmark():
     """docs/speed.md repeats what `make bench` writes: of each library the better number of threads."""
     page, speed = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/speed.md", "benchmarks/speed.md"))
     for column, network in enumerate(("784-50-10", "784-800-10")):
-        table = rows(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
-        fastest = {name: min(int(cells[1]) for other, *cells in table if other == name) for name, *_ in table}
-        shown = {name: cells[column] for name, *cells in rows(page)[2:] if name in fastest}
+        table = cells(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
+        fastest = {name: min(int(there[1]) for other, *there in table if other == name) for name, *_ in table}
+        shown = {name: there[column] for name, *there in cells(page)[2:] if name in fastest}
         assert shown == {name: f"{microseconds} µs" for name, microseconds in fastest.items()}
     written = re.compile(r"\d[\d,.]*\d")
     sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
@@ -164,7 +159,7 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
 
     names = ("docs/records.md", "records/ledger.md", "README.md")
     pages = [(ROOT / name).read_text(encoding="utf-8") for name in names]
-    page, ledger, readme = (rows(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
+    page, ledger, readme = (cells(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
     assert [short(row) for row in page[2:]] == [short(row) for row in ledger[2:]]
     assert readme[:2] == page[:2]
     assert len(readme) == 2 + len([row for row in readme[2:] if row in page]) == 5

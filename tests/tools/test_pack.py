@@ -16,6 +16,7 @@ from mlp.network import predict as probabilities
 from pipeline.images.idx import read_labelled
 from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
 from pipeline.store.artifacts import load_model
+from tests.support.files import contents
 from tests.support.flow import run_stage
 from tests.support.networks import some_digits
 from tests.support.project import Project, changed_params
@@ -52,15 +53,11 @@ def packed(source: str, name: str, *options: object) -> dict[str, list[np.ndarra
     return found
 
 
-def contents() -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-
-
 def refuses(*arguments: object, words: list[str]) -> None:
     """Fail unless these arguments are refused with a sentence that has the words, and nothing is written."""
-    before = contents()
+    before = contents(Path())
     refusal(pack(*arguments), "", *words)
-    assert contents() == before
+    assert contents(Path()) == before
 
 
 def draw(name: str, image: np.ndarray | int) -> None:
@@ -134,11 +131,11 @@ def test_share_of_each_class_becomes_test_images_which_the_seed_chooses():
         assert (len(test), set(test)) == (expected, {0, 1}), "each class has test images"
         assert greys(found) == {"9": [100, 101, 102], "10": [*range(10)]}, "none is lost or there twice"
         assert list(found) == ["9", "10"], "numbers are in the order of their values"
-    before = contents()
+    before = contents(Path())
     packed("own.csv", "own", "--test-share", 0.999)
-    assert contents() == before
+    assert contents(Path()) == before
     packed("own.csv", "own", "--test-share", 0.999, "--seed", 1)
-    assert contents() != before
+    assert contents(Path()) != before
 
 
 def test_file_that_cannot_be_used_is_named_and_left_out():
@@ -223,8 +220,8 @@ def test_entry_is_added_below_unless_the_name_is_there():
     now = Path("datasets.yaml").read_bytes().decode()
     assert now.startswith(text)
     assert yaml.safe_load(now)["pets"]["mirrors"] == ["datasets/pets"]
-    before = contents()
-    assert (pack("own.csv", "pets").exit_code, contents()) == (0, before)
+    before = contents(Path())
+    assert (pack("own.csv", "pets").exit_code, contents(Path())) == (0, before)
     write_csv(ROWS[::-1])
     refuses("own.csv", "pets", words=["datasets.yaml", "pets"])
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from mlp.network import Preparation
 from pipeline.images.idx import read_images, read_labels
 from pipeline.store.artifacts import load_prepared
 from tests.support.files import idx, memory_below
 from tests.support.flow import outs, refused, run_stage
+from tests.support.networks import MINMAX
 from tests.support.project import ROOT, SAMPLE, sample_datasets
 
 RAW = Path("data/raw")
@@ -57,7 +57,7 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared):
     """`load_prepared` refuses labels that are not one-hot, and other types than bytes."""
     (train, validation, test), preparation = prepared()
     assert (len(train.images), len(validation.images), len(test.images)) == (500, 100, 200)
-    assert preparation == Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
+    assert preparation == MINMAX
 
     def pairs(images, labels):
         return [(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]

@@ -15,6 +15,7 @@ from dvc.cli.parser import DvcParserError, get_main_parser
 from typer.main import get_command
 
 from tests.support.project import ROOT
+from tests.support.tables import cells
 
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 CLAIMS = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
@@ -134,20 +135,14 @@ def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
 # Numbers
 
 
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of all tables in a text, a row each."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
-
-
 @pytest.mark.committed
 def test_speed_has_the_numbers_of_the_benchmark():
     """docs/speed.md repeats what `make bench` writes: of each library the better number of threads."""
     page, speed = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/speed.md", "benchmarks/speed.md"))
     for column, network in enumerate(("784-50-10", "784-800-10")):
-        table = rows(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
-        fastest = {name: min(int(cells[1]) for other, *cells in table if other == name) for name, *_ in table}
-        shown = {name: cells[column] for name, *cells in rows(page)[2:] if name in fastest}
+        table = cells(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
+        fastest = {name: min(int(there[1]) for other, *there in table if other == name) for name, *_ in table}
+        shown = {name: there[column] for name, *there in cells(page)[2:] if name in fastest}
         assert shown == {name: f"{microseconds} µs" for name, microseconds in fastest.items()}
     written = re.compile(r"\d[\d,.]*\d")
     sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
@@ -164,7 +159,7 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
 
     names = ("docs/records.md", "records/ledger.md", "README.md")
     pages = [(ROOT / name).read_text(encoding="utf-8") for name in names]
-    page, ledger, readme = (rows(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
+    page, ledger, readme = (cells(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
     assert [short(row) for row in page[2:]] == [short(row) for row in ledger[2:]]
     assert readme[:2] == page[:2]
     assert len(readme) == 2 + len([row for row in readme[2:] if row in page]) == 5
@@ -175,17 +170,6 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
 ENGLISH, KOREAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
 MATHEMATICS = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
 SPLITS = ("train", "validation", "test")
-
-
-def first_screen(text: str) -> str:
-    """Return what stands above the first heading of the second level."""
-    return text.split("\n## ")[0]
-
-
-def console(text: str) -> list[str]:
-    """Return the commands of the console blocks, without comments."""
-    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
-    return [line.split(" #")[0].strip() for line in lines]
 
 
 def numbers(text: str) -> list[str]:
@@ -202,7 +186,7 @@ def formulas(text: str) -> set[str]:
 @pytest.mark.committed
 def test_metrics_are_the_committed_ones():
     metrics = {name: json.loads((ROOT / "metrics" / f"{name}.json").read_text()) for name in SPLITS}
-    (percent,) = re.findall(r"([0-9.]+) % of the test images", first_screen(ENGLISH))
+    (percent,) = re.findall(r"([0-9.]+) % of the test images", ENGLISH.split("\n## ")[0])
     assert float(percent) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
     (names,) = re.findall(r"^Path +(accuracy.*)$", ENGLISH, re.MULTILINE)
     rows = dict(re.findall(r"^metrics/(\w+)\.json +(.*)$", ENGLISH, re.MULTILINE))
@@ -213,14 +197,16 @@ def test_metrics_are_the_committed_ones():
     assert shown == {name: {key: round(value, 5) for key, value in score.items()} for name, score in metrics.items()}
 
 
-def test_first_screen_has_the_same_numbers_in_korean():
-    assert numbers(first_screen(KOREAN)) == numbers(first_screen(ENGLISH)) != []
+SAME = {
+    "numbers of the first screen": lambda text: numbers(text.split("\n## ")[0]),
+    "commands": lambda text: re.findall(r"^\$ (.*?)(?: +#.*)?$", text, re.MULTILINE),
+    "links to pages": lambda text: sorted(set(re.findall(r"\]\((docs/\w[^)]*)\)", text))),
+}
 
 
-def test_commands_and_pages_are_the_same_in_korean():
-    assert console(KOREAN) == console(ENGLISH) != []
-    pages = [set(re.findall(r"\]\((docs/\w[^)]*)\)", text)) for text in (KOREAN, ENGLISH)]
-    assert pages[0] == pages[1]
+@pytest.mark.parametrize("found", SAME.values(), ids=list(SAME))
+def test_korean_has_the_same(found):
+    assert found(KOREAN) == found(ENGLISH) != []
 
 
 def test_walk_in_korean_has_the_formulas_and_numbers_of_the_mathematics():

@@ -4,12 +4,10 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
-from tests.support.networks import digits
+from tests.support.files import save_pictures
 from tests.support.project import ROOT, STAGES, new_project
 
 PAGE = (ROOT / "docs" / "make-it-yours.md").read_text(encoding="utf-8")
@@ -35,13 +33,7 @@ def test_own_dataset_stage_and_parameter(tmp_path):
         assert old in text
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
-    # Pictures of two classes, higher than wide
-    images, labels = digits("train")
-    for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
-        folder = tmp_path / "photos" / ("odd" if label % 2 else "even")
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = np.pad(image.reshape(28, 28), ((6, 6), (0, 0)))
-        Image.fromarray(picture).save(folder / f"{number:03}.png")
+    save_pictures(tmp_path / "photos", "train")
     project.run(sys.executable, "-m", "tools.pack", "../photos", "parity", "--size", "20x14")
     project.dvc("add", "datasets/parity")
     values = {"download.dataset": "parity", "preprocess.validation_size": 50, "train.hidden_sizes": [8, 8]}

@@ -39,18 +39,16 @@ def test_exercise_1_a_wrong_derivative_fails_one_test(project):
     assert project.run("git", "hash-object", "--no-filters", "answer").stdout.split() == [ANSWERS[0]]
 
 
-def model_md5(folder, network, optimizer) -> str:
-    """Train a network for ten epochs on 500 digits in one process, by `step`. Return the MD5 of its file."""
-    run(network, 100, optimizer=optimizer)
-    save_model(folder / "mlp.npz", network)
-    return hashlib.md5((folder / "mlp.npz").read_bytes()).hexdigest()
-
-
-def test_exercise_2_nesterovs_momentum(tmp_path):
-    optimizer = descent(0.1, rule=SGD(momentum=0.9, nesterov=True))
-    assert model_md5(tmp_path, new_network(), optimizer) == ANSWERS[1]
-
-
-def test_exercise_3_back_propagation(tmp_path):
-    network = new_network(hidden=(20, 10), activation="tanh", std=0.1)
-    assert model_md5(tmp_path, network, descent(0.1)) == ANSWERS[2]
+@pytest.mark.parametrize(
+    ("number", "settings", "optimizer"),
+    [
+        (2, {}, descent(0.1, rule=SGD(momentum=0.9, nesterov=True))),
+        (3, {"hidden": (20, 10), "activation": "tanh", "std": 0.1}, descent(0.1)),
+    ],
+    ids=["2: Nesterov's momentum", "3: back-propagation"],
+)
+def test_exercises_about_training(number, settings, optimizer, tmp_path):
+    """One process trains a network for ten epochs on 500 digits, by `step`. The answer is the MD5 of its file."""
+    run(network := new_network(**settings), 100, optimizer=optimizer)
+    save_model(tmp_path / "mlp.npz", network)
+    assert hashlib.md5((tmp_path / "mlp.npz").read_bytes()).hexdigest() == ANSWERS[number - 1]

@@ -13,9 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from PIL import Image
 
-from tests.support.networks import digits
+from tests.support.files import save_pictures
 from tests.support.project import ROOT, new_project, sample_datasets
 
 TOUR = ROOT / "docs" / "tour.md"
@@ -86,14 +85,12 @@ class Walk:
 
     def wait_for_queue(self) -> None:
         """Wait until the queue's workers have gone, and their experiments are done."""
-        end = time.monotonic() + 1200
-        while self.has_worker() or re.search("Queued|Running", self.run("dvc queue status")):
+        end, works = time.monotonic() + 1200, True
+        while works or re.search("Queued|Running", self.run("dvc queue status")):
             assert time.monotonic() < end, self.run("dvc queue status")
             time.sleep(0.5)
-
-    def has_worker(self) -> bool:
-        processes = psutil.process_iter(["cmdline", "cwd"])
-        return any(str(self.home) in (p.info["cwd"] or "") and "queue-worker" in p.info["cmdline"] for p in processes)
+            found = [one.info for one in psutil.process_iter(["cmdline", "cwd"])]
+            works = any(str(self.home) in (one["cwd"] or "") and "queue-worker" in one["cmdline"] for one in found)
 
     def prepare(self) -> None:
         """Make committed results, as `make repro` does, on digits in place of MNIST; put pictures beside them."""
@@ -107,11 +104,7 @@ class Walk:
 
         # The user's own pictures: the same digits, sorted into even and odd
         for part in ("train", "test"):
-            images, labels = digits(part)
-            for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
-                folder = self.home / "photos" / ("odd" if label % 2 else "even")
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image.reshape(28, 28)).save(folder / f"{part}-{number:03}.png")
+            save_pictures(self.home / "photos", part)
 
         self.run("git branch --move main && dvc repro --quiet")
         # Like the real history, this one begins with a commit that has no dvc.lock

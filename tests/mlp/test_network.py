@@ -7,9 +7,8 @@ import pytest
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy
-from mlp.network import CHUNK, Network, Preparation, Split, gradients, predict, widen
+from mlp.network import CHUNK, Preparation, gradients, predict, widen
 from mlp.regularization import Dropout
-from mlp.training import measure
 from tests.support.networks import Float64, digits, new_network, take_step
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
@@ -89,14 +88,3 @@ def test_prediction_of_an_image_depends_on_no_other_image(activation):
         some, log_some = predict(network, X[chosen])
         np.testing.assert_array_equal(some, whole[chosen])
         np.testing.assert_array_equal(log_some, log_whole[chosen])
-
-
-@both
-def test_score_is_the_accuracy_and_the_mean_loss(arithmetic):
-    A, one_hot = ARITHMETICS[arithmetic], np.eye(3, dtype=np.uint8)
-    preparation = Preparation(0.0, 1.0, (1, 3), ("a", "b", "c"))
-    network = Network([3 * np.eye(3, dtype=A.dtype)], [np.zeros(3, A.dtype)], ACTIVATIONS["tanh"], A, preparation)
-    found = measure(network, Split(one_hot[[0, 1, 0, 2]], one_hot[[0, 1, 2, 2]]))
-    right, wrong = math.log(math.exp(3) + 2) - 3, math.log(math.exp(3) + 2)
-    assert found.accuracy == 0.75
-    assert math.isclose(found.loss, (3 * right + wrong) / 4, rel_tol=1e-6)

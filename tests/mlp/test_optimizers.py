@@ -19,16 +19,10 @@ def normal(shape, dtype, seed):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-def new_arrays(optimizer, parameter):
-    """Return what the optimizer remembers of one parameter."""
-    (arrays,) = optimizer.new_memory([parameter])
-    return arrays
-
-
 def follow(optimizer, start, gradients):
     """Return a parameter after each of the updates by the gradients, float64."""
     w, found = start.copy(), []
-    memory = new_arrays(optimizer, w)
+    (memory,) = optimizer.new_memory([w])
     for iteration, g in enumerate(gradients):
         optimizer.update(w, g.copy(), memory, iteration)
         found.append(w.astype(np.float64))
@@ -94,7 +88,7 @@ def test_nesterov_takes_the_gradient_where_the_momentum_leads(dtype, momentum):
     curvature, target, rate = np.linspace(0.1, 5, 40), np.linspace(-1, 2, 40), 0.05
     optimizer = Optimizer(Schedule(rate), SGD(momentum, nesterov=True))
     w = normal(40, dtype, 0)
-    memory = new_arrays(optimizer, w)
+    (memory,) = optimizer.new_memory([w])
     theta, v = w.astype(np.float64), np.zeros(40)
     for iteration in range(STEPS):
         optimizer.update(w, (curvature * (w - target)).astype(dtype), memory, iteration)
@@ -142,7 +136,7 @@ def test_no_parameter_becomes_minus_zero(dtype, rule, decay):
     values = np.array([0.0, tiny, -tiny, 3 * tiny, 1.0, -1.0], dtype)
     w, g = (array.reshape(-1, 1).astype(dtype) for array in np.meshgrid(values, [*values.tolist(), -0.0]))
     optimizer = Optimizer(Schedule(1.0), rule, decay)
-    memory = new_arrays(optimizer, w)
+    (memory,) = optimizer.new_memory([w])
     with np.errstate(under="ignore"):
         for iteration in range(2 * TIDY):
             optimizer.update(w, g * (iteration % 3 - 1), memory, iteration)
@@ -155,7 +149,7 @@ def test_no_denormal_number_stays_in_the_memory_and_no_weight_notices(dtype, rul
     # The gradient stops after ten steps. The memory shrinks until nothing of it is left.
     optimizer = Optimizer(Schedule(0.1), rule)
     w = normal(20, dtype, 0)
-    memory = new_arrays(optimizer, w)
+    (memory,) = optimizer.new_memory([w])
     plain, remembered = w.copy(), [array.copy() for array in memory]
     smallest, denormal_since, iteration = np.finfo(dtype).smallest_normal, 0, 0
     while iteration < 10 or any(array.any() for array in memory):

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -15,6 +17,7 @@ import pytest
 import mlp.pace
 import mlp.team
 from mlp.arithmetic import ARITHMETICS
+from mlp.network import Split
 from mlp.pace import Pace
 from mlp.team import Team, available_processes, shared
 from mlp.training import measure, new_state, train
@@ -193,6 +196,26 @@ def test_parts_are_shared_out_among_as_many_processes_as_take_part():
             team.run(row, processes)
     numbers = [[row.tolist().index(number) for number in row] for row in ran]
     assert numbers == [[0, 0, 0, 0, 0], [0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]
+
+
+def kilobytes_of(processes: list[psutil.Process]) -> int:
+    """Return the memory of some processes without that of mapped files. What they share counts once."""
+    maps = "".join(Path(f"/proc/{one.pid}/smaps_rollup").read_text() for one in processes)
+    return sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB$", maps, re.MULTILINE)))
+
+
+@forks
+@pytest.mark.slow
+def test_memory_of_eight_processes(tmp_path):
+    n = 100_000
+    np.save(tmp_path / "images.npy", np.full((n, 784), 200, np.uint8))
+    training = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), np.eye(10, dtype=np.uint8)[np.arange(n) % 10])
+    how, before = method(50, 100, 0.1), kilobytes_of([psutil.Process()])
+    for _ in train(new_state(new_network(), how), training, how, (), 8):
+        team = [psutil.Process(), *children()]
+        used = 1024 * (kilobytes_of(team) - before)
+    assert len(team) == 8
+    assert used < 1.3 * n * 784 + 8 * 12e6
 
 
 # Where a second process cannot be had, or had better not

@@ -11,13 +11,7 @@ from records import ledger
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS, rows, text
 from tests.support.project import ROOT
 from tests.support.refusals import refused
-
-
-def cells(markdown: str, table: int) -> dict[str, list[str]]:
-    """Return the cells of a table's rows, by the first of each."""
-    lines = markdown.split("\n\n")[table].splitlines()[2:]
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {name: rest for name, *rest in found}
+from tests.support.tables import cells
 
 
 @pytest.fixture
@@ -47,7 +41,7 @@ def test_the_ledger_has_each_record_and_committee(small):
     ran = CliRunner().invoke(ledger.main, [str(small / "ledger.md"), str(small / "ledger.png")])
     assert ran.exit_code == 0, ran.output
     written = (small / "ledger.md").read_text(encoding="utf-8")
-    records, seeds = cells(written, 0), cells(written, 1)
+    records, seeds = ({name: rest for name, *rest in cells(table)[2:]} for table in written.split("\n\n")[:2])
     shown = {name: (network, here, unseen, minutes) for name, (network, _, here, unseen, _, minutes) in records.items()}
     assert shown == {
         "simard-elastic": ("784-800-10", "0.71 ± 0.01", "", ""),

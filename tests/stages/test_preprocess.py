@@ -6,13 +6,15 @@ import shutil
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from mlp.network import Preparation
 from pipeline.images.idx import read_images, read_labels
 from pipeline.store.artifacts import load_prepared
+from tests.support.files import idx, memory_below
 from tests.support.flow import outs, refused, run_stage
+from tests.support.networks import MINMAX
 from tests.support.project import ROOT, SAMPLE, sample_datasets
 
 RAW = Path("data/raw")
@@ -55,7 +57,7 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared):
     """`load_prepared` refuses labels that are not one-hot, and other types than bytes."""
     (train, validation, test), preparation = prepared()
     assert (len(train.images), len(validation.images), len(test.images)) == (500, 100, 200)
-    assert preparation == Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
+    assert preparation == MINMAX
 
     def pairs(images, labels):
         return [(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]
@@ -91,6 +93,15 @@ def test_scaling_is_that_of_the_training_split(prepared, monkeypatch, scaling):
         assert abs(preparation.shift - train.images.mean()) <= 1 / 512
         assert (256 * preparation.shift).is_integer()
         assert math.isclose(preparation.scale * train.images.std(), 1, rel_tol=1e-12)
+
+
+def test_memory_is_that_of_the_images(preprocess):
+    images = np.zeros((40_000, 28, 28), np.uint8)
+    images[::7] = 255
+    TRAIN_IMAGES.write_bytes(idx(images))
+    TRAIN_LABELS.write_bytes(idx(images[:, 0, 0] // 255))
+    with memory_below(int(1.3 * images.nbytes) + 20_000_000):
+        assert preprocess(scaling="zscore").exit_code == 0
 
 
 def test_scaling_by_a_standard_deviation_of_0_is_refused(preprocess):

@@ -80,11 +80,9 @@ class Tab:
 
     def press(self, element: str, touch: bool = False) -> None:
         """Click or tap in the middle of an element, which a JavaScript expression gives."""
-        box = (
-            "const {left, top, width, height} = e.getBoundingClientRect(); return [left + width / 2, top + height / 2]"
-        )
-        x, y = self.run(f"(e => {{ e.scrollIntoView({{block: 'center'}}); {box}; }})({element})")
-        self.drag([(x, y)], touch)
+        rectangle = "(e => (e.scrollIntoView({block: 'center'}), e.getBoundingClientRect().toJSON()))"
+        box = self.run(f"{rectangle}({element})")
+        self.drag([(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)], touch)
 
     def drag(self, places: list[tuple[float, float]], touch: bool, clicks: int = 1) -> None:
         """Put the mouse or a finger down at the first place, move it to the others, lift it. A double click has 2."""

@@ -4,12 +4,13 @@ import struct
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.store import artifacts
-from tests.support.networks import MINMAX
+from tests.support.networks import MINMAX, digits
 
 W1, W2 = np.full((6, 4), 0.5), np.full((4, 3), 0.5)
 KIND = {"image_shape": np.array([2, 3], np.int64), "classes": np.array(["a", "b", "c"])}
@@ -35,7 +36,9 @@ def save_prepared(path, images, labels, **changes):
 
 
 def contents(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """Return the content of each file below a folder, by its path there."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 @contextmanager
@@ -54,6 +57,15 @@ def idx(array: np.ndarray) -> bytes:
     return (
         bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
     )
+
+
+def save_pictures(folder: Path, part: str) -> None:
+    """Write the sample's "train" or "test" images as pictures, into a folder for even digits and one for odd ones."""
+    images, labels = digits(part)
+    for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
+        path = folder / ("odd" if label % 2 else "even") / f"{part}-{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.reshape(28, 28)).save(path)
 
 
 def drawn(ink="black", paper="white", scale=1, at=(0, 0), mode="RGB"):

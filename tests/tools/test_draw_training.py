@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from mlp.network import Network, Split
+from mlp.network import Split
 from mlp.optimizers import SGD, Optimizer, Schedule
 from mlp.random import SAMPLE, permutation, stream
 from mlp.training import measure
@@ -30,21 +30,6 @@ TRAININGS = {
     "relu, batches of one": {**RELU, "batch_size": 1, "learning_rate": 0.01},
 }  # fmt: skip
 STEPS = (1, 10, 550)
-
-
-def of_python(settings: dict, steps: int, train: Split, validation: Split, file) -> tuple[str, list, Network]:
-    """Train as the pipeline does. Return the MD5 of the model, the epochs, and the network."""
-    s = settings
-    network = new_network("exact", s["hidden_sizes"], s["activation"], s["weight_init_std"], seed=s["seed"])
-    schedule = Schedule(s["learning_rate"], s["schedule"], s["warmup"], s["iterations"])
-    some = permutation(stream(s["seed"], SAMPLE), len(train.labels))[: len(validation.labels)]
-    seen = Split(train.images[sorted(some)], train.labels[sorted(some)])
-    optimizer = Optimizer(schedule, SGD(s["momentum"], s["nesterov"]))
-    epochs = run(
-        network, steps, s["batch_size"], seed=s["seed"], training=train, watched=(seen, validation), optimizer=optimizer
-    )
-    save_model(file, network)
-    return hashlib.md5(file.read_bytes()).hexdigest(), epochs, network
 
 
 def as_json(split: Split) -> dict:
@@ -79,9 +64,17 @@ def test_training_in_javascript_has_the_bits_of_python(changes, tmp_path):
             "preparation": {"scale": 1 / 255, "image_shape": [28, 28], "classes": MINMAX.classes},
         },
     )
+    # As the pipeline trains
+    s, seed = settings, settings["seed"]
+    schedule = Schedule(s["learning_rate"], s["schedule"], s["warmup"], s["iterations"])
+    optimizer = Optimizer(schedule, SGD(s["momentum"], s["nesterov"]))
+    some = sorted(permutation(stream(seed, SAMPLE), len(train.labels))[: len(validation.labels)])
+    watched = Split(train.images[some], train.labels[some]), validation
     for steps, md5 in zip(STEPS, there["files"], strict=True):
-        expected, epochs, network = of_python(settings, steps, train, validation, tmp_path / "mlp.npz")
-        assert md5 == expected, f"after {steps} steps"
+        network = new_network("exact", s["hidden_sizes"], s["activation"], s["weight_init_std"], seed=seed)
+        epochs = run(network, steps, s["batch_size"], seed=seed, training=train, watched=watched, optimizer=optimizer)
+        save_model(tmp_path / "mlp.npz", network)
+        assert hashlib.md5((tmp_path / "mlp.npz").read_bytes()).hexdigest() == md5, f"after {steps} steps"
     assert len(there["epochs"]) == len(epochs)
     for found, epoch in zip(there["epochs"], epochs, strict=True):
         assert (found["epoch"], found["iteration"], found["loss"]) == epoch[:3]

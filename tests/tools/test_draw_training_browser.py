@@ -80,6 +80,8 @@ def test_a_training_ends_with_the_bytes_of_dvc_lock(page, folder, width, how):
     assert page.run("model.md5") == hashlib.md5(model).hexdigest()
     assert page.run(f"[...predict(model, new Uint8Array({json.dumps(images[0].tolist())}))]") == expected[0].tolist()
     assert page.run(OVERFLOW) == 0
+    tops = page.run("[...$('thumbnails').children].map(button => button.getBoundingClientRect().top)")
+    assert len({tops.count(top) for top in tops}) == 1, "each row has as many test images"
     assert page.run("$('line').value").count("|") == 6
     press("restart")
     assert page.run("phase === 'none' && $('proof').hidden && !fields.seed.disabled && model === original")

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from mlp import network
 from pipeline.store.artifacts import load_model, save_model
-from tests.support import networks
 from tests.support.files import drawn, idx
 from tests.support.networks import digits
 from tests.support.project import SAMPLE
+from tests.support.proofs import MODEL, new_proven_project
 from tests.support.refusals import refusal
 from tools.predict import predict as app
 
@@ -29,11 +29,7 @@ RANDOM = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A small network trained on the sample."""
-    path = tmp_path_factory.mktemp("trained") / "mlp.npz"
-    model = networks.new_network()
-    networks.run(model, 200)
-    save_model(path, model)
-    return path
+    return new_proven_project(tmp_path_factory.mktemp("trained")) / MODEL
 
 
 @pytest.fixture

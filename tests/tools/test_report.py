@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from pipeline.program.errors import UserError
 from tests.support.project import Project
+from tests.support.tables import cells
 from tools.lock import commit_of as commit
 from tools.report import figures, main, outputs, usual_base
 
@@ -58,12 +59,6 @@ def report(*words: str) -> str:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     return result.stdout
-
-
-def cells(markdown: str) -> list[list[str]]:
-    """Return the cells of each row of a text's tables."""
-    lines = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line] for line in lines]
 
 
 def test_a_report_shows_what_changed_and_what_did_not(small):

@@ -182,6 +182,11 @@ FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, an
         "Path('.gitattributes').write_text('* text'); Path('score.json').touch()",
         "score.json in Git",
     ),
+    "data without a stage": (
+        "small.run('git', 'rm', '-q', '--cached', 'given'); small.dvc('add', '-q', 'given')",
+        "given.dvc",
+        "no stage",
+    ),
     "stages that DVC cannot read": ("stages['score']['deps'] = 7", "DVC", "dvc.yaml"),
 }
 
@@ -190,16 +195,10 @@ FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, an
 def test_verify_refuses_a_forgery(small, forgery):
     code, *words = FORGED[forgery]
     with edited("dvc.yaml") as project, edited("dvc.lock") as lock:
-        exec(code, globals() | {"project": project, "stages": project["stages"], "lock": lock["stages"]})
+        names = {"small": small, "project": project, "stages": project["stages"], "lock": lock["stages"]}
+        exec(code, globals() | names)
     small.commit("Forge")
     assert_one_sentence(run(verify), *words)
-
-
-def test_verify_refuses_data_that_no_stage_makes(small):
-    small.run("git", "rm", "-q", "--cached", "given")
-    small.dvc("add", "-q", "given")
-    small.commit("Add data")
-    assert_one_sentence(run(verify), "given.dvc", "no stage")
 
 
 def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):

@@ -68,8 +68,7 @@ def train(
             f"network of epoch {fitted.epoch} is kept."
         )
     guessing = 1 / len(training.preparation.classes)
-    best = max(fitted.train.accuracy, fitted.validation.accuracy)  # a few validation images may be unlucky
-    if best < min(2 * guessing, (1 + guessing) / 2):
+    if max(fitted.train.accuracy, fitted.validation.accuracy) < min(2 * guessing, (1 + guessing) / 2):
         note(
             "note: the network is hardly better than guessing (validation accuracy "
             f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now {settings.learning_rate}) or "

@@ -1,6 +1,8 @@
 """The figures: misclassified images, training images, weights. The same data give the same bytes."""
 
 import math
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -165,6 +167,8 @@ def picture(figure: Figure, dpi: int) -> bytes:
     """Render the figure at `dpi` dots per inch; return the bytes of a PNG file."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
+    # Matplotlib's C++ code turns Ctrl-C into other errors. So Ctrl-C waits until the figure is drawn
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if sys.platform != "win32" else None
     figure.draw_without_rendering()  # the layout engine now places the axes
     figure.set_layout_engine("none")
     for axes in figure.axes:
@@ -174,4 +178,6 @@ def picture(figure: Figure, dpi: int) -> bytes:
         axes.set_aspect("auto")
         axes.set_position((left, bottom, right - left, top - bottom))
     canvas.draw()
+    if before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return png_bytes(np.asarray(canvas.buffer_rgba())[..., :3], dpi)

@@ -16,10 +16,8 @@ DatasetsFile = Annotated[Path, typer.Option("--datasets", help="The file that sa
 
 
 def command(function: Callable[..., None]) -> typer.Typer:
-    """Turn `function` into a command with Typer's help. It ends with exit code 1 and one sentence after a mistake.
-
-    A mistake is a `UserError`, or a file or memory that the system refuses.
-    """
+    """Turn `function` into a command with Typer's help. After a mistake (a `UserError`, or a file or memory that the
+    system refuses) it ends with exit code 1 and one sentence."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @functools.wraps(function)

@@ -26,8 +26,7 @@ if LARGE + 2.9999 != LARGE + 2.0:
 if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` that the shell finds
     sys.exit(f"error: {sys.executable} lacks the pipeline's packages; activate its environment: . .venv/bin/activate")
 
-# NumPy's BLAS reads these once, when NumPy is imported. On Linux two processes train, each on its own core. More
-# threads would wait for each other, many times as long as they compute.
+# NumPy's BLAS reads these once. On Linux several processes train: more threads would mostly wait for each other
 if sys.platform == "linux":
     threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
     os.environ |= dict.fromkeys(threads, "1")

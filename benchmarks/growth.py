@@ -107,7 +107,7 @@ def processes_table(numbers: list[int]) -> str:
 
 
 def milliseconds(folder: Path, processes: int | None = None, **changes: Any) -> float:
-    """Return how long a step of these processes takes, with its share of the evaluation, without the stage's begin."""
+    """Return how long a step takes, with its share of the evaluation, without the stage's start and end."""
     settings = {"TRAIN_PROCESSES": str(processes)} if processes else {}
     one, many = (training(PREPARED, folder, iterations=steps, **changes) for steps in (1, STEPS + 1))
     return 1e3 * (seconds(many, **settings) - seconds(one, **settings)) / STEPS

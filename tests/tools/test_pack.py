@@ -143,7 +143,7 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
     for name in ("photos/cat/notes.txt", "photos/readme.txt", "photos/dog/.DS_Store"):
         Path(name).write_text("Hello")
     Path("photos/dog/more").mkdir()
-    getattr(os, "mkfifo", os.mkdir)("photos/dog/pipe.png")  # nobody waits for a named pipe, where there are any
+    getattr(os, "mkfifo", os.mkdir)("photos/dog/pipe.png")  # a named pipe, where there are any: opening it would wait
     lines = pack("photos", "pets").stderr.splitlines()
     expected = {"cat/notes.txt": "not an image", "dog/more": "not a regular", "dog/pipe.png": "not a regular"}
     expected["readme.txt"] = "not in a class's folder"

@@ -13,7 +13,7 @@ from typing import Annotated
 from typer import Argument
 
 from pipeline.program.command import command
-from pipeline.program.files import write_json
+from pipeline.program.files import write_bytes, write_json
 from pipeline.settings.params import load_params
 from records.ledger import HERE, RECORDS
 from records.row import evaluate_committee, run, train_and_evaluate
@@ -37,25 +37,22 @@ def main(canary: Annotated[Path, Argument(help="Output: a JSON file, the hash of
 
 def write_raw(raw: Path) -> None:
     """Write the sample into a new folder, each of its IDX files COPIES times over."""
-    raw.mkdir()
     for packed in SAMPLE.glob("*.gz"):
         content = gzip.decompress(packed.read_bytes())
         start = 4 + 4 * content[3]  # four bytes, the last the number of lengths; the lengths, the images' number first
         count = int.from_bytes(content[4:8]) * COPIES
-        (raw / packed.stem).write_bytes(content[:4] + count.to_bytes(4) + content[8:start] + content[start:] * COPIES)
+        write_bytes(raw / packed.stem, content[:4] + count.to_bytes(4) + content[8:start] + content[start:] * COPIES)
 
 
 def run_in_short(raw: Path, folder: Path) -> None:
     """Write into a new folder with a record's name: its parameters, and what the stages make of its short form."""
-    folder.mkdir()
     params = load_params(HERE / f"{folder.name}.yaml").model_dump(mode="json")
     write_json(folder / "record.json", {section: params[section] for section in ("preprocess", "train", "distort")})
     train = params["train"]
     train |= {"iterations": EPOCHS * (TRAINED // train["batch_size"]), "max_norm": train["max_norm"] / 2, "seed": 1}
     params["preprocess"]["validation_size"] = HELD_OUT
     write_json(short := folder.with_suffix(".json"), params)  # JSON is YAML
-    splits = [folder / f"{name}.npz" for name in ("train", "validation", "test")]
-    run("preprocess", raw, *splits, "--params", short)
+    run("preprocess", raw, *(folder / f"{name}.npz" for name in ("train", "validation", "test")), "--params", short)
     train_and_evaluate(short, folder, folder / "mlp.npz", folder, "--fresh")
 
 

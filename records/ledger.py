@@ -1,9 +1,9 @@
 """Write the ledger: each record's published error beside those of its seeds, as two tables and a figure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from typer import Argument
 
@@ -13,9 +13,6 @@ from pipeline.program.files import read_json, write_bytes, write_text
 from pipeline.settings.checked import load_plain_yaml
 from pipeline.settings.params import load_params
 from tools.tables import markdown, mean_and_deviation
-
-if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
-    from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
@@ -42,32 +39,23 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Return the lines of the ledger, from the parameter files, the results that are there, and the benchmark.
-
-    Raises:
-        UserError: a file is not right.
-    """
+    """Return a line for each record and committee. A UserError names a file that is not right."""
+    errors = {path.stem: read_json(path)["errors"] * 100 / IMAGES for path in (HERE / "results").glob("*.json")}
     costs, found = read_json(COSTS), []
     for name, members in ({record: [record] for record in RECORDS} | COMMITTEES).items():
         files = [HERE / f"{member}.yaml" for member in members]
         networks = ["-".join(map(str, (784, *load_params(file).train.hidden_sizes, 10))) for file in files]
         published = load_plain_yaml(files[-1]).get("record", {})
+        own, unseen = ([f"{name}-{seed}" for seed in seeds] for seeds in (SEEDS, UNSEEN))
         if name in COMMITTEES:
-            published = published.get("committee", {})
+            published, own = published.get("committee", {}), [name]
             networks = [f"five {network}" for network in networks]
         if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
             what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
             raise UserError(f"{files[-1]}: {name} {what}.", path=files[-1], about=wrong[0])
-        own = [name] if name in COMMITTEES else [f"{name}-{seed}" for seed in SEEDS]
-        unseen = _errors(f"{name}-{seed}" for seed in UNSEEN)
-        found.append(Row(name, " and ".join(networks), published, _errors(own), unseen, costs.get(name, {})))
+        first, second = ([errors[result] for result in some if result in errors] for some in (own, unseen))
+        found.append(Row(name, " and ".join(networks), published, first, second, costs.get(name, {})))
     return found
-
-
-def _errors(names: Iterable[str]) -> list[float]:
-    """Return the error of each result that is there, in percent."""
-    paths = (HERE / "results" / f"{name}.json" for name in names)
-    return [read_json(path)["errors"] * 100 / IMAGES for path in paths if path.exists()]
 
 
 def text(lines: Sequence[Row]) -> str:
@@ -90,34 +78,33 @@ def text(lines: Sequence[Row]) -> str:
     return "\n\n".join([markdown(names, records), markdown(of_seeds, seeds), note])
 
 
-def draw(lines: Sequence[Row]) -> "Figure":
+def draw(lines: Sequence[Row], path: Path) -> None:
     """Draw each row's published error, its seeds' errors and the mean of the first five, on a logarithmic axis."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # here, so that --help answers at once
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from pipeline.drawing.figures import BLUE, VERMILLION
+    from pipeline.drawing.figures import BLUE, VERMILLION, picture, use_own_settings
 
-    shown = list(reversed([row for row in lines if row.errors]))  # from below
-    marks: list[tuple[str, list[list[float]], dict[str, Any]]] = [
-        ("published", [[row.published["published"]] for row in shown], {"marker": "D", "color": VERMILLION, "ms": 8}),
-        ("mean of seeds 0 to 4", [[fmean(row.errors)] for row in shown], {"marker": "|", "color": BLUE, "ms": 16}),
-        ("seeds 0 to 4", [row.errors for row in shown], {"marker": "s", "color": BLUE, "ms": 3}),
-        ("seeds 5 to 9", [row.unseen for row in shown], {"marker": "o", "color": BLUE, "ms": 6}),
-    ]
+    use_own_settings()
+    shown = [row for row in reversed(lines) if row.errors]  # from below
     figure = Figure(figsize=(7.5, 0.42 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-    axes = figure.add_subplot()
-    for label, columns, style in marks:
+    axes = figure.add_subplot(xscale="log", xlabel="test error (% of 10,000 images)")
+    for label, marker, size, colour, columns in (
+        ("published", "D", 8, VERMILLION, [[row.published["published"]] for row in shown]),
+        ("mean of seeds 0 to 4", "|", 16, BLUE, [[fmean(row.errors)] for row in shown]),
+        ("seeds 0 to 4", "s", 3, BLUE, [row.errors for row in shown]),
+        ("seeds 5 to 9", "o", 6, BLUE, [row.unseen for row in shown]),
+    ):
         points = [(error, height) for height, errors in enumerate(columns) for error in errors]
-        axes.plot(*zip(*points, strict=True), ls="", label=label, mfc="none", mew=1.5, clip_on=False, **style)
-    axes.set_xscale("log")
+        (line,) = axes.plot(*zip(*points, strict=True), marker, label=label, color=colour, ms=size, clip_on=False)
+        line.set(mfc="none", mew=1.5)
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.minorticks_off()
     axes.set_yticks(range(len(shown)), [row.name for row in shown])
-    axes.set_xlabel("test error (% of 10,000 images)")
     axes.grid(color="#E5E5E5")
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=4)
-    return figure
+    write_bytes(path, picture(figure, 120))
 
 
 @command
@@ -126,12 +113,9 @@ def main(
     figure: Annotated[Path, Argument(help="Output: the figure.")],
 ) -> None:
     """Write the ledger as tables and as a figure."""
-    from pipeline.drawing.figures import picture, use_own_settings
-
     lines = rows()
     write_text(tables, text(lines))
-    use_own_settings()
-    write_bytes(figure, picture(draw(lines), 120))
+    draw(lines, figure)
 
 
 if __name__ == "__main__":

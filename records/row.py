@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from typer import Argument, Option
+import numpy as np
+from typer import Argument, Exit, Option
 
+from mlp.network import predict
+from pipeline.evaluation.evaluation import evaluation_of, save_evaluation
+from pipeline.fitting.fit import fitting_of
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json, write_text
 from pipeline.settings.params import load_params
+from pipeline.store.artifacts import load_misclassified, load_model, load_prepared
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
 
@@ -69,18 +73,11 @@ def evaluated(folder: Path) -> list[Path]:
 def run(stage: str, *words: str | Path) -> None:
     """Run a stage with its arguments, and end with its exit code if it fails; its message says why."""
     if code := subprocess.run([sys.executable, "-m", f"stages.{stage}", *map(str, words)], cwd=HERE.parent).returncode:
-        raise typer.Exit(code)
+        raise Exit(code)
 
 
 def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
-    """Train the first epochs of a row again, and compare the state after each with what its result says.
-
-    Raises:
-        UserError: a state differs, or the result has no states.
-    """
-    from pipeline.fitting.fit import fitting_of  # here, so that --help answers at once
-    from pipeline.store.artifacts import load_prepared
-
+    """Train the first epochs of a row again. A UserError says which one's state is not that of the result."""
     stated = read_json(result).get("states", [])
     if not stated:
         raise UserError(f"the result of {result.stem} has no states of its epochs; verify the whole row.")
@@ -93,16 +90,7 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
 
 
 def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:
-    """Write into a folder what the evaluate stage writes, of several networks: by the mean of their probabilities.
-
-    The networks have one arithmetic, and one preparation.
-    """
-    import numpy as np  # here, so that --help answers at once
-
-    from mlp.network import predict
-    from pipeline.evaluation.evaluation import evaluation_of, save_evaluation
-    from pipeline.store.artifacts import load_model, load_prepared
-
+    """Write what the evaluate stage writes, by the mean of the probabilities of networks that have one preparation."""
     networks, split = [load_model(path) for path in models], load_prepared(test).split
     A = networks[0].arithmetic
     probabilities, logarithms = zip(*(predict(network, split.images) for network in networks), strict=True)
@@ -115,8 +103,6 @@ def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None
 
 def write_result(result: Path, evaluation: Path, **more: list[str]) -> None:
     """Write errors, loss, place, class and predicted class of each misclassified image, and more, such as states."""
-    from pipeline.store.artifacts import load_misclassified  # here, so that --help answers at once
-
     found = load_misclassified(evaluation / "misclassified.npz")
     wrong = sorted(zip(found.place.tolist(), found.actual.tolist(), found.predicted.tolist(), strict=True))
     loss = read_json(evaluation / "test.json")["loss"]

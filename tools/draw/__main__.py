@@ -38,9 +38,8 @@ def draw(
         if test.exists():
             prepared = load_prepared(test)
             if prepared.preparation != network.preparation:
-                raise UserError(
-                    f"{model} was not trained on the preparation that {test} has; name its test images: --test FILE."
-                )
+                what = f"{model} was not trained on the preparation that {test} has"
+                raise UserError(f"{what}; name its test images: --test FILE.")
             measured = prepared, evaluate(network, prepared.split)
         else:
             typer.echo(f"note: {test}: no such file; the page has no test images.", err=True)
@@ -51,9 +50,8 @@ def draw(
                 typer.echo(f"note: the page does not train: {error}", err=True)
         html = make_page(network, model.read_bytes(), measured, proof)
     except FloatingPointError:
-        raise UserError(
-            f"{model}: its weights are too large to compute with; train with a smaller train.learning_rate."
-        ) from None
+        what = f"{model}: its weights are too large to compute with"
+        raise UserError(f"{what}; train with a smaller train.learning_rate.") from None
     write_text(page, html)
     typer.echo(f"{page}: {len(html.encode()) / 1e6:.1f} MB. Open it in a browser.")
     if open_it:

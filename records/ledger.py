@@ -95,9 +95,9 @@ def draw(lines: Sequence[Row], path: Path) -> None:
         ("seeds 0 to 4", "s", 3, BLUE, [row.errors for row in shown]),
         ("seeds 5 to 9", "o", 6, BLUE, [row.unseen for row in shown]),
     ):
-        points = [(error, height) for height, errors in enumerate(columns) for error in errors]
-        (line,) = axes.plot(*zip(*points, strict=True), marker, label=label, color=colour, ms=size, clip_on=False)
-        line.set(mfc="none", mew=1.5)
+        x = [error for errors in columns for error in errors]
+        y = [height for height, errors in enumerate(columns) for _ in errors]
+        axes.plot(x, y, marker, label=label, color=colour, ms=size, mfc="none", mew=1.5, clip_on=False)
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.minorticks_off()
     axes.set_yticks(range(len(shown)), [row.name for row in shown])

@@ -77,7 +77,7 @@ def run(stage: str, *words: str | Path) -> None:
 
 
 def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
-    """Train the first epochs of a row again. A UserError says which one's state is not that of the result."""
+    """Train the first epochs of a row again. A UserError says which state is not the result's, or that it has none."""
     stated = read_json(result).get("states", [])
     if not stated:
         raise UserError(f"the result of {result.stem} has no states of its epochs; verify the whole row.")
@@ -90,7 +90,7 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
 
 
 def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:
-    """Write what the evaluate stage writes, by the mean of the probabilities of networks that have one preparation."""
+    """Write what the evaluate stage does, by the mean probabilities of networks of one arithmetic and preparation."""
     networks, split = [load_model(path) for path in models], load_prepared(test).split
     A = networks[0].arithmetic
     probabilities, logarithms = zip(*(predict(network, split.images) for network in networks), strict=True)

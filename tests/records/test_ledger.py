@@ -1,4 +1,4 @@
-"""The ledger says what the results say; its figure, and those of the records, show it."""
+"""The ledger says what the results say, and the lessons of docs/records.md have its numbers."""
 
 import json
 import shutil

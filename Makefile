@@ -48,7 +48,7 @@ test: setup ## run the fast tests of the code
 
 test-all: WITH = sweep export
 test-all: repro test ## also those of the numbers in Git, and the slow ones: browsers, faults (FAULTS_SCALE=10: ten times as many)
-	@$(RUN) pytest -q -m "slow or committed" -n 2 --dist loadfile
+	@$(RUN) pytest -q -m "slow or committed" -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check the code's style and types
 	@$(RUN) ruff check

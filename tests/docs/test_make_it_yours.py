@@ -1,7 +1,6 @@
 """With a dataset, a stage and a parameter of one's own, `dvc repro` runs and `make test` passes."""
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -54,6 +53,4 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     project.dvc("repro")
     assert {*STAGES, "judge"} == set(yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"])
     project.commit("Results")
-    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
-    done = subprocess.run(tests, cwd=project.folder, env=project.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-5000:]
+    project.run(sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider")

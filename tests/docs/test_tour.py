@@ -66,14 +66,8 @@ class Walk:
 
     def run(self, command: str) -> str:
         """Return the command's output, with fixed text in place of VARYING."""
-        result = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+        result = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment, **options)
         output = result.stdout.replace(str(self.home), HOME)
         for pattern, instead in VARYING:
             output = pattern.sub(instead, output)
@@ -91,11 +85,14 @@ class Walk:
         end = time.monotonic() + 1200
         while re.search("Queued|Running", self.run("dvc queue status")):
             assert time.monotonic() < end, self.run("dvc queue status")
-            time.sleep(0.5)
-        found = [one for one in psutil.process_iter(["cmdline", "cwd"]) if str(self.home) in (one.info["cwd"] or "")]
-        workers = [one for one in found if "queue-worker" in one.info["cmdline"]]
-        for worker in psutil.wait_procs(workers, timeout=60)[1]:
+            psutil.wait_procs(self.workers(), timeout=10)
+        for worker in psutil.wait_procs(self.workers(), timeout=60)[1]:
             worker.kill()
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes that run experiments of the queue."""
+        found = [one for one in psutil.process_iter(["cmdline", "cwd"]) if str(self.home) in (one.info["cwd"] or "")]
+        return [one for one in found if "queue-worker" in one.info["cmdline"]]
 
     def prepare(self) -> None:
         """Make committed results, as `make repro` does, on digits in place of MNIST; put pictures beside them."""

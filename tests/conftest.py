@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from tests.support.project import Project, changed_params, new_project
 
-# Two test processes with two threads each on two cores wait for each other most of the time; the bits are the same.
+# Test processes with two threads each wait for each other most of the time; the bits are the same.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A test that wants checkpoints, or a mirror, says where.

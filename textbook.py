@@ -1,25 +1,33 @@
-"""The whole network in plain NumPy: a multi-layer perceptron, its gradients by the chain rule, gradient descent.
+"""The whole network in plain NumPy: a multi-layer perceptron, its gradients by the chain rule,
+gradient descent.
 
     dvc repro preprocess
     python textbook.py
 
-It learns to read 97 % of the digits, in about a minute. `mlp/` has the same formulas, and computes them with the same
-bits on every machine; docs/mathematics.md derives them. A matrix has one row for each image of a mini-batch. dx means
-∂L/∂x, and L is the mean loss of the mini-batch.
+It learns to read 97 % of the digits, in about a minute. `mlp/` has the same formulas, and computes
+them with the same bits on every machine; docs/mathematics.md derives them. A matrix has one row for
+each image of a mini-batch. dx means ∂L/∂x, and L is the mean loss of the mini-batch.
 """
 
 import numpy as np
 
 
 def load(path):
-    """Return the scaled inputs, (n, pixels), and the one-hot labels, (n, classes), of a prepared file."""
+    """Return the scaled inputs, (n, pixels), and the one-hot labels, (n, classes), of a prepared
+    file.
+    """
     with np.load(path) as file:
         return (file["images"] - file["shift"]) * file["scale"], file["labels"]
 
 
 def initial_parameters(sizes, std, random):
-    """Return a weight matrix and a bias vector for each layer. The weights are small, random numbers, the biases 0."""
-    weights = [random.normal(0, std, (inputs, outputs)) for inputs, outputs in zip(sizes, sizes[1:])]
+    """Return a weight matrix and a bias vector for each layer.
+
+    The weights are small, random numbers, the biases 0.
+    """
+    weights = [
+        random.normal(0, std, (inputs, outputs)) for inputs, outputs in zip(sizes, sizes[1:])
+    ]
     biases = [np.zeros(outputs) for outputs in sizes[1:]]
     return weights, biases
 
@@ -29,12 +37,15 @@ def sigmoid(a):
 
 
 def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))  # the shift changes no result, and keeps exp finite
+    # The shift changes no result, and keeps exp finite
+    e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
 def forward(weights, biases, X):
-    """Return the input of each layer, X first, and the probability of each class, (batch, classes)."""
+    """Return the input of each layer, X first, and the probability of each class, (batch,
+    classes).
+    """
     inputs = [X]
     for W, b in zip(weights[:-1], biases[:-1]):
         inputs.append(sigmoid(inputs[-1] @ W + b))
@@ -42,12 +53,16 @@ def forward(weights, biases, X):
 
 
 def cross_entropy(y, t):
-    """Return the mean loss: minus the logarithm of the probability that each image's own class got."""
+    """Return the mean loss: minus the logarithm of the probability that each image's own class
+    got.
+    """
     return -np.mean(np.log(y[t == 1]))
 
 
 def gradients(weights, biases, X, t):
-    """Return the gradients of the mean loss with respect to each W and b, from the last layer back to the first."""
+    """Return the gradients of the mean loss with respect to each W and b, from the last layer back
+    to the first.
+    """
     inputs, y = forward(weights, biases, X)
     da = (y - t) / len(X)  # softmax and cross-entropy together
     dWs, dbs = [], []
@@ -56,7 +71,8 @@ def gradients(weights, biases, X, t):
         dWs.insert(0, h.T @ da)
         dbs.insert(0, da.sum(axis=0))
         if layer > 0:
-            da = da @ weights[layer].T * h * (1 - h)  # h (1 - h) is the derivative of h = sigmoid(a)
+            # h (1 - h) is the derivative of h = sigmoid(a)
+            da = da @ weights[layer].T * h * (1 - h)
     return dWs, dbs
 
 

@@ -65,7 +65,9 @@ SETTINGS = [
     Setting("`adam`, weight decay 0.1", 0.001, Adam(), weight_decay=0.1),
     Setting("max-norm 1", max_norm=1.0),
     Setting("dropout 0.2, 0.5", dropout=Dropout(0.2, 0.5)),
-    Setting("all, Nesterov", 0.1, SGD(0.9, nesterov=True), "cosine", 20, 0.01, 1.0, Dropout(0.2, 0.5)),
+    Setting(
+        "all, Nesterov", 0.1, SGD(0.9, nesterov=True), "cosine", 20, 0.01, 1.0, Dropout(0.2, 0.5)
+    ),
     Setting("all, `adam`", 0.001, Adam(), "cosine", 20, 0.1, 1.0, Dropout(0.2, 0.5)),
 ]
 
@@ -86,7 +88,9 @@ class Torch:
         self.optimizer: torch.optim.Optimizer
         if isinstance(rule, Adam):
             betas = (rule.beta1, rule.beta2)
-            self.optimizer = torch.optim.AdamW(groups, lr=setting.rate, betas=betas, eps=rule.epsilon)
+            self.optimizer = torch.optim.AdamW(
+                groups, lr=setting.rate, betas=betas, eps=rule.epsilon
+            )
         else:  # its own weight decay is another one; `step` has ours
             self.optimizer = torch.optim.SGD(
                 self.parameters, lr=setting.rate, momentum=rule.momentum, nesterov=rule.nesterov
@@ -136,17 +140,25 @@ class Torch:
 
 
 def difference(ours: list[np.ndarray], theirs: list[torch.Tensor]) -> float:
-    """Return the largest difference of two parameters, relative to the largest number of their array."""
+    """Return the largest difference of two parameters, relative to the largest number of their
+    array.
+    """
     pairs = zip(ours, (parameter.detach().numpy() for parameter in theirs), strict=True)
     return max(float(abs(one - other).max() / abs(other).max()) for one, other in pairs)
 
 
 def rule_alone(setting: Setting, dtype: type) -> float:
-    """Give both optimizers the same random parameters and gradients. Return how much they differ after all steps."""
+    """Give both optimizers the same random parameters and gradients.
+
+    Return how much they differ after all steps.
+    """
     generator = np.random.default_rng(0)
     parameters = [generator.normal(0.0, 0.1, shape).astype(dtype) for shape in ((30, 20), (20,))]
     optimizer = setting.optimizer._replace(max_norm=0.0)  # a step of training applies it
-    memory, theirs = optimizer.new_memory(parameters), Torch(setting._replace(max_norm=0.0), parameters)
+    memory, theirs = (
+        optimizer.new_memory(parameters),
+        Torch(setting._replace(max_norm=0.0), parameters),
+    )
     for iteration in range(STEPS):
         for mine, its, arrays in zip(parameters, theirs.parameters, memory, strict=True):
             gradient = generator.normal(0.0, 0.01, mine.shape).astype(dtype)
@@ -157,7 +169,10 @@ def rule_alone(setting: Setting, dtype: type) -> float:
 
 
 def training(setting: Setting, A: Arithmetic, split: Split, network: Network, dtype: type) -> float:
-    """Train the same network on the same batches, by `step` in `A` and by PyTorch. Return how much they differ."""
+    """Train the same network on the same batches, by `step` in `A` and by PyTorch.
+
+    Return how much they differ.
+    """
     ours = Network(
         [W.astype(A.dtype) for W in network.weights],
         [b.astype(A.dtype) for b in network.biases],
@@ -172,7 +187,9 @@ def training(setting: Setting, A: Arithmetic, split: Split, network: Network, dt
     for iteration in range(STEPS):
         rows = slice(iteration * BATCH, (iteration + 1) * BATCH)
         X, t = split.images[rows], split.labels[rows]
-        masks = setting.dropout.masks([len(W) for W in ours.weights], BATCH, seed=0, iteration=iteration)
+        masks = setting.dropout.masks(
+            [len(W) for W in ours.weights], BATCH, seed=0, iteration=iteration
+        )
         inputs = torch.tensor(X, dtype=DTYPES[dtype]) * network.preparation.scale
         theirs.train(inputs, torch.tensor(t.argmax(axis=1)), masks)
         step(ours, X, t, optimizer, memory, iteration, masks)
@@ -193,17 +210,26 @@ def measure(setting: Setting, split: Split, network: Network) -> dict[str, float
 
 def page(found: dict[str, dict[str, float]]) -> str:
     """Return the page with the table."""
-    rows = [[name, *(f"{value:.1e}" for value in differences.values())] for name, differences in found.items()]
+    rows = [
+        [name, *(f"{value:.1e}" for value in differences.values())]
+        for name, differences in found.items()
+    ]
     rows.append(["**at most**", *(f"{bound:.0e}" for bound in BOUNDS.values())])
     return "\n".join(
         [
             "# Agreement with PyTorch\n",
-            f"`make bench` writes this file. After {STEPS} steps it compares the parameters with those of PyTorch",
-            f"{torch.__version__.split('+')[0]}: the largest difference, relative to the array's largest number.\n",
-            "* *Rule alone*: both get the same random gradients. Max-norm and dropout are no part of it.",
-            f"* *Training*: 784-{HIDDEN}-10, tanh, batches of {BATCH} real digits, the same order and dropout masks.",
-            "  PyTorch takes the gradients by autograd, with the same number type; with float64 for *exact*.\n",
-            "Exact arithmetic rounds the operands of a product to 21 bits. Adam makes such differences larger, because",
+            f"`make bench` writes this file. After {STEPS} steps it compares the parameters with "
+            "those of PyTorch",
+            f"{torch.__version__.split('+')[0]}: the largest difference, relative to the array's "
+            "largest number.\n",
+            "* *Rule alone*: both get the same random gradients. Max-norm and dropout are no part "
+            "of it.",
+            f"* *Training*: 784-{HIDDEN}-10, tanh, batches of {BATCH} real digits, the same order "
+            "and dropout masks.",
+            "  PyTorch takes the gradients by autograd, with the same number type; with float64 "
+            "for *exact*.\n",
+            "Exact arithmetic rounds the operands of a product to 21 bits. Adam makes such "
+            "differences larger, because",
             "it divides small gradients by their own size.\n",
             table(["", *BOUNDS], rows),
             *(f"- {key}: {value}" for key, value in describe_machine().items()),

@@ -1,6 +1,6 @@
 """Measure this project: speed beside other libraries, growth, and agreement with PyTorch.
 
-python -m benchmarks.bench                      # all of it; writes speed.md, growth.md and agreement.md
+python -m benchmarks.bench          # all of it; writes speed.md, growth.md and agreement.md
 python -m benchmarks.bench agreement --quick    # a trial of one part; writes no file
 """
 
@@ -30,16 +30,25 @@ class Part(StrEnum):
 
 @command
 def main(
-    parts: Annotated[list[Part] | None, typer.Argument(help="What to measure; without one, all.")] = None,
-    quick: Annotated[bool, typer.Option(help="A little of each, to see that all run; no file and no limit.")] = False,
+    parts: Annotated[
+        list[Part] | None, typer.Argument(help="What to measure; without one, all.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="A little of each, to see that all run; no file and no limit.")
+    ] = False,
 ) -> None:
-    """Measure on two cores, print the tables, and write them into benchmarks/. A missed limit is an error."""
+    """Measure on two cores, print the tables, and write them into benchmarks/.
+
+    A missed limit is an error.
+    """
     for folder in (Path("data/raw"), Path("data/prepared")):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; run `dvc repro preprocess` to make it.")
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])  # the processes of the peers inherit it
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for agreement, as in the train stage; before NumPy is imported
+        # The processes of the peers inherit it
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    # For agreement, as in the train stage; before NumPy is imported
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     missed = []
     for part in parts or Part:
         text, found = importlib.import_module(f"benchmarks.{part}").report(quick)

@@ -1,4 +1,6 @@
-"""How time and memory of whole stages grow: with the images, with the hidden layer, with the batch."""
+"""How time and memory of whole stages grow: with the images, with the hidden layer, with the
+batch.
+"""
 
 import contextlib
 import os
@@ -24,16 +26,19 @@ STEPS = 1000
 
 
 def megabytes(command: list[str]) -> float:
-    """Run a command and return its memory at the peak, of all processes together; what they share counts once.
+    """Run a command and return its memory at the peak, of all processes together; what they share
+    counts once.
 
-    Pages of mapped files don't count: the system takes them back when it needs memory. It looks a hundred times a
-    second, which slows the stage down. Linux only.
+    Pages of mapped files don't count: the system takes them back when it needs memory. It looks a
+    hundred times a second, which slows the stage down. Linux only.
     """
     process = psutil.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
         with contextlib.suppress(psutil.Error, OSError):  # one has ended in the meantime
-            peak = max(peak, sum(own_kilobytes(member.pid) for member in [process, *process.children()]))
+            peak = max(
+                peak, sum(own_kilobytes(member.pid) for member in [process, *process.children()])
+            )
         time.sleep(0.01)
     return peak * 1024 / 1e6
 
@@ -48,7 +53,8 @@ def repeat_images(raw: Path, folder: Path, times: int) -> None:
     """Write the training set several times over into the files of another."""
     for name in os.listdir(raw):
         content = (raw / name).read_bytes()
-        start = 4 + 4 * content[3]  # the header of an IDX file: four bytes, the last the number of lengths, and these
+        # The header of an IDX file: four bytes, the last the number of lengths, and these
+        start = 4 + 4 * content[3]
         repeats = times if name.startswith("train") else 1
         count = np.frombuffer(content, ">u4", 1, 4)[0] * repeats
         with (folder / name).open("wb") as file:
@@ -58,7 +64,9 @@ def repeat_images(raw: Path, folder: Path, times: int) -> None:
 
 
 def images_table(sizes: list[int]) -> str:
-    """Return the table of growth with the number of images, in multiples of those that there are."""
+    """Return the table of growth with the number of images, in multiples of those that there
+    are.
+    """
     rows = []
     for times in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -73,7 +81,14 @@ def images_table(sizes: list[int]) -> str:
             peaks = [megabytes(command) for command in stages]
             images = (folder / "train-images-idx3-ubyte").stat().st_size / 1e6
         rows.append([f"{60_000 * times:,}", *(f"{cell:.0f}" for cell in (images, *peaks)), *took])
-    header = ["images", "their MB", "preprocess, peak MB", "train, peak MB", "preprocess, s", f"train {STEPS} steps, s"]
+    header = [
+        "images",
+        "their MB",
+        "preprocess, peak MB",
+        "train, peak MB",
+        "preprocess, s",
+        f"train {STEPS} steps, s",
+    ]
     return table(header, rows)
 
 
@@ -85,8 +100,13 @@ def steps_table(title: str, key: str, values: list[int]) -> str:
             row = [f"{value:,}"]
             changes = {key: [value] if key == "hidden_sizes" else value}
             for arithmetic in ("exact", "float32"):
-                peak = megabytes(training(PREPARED, Path(name), **changes, arithmetic=arithmetic, iterations=50))
-                row += [f"{milliseconds(Path(name), arithmetic=arithmetic, **changes):.2f}", f"{peak:.0f}"]
+                peak = megabytes(
+                    training(PREPARED, Path(name), **changes, arithmetic=arithmetic, iterations=50)
+                )
+                row += [
+                    f"{milliseconds(Path(name), arithmetic=arithmetic, **changes):.2f}",
+                    f"{peak:.0f}",
+                ]
             rows.append(row)
     return table([title, "exact: ms a step", "peak MB", "float32: ms a step", "peak MB"], rows)
 
@@ -102,14 +122,22 @@ def processes_table(numbers: list[int]) -> str:
                 for arithmetic in ("exact", "float32")
             ]
             rows.append([str(number), *(f"{time:.2f}" for time in times)])
-    header = [f"784-{hidden}-10, {arithmetic}" for hidden in NETWORKS for arithmetic in ("exact", "float32")]
+    header = [
+        f"784-{hidden}-10, {arithmetic}"
+        for hidden in NETWORKS
+        for arithmetic in ("exact", "float32")
+    ]
     return table(["processes", *header], rows)
 
 
 def milliseconds(folder: Path, processes: int | None = None, **changes: Any) -> float:
-    """Return how long a step takes, with its share of the evaluation, without the stage's start and end."""
+    """Return how long a step takes, with its share of the evaluation, without the stage's start and
+    end.
+    """
     settings = {"TRAIN_PROCESSES": str(processes)} if processes else {}
-    one, many = (training(PREPARED, folder, iterations=steps, **changes) for steps in (1, STEPS + 1))
+    one, many = (
+        training(PREPARED, folder, iterations=steps, **changes) for steps in (1, STEPS + 1)
+    )
     return 1e3 * (seconds(many, **settings) - seconds(one, **settings)) / STEPS
 
 
@@ -119,8 +147,10 @@ def report(quick: bool) -> tuple[str, list[str]]:
     sizes, hidden, batches, processes = (values[:1] if quick else values for values in lists)
     parts = [
         "# Growth\n",
-        f"`make bench` writes this file. Whole stages, {STEPS} steps of training, the rest as in `params.yaml`.",
-        "Memory is that of all processes; what they share counts once, mapped files do not. A step's time has its",
+        f"`make bench` writes this file. Whole stages, {STEPS} steps of training, the rest as in "
+        "`params.yaml`.",
+        "Memory is that of all processes; what they share counts once, mapped files do not. A "
+        "step's time has its",
         "share of the evaluation after each epoch, and is without the stage's beginning and end.\n",
         images_table(sizes),
         steps_table("neurons", "hidden_sizes", hidden),

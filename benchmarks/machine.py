@@ -20,24 +20,31 @@ def available_cores() -> int:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this environment without what changes how a BLAS works, such as its kernel and threads; and settings.
+    """Return this environment without what changes how a BLAS works, such as its kernel and
+    threads; and settings.
 
     A training in it begins at its beginning, even if an earlier one was killed.
     """
     settings = {"TRAIN_CHECKPOINTS": ""} | settings
     prefixes = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "GOTO_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | settings
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(prefixes)
+    } | settings
 
 
 def seconds(command: list[str], **settings: str) -> float:
     """Run a command in such an environment, and return how long it takes."""
     began = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, env=environment(**settings), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command, cwd=ROOT, env=environment(**settings), check=True, stderr=subprocess.DEVNULL
+    )
     return time.perf_counter() - began
 
 
 def training(data: Path, folder: Path, params: str = "params.yaml", **changes: Any) -> list[str]:
-    """Return the command that trains on prepared `data`, with changes of the section train; it writes into `folder`."""
+    """Return the command that trains on prepared `data`, with changes of the section train; it
+    writes into `folder`.
+    """
     values = load_params(ROOT / params).model_dump(mode="json")
     values["train"] |= changes
     changed = folder / f"{len(list(folder.glob('*.params')))}.params"
@@ -48,7 +55,9 @@ def training(data: Path, folder: Path, params: str = "params.yaml", **changes: A
 
 
 def describe_machine() -> dict[str, str]:
-    """Return what is worth knowing of a measurement: processor, cores, memory, system, Python, and the commit."""
+    """Return what is worth knowing of a measurement: processor, cores, memory, system, Python, and
+    the commit.
+    """
     cpu, vectors = platform.processor() or platform.machine(), ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -56,13 +65,22 @@ def describe_machine() -> dict[str, str]:
         facts = {key.strip(): value.strip() for key, value in facts.items()}
         cpu = facts.get("model name", cpu)
         flags = facts.get("flags", "").split()
-        vectors = next((f", {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+        vectors = next(
+            (
+                f", {name}"
+                for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2"))
+                if flag in flags
+            ),
+            "",
+        )
     machine = {
         "processor": f"{cpu} ({platform.machine()}{vectors})",
         "cores": f"{available_cores()} used of {os.cpu_count()}",
     }
     if hasattr(os, "sysconf"):
-        machine["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+        machine["memory"] = (
+            f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+        )
     machine["system"] = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     machine["python"] = platform.python_version()
     git = ["git", "describe", "--always", "--dirty", "--exclude=*"]

@@ -1,10 +1,11 @@
 """The same work, done by each peer: mini-batch gradient descent on a network with one hidden layer.
 
-Every peer starts from the same weights and passes over the same images in mini-batches of 100, each batch formed from
-the training set on the way, each step's loss computed. How it forms a batch, and which order it draws, is its own.
+Every peer starts from the same weights and passes over the same images in mini-batches of 100, each
+batch formed from the training set on the way, each step's loss computed. How it forms a batch, and
+which order it draws, is its own.
 
-A peer is a function that takes the `Task` and returns `run`, which trains one epoch and returns the loss of each step,
-or their mean alone where that is all the peer tells.
+A peer is a function that takes the `Task` and returns `run`, which trains one epoch and returns the
+loss of each step, or their mean alone where that is all the peer tells.
 
 `python -m benchmarks.peers NAME HIDDEN DATA LIMIT` is a worker (`work`).
 """
@@ -30,7 +31,9 @@ ENDLESS = {"iterations": 10**9, "batch_size": BATCH, "seed": 0}
 
 
 class Task(NamedTuple):
-    """Images, (n, features) uint8; one-hot labels, (n, classes) uint8; and initial weights, float64."""
+    """Images, (n, features) uint8; one-hot labels, (n, classes) uint8; and initial weights,
+    float64.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -55,7 +58,8 @@ Run = Callable[[], Sequence[float]]
 def scikit_learn(task: Task) -> Run:
     from sklearn.neural_network import MLPClassifier
 
-    warnings.filterwarnings("ignore", message="Stochastic Optimizer")  # it stops after one epoch, as it is told to
+    # It stops after one epoch, as it is told to
+    warnings.filterwarnings("ignore", message="Stochastic Optimizer")
     images, labels = task.scaled_images(np.float32), task.classes()
     model = MLPClassifier(
         hidden_layer_sizes=(task.W1.shape[1],),
@@ -98,7 +102,10 @@ def pytorch(task: Task) -> Run:
     import torch
     from torch import nn
 
-    images, labels = torch.from_numpy(task.scaled_images(np.float32)), torch.from_numpy(task.classes())
+    images, labels = (
+        torch.from_numpy(task.scaled_images(np.float32)),
+        torch.from_numpy(task.classes()),
+    )
     network = pytorch_network(task, nn.Sigmoid())
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
 
@@ -121,7 +128,10 @@ def jax_scan(task: Task) -> Run:
     import jax
     import jax.numpy as jnp
 
-    images, labels = jnp.asarray(task.scaled_images(np.float32)), jnp.asarray(task.labels, jnp.float32)
+    images, labels = (
+        jnp.asarray(task.scaled_images(np.float32)),
+        jnp.asarray(task.labels, jnp.float32),
+    )
     W1, W2 = jnp.asarray(task.W1, jnp.float32), jnp.asarray(task.W2, jnp.float32)
     parameters = [W1, jnp.zeros(W1.shape[1]), W2, jnp.zeros(W2.shape[1])]
 
@@ -144,7 +154,11 @@ def jax_scan(task: Task) -> Run:
     def run():
         nonlocal parameters
         # Drawn by NumPy: JAX's own permutation takes longer
-        order = np.random.permutation(len(images))[: task.batches * BATCH].reshape(-1, BATCH).astype(np.int32)
+        order = (
+            np.random.permutation(len(images))[: task.batches * BATCH]
+            .reshape(-1, BATCH)
+            .astype(np.int32)
+        )
         parameters, losses = epoch(parameters, order, images, labels)
         return np.asarray(losses)
 
@@ -152,7 +166,8 @@ def jax_scan(task: Task) -> Run:
 
 
 def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fields) -> Run:
-    """`mlp.training.train` itself. It watches no images, since no other peer takes accuracies after each epoch.
+    """`mlp.training.train` itself. It watches no images, since no other peer takes accuracies after
+    each epoch.
 
     `fields` are those of `Method`; without them it is plain gradient descent.
     """
@@ -174,7 +189,9 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
     )
     method = Method(**{"optimizer": Optimizer(Schedule(LEARNING_RATE))} | fields, **ENDLESS)
     processes = helpful_processes((*task.W1.shape, len(classes)), BATCH, arithmetic)
-    epochs = train(new_state(network, method), Split(task.images, task.labels), method, processes=processes)
+    epochs = train(
+        new_state(network, method), Split(task.images, task.labels), method, processes=processes
+    )
 
     def run():
         return [next(epochs).loss]
@@ -183,7 +200,9 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
 
 
 def products(task: Task, dtype) -> Run:
-    """The five matrix products of a step and nothing else, into arrays allocated beforehand: no loss."""
+    """The five matrix products of a step and nothing else, into arrays allocated beforehand: no
+    loss.
+    """
     X = task.scaled_images(np.float32)[:BATCH].astype(dtype)
     W1, W2 = task.W1.astype(dtype), task.W2.astype(dtype)
     h, y = X @ W1, X @ W1 @ W2
@@ -233,7 +252,8 @@ PEERS = {
 
 
 def load_task(data: Path, hidden: int, limit: int | None) -> Task:
-    """Read the training images, or the first `limit` of them, and draw weights, the same for every peer.
+    """Read the training images, or the first `limit` of them, and draw weights, the same for every
+    peer.
 
     The bytes are scaled to 0 to 1, whatever `params.yaml` says.
     """
@@ -247,12 +267,17 @@ def load_task(data: Path, hidden: int, limit: int | None) -> Task:
 
 
 def work(peers: Mapping[str, Peer], name: str, hidden: str, data: str, limit: str) -> None:
-    """Answer every line on standard input, a number of epochs, with one line of JSON, and sleep in between."""
+    """Answer every line on standard input, a number of epochs, with one line of JSON, and sleep in
+    between.
+    """
     np.random.seed(0)
     peer = peers[name]
     task = load_task(Path(data), int(hidden), int(limit) if limit else None)
     run = peer.start(task)
-    print(json.dumps({"version": sys.modules[peer.library].__version__, "batches": task.batches}), flush=True)
+    print(
+        json.dumps({"version": sys.modules[peer.library].__version__, "batches": task.batches}),
+        flush=True,
+    )
     for line in sys.stdin:
         epochs = int(line)
         start = time.perf_counter()

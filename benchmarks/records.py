@@ -1,10 +1,12 @@
-"""What exactness costs the records: times, and errors in float32. Writes records/costs.json, for the ledger.
+"""What exactness costs the records: times, and errors in float32. Writes records/costs.json, for
+the ledger.
 
-python -m benchmarks.records NAME             # how long a row of the record takes, in both arithmetics
-python -m benchmarks.records NAME --seeds 5   # or the errors of five float32 networks: trains those that are missing
+python -m benchmarks.records NAME             # how long a row takes, in both arithmetics
+python -m benchmarks.records NAME --seeds 5   # or the errors of five float32 networks; trains them
 
-An entry of the file has `recipe`, a hash of the parameters; `seconds` of a whole training in each arithmetic, and the
-`machine` that measured both; and `float32_errors`, numbers of wrong test images by seed, from any machine.
+An entry of the file has `recipe`, a hash of the parameters; `seconds` of a whole training in each
+arithmetic, and the `machine` that measured both; and `float32_errors`, numbers of wrong test images
+by seed, from any machine.
 """
 
 import hashlib
@@ -34,7 +36,9 @@ def params_of(record: str) -> Params:
 
 
 def digest(params: Params) -> str:
-    """Return a hash of the parameters that a training reads, so that what was measured with others can be told."""
+    """Return a hash of the parameters that a training reads, so that what was measured with others
+    can be told.
+    """
     read = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -51,22 +55,36 @@ def check_data(record: str) -> None:
         UserError: they are not.
     """
     if not (ROOT / data_of(record) / "test.npz").exists():
-        raise UserError(f"{data_of(record)}: no data; run `dvc repro prepare@{data_of(record).name}` in records/.")
+        raise UserError(
+            f"{data_of(record)}: no data; run `dvc repro prepare@{data_of(record).name}` in "
+            "records/."
+        )
 
 
 def time_of(record: str, folder: Path, **changes: str | int) -> float:
-    """Train a record's network into `folder`, with changes of `train` such as seed=1; return its seconds."""
+    """Train a record's network into `folder`, with changes of `train` such as seed=1; return its
+    seconds.
+    """
     return seconds(training(data_of(record), folder, f"records/{record}.yaml", **changes))
 
 
 def times(record: str, folder: Path) -> dict[str, float]:
-    """Return how many seconds a whole training of seed 0 takes in each arithmetic, from a few epochs of it."""
+    """Return how many seconds a whole training of seed 0 takes in each arithmetic, from a few
+    epochs of it.
+    """
     params = params_of(record).train
-    steps = len(load_prepared(ROOT / data_of(record) / "train.npz").split.images) // params.batch_size
+    steps = (
+        len(load_prepared(ROOT / data_of(record) / "train.npz").split.images) // params.batch_size
+    )
     found = {}
     for arithmetic in ("exact", "float32"):
-        few, many = (time_of(record, folder, arithmetic=arithmetic, iterations=epochs * steps) for epochs in EPOCHS)
-        found[arithmetic] = round((many - few) / (EPOCHS[1] - EPOCHS[0]) * params.iterations / steps, 1)
+        few, many = (
+            time_of(record, folder, arithmetic=arithmetic, iterations=epochs * steps)
+            for epochs in EPOCHS
+        )
+        found[arithmetic] = round(
+            (many - few) / (EPOCHS[1] - EPOCHS[0]) * params.iterations / steps, 1
+        )
     return found
 
 
@@ -81,7 +99,8 @@ def errors(record: str, seed: int, folder: Path) -> int:
 def machine() -> str:
     """Return this machine in a line."""
     facts = describe_machine()
-    return f"{available_cores()} cores of {facts['processor']}, {facts['system']}, Python {facts['python']}"
+    python = f"{facts['system']}, Python {facts['python']}"
+    return f"{available_cores()} cores of {facts['processor']}, {python}"
 
 
 def entry_of(name: str) -> dict[str, Any]:
@@ -93,7 +112,9 @@ def entry_of(name: str) -> dict[str, Any]:
 @command
 def main(
     names: Annotated[list[str], typer.Argument(help="Names of records.")],
-    seeds: Annotated[int, typer.Option(min=0, help="Number of float32 networks to train, to count their errors.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Number of float32 networks to train, to count their errors.")
+    ] = 0,
 ) -> None:
     """Measure what records cost in float32 and in exact arithmetic, or the errors in float32."""
     for name in names:
@@ -107,10 +128,17 @@ def main(
             for seed in range(len(entry.get("float32_errors", [])), seeds):
                 entry.setdefault("float32_errors", []).append(errors(name, seed, Path(folder)))
                 _write(name, entry)
-                print(f"{name}, seed {seed}: {entry['float32_errors'][-1]} errors in float32", flush=True)
+                print(
+                    f"{name}, seed {seed}: {entry['float32_errors'][-1]} errors in float32",
+                    flush=True,
+                )
         found = ", ".join(map(str, entry.get("float32_errors", []))) or "not counted"
         cost = entry["seconds"]
-        print(f"{name}: {cost['exact']} s, in float32 {cost['float32']} s; errors in float32: {found}", flush=True)
+        print(
+            f"{name}: {cost['exact']} s, in float32 {cost['float32']} s; errors in float32: "
+            f"{found}",
+            flush=True,
+        )
 
 
 def _costs() -> dict[str, dict[str, Any]]:
@@ -118,7 +146,8 @@ def _costs() -> dict[str, dict[str, Any]]:
 
 
 def _write(name: str, entry: dict[str, Any]) -> None:
-    write_json(COSTS, _costs() | {name: entry})  # read again: another run may have written meanwhile
+    # Read again: another run may have written meanwhile
+    write_json(COSTS, _costs() | {name: entry})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The time of a step and of a whole training, by this project and by its peers: the same work, in turn, in one run."""
+"""The time of a step and of a whole training, by this project and by its peers: the same work, in
+turn, in one run.
+"""
 
 import json
 import subprocess
@@ -19,12 +21,14 @@ ROUNDS = 11  # turns of each peer
 HIDDEN = {50: 2, 800: 1}  # neurons of the hidden layer: epochs in a turn
 LARGE = 800  # the network of the whole training
 TURN = 2  # epochs in a turn of the training
-AGREEMENT = 0.05  # each peer's mean loss over the last epoch is this near to their median, relatively
+# Each peer's mean loss over the last epoch is this near to their median, relatively
+AGREEMENT = 0.05
 PAUSE = 0.2  # seconds after each turn, in which the threads of the process that had it fall asleep
 
-# The largest ratios of this project to the bare products, by network; and of its trainings to PyTorch. Each is a fifth
-# above what the slower of two quiet machines gave, rounded to 0.2, because an AMD EPYC gave 1.43, 1.45, 1.05 and 0.79
-# where an Intel Xeon gave 2.11, 2.21, 1.50 and 1.16; a training's is a third above.
+# The largest ratios of this project to the bare products, by network; and of its trainings to
+# PyTorch. Each is a fifth above what the slower of two quiet machines gave, rounded to 0.2, because
+# an AMD EPYC gave 1.43, 1.45, 1.05 and 0.79 where an Intel Xeon gave 2.11, 2.21, 1.50 and 1.16; a
+# training's is a third above.
 STEP_AT_MOST = {50: {"exact": 2.6, "float32": 2.6}, 800: {"exact": 1.8, "float32": 1.4}}
 TRAINING_AT_MOST = {"exact": 2.0, "float32": 1.0}
 
@@ -56,7 +60,12 @@ class Worker:
         command = [sys.executable, "-m", module, peer, str(hidden), str(DATA), str(limit or "")]
         settings = environment(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
         self.process = subprocess.Popen(
-            command, env=settings, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command,
+            env=settings,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self.peer, self.threads = peer, threads
         about = self._answer()
@@ -74,7 +83,9 @@ class Worker:
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise UserError(f"{self.peer}: its process ended with code {self.process.wait()}, see above.")
+            raise UserError(
+                f"{self.peer}: its process ended with code {self.process.wait()}, see above."
+            )
         return json.loads(line)
 
     def close(self) -> None:
@@ -141,12 +152,16 @@ def fastest(measured: list[Measurement]) -> dict[str, Measurement]:
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the median of the rounds' ratios: what slows a whole round down changes neither of the two."""
+    """Return the median of the rounds' ratios: what slows a whole round down changes neither of the
+    two.
+    """
     return median(a / b for a, b in zip(one, other, strict=True))
 
 
 def ratios(one: Sequence[float], other: Sequence[float]) -> str:
-    """Return `ratio`, and in brackets the ratio of the two fastest rounds, which are the least disturbed."""
+    """Return `ratio`, and in brackets the ratio of the two fastest rounds, which are the least
+    disturbed.
+    """
     return f"{ratio(one, other):.2f} ({min(one) / min(other):.2f})"
 
 
@@ -156,7 +171,10 @@ def verdict(value: float, bound: float | None) -> list[str]:
 
 
 def steps_table(hidden: int, measured: list[Measurement]) -> str:
-    """Return the table of a step. The limits are ratios to the bare products, in the last column of ratios."""
+    """Return the table of a step.
+
+    The limits are ratios to the bare products, in the last column of ratios.
+    """
     best = fastest(measured)
     rows = []
     for m in measured:
@@ -165,8 +183,18 @@ def steps_table(hidden: int, measured: list[Measurement]) -> str:
         times = [f"{median(m.times):.0f}", f"{min(m.times):.0f}–{max(m.times):.0f}"]
         compared = [ratios(m.times, best[name].times) for name in ("pytorch", "sklearn", "jax")]
         judged = verdict(ratio(m.times, floor.times), STEP_AT_MOST[hidden].get(m.peer))
-        rows.append([peer.label, str(m.threads), *times, *compared, ratios(m.times, floor.times), *judged])
-    header = [f"784-{hidden}-10", "threads", "µs per step", "min–max", "÷ PyTorch", "÷ scikit-learn", "÷ JAX"]
+        rows.append(
+            [peer.label, str(m.threads), *times, *compared, ratios(m.times, floor.times), *judged]
+        )
+    header = [
+        f"784-{hidden}-10",
+        "threads",
+        "µs per step",
+        "min–max",
+        "÷ PyTorch",
+        "÷ scikit-learn",
+        "÷ JAX",
+    ]
     return table([*header, "÷ bare products", "at most", ""], rows)
 
 
@@ -180,7 +208,15 @@ def trainings_table(measured: list[Measurement]) -> str:
         loss = f"{m.losses[-1]:.4f}" if m.losses else ""
         cells = [f"{seconds:.1f}", ratios(m.times, rival.times)]
         rows.append([TRAININGS[m.peer].label, str(m.threads), *cells, *judged, loss])
-    header = [f"784-{LARGE}-10", "threads", "seconds", "÷ PyTorch", "at most", "", "loss in the last epoch"]
+    header = [
+        f"784-{LARGE}-10",
+        "threads",
+        "seconds",
+        "÷ PyTorch",
+        "at most",
+        "",
+        "loss in the last epoch",
+    ]
     return table(header, rows)
 
 
@@ -192,7 +228,10 @@ def missed(steps: Mapping[int, list[Measurement]], trained: list[Measurement]) -
         for name, bound in STEP_AT_MOST[hidden].items():
             value = ratio(best[name].times, best[PEERS[name].floor].times)
             if value > bound:
-                found.append(f"784-{hidden}-10, {name}: {value:.2f} times the bare products; at most {bound:.2f}.")
+                found.append(
+                    f"784-{hidden}-10, {name}: {value:.2f} times the bare products; at most "
+                    f"{bound:.2f}."
+                )
     best = fastest(trained)
     for name, bound in TRAINING_AT_MOST.items():
         value = ratio(best[name].times, best["pytorch"].times)
@@ -201,20 +240,29 @@ def missed(steps: Mapping[int, list[Measurement]], trained: list[Measurement]) -
     return found
 
 
-def page(steps: Mapping[int, list[Measurement]], trained: list[Measurement], machine: Mapping[str, str]) -> str:
+def page(
+    steps: Mapping[int, list[Measurement]], trained: list[Measurement], machine: Mapping[str, str]
+) -> str:
     """Return the page with all tables."""
     return "\n".join(
         [
             "# Speed\n",
-            "`make bench` writes this file. Each peer has its own process, and one turn in every round. Ratios are",
-            "the median of the rounds' ratios; in brackets, the ratio of the two fastest rounds. A peer counts with",
-            f"its better number of threads. Processes of this project: at most {PROCESSES}, of one thread each.\n",
-            "A step: form a batch of 100 images, forward, loss, backward, update. Bare products are the five matrix",
-            "products of a step and nothing else, in the same number type: the limits are ratios to them. The peers'",
+            "`make bench` writes this file. Each peer has its own process, and one turn in every "
+            "round. Ratios are",
+            "the median of the rounds' ratios; in brackets, the ratio of the two fastest rounds. A "
+            "peer counts with",
+            f"its better number of threads. Processes of this project: at most {PROCESSES}, of one "
+            "thread each.\n",
+            "A step: form a batch of 100 images, forward, loss, backward, update. Bare products "
+            "are the five matrix",
+            "products of a step and nothing else, in the same number type: the limits are ratios "
+            "to them. The peers'",
             f"losses agree within {AGREEMENT:.0%}.\n",
             *(steps_table(hidden, measured) for hidden, measured in steps.items()),
-            f"A whole training: {EPOCHS - 1} epochs of all images in batches of 100, ReLU, momentum 0.9, a rate that",
-            "falls linearly, images with other distortions in each epoch (rotation, shear, scaling, elastic; PyTorch's",
+            f"A whole training: {EPOCHS - 1} epochs of all images in batches of 100, ReLU, "
+            "momentum 0.9, a rate that",
+            "falls linearly, images with other distortions in each epoch (rotation, shear, "
+            "scaling, elastic; PyTorch's",
             "by `grid_sample`, JAX's by `map_coordinates`). The limits are ratios to PyTorch.\n",
             trainings_table(trained),
             *(f"- {key}: {value}" for key, value in machine.items()),
@@ -228,7 +276,8 @@ def report(quick: bool) -> tuple[str, list[str]]:
     limit = 5_000 if quick else None
     rounds, turns = (1, 1) if quick else (ROUNDS, (EPOCHS - 1) // TURN)
     steps = {
-        hidden: measure("benchmarks.peers", PEERS, hidden, rounds, epochs, limit) for hidden, epochs in HIDDEN.items()
+        hidden: measure("benchmarks.peers", PEERS, hidden, rounds, epochs, limit)
+        for hidden, epochs in HIDDEN.items()
     }
     trained = measure("benchmarks.trainings", TRAININGS, LARGE, turns, TURN, limit)
     versions = {PEERS[m.peer].library: m.version for m in steps[50]}

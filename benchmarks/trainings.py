@@ -1,7 +1,8 @@
 """A whole training as docs/training.md recommends, done by each peer.
 
-ReLU, momentum, a rate that falls to 0 linearly, and images with other distortions in each epoch: rotation, shear,
-scaling and an elastic field. scikit-learn distorts no images, and has no such rate.
+ReLU, momentum, a rate that falls to 0 linearly, and images with other distortions in each epoch:
+rotation, shear, scaling and an elastic field. scikit-learn distorts no images, and has no such
+rate.
 
 `python -m benchmarks.trainings NAME HIDDEN DATA LIMIT` is a worker (`benchmarks.peers.work`).
 """
@@ -12,7 +13,17 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.peers import BATCH, LEARNING_RATE, WEIGHT_INIT_STD, Peer, Run, Task, pytorch_network, this_project, work
+from benchmarks.peers import (
+    BATCH,
+    LEARNING_RATE,
+    WEIGHT_INIT_STD,
+    Peer,
+    Run,
+    Task,
+    pytorch_network,
+    this_project,
+    work,
+)
 from mlp.distortions import Distortion, Strength
 from mlp.network import initial_std
 from mlp.optimizers import SGD, Optimizer, Schedule
@@ -33,13 +44,17 @@ def he(task: Task) -> Task:
 def this_training(task: Task, arithmetic: str) -> Run:
     schedule = Schedule(LEARNING_RATE, "linear", steps=EPOCHS * task.batches)
     optimizer = Optimizer(schedule, SGD(MOMENTUM))
-    return this_project(he(task), arithmetic, "relu", optimizer=optimizer, distortion=Distortion(SHAPE, STRENGTH))
+    return this_project(
+        he(task), arithmetic, "relu", optimizer=optimizer, distortion=Distortion(SHAPE, STRENGTH)
+    )
 
 
 def elastic() -> tuple[np.ndarray, float]:
-    """Return the bumps along an axis, (28, m) float32, and their largest height in pixels: the field of `mlp`.
+    """Return the bumps along an axis, (28, m) float32, and their largest height in pixels: the
+    field of `mlp`.
 
-    The field is bumps @ heights @ bumps.T. A blur of one random number per pixel, as it is often written, takes longer.
+    The field is bumps @ heights @ bumps.T. A blur of one random number per pixel, as it is often
+    written, takes longer.
     """
     ours = Distortion(SHAPE, STRENGTH)
     return ours.rows[:, :-2].astype(np.float32), ours.amplitude
@@ -102,7 +117,9 @@ def pytorch(task: Task) -> Run:
 
 
 def jax_scan(task: Task) -> Run:
-    """One compiled function for an epoch: a scan over its mini-batches, each gathered and distorted inside."""
+    """One compiled function for an epoch: a scan over its mini-batches, each gathered and distorted
+    inside.
+    """
     import jax
     import jax.numpy as jnp
     from jax.scipy.ndimage import map_coordinates
@@ -122,12 +139,18 @@ def jax_scan(task: Task) -> Run:
     def distorted(images, key):
         n = len(images)
         for_map, for_field = jax.random.split(key)
-        a, b, c, d = (m[:, None, None] for m in affine(jnp, jax.random.uniform(for_map, (4, n), minval=-1.0)))
-        heights = jax.random.uniform(for_field, (2, n, side, side), minval=-amplitude, maxval=amplitude)
+        a, b, c, d = (
+            m[:, None, None] for m in affine(jnp, jax.random.uniform(for_map, (4, n), minval=-1.0))
+        )
+        heights = jax.random.uniform(
+            for_field, (2, n, side, side), minval=-amplitude, maxval=amplitude
+        )
         field = bumps @ heights @ bumps.T
         columns = a * x + b * x[:, None] + field[0] + centre
         rows = c * x + d * x[:, None] + field[1] + centre
-        return jax.vmap(lambda image, *places: map_coordinates(image, places, order=1))(images, rows, columns)
+        return jax.vmap(lambda image, *places: map_coordinates(image, places, order=1))(
+            images, rows, columns
+        )
 
     def loss_of(parameters, X, t):
         W1, b1, W2, b2 = parameters
@@ -151,7 +174,11 @@ def jax_scan(task: Task) -> Run:
 
     def run():
         nonlocal state
-        order = np.random.permutation(len(images))[: task.batches * BATCH].reshape(-1, BATCH).astype(np.int32)
+        order = (
+            np.random.permutation(len(images))[: task.batches * BATCH]
+            .reshape(-1, BATCH)
+            .astype(np.int32)
+        )
         state, losses = epoch(state, order, images, labels)
         return np.asarray(losses)
 
@@ -181,8 +208,12 @@ def scikit_learn(task: Task) -> Run:
 
 
 TRAININGS = {
-    "exact": Peer("**this project, exact**", "numpy", partial(this_training, arithmetic="exact"), (1,)),
-    "float32": Peer("**this project, float32**", "numpy", partial(this_training, arithmetic="float32"), (1,)),
+    "exact": Peer(
+        "**this project, exact**", "numpy", partial(this_training, arithmetic="exact"), (1,)
+    ),
+    "float32": Peer(
+        "**this project, float32**", "numpy", partial(this_training, arithmetic="float32"), (1,)
+    ),
     "pytorch": Peer("PyTorch, eager", "torch", pytorch, (1, 2)),
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,)),
     "sklearn": Peer("scikit-learn, without distortions", "sklearn", scikit_learn, (2,)),

@@ -1,8 +1,10 @@
-"""The arithmetic that the network is written in: `Exact`, the same bits on every machine, or float32, faster.
+"""The arithmetic that the network is written in: `Exact`, the same bits on every machine, or
+float32, faster.
 
-A floating-point sum depends on the order of its terms. The BLAS, its threads and its vector instructions choose that
-order. So `Exact` sums only numbers whose sums need no rounding. Its elementwise operations are + − × ÷ √, comparisons
-and powers of two: IEEE 754 rounds them correctly. docs/exact-arithmetic.md has the proof.
+A floating-point sum depends on the order of its terms. The BLAS, its threads and its vector
+instructions choose that order. So `Exact` sums only numbers whose sums need no rounding. Its
+elementwise operations are + − × ÷ √, comparisons and powers of two: IEEE 754 rounds them correctly.
+docs/exact-arithmetic.md has the proof.
 """
 
 import math
@@ -13,31 +15,39 @@ import numpy as np
 OPERAND_BITS = 21  # at most, of each factor of a product
 MOST_TERMS = 2**21  # of a sum of products
 SIGNIFICAND_BITS = 53  # of a float64
-SMALLEST_UNIT = -500  # exponent of the finest grid: the product of two units is then no denormal number
+# Exponent of the finest grid: the product of two units is then no denormal number
+SMALLEST_UNIT = -500
 LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
 
-ROUND_TO_INTEGER = 1.5 * 2.0**52  # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
+# a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
+ROUND_TO_INTEGER = 1.5 * 2.0**52
 
-# OpenBLAS multiplies (m, k) by (k, n) without packing them, which is faster, while m k n is at most this.
+# OpenBLAS multiplies (m, k) by (k, n) without packing them, which is faster, while m k n is at most
+# this.
 SMALL_PRODUCT = 100**3
 BLOCK_OF_ROWS = 32  # of a sum over rows: they fit into the processor's cache
 SMALL_BLOCK = 64  # a shorter block is not worth a call of its own
 
-# The constants of `Exact.exp` are 0-dimensional arrays: NumPy would convert a Python float in every operation.
+# The constants of `Exact.exp` are 0-dimensional arrays: NumPy would convert a Python float in every
+# operation.
 LOG2_E = np.array(1.4426950408889634)
-LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))  # 36 bits of ln 2: exact times an integer below 2¹¹
+# 36 bits of ln 2: exact times an integer below 2¹¹
+LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))
 LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 less that
 LOWEST, HIGHEST = np.array(-708.0), np.array(709.0)  # beyond them eˣ leaves the range of float64
 ROUNDER, ONE, EXPONENT_PLACE = np.array(ROUND_TO_INTEGER), np.array(1.0), np.array(52)
 EVEN = [np.array(c) for c in (840.0, 75600.0, 665280.0)]  # E = r⁶ + 840 r⁴ + …
-ODD, ODD_FACTOR = [np.array(c) for c in (240.0, 7920.0)], np.array(42.0)  # O = 42 (r⁴ + 240 r² + 7920)
+# O = 42 (r⁴ + 240 r² + 7920)
+ODD, ODD_FACTOR = [np.array(c) for c in (240.0, 7920.0)], np.array(42.0)
 
 
 @cache
 def operand_bits(terms: int) -> int:
-    """Return the bits that each factor may have so that a sum of `terms` products is exact in any order.
+    """Return the bits that each factor may have so that a sum of `terms` products is exact in any
+    order.
 
-    The product of two factors of b bits has 2 b bits. A sum of n products has 2 b + ⌈log₂ n⌉ bits: 53 at most.
+    The product of two factors of b bits has 2 b bits. A sum of n products has 2 b + ⌈log₂ n⌉ bits:
+    53 at most.
 
     Raises:
         ValueError: there are more than 2²¹ terms. docs/exact-arithmetic.md proves no more.
@@ -57,10 +67,11 @@ def horner(x: np.ndarray, coefficients: list[np.ndarray]) -> np.ndarray:
 
 
 def tan(degrees: float) -> float:
-    """Return the tangent of an angle of at most 45 degrees either way, within 3 units in the last place.
+    """Return the tangent of an angle of at most 45 degrees either way, within 3 units in the last
+    place.
 
-    With x in radians, tan x = x / (1 − x² / (3 − x² / (5 − …))): the continued fraction of J. H. Lambert (1761). The
-    part after 19 changes less than a unit.
+    With x in radians, tan x = x / (1 − x² / (3 − x² / (5 − …))): the continued fraction of J. H.
+    Lambert (1761). The part after 19 changes less than a unit.
     """
     x = degrees * (math.pi / 180.0)
     square, denominator = x * x, 19.0
@@ -71,7 +82,9 @@ def tan(degrees: float) -> float:
 
 @lru_cache(8)
 def power(x: float, n: int) -> float:
-    """Return xⁿ for a whole number n ≥ 0, by repeated squaring: products alone, in an order that n gives."""
+    """Return xⁿ for a whole number n ≥ 0, by repeated squaring: products alone, in an order that n
+    gives.
+    """
     y = 1.0
     while n:
         if n & 1:
@@ -82,20 +95,29 @@ def power(x: float, n: int) -> float:
 
 
 class Arithmetic:
-    """The operations that the network is written in. Here they are NumPy's own, in the order of the machine's BLAS."""
+    """The operations that the network is written in.
+
+    Here they are NumPy's own, in the order of the machine's BLAS.
+    """
 
     name = "float32"  # in params.yaml and in model files
     dtype: type = np.float32  # twice as many numbers to a vector register as float64
 
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of a power of two that no element of `x` exceeds; 0 without grids. Errors: see `grid`."""
+        """Return the exponent of a power of two that no element of `x` exceeds; 0 without grids.
+
+        Errors: see `grid`.
+        """
         return 0
 
-    def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if this arithmetic has grids.
+    def grid(
+        self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if this
+        arithmetic has grids.
 
-        The grid's unit is `bits` bits below a power of two that no element exceeds. If its `exponent` is given, nothing
-        is checked. `out` is an array for the result, if given.
+        The grid's unit is `bits` bits below a power of two that no element exceeds. If its
+        `exponent` is given, nothing is checked. `out` is an array for the result, if given.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.
@@ -103,13 +125,17 @@ class Arithmetic:
         return x
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Return `x`, (m, n), as the left operand of `matmul`. Each row has a grid of its own. See `grid`."""
+        """Return `x`, (m, n), as the left operand of `matmul`.
+
+        Each row has a grid of its own. See `grid`.
+        """
         return x
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a b, (m, k) times (k, n). Both operands are on grids.
 
-        A large product is computed in blocks, which the BLAS multiplies faster: rows of `a`, or terms of the sums.
+        A large product is computed in blocks, which the BLAS multiplies faster: rows of `a`, or
+        terms of the sums.
         """
         (m, k), n = a.shape, b.shape[1]
         block = SMALL_PRODUCT // max(n * min(m, k), 1)
@@ -127,23 +153,36 @@ class Arithmetic:
         return product
 
     def dot(self, a: np.ndarray, b: np.ndarray, exponent: int | None = None) -> np.ndarray:
-        """Return a b, (m, k) times (k, n). In exact arithmetic, a row depends only on `b` and on its own row of `a`.
+        """Return a b, (m, k) times (k, n). In exact arithmetic, a row depends only on `b` and on
+        its own row of `a`.
 
-        `exponent` is that of a power of two that no element of `a` exceeds, if it is known. Errors are those of `grid`.
+        `exponent` is that of a power of two that no element of `a` exceeds, if it is known. Errors
+        are those of `grid`.
         """
         bits = operand_bits(a.shape[1])
         return self.matmul(self.grid_rows(a, bits, exponent), self.grid(b, bits))
 
     def column_sums(self, x: np.ndarray) -> np.ndarray:
-        """Return the sum of each column of `x`, (m, n), as a product with a row of ones: (n,). Errors as in `dot`."""
+        """Return the sum of each column of `x`, (m, n), as a product with a row of ones: (n,).
+
+        Errors as in `dot`.
+        """
         return self.matmul(np.ones((1, len(x)), self.dtype), self.grid(x, operand_bits(len(x))))[0]
 
-    def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all elements. `exponent` and errors as in `grid`."""
+    def sum(
+        self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
+    ) -> np.ndarray:
+        """Return the sum over `axis`, kept with length 1, or of all elements.
+
+        `exponent` and errors as in `grid`.
+        """
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the Euclidean norm of each column of `x`, (m, n): (n,). Errors are those of `grid`."""
+        """Return the Euclidean norm of each column of `x`, (m, n): (n,).
+
+        Errors are those of `grid`.
+        """
         squares = np.add.reduce(x * x, 0)
         if not np.isfinite(squares).all():
             raise FloatingPointError("a value is not finite, or too large")
@@ -165,22 +204,32 @@ class Exact(Arithmetic):
     dtype = np.float64
 
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of the power of two above the largest element; `SMALLEST_UNIT` where all are 0."""
+        """Return the exponent of the power of two above the largest element; `SMALLEST_UNIT` where
+        all are 0.
+        """
         # On small matrices argmax and argmin are faster than x.max() and x.min()
         largest = max(x.item(x.argmax()), -x.item(x.argmin())) if x.size else 0.0
         if not largest < LARGEST:
             raise FloatingPointError("a value is not finite, or too large")
         return math.frexp(largest)[1] if largest else SMALLEST_UNIT
 
-    def grid(self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Round `x` to multiples of 2ᵏ, `bits` (at most 51) bits below the power of two above its largest element."""
+    def grid(
+        self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Round `x` to multiples of 2ᵏ, `bits` (at most 51) bits below the power of two above its
+        largest element.
+        """
         exponent = self.exponent(x) if exponent is None else exponent
-        rounder = math.ldexp(ROUND_TO_INTEGER, max(exponent - bits, SMALLEST_UNIT))  # its last bit is worth one unit
+        # Its last bit is worth one unit
+        rounder = math.ldexp(ROUND_TO_INTEGER, max(exponent - bits, SMALLEST_UNIT))
         rounded = np.add(x, rounder, out=out)
         return np.subtract(rounded, rounder, out=rounded)
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Round each row of `x`, (m, n), to a grid of its own. A right operand needs one grid for all rows: `grid`."""
+        """Round each row of `x`, (m, n), to a grid of its own.
+
+        A right operand needs one grid for all rows: `grid`.
+        """
         if exponent is not None:
             return self.grid(x, bits, exponent)
         largest = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=0.0)
@@ -190,21 +239,31 @@ class Exact(Arithmetic):
         rounded = x + rounder
         return np.subtract(rounded, rounder, out=rounded)
 
-    def sum(self, x: np.ndarray, axis: int | None = None, exponent: int | None = None) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all elements. It is exact on its grid."""
+    def sum(
+        self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
+    ) -> np.ndarray:
+        """Return the sum over `axis`, kept with length 1, or of all elements.
+
+        It is exact on its grid.
+        """
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
         on_grid = self.grid(x, bits, exponent)
         return np.add.reduce(on_grid, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the norm of each column. It depends only on its own column, whose squares are on their own grid."""
+        """Return the norm of each column.
+
+        It depends only on its own column, whose squares are on their own grid.
+        """
         largest = np.maximum.reduce(np.abs(x), 0, initial=0.0)
         if not (largest < math.sqrt(LARGEST)).all():
             raise FloatingPointError("a value is not finite, or too large")
         bits = SIGNIFICAND_BITS - max(len(x).bit_length(), 2)
         # A square is below 2^(2 e), if its number is below 2^e
-        rounder = np.ldexp(ROUND_TO_INTEGER, np.maximum(2 * np.frexp(largest)[1] - bits, SMALLEST_UNIT))
+        rounder = np.ldexp(
+            ROUND_TO_INTEGER, np.maximum(2 * np.frexp(largest)[1] - bits, SMALLEST_UNIT)
+        )
         total = np.zeros(x.shape[1])
         for start in range(0, len(x), BLOCK_OF_ROWS):
             squares = np.square(x[start : start + BLOCK_OF_ROWS])
@@ -214,10 +273,12 @@ class Exact(Arithmetic):
         return np.sqrt(total)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709. Outside, return that of the nearer end.
+        """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709. Outside, return that of
+        the nearer end.
 
-        x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6], N(r) / N(−r) with
-        N(r) = Σ (12 − j)! / (j! (6 − j)!) rʲ: 1 + 2 r O / (E − r O), E and O polynomials in r². Error below 2⁻⁶¹.
+        x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6],
+        N(r) / N(−r) with N(r) = Σ (12 − j)! / (j! (6 − j)!) rʲ: 1 + 2 r O / (E − r O), E and O
+        polynomials in r². Error below 2⁻⁶¹.
         """
         x = np.maximum(x, LOWEST)
         np.minimum(x, HIGHEST, out=x)
@@ -243,7 +304,8 @@ class Exact(Arithmetic):
     def log(self, x: np.ndarray) -> np.ndarray:
         """Return ln x, within 2 units in the last place, for finite x ≥ 2⁻¹⁰²².
 
-        x = 2ᵏ m with m between √½ and √2, and ln m = 2 artanh s, s = (m − 1) / (m + 1): artanh s = s + s³/3 + s⁵/5 + …
+        x = 2ᵏ m with m between √½ and √2, and ln m = 2 artanh s, s = (m − 1) / (m + 1): artanh s =
+        s + s³/3 + s⁵/5 + …
         """
         m, k = np.frexp(x)
         low = m < math.sqrt(0.5)
@@ -256,7 +318,8 @@ class Exact(Arithmetic):
         for odd in range(21, 1, -2):
             series *= square
             series += 1.0 / odd
-        # 2 s + 2 s³ (1/3 + s²/5 + …), written so that its largest term, m, is not rounded: 2 s = m − s m
+        # 2 s + 2 s³ (1/3 + s²/5 + …), written so that its largest term, m, is not rounded: 2 s = m
+        # − s m
         tail = s * (m - 2.0 * square * series)
         return k * LN2_HIGH + (m - (tail - k * LN2_LOW))
 

@@ -1,28 +1,32 @@
-"""Random distortions of the training images: affine maps and elastic fields, the same bits on every machine.
+"""Random distortions of the training images: affine maps and elastic fields, the same bits on every
+machine.
 
-A digit that is turned a little, or written by a shaky hand, is still the same digit. So a network can also learn from
-distorted copies of its images: P. Simard, D. Steinkraus and J. Platt, Best practices for convolutional neural networks
-applied to visual document analysis, ICDAR 2003. Each pixel of the copy takes its value from a place in the image:
+A digit that is turned a little, or written by a shaky hand, is still the same digit. So a network
+can also learn from distorted copies of its images: P. Simard, D. Steinkraus and J. Platt, Best
+practices for convolutional neural networks applied to visual document analysis, ICDAR 2003. Each
+pixel of the copy takes its value from a place in the image:
 
     place = M p + shift + elastic field at p
 
-p is the position of the pixel. Positions and places are in pixels from the centre. M rotates, shears and scales.
+p is the position of the pixel. Positions and places are in pixels from the centre. M rotates,
+shears and scales.
 
-The elastic field is smooth noise. Simard et al. smooth one random number per pixel by a Gaussian with the standard
-deviation σ. Here the field is a sum of Gaussian bumps with random heights, σ apart. It has almost the same covariance,
-and takes far fewer random numbers.
+The elastic field is smooth noise. Simard et al. smooth one random number per pixel by a Gaussian
+with the standard deviation σ. Here the field is a sum of Gaussian bumps with random heights, σ
+apart. It has almost the same covariance, and takes far fewer random numbers.
 
-Two products of matrices compute all places: x = Σ f(row) C g(column), with the functions of `basis` as f and g. Every
-factor is a multiple of a power of two, so the sums are exact in any order:
+Two products of matrices compute all places: x = Σ f(row) C g(column), with the functions of `basis`
+as f and g. Every factor is a multiple of a power of two, so the sums are exact in any order:
 
     factor                binary places   bound
     bump                  13              1; all bumps at one pixel sum to less than 3
     height of a bump      13
-    p                     1               half the size of the image; the centre can lie between two pixels
+    p                     1               half the size of the image; the centre can be half a pixel
     M and shift           24
 
-Bump · height · bump has 39 binary places. Other products have fewer. `Distortion` refuses sizes for which the absolute
-values of the terms could sum to 2¹⁴. So every partial sum has at most 14 + 39 = 53 bits, which fit into a float64.
+Bump · height · bump has 39 binary places. Other products have fewer. `Distortion` refuses sizes for
+which the absolute values of the terms could sum to 2¹⁴. So every partial sum has at most 14 + 39 =
+53 bits, which fit into a float64.
 """
 
 import math
@@ -46,7 +50,8 @@ class Strength(NamedTuple):
 
     rotation: float  # largest angle, in degrees
     shear: float  # largest angle by which a vertical line leans, in degrees
-    scaling: float  # largest change of distances, in percent: 50 makes a digit 1/1.5 to 1/0.5 times as wide
+    # Largest change of distances, in percent: 50 makes a digit 1/1.5 to 1/0.5 times as wide
+    scaling: float
     shift: float  # largest shift along each axis, in pixels
     elastic: float  # root mean square of the elastic field along each axis, in pixels
     smoothness: float  # standard deviation σ of the elastic field's bumps, in pixels; more than 0
@@ -56,31 +61,44 @@ class Distortion:
     """Random distortions of images of one size."""
 
     def __init__(self, image_shape: tuple[int, int], strength: Strength):
-        """Compute what all images of a shape share. A ValueError says that they are too large for exact sums."""
+        """Compute what all images of a shape share.
+
+        A ValueError says that they are too large for exact sums.
+        """
         self.height, self.width = image_shape
         self.strength = strength
         self.tan_half_rotation, self.tan_shear = tan(strength.rotation / 2.0), tan(strength.shear)
-        largest = (1.0 + strength.scaling / 100.0) * (1.0 + self.tan_shear)  # bounds the four elements of M
+        # Bounds the four elements of M
+        largest = (1.0 + strength.scaling / 100.0) * (1.0 + self.tan_shear)
         affine = largest * (self.height + self.width) / 2.0 + strength.shift + max(image_shape)
-        if affine + 3.0 * 3.0 * 2.0 * strength.elastic >= 1 << REACH:  # no bump is higher than 2 elastic
-            raise ValueError(f"images of {self.height} × {self.width} pixels are too large for exact distortions")
-        self.rows, self.columns = (basis(n, strength) for n in image_shape)  # (H, m_y + 2) and (W, m_x + 2)
+        # No bump is higher than 2 elastic
+        if affine + 3.0 * 3.0 * 2.0 * strength.elastic >= 1 << REACH:
+            raise ValueError(
+                f"images of {self.height} × {self.width} pixels are too large for exact distortions"
+            )
+        # (H, m_y + 2) and (W, m_x + 2)
+        self.rows, self.columns = (basis(n, strength) for n in image_shape)
         self.bumps = self.rows.shape[1] - 2, self.columns.shape[1] - 2  # m_y and m_x
         self.amplitude = 0.0  # the largest height of a bump, in pixels
         if strength.elastic != 0.0:
-            # Heights are uniform between −amplitude and amplitude, so their variance is amplitude² / 3. The variance of
-            # the field is that times the sum of the squared bumps. At the centre of the image it must be elastic².
+            # Heights are uniform between −amplitude and amplitude, so their variance is amplitude²
+            # / 3. The variance of the field is that times the sum of the squared bumps. At the
+            # centre of the image it must be elastic².
             y, x = self.rows[self.height // 2, :-2], self.columns[self.width // 2, :-2]
             self.amplitude = strength.elastic * math.sqrt(3.0 / float(A.sum(y * y) * A.sum(x * x)))
-        self.numbers = AFFINE_NUMBERS + 2 * self.bumps[0] * self.bumps[1]  # random numbers per image
+        # Random numbers per image
+        self.numbers = AFFINE_NUMBERS + 2 * self.bumps[0] * self.bumps[1]
         self.words = -(-self.numbers // 4)  # the same in words of 64 bits
-        np.empty(2**20)  # freed at once. From then on glibc's malloc reuses memory: see M_MMAP_THRESHOLD, mallopt(3)
+        # Freed at once. From then on glibc's malloc reuses memory: see M_MMAP_THRESHOLD, mallopt(3)
+        np.empty(2**20)
 
     def distort(self, images: np.ndarray, seed: int, epoch: int, first: int) -> np.ndarray:
-        """Return distorted copies of images, (n, features) uint8. `first` is the first one's number in the epoch.
+        """Return distorted copies of images, (n, features) uint8. `first` is the first one's number
+        in the epoch.
 
-        An image's distortion depends only on its bytes, the seed, the epoch and its number in the epoch, both from 0.
-        So the images of an epoch may be distorted in any parts, in any order and by any process.
+        An image's distortion depends only on its bytes, the seed, the epoch and its number in the
+        epoch, both from 0. So the images of an epoch may be distorted in any parts, in any order
+        and by any process.
         """
         out = np.empty(images.shape, np.uint8)
         source = stream(seed, DISTORTION, epoch)
@@ -96,8 +114,9 @@ class Distortion:
     def places(self, source: np.random.PCG64, n: int) -> np.ndarray:
         """Return where the pixels of n images take their values from: x and y, (2, H, n, W) uint32.
 
-        The unit is 1/256 pixel. Row i and column j of an image are at y = 256 (i + 1) and x = 256 (j + 1), because
-        `neighbours` puts a border around the image. A place beyond the border moves to it.
+        The unit is 1/256 pixel. Row i and column j of an image are at y = 256 (i + 1) and x = 256
+        (j + 1), because `neighbours` puts a border around the image. A place beyond the border
+        moves to it.
         """
         places = np.empty((2, self.height, n, self.width), np.int32)
         C = self.coefficients(source, n)
@@ -109,14 +128,17 @@ class Distortion:
         return places.view(np.uint32)
 
     def coefficients(self, source: np.random.PCG64, n: int) -> np.ndarray:
-        """Return the factors C of x and of y, for n images: (2, m_y + 2, n, m_x + 2), in 1/256 pixel."""
+        """Return the factors C of x and of y, for n images: (2, m_y + 2, n, m_x + 2), in 1/256
+        pixel.
+        """
         integers = uniform_integers(source, 4 * self.words * n).reshape(n, -1)[:, : self.numbers]
         u = (2.0 * integers - 65535.0) / 65536.0  # exact, between −1 and 1
         m_y, m_x = self.bumps
         C = np.zeros((2, m_y + 2, n, m_x + 2))
         heights = A.grid(self.amplitude * u[:, AFFINE_NUMBERS:], REACH + BUMP_PLACES, REACH)
         C[:, :m_y, :, :m_x] = heights.reshape(n, 2, m_y, m_x).transpose(1, 2, 0, 3)
-        # Each basis ends with 1 and the position, so the last rows and columns of C are of 1, x, y and x y.
+        # Each basis ends with 1 and the position, so the last rows and columns of C are of 1, x, y
+        # and x y.
         a, b, c = A.grid(self.affine(u[:, :AFFINE_NUMBERS].T), REACH + AFFINE_PLACES, REACH)
         C[:, -2, :, -1], C[:, -1, :, -2], C[:, -2, :, -2] = a, b, c
         C[:, -2, :, -2] += [[(self.width + 1) / 2.0], [(self.height + 1) / 2.0]]  # the centre
@@ -131,8 +153,9 @@ class Distortion:
             (p 0)  (cos −sin)  (1 s)
             (0 q)  (sin  cos)  (0 1)
 
-        With t = u tan(rotation / 2) the angle is 2 arctan t. It is between −rotation and rotation, almost uniformly.
-        cos = (1 − t²) / (1 + t²) and sin = 2 t / (1 + t²): the rational parametrization of the circle.
+        With t = u tan(rotation / 2) the angle is 2 arctan t. It is between −rotation and rotation,
+        almost uniformly. cos = (1 − t²) / (1 + t²) and sin = 2 t / (1 + t²): the rational
+        parametrization of the circle.
         """
         t, s, p, q, shift_x, shift_y = u
         t, s = t * self.tan_half_rotation, s * self.tan_shear
@@ -147,23 +170,25 @@ class Distortion:
 def basis(n: int, strength: Strength) -> np.ndarray:
     """Return the functions that places are made of, at the n pixels of an axis: (n, m + 2).
 
-    They are m Gaussian bumps, then 1, then the position. The bumps are σ apart, from beyond one end of the axis to
-    beyond the other. Without an elastic field m is 0.
+    They are m Gaussian bumps, then 1, then the position. The bumps are σ apart, from beyond one end
+    of the axis to beyond the other. Without an elastic field m is 0.
     """
     position = np.arange(n) - (n - 1) / 2.0
     bumps = np.empty((n, 0))
     if strength.elastic != 0.0:
-        side = math.ceil((n - 1) / 2.0 / strength.smoothness) + 1  # bumps on each side of the centre
+        # Bumps on each side of the centre
+        side = math.ceil((n - 1) / 2.0 / strength.smoothness) + 1
         distance = position[:, np.newaxis] / strength.smoothness - np.arange(-side, side + 1)
         bumps = A.grid(A.exp(-0.5 * distance * distance), BUMP_PLACES, 0)
     return np.column_stack([bumps, np.ones(n), position])
 
 
 def neighbours(images: np.ndarray) -> np.ndarray:
-    """Return four bytes in one number for each place between pixels of images, (n, H, W): (n, H + 2, W + 2) uint32.
+    """Return four bytes in one number for each place between pixels of images, (n, H, W): (n, H +
+    2, W + 2) uint32.
 
-    From the lowest byte: the pixel at this place, the one below it, the one to its right, and the one below that. The
-    images get a border of zeros, one pixel wide.
+    From the lowest byte: the pixel at this place, the one below it, the one to its right, and the
+    one below that. The images get a border of zeros, one pixel wide.
     """
     n, height, width = images.shape
     four = np.zeros((n, height + 2, width + 2), np.uint32)
@@ -175,7 +200,8 @@ def neighbours(images: np.ndarray) -> np.ndarray:
 
 
 def interpolate(four: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the values of images, from `neighbours`, at places, by bilinear interpolation of integers.
+    """Return the values of images, from `neighbours`, at places, by bilinear interpolation of
+    integers.
 
     The result, and the columns x and rows y of the places in 1/256 pixel, are (H, n, W) uint32.
     """
@@ -185,14 +211,17 @@ def interpolate(four: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     place += x >> 8
     place += np.arange(0, four.size, height * width, dtype=np.uint32)[:, np.newaxis]
     four = four.reshape(-1).take(place)
-    both = between(four & TWO_BYTES, four >> 8 & TWO_BYTES, y & 255)  # downwards, for the left and the right pixel
+    # Downwards, for the left and the right pixel
+    both = between(four & TWO_BYTES, four >> 8 & TWO_BYTES, y & 255)
     return between(both & 255, both >> 16, x & 255)
 
 
 def between(a: np.ndarray, b: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Return a + part (b − a) / 256 for the byte in each half of 32 bits, rounded. Overwrite `a` and `b`.
+    """Return a + part (b − a) / 256 for the byte in each half of 32 bits, rounded. Overwrite `a`
+    and `b`.
 
-    b − a may borrow from the upper half. The sum gives it back: (256 − part) a + part b has at most 16 bits.
+    b − a may borrow from the upper half. The sum gives it back: (256 − part) a + part b has at most
+    16 bits.
     """
     b -= a
     b *= part

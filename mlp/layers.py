@@ -1,6 +1,7 @@
 """The parts between the affine layers: activations with their derivatives, softmax, and the loss.
 
-`A` is the arithmetic to compute in (see mlp.arithmetic). Activations are elementwise, on arrays of any shape.
+`A` is the arithmetic to compute in (see mlp.arithmetic). Activations are elementwise, on arrays of
+any shape.
 """
 
 import math
@@ -60,15 +61,18 @@ ACTIVATIONS = {activation.name: activation for activation in (SIGMOID, TANH, REL
 
 
 def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y = e^z / Σ e^z over the classes, and the two terms of its logarithm: ln y = shifted − ln total.
+    """Return y = e^z / Σ e^z over the classes, and the two terms of its logarithm: ln y = shifted −
+    ln total.
 
     `z`, the logits, y and shifted are (batch, classes); total is (batch, 1).
 
-    Softmax does not change when the same number is subtracted from all logits of a row. We subtract the largest one, so
-    no exponential can overflow and one of them is exactly 1. So ln y is finite without any epsilon.
+    Softmax does not change when the same number is subtracted from all logits of a row. We subtract
+    the largest one, so no exponential can overflow and one of them is exactly 1. So ln y is finite
+    without any epsilon.
 
     Raises:
-        FloatingPointError: the largest logit of an image is not finite. Then shifted has ∞ − ∞, which is NaN.
+        FloatingPointError: the largest logit of an image is not finite. Then shifted has ∞ − ∞,
+            which is NaN.
     """
     z = np.asfortranarray(z)  # column by column in memory: NumPy is slow at many short rows
     shifted = z - np.maximum.reduce(z, 1, keepdims=True)
@@ -81,15 +85,19 @@ def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def loss_terms(shifted: np.ndarray, total: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return the two terms of each image's loss, ln total − shifted of its true class: shifted and total, (2, n).
+    """Return the two terms of each image's loss, ln total − shifted of its true class: shifted and
+    total, (2, n).
 
-    `t` has the one-hot labels, (n, classes) uint8. Training takes the logarithms once, at the end of an epoch.
+    `t` has the one-hot labels, (n, classes) uint8. Training takes the logarithms once, at the end
+    of an epoch.
     """
-    return np.concatenate([shifted[t.view(np.bool_)], total[:, 0]]).reshape(2, -1)  # np.stack is slower
+    # np.stack is slower
+    return np.concatenate([shifted[t.view(np.bool_)], total[:, 0]]).reshape(2, -1)
 
 
 def cross_entropy(A: Arithmetic, terms: np.ndarray) -> float:
-    """Return the mean cross-entropy −Σ t ln y from `loss_terms`. With t one-hot it is −ln y of the true class.
+    """Return the mean cross-entropy −Σ t ln y from `loss_terms`. With t one-hot it is −ln y of the
+    true class.
 
     Raises:
         FloatingPointError: it is not finite.

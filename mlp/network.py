@@ -1,9 +1,11 @@
-"""The page to read: a multi-layer perceptron, its gradients by the chain rule, and one step of training.
+"""The page to read: a multi-layer perceptron, its gradients by the chain rule, and one step of
+training.
 
-The symbols are those of docs/mathematics.md. An affine layer computes a = h W + b. A hidden layer's activation turns a
-into the next layer's h. After the last layer a is the logits z. dx means ∂L/∂x; L is the mean loss of the batch. At
-first, read `A.dot(a, b)` and `A.matmul(a, b)` as a @ b, and leave out the masks: without dropout they change nothing.
-`A.grid` rounds an operand, so that sums are exact.
+The symbols are those of docs/mathematics.md. An affine layer computes a = h W + b. A hidden layer's
+activation turns a into the next layer's h. After the last layer a is the logits z. dx means ∂L/∂x;
+L is the mean loss of the batch. At first, read `A.dot(a, b)` and `A.matmul(a, b)` as a @ b, and
+leave out the masks: without dropout they change nothing. `A.grid` rounds an operand, so that sums
+are exact.
 """
 
 import math
@@ -20,17 +22,22 @@ from mlp.optimizers import Memory, Optimizer
 from mlp.random import WEIGHTS, normal_like, stream
 from mlp.regularization import KEEP_ALL, Mask, limit_norms
 
-CHUNK = 500  # images in a forward pass outside training: their activations fit into the processor's cache
+# Images in a forward pass outside training: their activations fit into the processor's cache
+CHUNK = 500
 
 
 class Preparation(NamedTuple):
-    """How bytes become inputs, and the names of the classes. It is the same for all images of a network."""
+    """How bytes become inputs, and the names of the classes.
+
+    It is the same for all images of a network.
+    """
 
     shift: float  # number subtracted from every byte; a multiple of 1/256
     scale: float  # factor: an input is (byte − shift) · scale
     image_shape: tuple[int, int]  # rows and columns of an image
     classes: tuple[str, ...]  # names of the classes, in the order of the labels
-    fitted: bool = False  # whether an image is a whole picture, made smaller, not a digit that was found on one
+    # Whether an image is a whole picture, made smaller, not a digit that was found on one
+    fitted: bool = False
     inverted: bool = False  # whether an image is a picture whose light and dark were then exchanged
 
 
@@ -55,20 +62,26 @@ class Network:
     preparation: Preparation  # of the images
 
 
-def forward(network: Network, X: np.ndarray, masks: Sequence[Mask] = ()) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the logits z, (batch, classes), and the input h of each layer, (batch, in). The first h is byte − shift.
+def forward(
+    network: Network, X: np.ndarray, masks: Sequence[Mask] = ()
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the logits z, (batch, classes), and the input h of each layer, (batch, in). The first
+    h is byte − shift.
 
-    `X` has images, (batch, features) uint8. `masks` are what dropout keeps of the inputs of each layer: without, all.
+    `X` has images, (batch, features) uint8. `masks` are what dropout keeps of the inputs of each
+    layer: without, all.
 
     Raises:
-        FloatingPointError: a number is not finite, or too large. All functions below may raise it, too.
+        FloatingPointError: a number is not finite, or too large. All functions below may raise it,
+            too.
     """
     A, f, scale = network.arithmetic, network.activation, network.preparation.scale
     first, *later = masks or [KEEP_ALL] * len(network.weights)
     W, b = network.weights[0], network.biases[0]
     h = first.apply(widen(network, X))
     inputs = [h]
-    # textbook.py: a = X @ W + b, with X = scale h. (scale h) W = scale (h W); bytes need no rounding
+    # textbook.py: a = X @ W + b, with X = scale h. (scale h) W = scale (h W); bytes need no
+    # rounding
     a = scale * first.gain * A.matmul(h, A.grid(W, operand_bits(len(W)))) + b
     for W, b, mask in zip(network.weights[1:], network.biases[1:], later, strict=True):
         h = mask.apply(f.function(A, a))  # textbook.py: h = sigmoid(a)
@@ -80,7 +93,8 @@ def forward(network: Network, X: np.ndarray, masks: Sequence[Mask] = ()) -> tupl
 def gradients(
     network: Network, X: np.ndarray, t: np.ndarray, masks: Sequence[Mask] = ()
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """Return dW and db of each layer, the gradients of the mean loss L, and the terms of L for `cross_entropy`.
+    """Return dW and db of each layer, the gradients of the mean loss L, and the terms of L for
+    `cross_entropy`.
 
     `t` has the one-hot labels of the images `X`, (batch, classes) uint8.
     """
@@ -112,13 +126,16 @@ def step(
     iteration: int,
     masks: Sequence[Mask] = (),
 ) -> np.ndarray:
-    """Take one training step: change the parameters and the memory in place. Return the terms of the loss before it.
+    """Take one training step: change the parameters and the memory in place. Return the terms of
+    the loss before it.
 
-    `memory` is what the optimizer remembers of the weights, then of the biases. `iteration` is the number of steps
-    before this one. The others are those of `gradients`.
+    `memory` is what the optimizer remembers of the weights, then of the biases. `iteration` is the
+    number of steps before this one. The others are those of `gradients`.
     """
     dWs, dbs, loss = gradients(network, X, t, masks)
-    for parameter, gradient, arrays in zip(network.weights + network.biases, dWs + dbs, memory, strict=True):
+    for parameter, gradient, arrays in zip(
+        network.weights + network.biases, dWs + dbs, memory, strict=True
+    ):
         optimizer.update(parameter, gradient, arrays, iteration)
     for W in network.weights:
         limit_norms(network.arithmetic, W, optimizer.max_norm)
@@ -126,7 +143,10 @@ def step(
 
 
 def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return byte − shift, (batch, features), of images, in the arithmetic's type. The result is exact."""
+    """Return byte − shift, (batch, features), of images, in the arithmetic's type.
+
+    The result is exact.
+    """
     dtype, shift = network.arithmetic.dtype, network.preparation.shift
     out = np.empty(X.shape, dtype) if out is None else out
     if shift:
@@ -136,10 +156,11 @@ def widen(network: Network, X: np.ndarray, out: np.ndarray | None = None) -> np.
 
 
 def initial_std(name: str, inputs: int, outputs: int) -> float:
-    """Return the standard deviation of a layer's initial weights by its name in params.yaml: glorot or he.
+    """Return the standard deviation of a layer's initial weights by its name in params.yaml: glorot
+    or he.
 
-    By Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), and He,
-    Zhang, Ren and Sun, "Delving deep into rectifiers" (2015).
+    By Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks" (2010), and He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015).
     """
     return math.sqrt(2.0 / (inputs + outputs if name == "glorot" else inputs))
 
@@ -174,13 +195,16 @@ def init_network(
     for shape in pairwise(sizes):
         size = initial_std(std, *shape) if isinstance(std, str) else std
         with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
-            # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one kind of zero.
+            # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs
+            # one kind of zero.
             weights.append((size * normal_like(source, shape)).astype(A.dtype) + 0.0)
     return Network(weights, [np.zeros(n, A.dtype) for n in sizes[1:]], f, A, preparation)
 
 
 def check_split(network: Network, split: Split) -> None:
-    """Raise a ValueError unless images and labels are of the types and shapes that the network needs."""
+    """Raise a ValueError unless images and labels are of the types and shapes that the network
+    needs.
+    """
     rows, columns = network.preparation.image_shape
     widths = rows * columns, len(network.preparation.classes)
     for name, array, width in zip(split._fields, split, widths, strict=True):
@@ -194,12 +218,17 @@ def check_split(network: Network, split: Split) -> None:
 
 
 def logits(network: Network, images: np.ndarray) -> np.ndarray:
-    """Return the logits, (n, classes), of images, (n, features) uint8. Exact ones depend on no other image."""
+    """Return the logits, (n, classes), of images, (n, features) uint8.
+
+    Exact ones depend on no other image.
+    """
     chunks = [images[start : start + CHUNK] for start in range(0, max(len(images), 1), CHUNK)]
     return np.concatenate([forward(network, chunk)[0] for chunk in chunks])
 
 
 def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of each class and its logarithm, (n, classes) each, for images, (n, features) uint8."""
+    """Return the probability of each class and its logarithm, (n, classes) each, for images, (n,
+    features) uint8.
+    """
     y, shifted, total = softmax(network.arithmetic, logits(network, images))
     return y, shifted - network.arithmetic.log(total)

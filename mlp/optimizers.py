@@ -1,7 +1,8 @@
-"""How a gradient changes a parameter: the rule, the learning rate over time, and the decay of weights.
+"""How a gradient changes a parameter: the rule, the learning rate over time, and the decay of
+weights.
 
-w is a parameter, g = ∂L/∂w its gradient, η the learning rate. Everything here is elementwise, so it may also be applied
-to parts of a parameter, in any order.
+w is a parameter, g = ∂L/∂w its gradient, η the learning rate. Everything here is elementwise, so it
+may also be applied to parts of a parameter, in any order.
 """
 
 import math
@@ -12,22 +13,29 @@ import numpy as np
 
 from mlp.arithmetic import power, tan
 
-Memory = list[list[np.ndarray]]  # what a rule remembers: some arrays for each parameter, of its shape
+# What a rule remembers: some arrays for each parameter, of its shape
+Memory = list[list[np.ndarray]]
 
-BLOCK = 2**18  # numbers changed at once: few enough that the arrays of a block stay in the processor's cache
+# Numbers changed at once: few enough that the arrays of a block stay in the processor's cache
+BLOCK = 2**18
 TIDY = 8  # steps between two removals of numbers that are too small to act
 
-# Numbers that shrink from step to step end among the denormal ones, with which processors are many times slower.
-# Adding and subtracting this number rounds far smaller ones to 0. They are too small to change a weight.
-FAR_ABOVE = {np.dtype(np.float64): math.ldexp(1.0, -700), np.dtype(np.float32): math.ldexp(1.0, -90)}
+# Numbers that shrink from step to step end among the denormal ones, with which processors are many
+# times slower. Adding and subtracting this number rounds far smaller ones to 0. They are too small
+# to change a weight.
+FAR_ABOVE = {
+    np.dtype(np.float64): math.ldexp(1.0, -700),
+    np.dtype(np.float32): math.ldexp(1.0, -90),
+}
 
 
 class SGD(NamedTuple):
-    """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov's form: w ← w − η (g + μ v).
+    """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov's form: w ← w − η (g + μ
+    v).
 
-    With μ = 0 it is plain gradient descent, w ← w − η g. The source is Sutskever, Martens, Dahl and Hinton, "On the
-    importance of initialization and momentum in deep learning" (2013). There v contains η. Here it does not, as in
-    PyTorch, so a schedule acts at once.
+    With μ = 0 it is plain gradient descent, w ← w − η g. The source is Sutskever, Martens, Dahl and
+    Hinton, "On the importance of initialization and momentum in deep learning" (2013). There v
+    contains η. Here it does not, as in PyTorch, so a schedule acts at once.
     """
 
     momentum: float = 0.0  # μ, from 0 to below 1
@@ -38,8 +46,13 @@ class SGD(NamedTuple):
         """The number of arrays that it remembers for each parameter: v, if there is momentum."""
         return int(self.momentum > 0.0)
 
-    def change(self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float) -> None:
-        """Overwrite `g` with what is to be subtracted from w. `memory` is [v]. `iteration` is from 0."""
+    def change(
+        self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float
+    ) -> None:
+        """Overwrite `g` with what is to be subtracted from w.
+
+        `memory` is [v]. `iteration` is from 0.
+        """
         if self.momentum == 0.0:
             g *= rate
             return
@@ -59,7 +72,8 @@ class Adam(NamedTuple):
     m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − η m̂ / (√v̂ + ε), at step t, from 1, with
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
 
-    We keep M = m / (1 − β₁) and V = v / (1 − β₂): then M ← β₁ M + g and V ← β₂ V + g² need fewer operations.
+    We keep M = m / (1 − β₁) and V = v / (1 − β₂): then M ← β₁ M + g and V ← β₂ V + g² need fewer
+    operations.
     """
 
     beta1: float = 0.9  # from 0 to below 1
@@ -71,8 +85,13 @@ class Adam(NamedTuple):
         """The number of arrays that it remembers for each parameter: M and V."""
         return 2
 
-    def change(self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float) -> None:
-        """Overwrite `g` with what is to be subtracted from w. `memory` is [M, V]. `iteration` is from 0."""
+    def change(
+        self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float
+    ) -> None:
+        """Overwrite `g` with what is to be subtracted from w.
+
+        `memory` is [M, V]. `iteration` is from 0.
+        """
         M, V = memory
         M *= self.beta1
         M += g
@@ -89,7 +108,10 @@ class Adam(NamedTuple):
 
 
 def half_cosine(x: float) -> float:
-    """Return (1 + cos π x) / 2 for x from 0 to 1. It is cos² of half the angle, and cos² = 1 / (1 + tan²)."""
+    """Return (1 + cos π x) / 2 for x from 0 to 1.
+
+    It is cos² of half the angle, and cos² = 1 / (1 + tan²).
+    """
     t = tan(90.0 * min(x, 1.0 - x))
     y = 1.0 / (1.0 + t * t)
     return y if x <= 0.5 else 1.0 - y
@@ -98,8 +120,9 @@ def half_cosine(x: float) -> float:
 class Schedule(NamedTuple):
     """The learning rate at each step.
 
-    It grows linearly over the warm-up. Then it is constant, or falls to 0 over the other steps: linearly, or as half a
-    cosine (Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts).
+    It grows linearly over the warm-up. Then it is constant, or falls to 0 over the other steps:
+    linearly, or as half a cosine (Loshchilov and Hutter, "SGDR: stochastic gradient descent with
+    warm restarts", 2017, without restarts).
     """
 
     rate: float  # the highest
@@ -120,24 +143,35 @@ class Schedule(NamedTuple):
 class Optimizer(NamedTuple):
     """How training changes the parameters.
 
-    Weight decay λ is decoupled from the rule: w ← w − η λ w beside the rule's change, for weights and not for biases
-    (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; PyTorch's AdamW).
+    Weight decay λ is decoupled from the rule: w ← w − η λ w beside the rule's change, for weights
+    and not for biases (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019;
+    PyTorch's AdamW).
     """
 
     schedule: Schedule  # η
     rule: SGD | Adam = SGD()
     weight_decay: float = 0.0  # λ
-    max_norm: float = 0.0  # bound on the norm of a neuron's incoming weights, for `limit_norms`; 0 for none
+    # Bound on the norm of a neuron's incoming weights, for `limit_norms`; 0 for none
+    max_norm: float = 0.0
 
     def new_memory(self, parameters: Sequence[np.ndarray]) -> Memory:
         """Return what the rule remembers before the first step: zeros."""
-        return [[np.zeros_like(parameter) for _ in range(self.rule.arrays)] for parameter in parameters]
+        return [
+            [np.zeros_like(parameter) for _ in range(self.rule.arrays)] for parameter in parameters
+        ]
 
-    def update(self, parameter: np.ndarray, gradient: np.ndarray, memory: Sequence[np.ndarray], iteration: int) -> None:
-        """Change `parameter`, an array of any shape, and its `memory` in place. Overwrite `gradient`.
+    def update(
+        self,
+        parameter: np.ndarray,
+        gradient: np.ndarray,
+        memory: Sequence[np.ndarray],
+        iteration: int,
+    ) -> None:
+        """Change `parameter`, an array of any shape, and its `memory` in place. Overwrite
+        `gradient`.
 
-        All arrays have one shape and no gaps. A matrix holds weights, a vector biases. `iteration` is the number of
-        steps before this one.
+        All arrays have one shape and no gaps. A matrix holds weights, a vector biases. `iteration`
+        is the number of steps before this one.
         """
         rate = self.schedule.at(iteration)
         decay = rate * self.weight_decay if parameter.ndim == 2 else 0.0

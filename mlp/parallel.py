@@ -1,4 +1,7 @@
-"""A training step in parts, in exact arithmetic with the bits of `step`. Optional reading: docs/parallel.md."""
+"""A training step in parts, in exact arithmetic with the bits of `step`.
+
+Optional reading: docs/parallel.md.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,10 +20,12 @@ from mlp.team import Team, cut_evenly, shared
 
 @dataclass
 class DividedStep:
-    """`mlp.network.step` for mini-batches of a fixed size, in parts that processes can run at the same time.
+    """`mlp.network.step` for mini-batches of a fixed size, in parts that processes can run at the
+    same time.
 
-    In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and the gradients a part
-    is some of the images. For the update of a later W a part is some of its rows; for `limit_norms`, some columns.
+    In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and
+    the gradients a part is some of the images. For the update of a later W a part is some of its
+    rows; for `limit_norms`, some columns.
     """
 
     network: Network  # with its parameters in shared memory
@@ -30,13 +35,21 @@ class DividedStep:
     optimizer: Optimizer
     memory: Memory  # what the optimizer remembers, in shared memory
     team: Team  # says which parts this process runs
-    cut: Callable[[int, int], list[slice]] = cut_evenly  # divides n things into parts: cut(n, parts)
+    # Divides n things into parts: cut(n, parts)
+    cut: Callable[[int, int], list[slice]] = cut_evenly
 
     def __post_init__(self) -> None:
-        images, batch_size, cut, dtype = self.images, self.batch_size, self.cut, self.network.arithmetic.dtype
+        images, batch_size, cut, dtype = (
+            self.images,
+            self.batch_size,
+            self.cut,
+            self.network.arithmetic.dtype,
+        )
         stops = accumulate(part.shape[1] for part in images)
         first, *later = self.network.weights
-        self.rows_of_W = [[slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)]]
+        self.rows_of_W = [
+            [slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)]
+        ]
         self.rows_of_W += [cut(len(W), len(images)) for W in later]
         self.columns_of_W = [cut(W.shape[1], len(images)) for W in self.network.weights]
         self.rows = cut(batch_size, len(images))
@@ -45,7 +58,8 @@ class DividedStep:
 
         # Arrays that one process writes and the other reads
         self.products = [shared(np.zeros((batch_size, first.shape[1]), dtype)) for _ in images]
-        self.exponents = shared(np.zeros(len(images), np.int64))  # the exponent that each part of W₁ needs
+        # The exponent that each part of W₁ needs
+        self.exponents = shared(np.zeros(len(images), np.int64))
         self.exponent = shared(np.zeros(1, np.int64))  # the exponent of the grid of W₁
         self.h = [shared(np.zeros((batch_size, len(W)), dtype)) for W in later]
         self.da = [shared(np.zeros((batch_size, W.shape[1]), dtype)) for W in self.network.weights]
@@ -53,16 +67,26 @@ class DividedStep:
         # The large arrays of each part, allocated once
         self.bytes = [np.empty((batch_size, part.shape[1]), np.uint8) for part in images]
         self.X: list[np.ndarray] = [np.empty(part.shape, dtype) for part in self.bytes]
-        self.used = [0] * len(images)  # how many of a part's pixels this batch needs: the others are black in it
+        # How many of a part's pixels this batch needs: the others are black in it
+        self.used = [0] * len(images)
         # Each buffer holds first W₁ on its grid, then the gradient of W₁
-        self.buffers: list[np.ndarray] = [np.empty((part.shape[1], first.shape[1]), dtype) for part in images]
+        self.buffers: list[np.ndarray] = [
+            np.empty((part.shape[1], first.shape[1]), dtype) for part in images
+        ]
 
     def __call__(
-        self, batch: np.ndarray, t: np.ndarray, terms: np.ndarray, iteration: int, masks: Sequence[Mask]
+        self,
+        batch: np.ndarray,
+        t: np.ndarray,
+        terms: np.ndarray,
+        iteration: int,
+        masks: Sequence[Mask],
     ) -> None:
-        """Take one step. Put the terms of the loss into `terms`, (2, batch). Errors are those of `Team.run`.
+        """Take one step. Put the terms of the loss into `terms`, (2, batch). Errors are those of
+        `Team.run`.
 
-        `batch` has the numbers of the images, (batch,). `t`, `iteration` and `masks` are those of `step`.
+        `batch` has the numbers of the images, (batch,). `t`, `iteration` and `masks` are those of
+        `step`.
         """
         self.masks, team = masks, self.team
         for part in team.parts:
@@ -79,8 +103,8 @@ class DividedStep:
             team.meet()
             if (largest := max(self.exponents.tolist())) == exponent:
                 break
-            # Usually the last exponent is still right, so we try it first. Here W₁ has grown beyond a power of two, or
-            # shrunk below one. Both processes write the same number.
+            # Usually the last exponent is still right, so we try it first. Here W₁ has grown beyond
+            # a power of two, or shrunk below one. Both processes write the same number.
             self.exponent[0] = largest
         for part in team.parts:
             rows = self.rows[part]
@@ -91,11 +115,16 @@ class DividedStep:
             team.meet()
             for part in team.parts:
                 for W, columns in zip(self.network.weights, self.columns_of_W, strict=True):
-                    limit_norms(self.network.arithmetic, W[:, columns[part]], self.optimizer.max_norm)
+                    limit_norms(
+                        self.network.arithmetic, W[:, columns[part]], self.optimizer.max_norm
+                    )
             team.meet()
 
     def multiply(self, part: int, exponent: int) -> None:
-        """Compute X W₁ over a part's pixels, with W₁ on the grid of `exponent`. Store the exponent that W₁ needs."""
+        """Compute X W₁ over a part's pixels, with W₁ on the grid of `exponent`.
+
+        Store the exponent that W₁ needs.
+        """
         A, W = self.network.arithmetic, self.network.weights[0]
         rows = self.rows_of_W[0][part]
         self.exponents[part] = A.exponent(W[rows])
@@ -104,10 +133,13 @@ class DividedStep:
         A.matmul(self.X[part][:, :n], on_grid, out=self.products[part])
 
     def forward_backward(self, rows: slice, t: np.ndarray, terms: np.ndarray) -> None:
-        """Go forward from X W₁ to the loss, and backward to every ∂L/∂a, for some images of the batch."""
+        """Go forward from X W₁ to the loss, and backward to every ∂L/∂a, for some images of the
+        batch.
+        """
         network, batch_size = self.network, self.batch_size
         A, f = network.arithmetic, network.activation
-        # One grid serves h W and da Wᵀ, unless one has so many more terms that its operands need fewer bits
+        # One grid serves h W and da Wᵀ, unless one has so many more terms that its operands need
+        # fewer bits
         weights = [A.grid(W, operand_bits(len(W))) for W in network.weights[1:]]
 
         product = self.products[0][rows]
@@ -138,7 +170,10 @@ class DividedStep:
             exponent = None
 
     def update(self, iteration: int) -> None:
-        """Update the rows of every W that belong to this process's parts. Each b belongs to one part."""
+        """Update the rows of every W that belong to this process's parts.
+
+        Each b belongs to one part.
+        """
         network, parts, optimizer = self.network, self.team.parts, self.optimizer
         A, f = network.arithmetic, network.activation
         for layer, da in enumerate(self.da):
@@ -152,9 +187,13 @@ class DividedStep:
                     dW[:n] *= network.preparation.scale * self.masks[0].gain
                     dW[n:] = 0.0
                 else:
-                    dW = A.matmul(A.grid_rows(self.h[layer - 1][:, rows].T, self.bits, f.exponent), da)
+                    dW = A.matmul(
+                        A.grid_rows(self.h[layer - 1][:, rows].T, self.bits, f.exponent), da
+                    )
                     dW *= self.masks[layer].gain
-                optimizer.update(W[rows], dW, [array[rows] for array in self.memory[layer]], iteration)
+                optimizer.update(
+                    W[rows], dW, [array[rows] for array in self.memory[layer]], iteration
+                )
             if layer % len(self.images) in parts:
                 b, db = network.biases[layer], A.matmul(self.ones, da)[0]
                 optimizer.update(b, db, self.memory[len(self.da) + layer], iteration)

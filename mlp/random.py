@@ -1,19 +1,23 @@
 """Random numbers from the integers of PCG64 alone.
 
-NumPy promises that a bit generator's raw stream never changes. It does not promise that of `standard_normal`,
-`permutation` and `choice`, and some of them call the system's mathematics library.
+NumPy promises that a bit generator's raw stream never changes. It does not promise that of
+`standard_normal`, `permutation` and `choice`, and some of them call the system's mathematics
+library.
 """
 
 import numpy as np
 
-# The purposes of random numbers. Each has its own stream, so no purpose changes the numbers of another.
+# The purposes of random numbers. Each has its own stream, so no purpose changes the numbers of
+# another.
 WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION = 1, 2, 3, 4, 5
 
 
 def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
-    """Return the random stream for a purpose. It depends only on the arguments, so there is no state to save.
+    """Return the random stream for a purpose. It depends only on the arguments, so there is no
+    state to save.
 
-    `seed` is from 0 to 2³² − 1. `number` is the epoch or the iteration, for purposes that need a new stream in each.
+    `seed` is from 0 to 2³² − 1. `number` is the epoch or the iteration, for purposes that need a
+    new stream in each.
     """
     return np.random.PCG64(np.random.SeedSequence([seed, purpose, number]))
 
@@ -21,8 +25,8 @@ def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
 def permutation(source: np.random.PCG64, n: int) -> np.ndarray:
     """Return the numbers 0 to n − 1 in random order, shape `(n,)`, dtype int64.
 
-    Each number is in the low bits of a word, below a random key in the high bits. No two words are equal, so every
-    sorting algorithm finds the same order.
+    Each number is in the low bits of a word, below a random key in the high bits. No two words are
+    equal, so every sorting algorithm finds the same order.
     """
     low = np.uint64((1 << max(n - 1, 1).bit_length()) - 1)
     words = (source.random_raw(n) & ~low) | np.arange(n, dtype=np.uint64)
@@ -35,15 +39,18 @@ def uniform_integers(source: np.random.PCG64, n: int) -> np.ndarray:
 
     Each 64-bit word gives four numbers, low bits first. ⌈n / 4⌉ words are taken from `source`.
     """
-    words = source.random_raw(-(-n // 4)).astype("<u8", copy=False)  # on every machine the low bits are first
+    # On every machine the low bits are first
+    words = source.random_raw(-(-n // 4)).astype("<u8", copy=False)
     return words.view("<u2").astype(np.uint16, copy=False)[:n]
 
 
 def normal_like(source: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
-    """Return random numbers with mean 0 and standard deviation 1, almost normally distributed, float64.
+    """Return random numbers with mean 0 and standard deviation 1, almost normally distributed,
+    float64.
 
-    Each is the sum of twelve uniform numbers minus its mean (the Irwin-Hall distribution), so it is between −6 and 6.
-    The sum of twelve uniform 16-bit integers has the variance 2³² − 1. Division by 2¹⁶ makes it 1 − 2⁻³² and is exact.
+    Each is the sum of twelve uniform numbers minus its mean (the Irwin-Hall distribution), so it is
+    between −6 and 6. The sum of twelve uniform 16-bit integers has the variance 2³² − 1. Division
+    by 2¹⁶ makes it 1 − 2⁻³² and is exact.
     """
     numbers = uniform_integers(source, 12 * int(np.prod(shape))).reshape(-1, 12)
     sums = numbers.sum(axis=1, dtype=np.int64)  # integers: exact

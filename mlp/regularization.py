@@ -1,7 +1,8 @@
-"""What keeps a network from learning its training images by heart: dropout, and a bound on the norms of weights.
+"""What keeps a network from learning its training images by heart: dropout, and a bound on the
+norms of weights.
 
-Both are from Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
-networks from overfitting" (2014). Weight decay is in mlp.optimizers.
+Both are from Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to
+prevent neural networks from overfitting" (2014). Weight decay is in mlp.optimizers.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from mlp.random import DROPOUT, stream, uniform_integers
 class Mask(NamedTuple):
     """The inputs of a layer that a step keeps. The others are 0 in this step.
 
-    The kept ones should be multiplied by `gain`, so that a sum over them has the mean that it has without dropout. A
-    layer multiplies its product instead: gain · ((h ⊙ kept) W). Then the operands of the product need no rounding.
+    The kept ones should be multiplied by `gain`, so that a sum over them has the mean that it has
+    without dropout. A layer multiplies its product instead: gain · ((h ⊙ kept) W). Then the
+    operands of the product need no rounding.
     """
 
     kept: np.ndarray | None  # (batch, in) bool; None: all
@@ -32,7 +34,9 @@ KEEP_ALL = Mask(None, 1.0)
 
 
 class Dropout(NamedTuple):
-    """The probability with which a step leaves out an input, or a neuron of a hidden layer: from 0 to below 1."""
+    """The probability with which a step leaves out an input, or a neuron of a hidden layer: from 0
+    to below 1.
+    """
 
     inputs: float = 0.0
     hidden: float = 0.0
@@ -40,8 +44,9 @@ class Dropout(NamedTuple):
     def masks(self, sizes: Sequence[int], batch_size: int, seed: int, iteration: int) -> list[Mask]:
         """Return a mask for the inputs of each layer in step `iteration`.
 
-        A number is left out if a random 16-bit integer is below 2¹⁶ times the probability, rounded. The integers
-        depend only on the arguments, image by image, layer by layer. `sizes` are the numbers of the layers' inputs.
+        A number is left out if a random 16-bit integer is below 2¹⁶ times the probability, rounded.
+        The integers depend only on the arguments, image by image, layer by layer. `sizes` are the
+        numbers of the layers' inputs.
         """
         if not (self.inputs or self.hidden):
             return [KEEP_ALL] * len(sizes)
@@ -53,16 +58,18 @@ class Dropout(NamedTuple):
                 integers = uniform_integers(source, batch_size * size).reshape(batch_size, size)
                 masks.append(Mask(integers >= left_out, 65536 / (65536 - left_out)))
             else:
-                source.advance(-(-batch_size * size // 4))  # so that each layer always has the same integers
+                # So that each layer always has the same integers
+                source.advance(-(-batch_size * size // 4))
                 masks.append(KEEP_ALL)
         return masks
 
 
 def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:
-    """Scale down each column of `W`, (in, out), whose norm is above `bound`, to the norm `bound`; if that is 0, none.
+    """Scale down each column of `W`, (in, out), whose norm is above `bound`, to the norm `bound`;
+    if that is 0, none.
 
-    A column has the incoming weights of one neuron. It is changed by itself, so `W` may be some columns of a matrix.
-    Errors are those of `A.norms`.
+    A column has the incoming weights of one neuron. It is changed by itself, so `W` may be some
+    columns of a matrix. Errors are those of `A.norms`.
     """
     if not bound:
         return

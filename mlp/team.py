@@ -1,4 +1,7 @@
-"""Processes that share work: a leader, and workers, which are its copies. Optional reading: docs/parallel.md."""
+"""Processes that share work: a leader, and workers, which are its copies.
+
+Optional reading: docs/parallel.md.
+"""
 
 import contextlib
 import mmap
@@ -11,17 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-POLLS = 5000  # polls of a semaphore, about 0.1 µs each, before a process sleeps: waking up takes longer
+# Polls of a semaphore, about 0.1 µs each, before a process sleeps: waking up takes longer
+POLLS = 5000
 NAP = 0.2  # seconds that a process sleeps before it checks that the others are alive
 LONGEST_WAIT = 300  # naps, one minute: a process that uses no processor time for so long hangs
 LONGEST_START = 50  # naps until the workers' first signals
 LEADER = 0
-TURN = 2  # of a process's semaphores: its task begins, or in the leader ends. 0 and 1 are for meetings, in turns
+# Of a process's semaphores: its task begins, or in the leader ends. 0 and 1 are for meetings, in
+# turns
+TURN = 2
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time in a period
 
 
 def available_processes() -> int:
-    """Return how many cores this process may use, by affinity and quota; 1 where no BLAS survives a fork (macOS)."""
+    """Return how many cores this process may use, by affinity and quota; 1 where no BLAS survives a
+    fork (macOS).
+    """
     if sys.platform != "linux":
         return 1
     cores = len(os.sched_getaffinity(0))
@@ -32,7 +40,10 @@ def available_processes() -> int:
 
 
 def shared(values: np.ndarray) -> np.ndarray:
-    """Return a copy of an array in memory that later forks of this process share. A MemoryError says there is none."""
+    """Return a copy of an array in memory that later forks of this process share.
+
+    A MemoryError says there is none.
+    """
     try:
         memory = mmap.mmap(-1, max(values.nbytes, 1))
     except OSError:
@@ -43,15 +54,19 @@ def shared(values: np.ndarray) -> np.ndarray:
 
 
 def cut_evenly(n: int, parts: int) -> list[slice]:
-    """Divide n things into parts, in order. Return the slice of each part. Their sizes differ by at most one."""
+    """Divide n things into parts, in order.
+
+    Return the slice of each part. Their sizes differ by at most one.
+    """
     return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
 
 class Team:
-    """A leader process that runs tasks in one or more parts, and a worker process for each further part.
+    """A leader process that runs tasks in one or more parts, and a worker process for each further
+    part.
 
-    All run the same task on the same memory, each for its own parts. They meet where one needs a result of another.
-    `parts` has the numbers of the parts that this process runs now.
+    All run the same task on the same memory, each for its own parts. They meet where one needs a
+    result of another. `parts` has the numbers of the parts that this process runs now.
     """
 
     def __init__(self, parts: int):
@@ -63,14 +78,16 @@ class Team:
 
     @contextlib.contextmanager
     def start(self, *tasks: Callable[[], None]) -> Iterator[None]:
-        """Start a team for some tasks, inside a `with` block. It has as many workers as the system allows.
+        """Start a team for some tasks, inside a `with` block. It has as many workers as the system
+        allows.
 
-        A worker is a copy of this process. It sees later changes only in memory from `shared`. If one ended at once, a
-        ChildProcessError says so.
+        A worker is a copy of this process. It sees later changes only in memory from `shared`. If
+        one ended at once, a ChildProcessError says so.
         """
         self._tasks = tasks
         try:
-            with contextlib.suppress(OSError, ImportError, MemoryError, ValueError):  # the system refuses one
+            # The system refuses one
+            with contextlib.suppress(OSError, ImportError, MemoryError, ValueError):
                 if len(self.parts) > 1:
                     self._fork()
             try:
@@ -85,22 +102,29 @@ class Team:
             self.close()
 
     def _fork(self) -> None:
-        from multiprocessing import get_context  # here, so that one process does not spend start-up time on it
+        # Here, so that one process does not spend start-up time on it
+        from multiprocessing import get_context
 
         parts = len(self.parts)
         self._turn = shared(np.zeros(2, np.int64))  # the task, and how many processes run it
-        # Of each process in this task: at its meetings and its end. Views of memory are quicker than NumPy's elements
+        # Of each process in this task: at its meetings and its end. Views of memory are quicker
+        # than NumPy's elements
         self._arrivals = shared(np.zeros(parts, np.int64)).data
         self._arrivals[LEADER] = 1
-        self._failed = shared(np.zeros(parts, np.int64)).data  # the arrival at which a process tells of an error
+        # The arrival at which a process tells of an error
+        self._failed = shared(np.zeros(parts, np.int64)).data
         self._messages = shared(np.zeros((parts, 4096), np.uint8))  # the error
-        self._semaphores = [[get_context("fork").Semaphore(0) for _ in range(3)] for _ in self.parts]
-        # Only the leader reacts to Ctrl-C. It stays blocked in a worker, which sees that the leader ends.
+        self._semaphores = [
+            [get_context("fork").Semaphore(0) for _ in range(3)] for _ in self.parts
+        ]
+        # Only the leader reacts to Ctrl-C. It stays blocked in a worker, which sees that the leader
+        # ends.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with warnings.catch_warnings():
-                # Python warns of a fork in a process with threads: a lock that a thread holds stays locked in the copy.
-                # A worker takes no lock of Python's. If it waits for one of the system's, it gives no signal.
+                # Python warns of a fork in a process with threads: a lock that a thread holds stays
+                # locked in the copy. A worker takes no lock of Python's. If it waits for one of the
+                # system's, it gives no signal.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 for number in self.parts[1:]:
                     if (worker := os.fork()) == 0:
@@ -115,7 +139,8 @@ class Team:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._me = number
-            np.ones((64, 64)) @ np.ones((64, 64))  # if the BLAS has a locked lock, hang here and not later
+            # If the BLAS has a locked lock, hang here and not later
+            np.ones((64, 64)) @ np.ones((64, 64))
             while True:
                 self._arrive(TURN, [LEADER])
                 self._wait(TURN, 1)
@@ -132,7 +157,8 @@ class Team:
             os._exit(0)  # the copy must never run the code that called the leader
 
     def run(self, task: int, processes: int | None = None) -> None:
-        """Run one of the tasks, by its number. At most so many processes take part; all, if no number is given.
+        """Run one of the tasks, by its number. At most so many processes take part; all, if no
+        number is given.
 
         Raises:
             FloatingPointError: the task raised it, in any process.
@@ -154,7 +180,8 @@ class Team:
     def meet(self) -> None:
         """Wait until all processes that run the task are here. Errors are those of `run`."""
         if self._active > 1:
-            # By turns, because who is quick may come to the next meeting while another still waits in this one
+            # By turns, because who is quick may come to the next meeting while another still waits
+            # in this one
             turn = self._arrivals[self._me] % 2
             self._arrive(turn, range(self._active))
             self._wait(turn, self._active - 1)
@@ -167,30 +194,58 @@ class Team:
                 self._semaphores[other][semaphore].release()
 
     def _wait(self, semaphore: int, signals: int, naps: int | None = None) -> None:
-        """Wait for so many signals of others: first by polling, then asleep. The leader takes so many naps at most."""
+        """Wait for so many signals of others: first by polling, then asleep.
+
+        The leader takes so many naps at most.
+        """
         for _ in range(signals):
             come = self._semaphores[self._me][semaphore].acquire
             for _ in range(POLLS):
                 if come(False):
                     break
             else:
-                # We count naps, not seconds: after Ctrl-Z and `fg` the workers have their full time again.
+                # We count naps, not seconds: after Ctrl-Z and `fg` the workers have their full time
+                # again.
                 left, seen = naps or LONGEST_WAIT, b""
                 while not come(True, NAP):
                     before, seen = seen, self._state()
-                    left = left - 1 if seen == before and self._me == LEADER else naps or LONGEST_WAIT
+                    left = (
+                        left - 1 if seen == before and self._me == LEADER else naps or LONGEST_WAIT
+                    )
                     if left <= 0 or self._is_alone():
-                        raise ChildProcessError("ended early or hangs, perhaps because memory ran out")
-        if signals and self._me == LEADER and (arrival := self._arrivals[LEADER]) in (failed := self._failed.tolist()):
-            text = self._messages[failed.index(arrival)].tobytes().rstrip(b"\0").decode(errors="replace")
-            kind = FloatingPointError if text.startswith("FloatingPointError:") else ChildProcessError
+                        raise ChildProcessError(
+                            "ended early or hangs, perhaps because memory ran out"
+                        )
+        if (
+            signals
+            and self._me == LEADER
+            and (arrival := self._arrivals[LEADER]) in (failed := self._failed.tolist())
+        ):
+            text = (
+                self._messages[failed.index(arrival)]
+                .tobytes()
+                .rstrip(b"\0")
+                .decode(errors="replace")
+            )
+            kind = (
+                FloatingPointError if text.startswith("FloatingPointError:") else ChildProcessError
+            )
             raise kind(f"failed ({text})")
 
     def _state(self) -> bytes:
-        """Return the system's record of the workers that are late. It changes while they compute."""
-        late = [place for place in range(self._active - 1) if self._arrivals[place + 1] < self._arrivals[LEADER]]
+        """Return the system's record of the workers that are late.
+
+        It changes while they compute.
+        """
+        late = [
+            place
+            for place in range(self._active - 1)
+            if self._arrivals[place + 1] < self._arrivals[LEADER]
+        ]
         with contextlib.suppress(OSError, IndexError):  # one has gone, or was never there
-            return b"".join(Path(f"/proc/{self._workers[place]}/stat").read_bytes() for place in late)
+            return b"".join(
+                Path(f"/proc/{self._workers[place]}/stat").read_bytes() for place in late
+            )
         return b""
 
     def _is_alone(self) -> bool:
@@ -209,7 +264,8 @@ class Team:
     def close(self) -> None:
         """Kill the workers."""
         for worker in self._workers:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # something else has seen to it
+            # Something else has seen to it
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(worker, signal.SIGKILL)
                 os.waitpid(worker, 0)
         self._workers.clear()

@@ -1,1 +1,3 @@
-"""What the stages share: program, settings, fetching, images, store, fitting, evaluation, drawing."""
+"""What the stages share: program, settings, fetching, images, store, fitting, evaluation,
+drawing.
+"""

@@ -1,7 +1,9 @@
-"""Let `dvc plots show` work without a network: run `python -m pipeline.plots_page` once, after the installation.
+"""Let `dvc plots show` work without a network: run `python -m pipeline.plots_page` once, after the
+installation.
 
-DVC's own page loads Vega's scripts from the network, and is blank without one. This program writes a page template with
-the scripts in it, from the package vl-convert-python, and names it in `.dvc/config.local`. Git ignores both files.
+DVC's own page loads Vega's scripts from the network, and is blank without one. This program writes
+a page template with the scripts in it, from the package vl-convert-python, and names it in
+`.dvc/config.local`. Git ignores both files.
 """
 
 import subprocess
@@ -22,8 +24,11 @@ def main() -> None:
     from vl_convert import javascript_bundle
 
     if not Path(".dvc").is_dir():
-        raise UserError("There is no folder .dvc here; run this program in the root folder of the repository.")
-    # DVC replaces {refresh_tag} and {plot_divs}. There is no {scripts}: DVC would put its links to the network there.
+        raise UserError(
+            "There is no folder .dvc here; run this program in the root folder of the repository."
+        )
+    # DVC replaces {refresh_tag} and {plot_divs}. There is no {scripts}: DVC would put its links to
+    # the network there.
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     scripts = javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]  # the stub lacks a default
     write_text(Path(".dvc", TEMPLATE), page.replace("SCRIPTS", scripts, 1))

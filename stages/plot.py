@@ -23,15 +23,27 @@ EPOCHS = 6  # of which training_images.png shows the distortions
 @command
 def plot(
     model: Annotated[Path, Argument(help="The trained network.")] = Path("models/mlp.npz"),
-    train: Annotated[Path, Argument(help="The images that it was trained on.")] = Path("data/prepared/train.npz"),
-    misclassified: Annotated[Path, Argument(help="What it got wrong.")] = Path("models/misclassified.npz"),
-    figures: Annotated[Path, Argument(help="Output: the folder for three PNG files.")] = Path("metrics/figures"),
+    train: Annotated[Path, Argument(help="The images that it was trained on.")] = Path(
+        "data/prepared/train.npz"
+    ),
+    misclassified: Annotated[Path, Argument(help="What it got wrong.")] = Path(
+        "models/misclassified.npz"
+    ),
+    figures: Annotated[Path, Argument(help="Output: the folder for three PNG files.")] = Path(
+        "metrics/figures"
+    ),
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Draw the misclassified images, the training images as training distorts them, and the first layer's weights."""
+    """Draw the misclassified images, the training images as training distorts them, and the first
+    layer's weights.
+    """
     check_distinct(model, train, misclassified, figures, params)
     parameters = load_params(params)
-    network, prepared, mistakes = load_model(model), load_prepared(train), load_misclassified(misclassified)
+    network, prepared, mistakes = (
+        load_model(model),
+        load_prepared(train),
+        load_misclassified(misclassified),
+    )
     check_alike(model, network.preparation, train, prepared.preparation)
     shape = network.preparation.image_shape
     images = first_of_each_class(prepared.split)

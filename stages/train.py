@@ -20,12 +20,22 @@ INTERVAL = 2.0  # seconds between two states of the history, at least
 
 @command
 def train(
-    train: Annotated[Path, Argument(help="The images to train on.")] = Path("data/prepared/train.npz"),
-    validation: Annotated[Path, Argument(help="Images to watch it with.")] = Path("data/prepared/validation.npz"),
+    train: Annotated[Path, Argument(help="The images to train on.")] = Path(
+        "data/prepared/train.npz"
+    ),
+    validation: Annotated[Path, Argument(help="Images to watch it with.")] = Path(
+        "data/prepared/validation.npz"
+    ),
     model: Annotated[Path, Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
-    on_train: Annotated[Path, Argument(help="Output: its accuracy and loss on them.")] = Path("metrics/train.json"),
-    on_validation: Annotated[Path, Argument(help="Output: these on the others.")] = Path("metrics/validation.json"),
-    history: Annotated[Path, Argument(help="Output: these after each epoch. It grows.")] = Path("metrics/history.csv"),
+    on_train: Annotated[Path, Argument(help="Output: its accuracy and loss on them.")] = Path(
+        "metrics/train.json"
+    ),
+    on_validation: Annotated[Path, Argument(help="Output: these on the others.")] = Path(
+        "metrics/validation.json"
+    ),
+    history: Annotated[Path, Argument(help="Output: these after each epoch. It grows.")] = Path(
+        "metrics/history.csv"
+    ),
     params: ParamsFile = Path("params.yaml"),
     fresh: Annotated[bool, Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
@@ -47,7 +57,8 @@ def train(
 
     def described(epoch: Epoch) -> str:
         accuracy = epoch.scores[-1].accuracy
-        return f"epoch {epoch.epoch} of {fitting.total}, loss {epoch.loss:.4f}, validation accuracy {accuracy:.4f}"
+        where = f"epoch {epoch.epoch} of {fitting.total}"
+        return f"{where}, loss {epoch.loss:.4f}, validation accuracy {accuracy:.4f}"
 
     with failures_explained(settings, params):
         written = 0.0
@@ -64,15 +75,20 @@ def train(
     checkpoint.remove()
     if len(fitting.epochs) < fitting.total:
         note(
-            f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs without a better one. The "
+            f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs "
+            "without a better one. The "
             f"network of epoch {fitted.epoch} is kept."
         )
     guessing = 1 / len(training.preparation.classes)
-    if max(fitted.train.accuracy, fitted.validation.accuracy) < min(2 * guessing, (1 + guessing) / 2):
+    if max(fitted.train.accuracy, fitted.validation.accuracy) < min(
+        2 * guessing, (1 + guessing) / 2
+    ):
         note(
             "note: the network is hardly better than guessing (validation accuracy "
-            f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now {settings.learning_rate}) or "
-            f"train.weight_init_std (now {settings.weight_init_std}; glorot suits most networks), or more "
+            f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now "
+            f"{settings.learning_rate}) or "
+            f"train.weight_init_std (now {settings.weight_init_std}; glorot suits most networks), "
+            "or more "
             f"train.iterations (now {settings.iterations})."
         )
 

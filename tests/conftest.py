@@ -39,12 +39,18 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take minutes: at the end, one process would work alone."""
-    items.sort(key=lambda item: item.path.stem not in ("test_make_it_yours", "test_sweep_faults", "test_tour"))
+    items.sort(
+        key=lambda item: (
+            item.path.stem not in ("test_make_it_yours", "test_sweep_faults", "test_tour")
+        )
+    )
 
 
 @pytest.fixture
 def write_params(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes the repository's params.yaml with some values replaced; the keys are dotted."""
+    """A function that writes the repository's params.yaml with some values replaced; the keys are
+    dotted.
+    """
 
     def write(values: dict[str, object]) -> Path:
         path = tmp_path / "params.yaml"
@@ -62,9 +68,12 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The small pipeline after `dvc repro`, committed: made by the first test process that needs it. To read only."""
+    """The small pipeline after `dvc repro`, committed: made by the first test process that needs
+    it. To read only.
+    """
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # by all test processes of this run
+    # By all test processes of this run
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "reproduced"
     with FileLock(shared / "reproduced.lock"):
         if not folder.exists():

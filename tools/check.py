@@ -1,7 +1,9 @@
-"""Are the files that DVC keeps undamaged? `python -m tools.check` hashes them, so that DVC makes damaged files again.
+"""Are the files that DVC keeps undamaged? `python -m tools.check` hashes them, so that DVC makes
+damaged files again.
 
-DVC does not hash a read-only file in its cache again, nor an output with the length and time that it remembers. So it
-does not see damage by a disk, or through a hard link, and `dvc status` says that everything is up to date.
+DVC does not hash a read-only file in its cache again, nor an output with the length and time that
+it remembers. So it does not see damage by a disk, or through a hard link, and `dvc status` says
+that everything is up to date.
 """
 
 from pathlib import Path
@@ -13,9 +15,11 @@ from tools.lock import locked_outputs, md5_of, output
 
 @command
 def main() -> None:
-    """Hash DVC's caches and all outputs, and list the damaged files. `dvc repro` then makes them again.
+    """Hash DVC's caches and all outputs, and list the damaged files. `dvc repro` then makes them
+    again.
 
-    A damaged file in the cache is removed. An output that differs from dvc.lock gets a new time, so that DVC sees it.
+    A damaged file in the cache is removed. An output that differs from dvc.lock gets a new time, so
+    that DVC sees it.
     """
     found = 0
     for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
@@ -35,7 +39,9 @@ def main() -> None:
                 print(f"{path}: not what {lock} says.")
                 found += 1
     if found:
-        raise UserError("some files are damaged; run `dvc repro` beside their dvc.lock to make them again.")
+        raise UserError(
+            "some files are damaged; run `dvc repro` beside their dvc.lock to make them again."
+        )
     print("All files in DVC's cache and all outputs are undamaged.")
 
 

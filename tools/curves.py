@@ -1,4 +1,6 @@
-"""Draw the training in metrics/history.csv, epoch by epoch, as the picture in README.md: `python -m tools.curves`."""
+"""Draw the training in metrics/history.csv, epoch by epoch, as the picture in README.md: `python -m
+tools.curves`.
+"""
 
 import csv
 import math
@@ -23,13 +25,18 @@ def main() -> None:
     with Path("metrics/history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     use_own_settings()
-    figure = draw_curves({column: [float(row[column]) for row in rows] for column in rows[0] if column != "state"})
+    figure = draw_curves(
+        {column: [float(row[column]) for row in rows] for column in rows[0] if column != "state"}
+    )
     write_bytes(CURVES, picture(figure, 120))
     print(f"{CURVES}: written.")
 
 
 def draw_curves(history: dict[str, list[float]]) -> "Figure":
-    """Draw the accuracy at the left, the loss at the right. The legend has the numbers of the network that is kept."""
+    """Draw the accuracy at the left, the loss at the right.
+
+    The legend has the numbers of the network that is kept.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -37,14 +44,19 @@ def draw_curves(history: dict[str, list[float]]) -> "Figure":
     accuracy, loss = figure.subplots(1, 2)
     _draw(accuracy, history, "Accuracy after each epoch", "train_accuracy", "validation_accuracy")
     lowest = min(history["train_accuracy"] + history["validation_accuracy"])
-    accuracy.set(ylim=(min(math.floor(10 * lowest) / 10, 0.9), 1), ylabel="share of images classified correctly")
+    accuracy.set(
+        ylim=(min(math.floor(10 * lowest) / 10, 0.9), 1),
+        ylabel="share of images classified correctly",
+    )
     _draw(loss, history, "Loss of each epoch", "loss", "validation_loss")
     highest = max(history["loss"] + history["validation_loss"])
     loss.set(ylim=(0, 1.05 * highest or 1), ylabel="mean cross-entropy (nats per image)")
     return figure
 
 
-def _draw(axes: "Axes", history: dict[str, list[float]], title: str, training: str, validation: str) -> None:
+def _draw(
+    axes: "Axes", history: dict[str, list[float]], title: str, training: str, validation: str
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     from pipeline.drawing.figures import BLUE, VERMILLION
@@ -55,8 +67,21 @@ def _draw(axes: "Axes", history: dict[str, list[float]], title: str, training: s
     looks = {"training": (training, "-", BLUE), "validation": (validation, (0, (4, 2)), VERMILLION)}
     for name, (column, style, colour) in looks.items():
         label = f"{name} images: {history[column][kept]:#.4g}"
-        axes.plot(epochs, history[column], ls=style, color=colour, marker=marker, ms=4, label=label, clip_on=False)
-    axes.set(title=title, xlabel="epoch", xlim=(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10)))
+        axes.plot(
+            epochs,
+            history[column],
+            ls=style,
+            color=colour,
+            marker=marker,
+            ms=4,
+            label=label,
+            clip_on=False,
+        )
+    axes.set(
+        title=title,
+        xlabel="epoch",
+        xlim=(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10)),
+    )
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(color="#E5E5E5")
     axes.spines[["top", "right"]].set_visible(False)

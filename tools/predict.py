@@ -1,4 +1,6 @@
-"""Tell which digit is on a picture: `python -m tools.predict seven.png scan.jpg images-idx3-ubyte.gz`."""
+"""Tell which digit is on a picture: `python -m tools.predict seven.png scan.jpg
+images-idx3-ubyte.gz`.
+"""
 
 import json
 from pathlib import Path
@@ -15,21 +17,33 @@ SURE = 0.6  # an answer with a lower probability is not sure
 
 @command
 def predict(
-    files: Annotated[list[Path], Argument(help="Pictures of a digit each, or IDX files of images, gzipped or not.")],
+    files: Annotated[
+        list[Path],
+        Argument(help="Pictures of a digit each, or IDX files of images, gzipped or not."),
+    ],
     model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
-    limit: Annotated[int | None, Option(min=1, help="The most images to use of an IDX file.")] = None,
-    fitted: Annotated[bool | None, Option("--fit/--digit", help="Use the whole picture, or find the digit.")] = None,
-    inverted: Annotated[bool | None, Option("--invert/--as-it-is", help="Swap light and dark, or do not.")] = None,
-    as_json: Annotated[bool, Option("--json", help="Print JSON, with every probability to the last bit.")] = False,
+    limit: Annotated[
+        int | None, Option(min=1, help="The most images to use of an IDX file.")
+    ] = None,
+    fitted: Annotated[
+        bool | None, Option("--fit/--digit", help="Use the whole picture, or find the digit.")
+    ] = None,
+    inverted: Annotated[
+        bool | None, Option("--invert/--as-it-is", help="Swap light and dark, or do not.")
+    ] = None,
+    as_json: Annotated[
+        bool, Option("--json", help="Print JSON, with every probability to the last bit.")
+    ] = False,
 ) -> None:
     """Tell which digit is on a picture, and how probable that and the next two classes are.
 
-    The digit may be dark on light or light on dark, in any colours, at any size and place. The picture should show
-    nothing else. A note says when the answer is not to be trusted; for the images of an IDX file, notes are only in
-    the JSON. If a file cannot be read, nothing is printed for the others either.
+    The digit may be dark on light or light on dark, in any colours, at any size and place. The
+    picture should show nothing else. A note says when the answer is not to be trusted; for the
+    images of an IDX file, notes are only in the JSON. If a file cannot be read, nothing is printed
+    for the others either.
 
-    A network that learnt your own pictures remembers how tools.pack prepared them. New ones are prepared like them,
-    without --fit or --digit, --invert or --as-it-is.
+    A network that learnt your own pictures remembers how tools.pack prepared them. New ones are
+    prepared like them, without --fit or --digit, --invert or --as-it-is.
     """
     import numpy as np  # here, so that --help answers at once
 
@@ -51,17 +65,26 @@ def predict(
             answers.append({"file": str(file), "index": None, "notes": notes})
             found = image[np.newaxis]
         elif found.shape[1:] == shape:
-            answers += ({"file": str(file), "index": index, "notes": []} for index in range(len(found)))
+            answers += (
+                {"file": str(file), "index": index, "notes": []} for index in range(len(found))
+            )
         else:
             given, expected = ("{} × {}".format(*pixels) for pixels in (found.shape[1:], shape))
-            raise UserError(f"{file}: expected images of {expected} pixels, as {model} was trained on, found {given}.")
+            raise UserError(
+                f"{file}: expected images of {expected} pixels, as {model} was trained on, found "
+                f"{given}."
+            )
         images.append(found)
 
     try:
         with np.errstate(all="ignore"):
-            probabilities, _ = probabilities_of(network, np.concatenate(images).reshape(len(answers), -1))
+            probabilities, _ = probabilities_of(
+                network, np.concatenate(images).reshape(len(answers), -1)
+            )
     except FloatingPointError:
-        raise UserError(f"{model}: its weights are too large; train with a smaller train.learning_rate.") from None
+        raise UserError(
+            f"{model}: its weights are too large; train with a smaller train.learning_rate."
+        ) from None
     for answer, row in zip(answers, probabilities.tolist(), strict=True):
         largest = max(row)
         if largest < SURE:
@@ -83,13 +106,25 @@ def _print_table(answers: list[dict[str, Any]]) -> None:
 
     from tools.tables import plain_console
 
-    table = Table(Column("file", overflow="fold"), "class", "probability", "next", box=SIMPLE_HEAD, show_edge=False)
+    table = Table(
+        Column("file", overflow="fold"),
+        "class",
+        "probability",
+        "next",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+    )
     for answer in answers:
-        file = visible(answer["file"].encode(errors="replace").decode())  # a name may hold bytes that are not UTF-8
+        # a name may hold bytes that are not UTF-8
+        file = visible(answer["file"].encode(errors="replace").decode())
         place = "" if answer["index"] is None else f" [{answer['index']}]"
         # The most probable class first; classes of equal probability in their order
-        (best, largest), *others = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-        following = ", ".join(f"{name} ({100 * probability:.1f} %)" for name, probability in others[:2])
+        (best, largest), *others = sorted(
+            answer["probabilities"].items(), key=lambda item: -item[1]
+        )
+        following = ", ".join(
+            f"{name} ({100 * probability:.1f} %)" for name, probability in others[:2]
+        )
         table.add_row(file + place, best, f"{100 * largest:.1f} %", following)
     plain_console().print(table)
 

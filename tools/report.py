@@ -1,4 +1,5 @@
-"""A report for a pull request, in Markdown: what changed between two commits, as DVC and Git see it.
+"""A report for a pull request, in Markdown: what changed between two commits, as DVC and Git see
+it.
 
 python -m tools.report 0b6a372 2920c82 > report.md
 """
@@ -20,21 +21,30 @@ from tools.tables import markdown, mean_and_deviation
 @command
 def main(
     base: Annotated[
-        str | None, Argument(help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1")
+        str | None,
+        Argument(
+            help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1"
+        ),
     ] = None,
     revision: Annotated[str, Argument(help="The commit to report on.")] = "HEAD",
 ) -> None:
-    """Print what changed between two commits: metrics, parameters, the bytes of the outputs, figures.
+    """Print what changed between two commits: metrics, parameters, the bytes of the outputs,
+    figures.
 
-    If HEAD has experiments with several seeds, the report has mean ± standard deviation of their metrics, too.
+    If HEAD has experiments with several seeds, the report has mean ± standard deviation of their
+    metrics, too.
     """
     before, after = commit_of(base or usual_base()), commit_of(revision)
     sections = {
         "Metrics": changes("metrics", before, after),
         "Parameters": changes("params", before, after),
-        "Experiments: mean ± standard deviation over the seeds": over_seeds() if after == commit_of("HEAD") else "",
+        "Experiments: mean ± standard deviation over the seeds": over_seeds()
+        if after == commit_of("HEAD")
+        else "",
         "Outputs in dvc.lock": outputs("dvc.lock", before, after),
-        "Outputs in records/dvc.lock": outputs("records/dvc.lock", before, after, only_changed=True),
+        "Outputs in records/dvc.lock": outputs(
+            "records/dvc.lock", before, after, only_changed=True
+        ),
         "Figures": figures(before, after),
     }
     print(f"## {after[:7]} compared with {before[:7]}")
@@ -58,16 +68,25 @@ def changes(kind: str, before: str, after: str) -> str:
 def over_seeds() -> str:
     """Return a table of HEAD's settings with several seeds; nothing if there are none."""
     result = subprocess.run([sys.executable, "-m", "tools.compare", "--json"], capture_output=True)
-    settings = [one for one in json.loads(result.stdout or '{"settings": []}')["settings"] if len(one["runs"]) > 1]
+    settings = [
+        one
+        for one in json.loads(result.stdout or '{"settings": []}')["settings"]
+        if len(one["runs"]) > 1
+    ]
     rows = []
     for one in settings:
-        means = (mean_and_deviation([run["metrics"][metric] for run in one["runs"]]) for metric in one["metrics"])
+        means = (
+            mean_and_deviation([run["metrics"][metric] for run in one["runs"]])
+            for metric in one["metrics"]
+        )
         rows.append([one["setting"], str(len(one["runs"])), *means])
     return markdown(" | ".join(["setting", "seeds", *settings[0]["metrics"]]), rows) if rows else ""
 
 
 def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> str:
-    """Return which outputs have the same bytes in both commits, with the beginnings of their MD5s."""
+    """Return which outputs have the same bytes in both commits, with the beginnings of their
+    MD5s.
+    """
     md5s = []
     for revision in (before[:7], after[:7]):
         text = git("show", f"{revision}:./{lock}")
@@ -79,19 +98,27 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
         then, now = (md5.get(path, "-") for md5 in md5s)
         same = "new" if then == "-" else "removed" if now == "-" else "yes" if then == now else "no"
         rows.append([f"`{path}`", then[:7], now[:7], same])
-    count = {answer: sum(row[-1] == answer for row in rows) for answer in ("yes", "no", "new", "removed")}
+    count = {
+        answer: sum(row[-1] == answer for row in rows) for answer in ("yes", "no", "new", "removed")
+    }
     shown = [row for row in rows if row[-1] == "no" or not only_changed]
     both = count["yes"] + count["no"]
     return (
-        f"{count['yes']} of the {both} outputs of both have the same bytes; {count['new']} are new, {count['removed']} "
+        f"{count['yes']} of the {both} outputs of both have the same bytes; {count['new']} are "
+        f"new, {count['removed']} "
         f"removed.\n\n{markdown(f'output | {before[:7]} | {after[:7]} | same bytes', shown)}"
     )
 
 
 def figures(before: str, after: str) -> str:
-    """Return the changed figures of both commits: images if the remote has a web address, else their names."""
-    remote = git("remote", "get-url", "origin")  # such as https://host/owner/name.git or git@host:owner/name.git
-    place = re.fullmatch(r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)(?::\d+(?=/))?[:/](.+?)(?:\.git)?/?", remote)
+    """Return the changed figures of both commits: images if the remote has a web address, else
+    their names.
+    """
+    # Such as https://host/owner/name.git or git@host:owner/name.git
+    remote = git("remote", "get-url", "origin")
+    place = re.fullmatch(
+        r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)(?::\d+(?=/))?[:/](.+?)(?:\.git)?/?", remote
+    )
     image = f"![](https://{place[1]}/{place[2]}/raw/{{}}/{{}})" if place else "in Git"
     rows = []
     where = ("--", "metrics/figures/*.png", "records/figures/*.png")

@@ -1,4 +1,7 @@
-"""The figures: misclassified images, training images, weights. The same data give the same bytes."""
+"""The figures: misclassified images, training images, weights.
+
+The same data give the same bytes.
+"""
 
 import math
 import signal
@@ -26,12 +29,15 @@ MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
 
 
 def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
-    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true class."""
+    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true
+    class.
+    """
     images = mistakes.images
     shown = min(len(images), most)
     columns = max(math.ceil(math.sqrt(shown)), 4)
     rows = max(math.ceil(shown / columns), 1)
-    # The unit is an inch. An image is 1 wide or 1 high. Its place is 1.3 wide and 1.5 high: the text needs the rest.
+    # The unit is an inch. An image is 1 wide or 1 high. Its place is 1.3 wide and 1.5 high: the
+    # text needs the rest.
     figure, axes = _blank(1.3 * columns + 0.2, 1.5 * rows + 0.6)
     if not shown:
         axes.set_title("Misclassified images")
@@ -41,8 +47,12 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
     if shown < len(images):
         which = f"The {f'{shown} ' if shown > 1 else ''}most confident of {len(images):,} mistakes"
     else:
-        which = f"All {shown} mistakes, the most confident first" if shown > 1 else "The only mistake"
-    axes.set_title(f"{which}\norange: predicted class and its probability; black: true class", size=10)
+        which = (
+            f"All {shown} mistakes, the most confident first" if shown > 1 else "The only mistake"
+        )
+    axes.set_title(
+        f"{which}\norange: predicted class and its probability; black: true class", size=10
+    )
     height, width = mistakes.image_shape
     wide, high = width / max(height, width), height / max(height, width)
     name = [name if len(name) <= 12 else f"{name[:11]}…" for name in mistakes.classes]
@@ -52,10 +62,17 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
         image = np.repeat(255 - images[place].reshape(height, width, 1), 3, axis=2)
         box = (middle - wide / 2, middle + wide / 2, top + high, top)
         axes.imshow(image, extent=box, interpolation="nearest")
-        axes.plot([box[0], box[1], box[1], box[0], box[0]], [top, top, box[2], box[2], top], color="#CCCCCC", lw=0.8)
+        axes.plot(
+            [box[0], box[1], box[1], box[0], box[0]],
+            [top, top, box[2], box[2], top],
+            color="#CCCCCC",
+            lw=0.8,
+        )
         predicted, actual = name[mistakes.predicted[place]], name[mistakes.actual[place]]
         share = math.floor(100 * mistakes.probability[place])
-        axes.text(middle, top - 0.2, f"{predicted}, {share}%", color=VERMILLION, size=9, ha="center")
+        axes.text(
+            middle, top - 0.2, f"{predicted}, {share}%", color=VERMILLION, size=9, ha="center"
+        )
         axes.text(middle, top - 0.05, f"is {actual}", color="black", size=9, ha="center")
     axes.set_xlim(-0.15, 1.3 * columns - 0.15)
     axes.set_ylim(1.5 * rows - 0.45, -0.4)
@@ -63,53 +80,79 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
 
 
 def first_of_each_class(split: Split) -> np.ndarray:
-    """Return the first images of each class, up to ten images; where there are more classes, one of each, up to 30."""
+    """Return the first images of each class, up to ten images; where there are more classes, one of
+    each, up to 30.
+    """
     classes = min(split.labels.shape[1], 30)
     each = max(1, 10 // classes)
-    return split.images[np.concatenate([np.flatnonzero(split.labels[:, k])[:each] for k in range(classes)])]
+    return split.images[
+        np.concatenate([np.flatnonzero(split.labels[:, k])[:each] for k in range(classes)])
+    ]
 
 
-def draw_training_images(images: np.ndarray, distorted: Sequence[np.ndarray], shape: tuple[int, int]) -> Figure:
-    """Draw training images, (n, features) uint8, in a row, and below them what training makes of them.
+def draw_training_images(
+    images: np.ndarray, distorted: Sequence[np.ndarray], shape: tuple[int, int]
+) -> Figure:
+    """Draw training images, (n, features) uint8, in a row, and below them what training makes of
+    them.
 
-    `distorted` has arrays like `images`, one for each row below, or none. `shape` has the rows and columns of an image.
+    `distorted` has arrays like `images`, one for each row below, or none. `shape` has the rows and
+    columns of an image.
     """
-    rows = [(255 - np.asarray(some)).reshape(1, -1, *shape, 1).repeat(3, axis=-1) for some in (images, *distorted)]
+    rows = [
+        (255 - np.asarray(some)).reshape(1, -1, *shape, 1).repeat(3, axis=-1)
+        for some in (images, *distorted)
+    ]
     gap = max(1, shape[0] // 14)
     canvas = _mosaic(rows[0], gap)
     if distorted:  # the images as they are stand apart
         space = np.full((3 * gap, *canvas.shape[1:]), 255, np.uint8)
         canvas = np.concatenate([canvas, space, _mosaic(np.concatenate(rows[1:]), gap)])
     figure, axes = _blank(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
-    what = f"below, distorted as in {len(distorted)} epochs" if distorted else "training does not distort them"
+    what = (
+        f"below, distorted as in {len(distorted)} epochs"
+        if distorted
+        else "training does not distort them"
+    )
     axes.set_title(f"Training images; {what}")
     axes.imshow(canvas, interpolation="nearest")
     return figure
 
 
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
-    """Draw the first layer, (inputs, neurons): an image for each neuron, a pixel for each weight, one colour scale."""
+    """Draw the first layer, (inputs, neurons): an image for each neuron, a pixel for each weight,
+    one colour scale.
+    """
     height, width = image_shape
     neurons = weights.shape[1]
     shown = min(neurons, MOST_NEURONS)
     columns = math.ceil(math.sqrt(shown))
     rows = math.ceil(shown / columns)
-    # A few weights are far larger than the others. The largest 0.5% share the darkest colour, so the others show too.
+    # A few weights are far larger than the others. The largest 0.5% share the darkest colour, so
+    # the others show too.
     magnitudes = np.sort(np.abs(weights[:, :shown]), axis=None)
     limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
     colours = colormaps["RdBu_r"].resampled(33)
     tiles = np.full((rows * columns, height, width, 3), 255, np.uint8)
-    tiles[:shown] = colours((weights[:, :shown].T.reshape(shown, height, width) / limit + 1) / 2, bytes=True)[..., :3]
+    tiles[:shown] = colours(
+        (weights[:, :shown].T.reshape(shown, height, width) / limit + 1) / 2, bytes=True
+    )[..., :3]
     canvas = _mosaic(tiles.reshape(rows, columns, height, width, 3), max(1, height // 14))
 
     figure, axes = _blank(7.5, min(max(6 * canvas.shape[0] / canvas.shape[1], 2), 12) + 0.5)
-    which = f"first {shown} of {neurons:,} neurons" if shown < neurons else f"{neurons} neuron{'s' * (neurons > 1)}"
+    which = (
+        f"first {shown} of {neurons:,} neurons"
+        if shown < neurons
+        else f"{neurons} neuron{'s' * (neurons > 1)}"
+    )
     axes.set_title(f"Weights of the first layer: {which}, {height} × {width} inputs each")
     axes.imshow(canvas, interpolation="nearest")
     bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label="weight")
     ticks = np.arange(-2, 3) / 2
     labels = [f"{tick * limit:.2g}".replace("-", "−") for tick in ticks]
-    bar.set_ticks(((ticks + 1) / 2).tolist(), labels=[f"≤ {labels[0]}", *labels[1:-1], f"≥ {labels[-1]}"])
+    bar.set_ticks(
+        ((ticks + 1) / 2).tolist(), labels=[f"≤ {labels[0]}", *labels[1:-1], f"≥ {labels[-1]}"]
+    )
     bar.outline.set_visible(False)
     return figure
 
@@ -122,18 +165,22 @@ def _blank(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:
-    """Return tiles, (rows, columns, height, width, 3) uint8, as one picture. White gaps are between them."""
+    """Return tiles, (rows, columns, height, width, 3) uint8, as one picture.
+
+    White gaps are between them.
+    """
     rows, columns, height, width, _ = tiles.shape
     canvas = np.full((rows, height + gap, columns, width + gap, 3), 255, np.uint8)
     canvas[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3, 4)
     return canvas.reshape(rows * (height + gap), columns * (width + gap), 3)[:-gap, :-gap]
 
 
-# The figures shall have the same bytes on every machine. The data have. Drawing avoids what differs between machines:
-# the user's Matplotlib settings, the system's fonts, sines for round corners, zlib. FreeType uses whole numbers.
-# Matplotlib's C++ code still uses + − × ÷, and a compiler may fuse them on another processor. Then the last bit of a
-# coordinate differs. The renderer rounds coordinates to 1/256 pixel, so a pixel differs only if a coordinate lies
-# exactly between two steps. We have never seen it, but there is no proof.
+# The figures shall have the same bytes on every machine. The data have. Drawing avoids what differs
+# between machines: the user's Matplotlib settings, the system's fonts, sines for round corners,
+# zlib. FreeType uses whole numbers. Matplotlib's C++ code still uses + − × ÷, and a compiler may
+# fuse them on another processor. Then the last bit of a coordinate differs. The renderer rounds
+# coordinates to 1/256 pixel, so a pixel differs only if a coordinate lies exactly between two
+# steps. We have never seen it, but there is no proof.
 
 
 def save_figures(folder: Path, dpi: int, **figures: Figure) -> None:
@@ -167,14 +214,21 @@ def picture(figure: Figure, dpi: int) -> bytes:
     """Render the figure at `dpi` dots per inch; return the bytes of a PNG file."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    # Matplotlib's C++ code turns Ctrl-C into other errors. So Ctrl-C waits until the figure is drawn
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if sys.platform != "win32" else None
+    # Matplotlib's C++ code turns Ctrl-C into other errors. So Ctrl-C waits until the figure is
+    # drawn
+    before = (
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        if sys.platform != "win32"
+        else None
+    )
     figure.draw_without_rendering()  # the layout engine now places the axes
     figure.set_layout_engine("none")
     for axes in figure.axes:
         # The axes go to whole pixels: the last bits of the layout's numbers then have no effect.
         size = figure.get_size_inches() * dpi
-        (left, bottom), (right, top) = (np.rint(axes.get_position().get_points() * size) / size).tolist()
+        (left, bottom), (right, top) = (
+            np.rint(axes.get_position().get_points() * size) / size
+        ).tolist()
         axes.set_aspect("auto")
         axes.set_position((left, bottom, right - left, top - bottom))
     canvas.draw()

@@ -1,8 +1,9 @@
 """A PNG writer whose bytes depend on the pixels alone.
 
-Pillow and Matplotlib compress with zlib. Two builds of zlib can write different bytes for the same picture. This module
-compresses without it: a palette, each row minus the row above it, runs of equal bytes, and deflate's fixed Huffman
-codes. Charts are mostly flat, so the files are about as large as ordinary PNG files.
+Pillow and Matplotlib compress with zlib. Two builds of zlib can write different bytes for the same
+picture. This module compresses without it: a palette, each row minus the row above it, runs of
+equal bytes, and deflate's fixed Huffman codes. Charts are mostly flat, so the files are about as
+large as ordinary PNG files.
 """
 
 import struct
@@ -15,7 +16,8 @@ import numpy as np
 def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
     """Return `pixels`, (height, width, 3) uint8, as a PNG file of at most 256 colours.
 
-    Each channel is first rounded to 64 levels. If more than 256 colours remain, rare ones become the nearest kept one.
+    Each channel is first rounded to 64 levels. If more than 256 colours remain, rare ones become
+    the nearest kept one.
     """
     height, width, _ = pixels.shape
     palette, indices = _palette(pixels)
@@ -37,10 +39,14 @@ def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
 
 
 def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the colours of `png_bytes`, (n, 3) uint8, and the number of each pixel's colour, (height, width) uint8."""
+    """Return the colours of `png_bytes`, (n, 3) uint8, and the number of each pixel's colour,
+    (height, width) uint8.
+    """
     levels = (pixels.astype(np.int64) * 63 + 127) // 255
     present, indices, counts = np.unique(
-        (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2], return_inverse=True, return_counts=True
+        (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2],
+        return_inverse=True,
+        return_counts=True,
     )
     colours = np.stack([present // 4096, present // 64 % 64, present % 64], axis=1)
     chosen = colours[np.sort(np.argsort(-counts, kind="stable")[:256])]
@@ -50,16 +56,27 @@ def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zlib_bytes(content: bytes) -> bytes:
-    """Compress the runs of equal bytes in `content`, at least one byte, into a zlib stream (RFC 1950 and 1951)."""
-    literals, repeats = [_huffman(byte) for byte in range(256)], [_repeat(length) for length in range(259)]
+    """Compress the runs of equal bytes in `content`, at least one byte, into a zlib stream (RFC
+    1950 and 1951).
+    """
+    literals, repeats = (
+        [_huffman(byte) for byte in range(256)],
+        [_repeat(length) for length in range(259)],
+    )
     codes = ["110"]  # the last block; fixed Huffman codes
-    # A run becomes its byte, then repeats of 258, then the rest: one shorter repeat, or one or two plain bytes
+    # A run becomes its byte, then repeats of 258, then the rest: one shorter repeat, or one or two
+    # plain bytes
     for byte, run in groupby(content):
         full, left = divmod(len(list(run)) - 1, 258)
-        codes.append(literals[byte] + repeats[258] * full + (repeats[left] if left >= 3 else literals[byte] * left))
+        codes.append(
+            literals[byte]
+            + repeats[258] * full
+            + (repeats[left] if left >= 3 else literals[byte] * left)
+        )
     codes.append("0000000")  # the end of the block
     bits = "".join(codes)
-    blocks = int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")  # the first bit is the lowest
+    # The first bit is the lowest
+    blocks = int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
     return b"\x78\x01" + blocks + struct.pack(">I", zlib.adler32(content))
 
 
@@ -73,10 +90,13 @@ def _huffman(symbol: int) -> str:
 
 
 def _repeat(length: int) -> str:
-    """Return the bits of "repeat the last byte so many times": 3 to 258 (RFC 1951, 3.2.5), or none for fewer."""
+    """Return the bits of "repeat the last byte so many times": 3 to 258 (RFC 1951, 3.2.5), or none
+    for fewer.
+    """
     if length < 3:
         return ""
-    # Lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit, the lowest first
+    # Lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit, the
+    # lowest first
     extra = max((length - 3).bit_length() - 3, 0) if length < 258 else 0
     symbol = 257 + 4 * extra + ((length - 3) >> extra) if length < 258 else 285
     low = f"{(length - 3) % (1 << extra):0{extra}b}"[::-1] if extra else ""

@@ -25,14 +25,19 @@ class Evaluation(NamedTuple):
 
 @quiet()
 def evaluate(network: Network, split: Split) -> Evaluation:
-    """Measure a network on images and their labels. A FloatingPointError says that the loss is not finite."""
+    """Measure a network on images and their labels.
+
+    A FloatingPointError says that the loss is not finite.
+    """
     return evaluation_of(network, split, *predict(network, split.images))
 
 
 def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarray) -> Evaluation:
-    """Return the results that belong to probabilities and their logarithms, (n, classes) each. Errors as above.
+    """Return the results that belong to probabilities and their logarithms, (n, classes) each.
+    Errors as above.
 
-    The loss takes the logarithms: a probability can be too small for a number, and its logarithm is not.
+    The loss takes the logarithms: a probability can be too small for a number, and its logarithm is
+        not.
     """
     images, labels = split
     A, preparation = network.arithmetic, network.preparation
@@ -43,11 +48,15 @@ def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarr
     wrong = wrong[np.argsort(-y[wrong, predicted[wrong]], kind="stable")]
     probability = y[wrong, predicted[wrong]].astype(np.float64)
     image_shape, classes = preparation.image_shape, preparation.classes
-    mistakes = Misclassified(images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes)
+    mistakes = Misclassified(
+        images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes
+    )
     return Evaluation(loss, actual, predicted, mistakes)
 
 
-def save_evaluation(evaluation: Evaluation, misclassified: Path, metrics: Path, classes: Path, confusion: Path) -> None:
+def save_evaluation(
+    evaluation: Evaluation, misclassified: Path, metrics: Path, classes: Path, confusion: Path
+) -> None:
     """Write the files of an evaluation: the arguments of the evaluate stage say what is in each."""
     loss, actual, predicted, mistakes = evaluation
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
@@ -57,19 +66,31 @@ def save_evaluation(evaluation: Evaluation, misclassified: Path, metrics: Path, 
     macro_f1 = math.fsum(scores["f1"] for scores in report) / len(report)
     save_misclassified(misclassified, mistakes)
     write_json(metrics, {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
-    write_json(classes, [{"class": name} | scores for name, scores in zip(names, report, strict=True)])
+    write_json(
+        classes, [{"class": name} | scores for name, scores in zip(names, report, strict=True)]
+    )
     write_confusion(confusion, names, actual, predicted)
 
 
-def classification_report(actual: np.ndarray, predicted: np.ndarray, classes: int) -> list[dict[str, float]]:
+def classification_report(
+    actual: np.ndarray, predicted: np.ndarray, classes: int
+) -> list[dict[str, float]]:
     """Return the precision, recall, F1 and number of images of each class.
 
-    Precision is the share of correct predictions among the images predicted as the class. Recall is their share among
-    the images of the class. F1 = 2 · correct / (predicted + actual) is the harmonic mean. A share of no images is 0.
+    Precision is the share of correct predictions among the images predicted as the class. Recall is
+    their share among the images of the class. F1 = 2 · correct / (predicted + actual) is the
+    harmonic mean. A share of no images is 0.
     """
     # Row i, column j counts the images of class i predicted as class j
-    matrix = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(classes, classes)
-    counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
+    matrix = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(
+        classes, classes
+    )
+    counts = zip(
+        matrix.diagonal().tolist(),
+        matrix.sum(axis=0).tolist(),
+        matrix.sum(axis=1).tolist(),
+        strict=True,
+    )
     return [
         {
             "precision": right / n_predicted if n_predicted else 0.0,

@@ -1,1 +1,4 @@
-"""The download of a dataset's files, and their verification. Answers from the network are hostile."""
+"""The download of a dataset's files, and their verification.
+
+Answers from the network are hostile.
+"""

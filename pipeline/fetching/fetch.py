@@ -1,4 +1,6 @@
-"""Download a dataset's files from its mirrors, decompress them, and verify the SHA-256 of the decompressed bytes."""
+"""Download a dataset's files from its mirrors, decompress them, and verify the SHA-256 of the
+decompressed bytes.
+"""
 
 import hashlib
 import itertools
@@ -16,15 +18,23 @@ from pipeline.settings.datasets import File
 MAX_BYTES = 1 << 30  # the most bytes of a file, if datasets.yaml does not give its length
 
 
-def fetch(files: dict[str, File], mirrors: Sequence[str], folder: Path, report: Callable[[str], None] = note) -> None:
-    """Download `files`, by the names to save them under, into `folder`. Try the mirrors in their order.
+def fetch(
+    files: dict[str, File],
+    mirrors: Sequence[str],
+    folder: Path,
+    report: Callable[[str], None] = note,
+) -> None:
+    """Download `files`, by the names to save them under, into `folder`. Try the mirrors in their
+    order.
 
-    Files in `folder` with the right SHA-256 are kept. Others are removed first, so even after a failure no unverified
-    file has a data file's name. `report` gets a line for each file, and for each failure that did not matter. If no
-    mirror gave some file, a UserError lists the failures.
+    Files in `folder` with the right SHA-256 are kept. Others are removed first, so even after a
+    failure no unverified file has a data file's name. `report` gets a line for each file, and for
+    each failure that did not matter. If no mirror gave some file, a UserError lists the failures.
     """
     if folder.resolve() in [Path(mirror).resolve() for mirror in mirrors]:
-        raise UserError(f"{folder} is both the mirror and the output; put your files into another folder.")
+        raise UserError(
+            f"{folder} is both the mirror and the output; put your files into another folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     missing = {}
     for name, file in files.items():
@@ -73,7 +83,9 @@ def _save(read: Read, name: str, file: File, path: Path) -> None:
     """Write the mirror's file `name`, decompressed, to `path`, if it has the right bytes."""
     digest, length, max_bytes = hashlib.sha256(), 0, file.bytes or MAX_BYTES
     with written_whole(path) as output:
-        for block in progress(_decompressed(read, name, max_bytes), path.name, file.bytes, size=len):
+        for block in progress(
+            _decompressed(read, name, max_bytes), path.name, file.bytes, size=len
+        ):
             length += len(block)
             if length > max_bytes:
                 raise FileFailure(f"it is longer than {max_bytes} bytes")
@@ -81,7 +93,9 @@ def _save(read: Read, name: str, file: File, path: Path) -> None:
             output.write(block)
         if digest.hexdigest() != file.sha256:
             found = f"{length} bytes, and its SHA-256 begins {digest.hexdigest()[:12]}"
-            raise FileFailure(f"it has {found}; expected {file.bytes or 'some'} bytes and {file.sha256[:12]}")
+            raise FileFailure(
+                f"it has {found}; expected {file.bytes or 'some'} bytes and {file.sha256[:12]}"
+            )
 
 
 def _decompressed(read: Read, name: str, max_bytes: int) -> Iterator[bytes]:
@@ -100,6 +114,7 @@ def _decompressed(read: Read, name: str, max_bytes: int) -> Iterator[bytes]:
         while not gzipped.eof:
             if not (piece := gzipped.unconsumed_tail or next(pieces, b"")):
                 raise FileFailure("it breaks off")
-            yield gzipped.decompress(piece, BLOCK)  # at most so much at once, however far it unfolds
+            # At most so much at once, however far it unfolds
+            yield gzipped.decompress(piece, BLOCK)
     except (zlib.error, OSError) as error:
         raise FileFailure(f"it cannot be read ({error})") from None

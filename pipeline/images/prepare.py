@@ -1,4 +1,6 @@
-"""From raw images to prepared ones: which are held out, how bytes become inputs, labels as rows with a single 1."""
+"""From raw images to prepared ones: which are held out, how bytes become inputs, labels as rows
+with a single 1.
+"""
 
 from fractions import Fraction
 from math import isqrt
@@ -24,10 +26,11 @@ def prepare_training(
     validation_size: int,
     seed: int,
 ) -> Preparation:
-    """Write the images to train on, and others to watch training with. Return how they are prepared.
+    """Write the images to train on, and others to watch training with. Return how they are
+    prepared.
 
-    Images are (n, rows, columns) bytes, labels the numbers of their classes, (n,). The shift and the scale of
-    `preparation` are not known yet. Errors are those of `scaling_of`.
+    Images are (n, rows, columns) bytes, labels the numbers of their classes, (n,). The shift and
+    the scale of `preparation` are not known yet. Errors are those of `scaling_of`.
     """
     kept, held_out = hold_out(len(images), validation_size, seed)
     to_train = images[kept]
@@ -40,13 +43,18 @@ def prepare_training(
 
 
 def hold_out(n: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to train on and the rows held out for validation, of n images: two sorted arrays of integers."""
+    """Return the rows to train on and the rows held out for validation, of n images: two sorted
+    arrays of integers.
+    """
     order = permutation(np.random.PCG64(seed), n)
     return np.sort(order[validation_size:]), np.sort(order[:validation_size])
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return (n, classes) uint8: row i has a 1 in column `labels[i]` and 0 elsewhere. `labels` is (n,) integers."""
+    """Return (n, classes) uint8: row i has a 1 in column `labels[i]` and 0 elsewhere.
+
+    `labels` is (n,) integers.
+    """
     return (labels[:, np.newaxis] == np.arange(classes)).view(np.uint8)
 
 
@@ -57,12 +65,14 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
     |---|---|---|---|
     | none | 0 | 1 | 0 to 255: most sigmoid neurons saturate, and learning soon slows down |
     | minmax (normalization) | 0 | 1/255 | 0 to 1: background is exactly 0 |
-    | zscore (standardization) | mean | 1/standard deviation | mean 0, standard deviation 1: inputs of both signs |
+    | zscore (standardization) | mean | 1/deviation | mean 0, standard deviation 1: both signs |
 
-    The mean and the standard deviation are over all pixels together. They are computed in integers, so they have the
-    same bits on every machine. The mean is rounded to a multiple of 1/256. Then byte − shift has 16 bits and is exact.
+    The mean and the standard deviation are over all pixels together. They are computed in integers,
+    so they have the same bits on every machine. The mean is rounded to a multiple of 1/256. Then
+    byte − shift has 16 bits and is exact.
 
-    `images`, (n, rows, columns) bytes, must be training images only: nothing about others may reach the network.
+    `images`, (n, rows, columns) bytes, must be training images only: nothing about others may reach
+    the network.
 
     Raises:
         UserError: the method is zscore, and all pixels are equal.
@@ -79,7 +89,11 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
     squares = sum(byte * byte * count for byte, count in enumerate(histogram))
     spread = n * squares - total * total  # n² times the variance
     if spread == 0:
-        raise UserError("all pixels of the training images are equal: preprocess.scaling zscore would divide by zero.")
+        raise UserError(
+            "all pixels of the training images are equal: preprocess.scaling zscore would divide "
+            "by zero."
+        )
     shift = round(Fraction(256 * total, n)) / 256
-    scale = isqrt((n * n << 256) // spread) / 2**128  # isqrt keeps over 100 bits; the division rounds them to 53
+    # Isqrt keeps over 100 bits; the division rounds them to 53
+    scale = isqrt((n * n << 256) // spread) / 2**128
     return shift, scale

@@ -12,12 +12,14 @@ import typer
 from pipeline.program.errors import UserError, visible
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
-DatasetsFile = Annotated[Path, typer.Option("--datasets", help="The file that says where the datasets come from.")]
+DatasetsFile = Annotated[
+    Path, typer.Option("--datasets", help="The file that says where the datasets come from.")
+]
 
 
 def command(function: Callable[..., None]) -> typer.Typer:
-    """Turn `function` into a command with Typer's help. After a mistake (a `UserError`, or a file or memory that the
-    system refuses) it ends with exit code 1 and one sentence."""
+    """Turn `function` into a command with Typer's help. After a mistake (a `UserError`, or a file
+    or memory that the system refuses) it ends with exit code 1 and one sentence."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @functools.wraps(function)
@@ -28,7 +30,8 @@ def command(function: Callable[..., None]) -> typer.Typer:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # in some moments zipfile cannot close after Ctrl-C
+            # In some moments zipfile cannot close after Ctrl-C
+            if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             if isinstance(error, UserError):
                 sentence = str(error)

@@ -10,7 +10,8 @@ LONGEST_NAME = 100  # characters
 class UserError(Exception):
     """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do.
 
-    `path` is the file that is wrong, if it is one; `about` its wrong part: a key ("train.seed"), an array, a line, ….
+    `path` is the file that is wrong, if it is one; `about` its wrong part: a key ("train.seed"), an
+    array, a line, ….
     """
 
     def __init__(self, sentence: str, *, path: Path | None = None, about: str = ""):
@@ -19,7 +20,9 @@ class UserError(Exception):
 
 
 def visible(text: str) -> str:
-    """Return `text` with "?" for control characters: a file's name may have some, and a terminal would obey them."""
+    """Return `text` with "?" for control characters: a file's name may have some, and a terminal
+    would obey them.
+    """
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -30,7 +33,9 @@ def clip(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether `text` can be shown in a table: on one line, not blank, of at most `LONGEST_NAME` characters."""
+    """Return whether `text` can be shown in a table: on one line, not blank, of at most
+    `LONGEST_NAME` characters.
+    """
     return bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
 
 

@@ -12,21 +12,28 @@ from pipeline.program.errors import UserError
 
 
 def check_distinct(*paths: Path) -> None:
-    """Raise a UserError if two of the paths are the same: a result would replace an input, or another result."""
+    """Raise a UserError if two of the paths are the same: a result would replace an input, or
+    another result.
+    """
     resolved = [path.resolve() for path in paths]
     for number, path in enumerate(paths):
         if resolved[number] in resolved[:number]:
-            raise UserError(f"{path}: given twice; give each input and each output a path of its own.", path=path)
+            raise UserError(
+                f"{path}: given twice; give each input and each output a path of its own.",
+                path=path,
+            )
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing. It changes only when everything has been written.
 
-    The bytes go to a temporary file in the same folder, which is then renamed to `path`. After an error or a kill,
-    `path` is what it was before. An error of the system, such as a full disk, names `path`.
+    The bytes go to a temporary file in the same folder, which is then renamed to `path`. After an
+    error or a kill, `path` is what it was before. An error of the system, such as a full disk,
+    names `path`.
     """
-    if path.exists() and not path.is_file():  # the rename would replace a device, or fail at the end
+    # The rename would replace a device, or fail at the end
+    if path.exists() and not path.is_file():
         raise UserError(f"{path}: not a regular file; give the name of a file.", path=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -39,7 +46,8 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             error.filename = str(path)
         raise
     finally:
-        with suppress(OSError):  # it is gone, or the folder is read-only: the error before this one says more
+        # It is gone, or the folder is read-only: the error before this one says more
+        with suppress(OSError):
             part.unlink()
 
 
@@ -61,15 +69,25 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file that the pipeline wrote. A UserError says that it is missing, or damaged."""
+    """Return the content of a JSON file that the pipeline wrote.
+
+    A UserError says that it is missing, or damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path) from None
+        raise UserError(
+            f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path
+        ) from None
     except ValueError:
-        raise UserError(f"{path}: not a whole JSON file; run `dvc repro` to make it again.", path=path) from None
+        raise UserError(
+            f"{path}: not a whole JSON file; run `dvc repro` to make it again.", path=path
+        ) from None
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write `values` as JSON, in their order. Floats are written by `repr`: reading them gives the same bits."""
+    """Write `values` as JSON, in their order.
+
+    Floats are written by `repr`: reading them gives the same bits.
+    """
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")

@@ -20,11 +20,12 @@ def progress(
     note: Callable[[T], str] | None = None,
     size: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
-    """Yield `items`. Show a progress bar with the time left on standard error if that is a terminal.
+    """Yield `items`. Show a progress bar with the time left on standard error if that is a
+    terminal.
 
-    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds. `note` and `size` say
-    what to show beside the bar after an item, and how far it goes. `total`, None if it is unknown, is the size of all
-    items together, and of what was `done` before.
+    Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds.
+    `note` and `size` say what to show beside the bar after an item, and how far it goes. `total`,
+    None if it is unknown, is the size of all items together, and of what was `done` before.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
         said = time.monotonic()
@@ -35,10 +36,23 @@ def progress(
             yield item
         return
     from rich.console import Console  # here, so that a quiet run does not spend start-up time on it
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
         task = bar.add_task(description, total=total, completed=done, note="")
         for item in items:
             bar.update(task, advance=size(item), note=note(item) if note else "")

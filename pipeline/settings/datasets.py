@@ -20,12 +20,16 @@ SAVED_AS = {
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = SAVED_AS.values()
 
 # An exact version, and nothing that npm could take for an option, an address or a folder
-NPM = re.compile(r"npm:((?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*)/([^/]+(?:/[^/]+)*)/?", re.ASCII)
+NPM = re.compile(
+    r"npm:((?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*)/([^/]+(?:/[^/]+)*)/?",
+    re.ASCII,
+)
 WEB = re.compile(r"https?://[^/\s]+(/.*)?")
 
 
 def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> str:
-    """Return `text` as an address: `npm:package@1.2.3/folder`, a web address, or the path of a folder.
+    """Return `text` as an address: `npm:package@1.2.3/folder`, a web address, or the path of a
+    folder.
 
     A relative path starts at the folder `base`. `insecure` allows `http://`.
 
@@ -39,7 +43,9 @@ def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> st
         return text
     if text.strip() and text.isprintable() and "://" not in text and not text.startswith("npm:"):
         return str(base / text)
-    raise ValueError("https://host/folder, file:///folder, the path of a folder, or npm:package@1.2.3/folder")
+    raise ValueError(
+        "https://host/folder, file:///folder, the path of a folder, or npm:package@1.2.3/folder"
+    )
 
 
 def _one_line(text: str) -> str:
@@ -62,9 +68,12 @@ class File(Section):
     """One of a dataset's files. Its length and SHA-256 are those of the decompressed file."""
 
     name: Text = Field(description="the file's name at the mirrors")
-    bytes: int | None = Field(None, ge=1, description="the decompressed file's length, a whole number above 0")
+    bytes: int | None = Field(
+        None, ge=1, description="the decompressed file's length, a whole number above 0"
+    )
     sha256: Annotated[str, AfterValidator(str.lower)] = Field(
-        pattern="^[0-9a-fA-F]{64}$", description="the 64 hexadecimal digits of the decompressed file's SHA-256"
+        pattern="^[0-9a-fA-F]{64}$",
+        description="the 64 hexadecimal digits of the decompressed file's SHA-256",
     )
 
 
@@ -84,7 +93,10 @@ class Dataset(Section):
     """
 
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
-        strict=False, min_length=2, max_length=256, description='a list of 2 to 256 names as text, such as ["0", "1"]'
+        strict=False,
+        min_length=2,
+        max_length=256,
+        description='a list of 2 to 256 names as text, such as ["0", "1"]',
     )
     mirrors: tuple[Mirror, ...] = Field(
         strict=False, min_length=1, description="a list of one address or more, as text"
@@ -99,12 +111,19 @@ class Dataset(Section):
 
 
 def load_dataset(path: Path, name: str) -> Dataset:
-    """Read the dataset `name` from the file `path`. The others are not checked. A UserError says what is wrong."""
+    """Read the dataset `name` from the file `path`.
+
+    The others are not checked. A UserError says what is wrong.
+    """
     entries = load_plain_yaml(path)
     if not isinstance(entries, dict):
         raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)
     if name not in entries:
         near = nearest(name, entries)
-        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(', '.join(map(str, entries)))}."
+        hint = (
+            f"did you mean {clip(near)}?"
+            if near
+            else f"it has {clip(', '.join(map(str, entries)))}."
+        )
         raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", path=path, about=name)
     return check(path, Dataset, entries[name], (name,))

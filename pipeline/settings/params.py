@@ -11,15 +11,23 @@ from pipeline.settings.checked import Section, check, load_plain_yaml
 
 
 def _whole(low: int, high: int) -> Any:
-    return Field(ge=low, le=high, description=f"a whole number from {low} to {high}, without point or exponent")
+    return Field(
+        ge=low,
+        le=high,
+        description=f"a whole number from {low} to {high}, without point or exponent",
+    )
 
 
 def _number(low: float, high: float) -> Any:
     return Field(ge=low, le=high, description=f"a number from {low} to {high}")
 
 
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")]
-AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number, 0 or more")]
+AboveZero = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")
+]
+AtLeastZero = Annotated[
+    float, Field(ge=0, allow_inf_nan=False, description="a finite number, 0 or more")
+]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number, at least 0 and below 1")]
 
 
@@ -41,17 +49,23 @@ class Train(Section):
     """What the train stage reads."""
 
     hidden_sizes: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
-        strict=False, max_length=16, description="a list of at most 16 whole numbers from 1 to 65536, such as [50]"
+        strict=False,
+        max_length=16,
+        description="a list of at most 16 whole numbers from 1 to 65536, such as [50]",
     )
     activation: Literal["sigmoid", "tanh", "relu"] = Field(description="sigmoid, tanh or relu")
-    weight_init_std: AboveZero | Literal["glorot", "he"] = Field(description="glorot, he, or a finite number above 0")
+    weight_init_std: AboveZero | Literal["glorot", "he"] = Field(
+        description="glorot, he, or a finite number above 0"
+    )
     arithmetic: Literal["exact", "float32"] = Field(description="exact or float32")
     seed: int = _whole(0, 2**32 - 1)
     iterations: int = _whole(1, 10**9)
     batch_size: int = _whole(1, 10**6)
     optimizer: Literal["sgd", "adam"] = Field(description="sgd or adam")
     learning_rate: AboveZero
-    schedule: Literal["constant", "linear", "cosine"] = Field(description="constant, linear or cosine")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        description="constant, linear or cosine"
+    )
     warmup: int = _whole(0, 10**9)
     momentum: Share
     nesterov: bool = Field(description="true or false")
@@ -62,7 +76,8 @@ class Train(Section):
     patience: int = _whole(0, 10**9)
     keep: Literal["last", "best"] = Field(description="last or best")
 
-    # Rules about two parameters, checked where the later one stands. The earlier one is absent if it is wrong itself.
+    # Rules about two parameters, checked where the later one stands. The earlier one is absent if
+    # it is wrong itself.
 
     @field_validator("warmup")
     @classmethod
@@ -110,15 +125,19 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a parameter file, also that its values go together. See `read_values`, and `check` for errors."""
+    """Read and check a parameter file, also that its values go together.
+
+    See `read_values`, and `check` for errors.
+    """
     return check(path, Params, read_values(path))
 
 
 def read_values(path: Path) -> Any:
     """Return the values of a parameter file, unchecked.
 
-    Its key `base`, if it has one, names another file beside it: that file's values, with the values of `path` in their
-    places, are the parameters. Its key `record` is about a result, and no parameter.
+    Its key `base`, if it has one, names another file beside it: that file's values, with the values
+    of `path` in their places, are the parameters. Its key `record` is about a result, and no
+    parameter.
     """
     values = load_plain_yaml(path)
     if not isinstance(values, dict) or "base" not in values:

@@ -1,7 +1,8 @@
-"""The files that pass from stage to stage: prepared images, the trained network, and the misclassified images.
+"""The files that pass from stage to stage: prepared images, the trained network, and the
+misclassified images.
 
-The files' checksums show what was damaged. What is checked here is that a file is one of its kind, and that a network,
-which may be a stranger's, cannot spoil what is done with it.
+The files' checksums show what was damaged. What is checked here is that a file is one of its kind,
+and that a network, which may be a stranger's, cannot spoil what is done with it.
 """
 
 from pathlib import Path
@@ -39,16 +40,22 @@ class Misclassified(NamedTuple):
     classes: tuple[str, ...]  # names of the classes
 
 
-def save_prepared(path: Path, images: np.ndarray, labels: np.ndarray, preparation: Preparation) -> None:
-    """Write a prepared split: images, (n, rows, columns) uint8, and their one-hot labels, (n, classes) uint8."""
+def save_prepared(
+    path: Path, images: np.ndarray, labels: np.ndarray, preparation: Preparation
+) -> None:
+    """Write a prepared split: images, (n, rows, columns) uint8, and their one-hot labels, (n,
+    classes) uint8.
+    """
     flat = images.reshape(len(images), -1)
     save_arrays(path, images=flat, labels=labels, **_preparation_arrays(preparation))
 
 
 def load_prepared(path: Path) -> Prepared:
-    """Read a split that the preprocess stage wrote. Its images stay in the file until they are used.
+    """Read a split that the preprocess stage wrote. Its images stay in the file until they are
+    used.
 
-    A UserError says that the file is missing, damaged, or no prepared split, or that its images have too many pixels.
+    A UserError says that the file is missing, damaged, or no prepared split, or that its images
+    have too many pixels.
     """
     found = _Arrays(path, mapped=("images",))
     preparation = found.preparation()
@@ -56,7 +63,9 @@ def load_prepared(path: Path) -> Prepared:
     images = found.take("images", np.uint8, None, rows * columns)
     labels = found.take("labels", np.uint8, len(images), len(preparation.classes))
     if rows * columns > MOST_TERMS:
-        sentence = f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
+        sentence = (
+            f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
+        )
         raise UserError(sentence, path=path, about="image_shape")
     return Prepared(Split(images, labels), preparation)
 
@@ -64,7 +73,10 @@ def load_prepared(path: Path) -> Prepared:
 def check_alike(path: Path, preparation: Preparation, other: Path, others: Preparation) -> None:
     """Raise a UserError unless what two files have was prepared alike."""
     if preparation != others:
-        sentence = f"{path} and {other} come from different preparations; run `dvc repro` to make both again."
+        sentence = (
+            f"{path} and {other} come from different preparations; run `dvc repro` to make both "
+            "again."
+        )
         raise UserError(sentence, path=path)
 
 
@@ -78,10 +90,16 @@ def save_model(path: Path, network: Network) -> None:
 
 
 def load_model(path: Path) -> Network:
-    """Read a network that the train stage wrote. A UserError says that the file is missing, damaged, or no network."""
+    """Read a network that the train stage wrote.
+
+    A UserError says that the file is missing, damaged, or no network.
+    """
     found = _Arrays(path)
     preparation = found.preparation()
-    activation, arithmetic = found.named("activation", ACTIVATIONS), found.named("arithmetic", ARITHMETICS)
+    activation, arithmetic = (
+        found.named("activation", ACTIVATIONS),
+        found.named("arithmetic", ARITHMETICS),
+    )
     weights: list[np.ndarray] = []
     biases: list[np.ndarray] = []
     outputs = preparation.image_shape[0] * preparation.image_shape[1]
@@ -102,33 +120,55 @@ def save_misclassified(path: Path, mistakes: Misclassified) -> None:
 
 
 def load_misclassified(path: Path) -> Misclassified:
-    """Read the misclassified images that the evaluate stage wrote. Errors are like those of `load_model`."""
+    """Read the misclassified images that the evaluate stage wrote.
+
+    Errors are like those of `load_model`.
+    """
     found = _Arrays(path)
     shape = found.image_shape()
     images = found.take("images", np.uint8, None, shape[0] * shape[1])
-    actual, predicted = (found.take(name, np.int64, len(images)) for name in ("actual", "predicted"))
-    probability, place = found.take("probability", np.float64, len(images)), found.take("place", np.int64, len(images))
+    actual, predicted = (
+        found.take(name, np.int64, len(images)) for name in ("actual", "predicted")
+    )
+    probability, place = (
+        found.take("probability", np.float64, len(images)),
+        found.take("place", np.int64, len(images)),
+    )
     return Misclassified(images, actual, predicted, probability, place, shape, found.classes())
 
 
 class _Arrays:
-    """The arrays of a file. Each method raises a UserError if what it looks for is not there, or is of another kind."""
+    """The arrays of a file.
+
+    Each method raises a UserError if what it looks for is not there, or is of another kind.
+    """
 
     def __init__(self, path: Path, mapped: tuple[str, ...] = ()):
         self.path, self.arrays = path, load_arrays(path, mapped)
 
     def wrong(self, about: str, what: str) -> UserError:
-        return UserError(f"{self.path}: {what}; run `dvc repro` to make it again.", path=self.path, about=about)
+        return UserError(
+            f"{self.path}: {what}; run `dvc repro` to make it again.", path=self.path, about=about
+        )
 
     def take(self, name: str, dtype: type, *shape: int | None) -> np.ndarray:
         """Return an array of a type and a shape, in which None stands for any length."""
         if name not in self.arrays:
             raise self.wrong(name, f"it has no array {name}")
         array = self.arrays[name]
-        expected = tuple(length if n is None else n for n, length in zip(shape, array.shape, strict=False))
-        if not np.issubdtype(array.dtype, dtype) or array.shape != expected or len(shape) != array.ndim:
+        expected = tuple(
+            length if n is None else n for n, length in zip(shape, array.shape, strict=False)
+        )
+        if (
+            not np.issubdtype(array.dtype, dtype)
+            or array.shape != expected
+            or len(shape) != array.ndim
+        ):
             text = ", ".join("n" if n is None else str(n) for n in shape)
-            what = f"{array.dtype} of the shape {array.shape}, not {np.dtype(dtype)} of the shape ({text})"
+            what = (
+                f"{array.dtype} of the shape {array.shape}, not {np.dtype(dtype)} of the shape "
+                f"({text})"
+            )
             raise self.wrong(name, f"its array {name} is {what}")
         return array
 
@@ -153,7 +193,13 @@ class _Arrays:
 
     def preparation(self) -> Preparation:
         shift, scale = float(self.take("shift", np.float64)), float(self.take("scale", np.float64))
-        return Preparation(shift, scale, self.image_shape(), self.classes(), *(name in self.arrays for name in FLAGS))
+        return Preparation(
+            shift,
+            scale,
+            self.image_shape(),
+            self.classes(),
+            *(name in self.arrays for name in FLAGS),
+        )
 
 
 def _preparation_arrays(preparation: Preparation) -> dict[str, Any]:

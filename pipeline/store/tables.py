@@ -1,4 +1,6 @@
-"""The two CSV tables that DVC plots: the history of training, and the actual and predicted class of each test image."""
+"""The two CSV tables that DVC plots: the history of training, and the actual and predicted class of
+each test image.
+"""
 
 import csv
 import io
@@ -15,10 +17,13 @@ HISTORY_COLUMNS = (
     "epoch",  # number of the epoch, from 1
     "iteration",  # number of steps taken so far
     "loss",  # mean over the epoch's mini-batches, each measured before its step
-    "train_accuracy",  # on a fixed sample of the training images, as many as there are validation images
+    # On a fixed sample of the training images, as many as there are validation images
+    "train_accuracy",
     "validation_loss",  # on all validation images
     "validation_accuracy",
-    "state",  # fingerprint of parameters and optimizer's memory: until here, equal ones were the same training
+    # Fingerprint of parameters and optimizer's memory: until here, equal ones were the same
+    # training
+    "state",
     "kept",  # 1 for the epoch whose network is kept, 0 for the others
 )
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
@@ -27,21 +32,37 @@ MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 def write_history(path: Path, epochs: Sequence[Epoch], kept: int = 0) -> None:
     """Write the results of each epoch, one row each; floats with all their digits.
 
-    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one that is `kept`, if it
-    is known. The epochs' scores are those of training images and of the validation images.
+    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one
+    that is `kept`, if it is known. The epochs' scores are those of training images and of the
+    validation images.
     """
     every = -(-len(epochs) // MOST_ROWS)
     rows = [
-        (number, iteration, loss, seen.accuracy, unseen.loss, unseen.accuracy, state, int(number == kept))
+        (
+            number,
+            iteration,
+            loss,
+            seen.accuracy,
+            unseen.loss,
+            unseen.accuracy,
+            state,
+            int(number == kept),
+        )
         for number, iteration, loss, (seen, unseen), state in epochs
         if number % every == 0 or number in (kept, epochs[-1].epoch)
     ]
     _write(path, HISTORY_COLUMNS, rows)
 
 
-def write_confusion(path: Path, classes: Sequence[str], actual: np.ndarray, predicted: np.ndarray) -> None:
+def write_confusion(
+    path: Path, classes: Sequence[str], actual: np.ndarray, predicted: np.ndarray
+) -> None:
     """Write the names of each image's actual and predicted class, given as indices of `classes`."""
-    _write(path, ("actual", "predicted"), ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)))
+    _write(
+        path,
+        ("actual", "predicted"),
+        ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)),
+    )
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -1,4 +1,6 @@
-"""The pages are true where a test can see it: their links lead somewhere, and the commands that they show exist."""
+"""The pages are true where a test can see it: their links lead somewhere, and the commands that
+they show exist.
+"""
 
 import ast
 import importlib.util
@@ -42,7 +44,9 @@ def anchors(page: Path) -> set[str]:
 
 @pages
 def test_links_lead_to_files_and_headings(page):
-    links = re.findall(r"\]\(([^)\s]+)\)", prose(page)) + re.findall(r"(?:src|href)=\"([^\"]+)\"", prose(page))
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page)) + re.findall(
+        r"(?:src|href)=\"([^\"]+)\"", prose(page)
+    )
     for link in links:
         if re.match(r"[a-z]+:", link):
             continue  # on the web
@@ -55,7 +59,9 @@ def test_links_lead_to_files_and_headings(page):
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each command that a page shows: in its console blocks, and as code in its prose."""
+    """Yield the words of each command that a page shows: in its console blocks, and as code in its
+    prose.
+    """
     lines = re.findall(r"`([^`\n]+)`", prose(page))
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "console":
@@ -75,7 +81,9 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    return set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
 
 
 @pages
@@ -95,8 +103,12 @@ def test_commands_exist(page):
                 if (ROOT / module.partition(".")[0]).is_dir():
                     assert importlib.util.find_spec(module), shown
                 if module.startswith(WITH_OPTIONS):
-                    assert {word.partition("=")[0] for word in arguments if word[0] == "-"} <= options(module), shown
-            case [python, script, *_] if python.endswith(("python", "python3")) and script.endswith(".py"):
+                    assert {
+                        word.partition("=")[0] for word in arguments if word[0] == "-"
+                    } <= options(module), shown
+            case [python, script, *_] if python.endswith(("python", "python3")) and script.endswith(
+                ".py"
+            ):
                 assert (ROOT / script).exists(), shown
 
 
@@ -104,8 +116,14 @@ def options(module: str) -> set[str]:
     """Return the options of a program."""
     if (ROOT / module.replace(".", "/")).is_dir():
         module += ".__main__"
-    (app,) = (value for value in vars(importlib.import_module(module)).values() if isinstance(value, typer.Typer))
-    return {"--help"} | {name for param in get_command(app).params for name in (*param.opts, *param.secondary_opts)}
+    (app,) = (
+        value
+        for value in vars(importlib.import_module(module)).values()
+        if isinstance(value, typer.Typer)
+    )
+    return {"--help"} | {
+        name for param in get_command(app).params for name in (*param.opts, *param.secondary_opts)
+    }
 
 
 def test_tests_and_commands_that_prove_a_claim_exist():
@@ -114,7 +132,9 @@ def test_tests_and_commands_that_prove_a_claim_exist():
     for name in named:
         file, _, function = name.partition("::")
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        assert not function or function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+        assert not function or function in {
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+        }, name
     commands = re.findall(r"\bmake ([\w-]+)", CLAIMS)
     assert len(commands) > 4
     assert set(commands) <= make_targets()
@@ -137,15 +157,26 @@ def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
 
 @pytest.mark.committed
 def test_speed_has_the_numbers_of_the_benchmark():
-    """docs/speed.md repeats what `make bench` writes: of each library the better number of threads."""
-    page, speed = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/speed.md", "benchmarks/speed.md"))
+    """docs/speed.md repeats what `make bench` writes: of each library the better number of
+    threads.
+    """
+    page, speed = (
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("docs/speed.md", "benchmarks/speed.md")
+    )
     for column, network in enumerate(("784-50-10", "784-800-10")):
         table = cells(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
-        fastest = {name: min(int(there[1]) for other, *there in table if other == name) for name, *_ in table}
+        fastest = {
+            name: min(int(there[1]) for other, *there in table if other == name)
+            for name, *_ in table
+        }
         shown = {name: there[column] for name, *there in cells(page)[2:] if name in fastest}
         assert shown == {name: f"{microseconds} µs" for name, microseconds in fastest.items()}
     written = re.compile(r"\d[\d,.]*\d")
-    sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence]  # no history
+    # No history
+    sentences = [
+        sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence
+    ]
     assert set(written.findall(" ".join(sentences))) <= set(written.findall(speed))
 
 
@@ -155,11 +186,21 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
 
     def short(row: list[str]) -> list[str]:
         record, network, published, here, unseen, like, minutes = row
-        return [record, network, published.split(":")[0], here, unseen, re.split("[,:]", like)[0], minutes]
+        return [
+            record,
+            network,
+            published.split(":")[0],
+            here,
+            unseen,
+            re.split("[,:]", like)[0],
+            minutes,
+        ]
 
     names = ("docs/records.md", "records/ledger.md", "README.md")
     pages = [(ROOT / name).read_text(encoding="utf-8") for name in names]
-    page, ledger, readme = (cells(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
+    page, ledger, readme = (
+        cells(text[text.index("| record ") :].split("\n\n")[0]) for text in pages
+    )
     assert [short(row) for row in page[2:]] == [short(row) for row in ledger[2:]]
     assert readme[:2] == page[:2]
     assert len(readme) == 2 + len([row for row in readme[2:] if row in page]) == 5
@@ -167,7 +208,9 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
 
 # README.md says what the committed results say, and README.ko.md says the same in Korean
 
-ENGLISH, KOREAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
+ENGLISH, KOREAN = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md")
+)
 MATHEMATICS = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
 SPLITS = ("train", "validation", "test")
 
@@ -178,7 +221,9 @@ def numbers(text: str) -> list[str]:
 
 
 def formulas(text: str) -> set[str]:
-    """Return the indented lines with an equals sign or an arrow, without what explains them at their ends."""
+    """Return the indented lines with an equals sign or an arrow, without what explains them at
+    their ends.
+    """
     lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
     return {line.split("   ")[0] for line in lines if "=" in line or "←" in line}
 
@@ -191,10 +236,17 @@ def test_metrics_are_the_committed_ones():
     (names,) = re.findall(r"^Path +(accuracy.*)$", ENGLISH, re.MULTILINE)
     rows = dict(re.findall(r"^metrics/(\w+)\.json +(.*)$", ENGLISH, re.MULTILINE))
     shown = {
-        name: {key: float(value) for key, value in zip(names.split(), row.split(), strict=True) if value != "-"}
+        name: {
+            key: float(value)
+            for key, value in zip(names.split(), row.split(), strict=True)
+            if value != "-"
+        }
         for name, row in rows.items()
     }
-    assert shown == {name: {key: round(value, 5) for key, value in score.items()} for name, score in metrics.items()}
+    assert shown == {
+        name: {key: round(value, 5) for key, value in score.items()}
+        for name, score in metrics.items()
+    }
 
 
 SAME = {

@@ -1,4 +1,6 @@
-"""With a dataset, a stage and a parameter of one's own, `dvc repro` runs and the tests pass, here and in a copy."""
+"""With a dataset, a stage and a parameter of one's own, `dvc repro` runs and the tests pass, here
+and in a copy.
+"""
 
 import re
 import sys
@@ -30,15 +32,28 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     save_pictures(tmp_path / "photos", "train")
     project.run(sys.executable, "-m", "tools.pack", "../photos", "parity", "--size", "20x14")
     project.dvc("add", "datasets/parity")
-    values = {"download.dataset": "parity", "preprocess.validation_size": 50, "train.hidden_sizes": [8, 8]}
-    values |= {"train.batch_size": 20, "train.momentum": 0.5, "train.arithmetic": "float32", "distort.shift": 1}
+    values = {
+        "download.dataset": "parity",
+        "preprocess.validation_size": 50,
+        "train.hidden_sizes": [8, 8],
+    }
+    values |= {
+        "train.batch_size": 20,
+        "train.momentum": 0.5,
+        "train.arithmetic": "float32",
+        "distort.shift": 1,
+    }
     project.set_params(project.small | values)
 
     # A stage with a parameter of its own
     for name in ("params.yaml", "records/base.yaml"):
         path = project.folder / name
         path.write_text(f"{path.read_text(encoding='utf-8')}\n{BOUND}", encoding="utf-8")
-    edit("pipeline/settings/params.py", "class Params(Section):", f"{CLASS}\n\nclass Params(Section):")
+    edit(
+        "pipeline/settings/params.py",
+        "class Params(Section):",
+        f"{CLASS}\n\nclass Params(Section):",
+    )
     edit("pipeline/settings/params.py", "    plot: Plot\n", "    plot: Plot\n    judge: Judge\n")
     (project.folder / "stages" / "judge.py").write_text(STAGE, encoding="utf-8")
     (project.folder / "tests" / "stages" / "test_judge.py").write_text(TEST, encoding="utf-8")
@@ -46,15 +61,31 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     project.commit("Make it mine")
 
     project.dvc("repro")
-    assert {*STAGES, "judge"} == set(yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"])
+    assert {*STAGES, "judge"} == set(
+        yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    )
     project.commit("Results")
 
     # The tests of the copy run there, where nothing of this folder can be imported; the others here
     mine = Project(tmp_path / "mine")
     project.run("bash", "-c", f"mkdir ../mine && {COPY} && git init -q ../mine")
     mine.commit("Begin")
-    code = f"import sys, pytest; sys.path = [one for one in sys.path if one != {str(ROOT)!r}]; sys.exit(pytest.main())"
-    tests = [sys.executable, "-c", code, "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+    code = (
+        f"import sys, pytest; sys.path = [one for one in sys.path if one != {str(ROOT)!r}]; "
+        "sys.exit(pytest.main())"
+    )
+    tests = [
+        sys.executable,
+        "-c",
+        code,
+        "-q",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "-p",
+        "no:cacheprovider",
+    ]
     mine.run(*tests)
     found = [path.relative_to(project.folder) for path in project.folder.glob("tests/*/test_*.py")]
     project.run(*tests, *(str(path) for path in found if not (mine.folder / path).exists()))

@@ -1,4 +1,7 @@
-"""docs/mathematics.md quotes lines of the code. Its exercises have the answers that it states as hashes."""
+"""docs/mathematics.md quotes lines of the code.
+
+Its exercises have the answers that it states as hashes.
+"""
 
 import hashlib
 import re
@@ -32,11 +35,23 @@ def test_exercise_1_a_wrong_derivative_fails_one_test(project):
     wrong = right.replace("return 1.0 - y * y", "return 1.0 - y")
     assert wrong != right
     layers.write_text(wrong, encoding="utf-8")
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/mlp/test_network.py"]
-    failed = set(re.findall(r"^FAILED \S+::(\w+)", project.run(*tests, check=False).stdout, re.MULTILINE))
+    tests = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/mlp/test_network.py",
+    ]
+    failed = set(
+        re.findall(r"^FAILED \S+::(\w+)", project.run(*tests, check=False).stdout, re.MULTILINE)
+    )
     assert len(failed) == 1
     (project.folder / "answer").write_text(f"{failed.pop()}\n", encoding="utf-8", newline="\n")
-    assert project.run("git", "hash-object", "--no-filters", "answer").stdout.split() == [ANSWERS[0]]
+    assert project.run("git", "hash-object", "--no-filters", "answer").stdout.split() == [
+        ANSWERS[0]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +63,10 @@ def test_exercise_1_a_wrong_derivative_fails_one_test(project):
     ids=["2: Nesterov's momentum", "3: back-propagation"],
 )
 def test_exercises_about_training(number, settings, optimizer, tmp_path):
-    """One process trains a network for ten epochs on 500 digits, by `step`. The answer is the MD5 of its file."""
+    """One process trains a network for ten epochs on 500 digits, by `step`.
+
+    The answer is the MD5 of its file.
+    """
     run(network := new_network(**settings), 100, optimizer=optimizer)
     save_model(tmp_path / "mlp.npz", network)
     assert hashlib.md5((tmp_path / "mlp.npz").read_bytes()).hexdigest() == ANSWERS[number - 1]

@@ -1,4 +1,6 @@
-"""The proof of docs/exact-arithmetic.md is about this code: its constants, and what its definitions compute."""
+"""The proof of docs/exact-arithmetic.md is about this code: its constants, and what its definitions
+compute.
+"""
 
 import math
 import re
@@ -46,8 +48,15 @@ def test_constants_are_those_of_the_code():
 def test_make_proof_refuses_gaps_and_assumptions(tmp_path, old, new, refused):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "proof").mkdir()
-    lemma = "Lemma example (P : Prop) (p q : P) (same : p = q) : p = q.\nProof. assert (H := same). exact H. Qed.\n"
-    text = "From Coq Require Import ProofIrrelevance.\n" + PROOF.read_text(encoding="utf-8") + lemma.replace(old, new)
+    lemma = (
+        "Lemma example (P : Prop) (p q : P) (same : p = q) : p = q.\nProof. assert (H := same). "
+        "exact H. Qed.\n"
+    )
+    text = (
+        "From Coq Require Import ProofIrrelevance.\n"
+        + PROOF.read_text(encoding="utf-8")
+        + lemma.replace(old, new)
+    )
     (tmp_path / "proof" / "exact.v").write_text(text, encoding="utf-8")
     done = subprocess.run(["make", "proof"], cwd=tmp_path, capture_output=True, text=True)
     assert bool(done.returncode) == bool(refused)
@@ -63,9 +72,12 @@ Open Scope Z_scope.
 Definition number (m e : Z) : float := binary_normalize 53 1024 _ _ mode_NE m e false.
 Definition sign (s : bool) := if s then -1 else 1.
 Definition shown (x : float) :=
-  match x with B754_zero s => (sign s, 0, 0) | B754_finite s m e _ => (sign s, Zpos m, e) | _ => (0, 0, 0) end.
+  match x with B754_zero s => (sign s, 0, 0) | B754_finite s m e _ => (sign s, Zpos m, e)
+  | _ => (0, 0, 0) end.
 Lemma fewer_bits n m : n <= m -> operand_bits m <= operand_bits n.
-Proof. intros H. apply Z.min_le_compat_l, Z.div_le_mono, Z.sub_le_mono_l, Z.log2_up_le_mono; lia. Qed.
+Proof.
+  intros H. apply Z.min_le_compat_l, Z.div_le_mono, Z.sub_le_mono_l, Z.log2_up_le_mono; lia.
+Qed.
 Definition products n l e f := map (fun p => Product (grid (fst p) n e) (grid (snd p) n f)) l.
 Definition sum_of := fold_right Add (Number (B754_zero false)).
 Definition fuse w v := match w with Product x y => Fma x y v | _ => Add w v end.
@@ -90,7 +102,9 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
     # Grids: the bound, a tie, any number, zeros and a denormal number
     for bits, exponent in product([16, 18, 21, 40, 51], [480, 20, 1, 0, -3, -400, -495, -600]):
         bound = math.ldexp(1.0, max(exponent, SMALLEST_UNIT))
-        tie = math.ldexp(int(rng.integers(-(2**16), 2**16)) + 0.5, max(exponent - bits, SMALLEST_UNIT))
+        tie = math.ldexp(
+            int(rng.integers(-(2**16), 2**16)) + 0.5, max(exponent - bits, SMALLEST_UNIT)
+        )
         for x in (bound, -bound, tie, *(rng.uniform(-1, 1, 5) * bound).tolist(), 0.0, -0.0, 5e-324):
             if abs(x) <= bound:
                 rounded = exact.grid(np.array([x]), bits, exponent)
@@ -107,23 +121,37 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
     # Products: with and without fused additions
     for n in (1, 2, 3, 40):
         a, b = rng.normal(size=(1, n)), 1e-3 * rng.normal(size=(n, 1))
-        pairs = "; ".join(f"({coq(x)}, {coq(y)})" for x, y in zip(a[0].tolist(), b[:, 0].tolist(), strict=True))
-        terms = f"(products (operand_bits {n}) [{pairs}] ({exact.exponent(a)}) ({exact.exponent(b)}))"
+        pairs = "; ".join(
+            f"({coq(x)}, {coq(y)})" for x, y in zip(a[0].tolist(), b[:, 0].tolist(), strict=True)
+        )
+        terms = (
+            f"(products (operand_bits {n}) [{pairs}] ({exact.exponent(a)}) ({exact.exponent(b)}))"
+        )
         for way in ("sum_of", "fused"):
             expected[f"result ({way} {terms})"] = exact.dot(a, b)[0, 0]
 
-    # Bits for every number of terms. More terms have no more bits (`fewer_bits`), so the ends of each run are enough.
+    # Bits for every number of terms. More terms have no more bits (`fewer_bits`), so the ends of
+    # each run are enough.
     bits = [operand_bits.__wrapped__(n) for n in range(MOST_TERMS + 1)]
-    ends = [n for n, b in enumerate(bits) if not 0 < n < MOST_TERMS or b != bits[n - 1] or b != bits[n + 1]]
+    ends = [
+        n
+        for n, b in enumerate(bits)
+        if not 0 < n < MOST_TERMS or b != bits[n - 1] or b != bits[n + 1]
+    ]
     at_ends = f"map (fun n => (n, operand_bits n)) [{';'.join(map(str, ends))}]"
 
     shutil.copy(PROOF, tmp_path)
-    evaluated = f"Eval vm_compute in {at_ends}.\nEval vm_compute in map shown [{';'.join(expected)}].\n"
+    evaluated = (
+        f"Eval vm_compute in {at_ends}.\nEval vm_compute in map shown [{';'.join(expected)}].\n"
+    )
     (tmp_path / "check.v").write_text(HEADER + evaluated, encoding="utf-8")
     for file in ("exact.v", "check.v"):
         done = subprocess.run(["coqc", file], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    lists = [re.findall(r"\(([-\d, ]+)\)", text) for text in re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]]
+    lists = [
+        re.findall(r"\(([-\d, ]+)\)", text)
+        for text in re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]
+    ]
     bits_found, found = ([[*map(int, group.split(","))] for group in groups] for groups in lists)
     assert bits_found == [[n, bits[n]] for n in ends]
     for (sign, mantissa, exponent), (term, value) in zip(found, expected.items(), strict=True):

@@ -1,4 +1,5 @@
-"""The commands of docs/tour.md run in order on the sample of real digits, and print what the page shows.
+"""The commands of docs/tour.md run in order on the sample of real digits, and print what the page
+shows.
 
 `make update` writes the outputs in docs/tour.md again.
 """
@@ -23,7 +24,8 @@ BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # These differ from run to run: commit hashes, task hashes and the time of day. Metrics do not.
 VARYING = [
     (re.compile(r"\b[0-9a-f]{7}(?= \[)"), "f00d5ee"),  # dvc exp show
-    (re.compile(r"^[0-9a-f]{7}(?=  \S+ +\d\d:\d\d [AP]M  )", re.MULTILINE), "f00d5ee"),  # dvc queue status
+    # Dvc queue status
+    (re.compile(r"^[0-9a-f]{7}(?=  \S+ +\d\d:\d\d [AP]M  )", re.MULTILINE), "f00d5ee"),
     (re.compile(r"\b\d\d:\d\d [AP]M\b"), "09:41 AM"),
 ]
 HOME = "/home/you"
@@ -36,7 +38,9 @@ pytestmark = [
 
 
 def steps(block: str) -> list[list[str]]:
-    """Return commands and their outputs: `$ ` begins a command, `> ` continues a here-document, the rest is output."""
+    """Return commands and their outputs: `$ ` begins a command, `> ` continues a here-document, the
+    rest is output.
+    """
     found: list[list[str]] = []
     for line in block.splitlines():
         if line.startswith("$ "):
@@ -67,7 +71,9 @@ class Walk:
     def run(self, command: str) -> str:
         """Return the command's output, with fixed text in place of VARYING."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
-        result = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment, **options)
+        result = subprocess.run(
+            ["bash", "-c", command], cwd=self.folder, env=self.environment, **options
+        )
         output = result.stdout.replace(str(self.home), HOME)
         for pattern, instead in VARYING:
             output = pattern.sub(instead, output)
@@ -78,9 +84,11 @@ class Walk:
         return output
 
     def wait_for_queue(self) -> None:
-        """Wait until the queue's experiments are done. Its workers then leave; a worker that DVC forgets is killed.
+        """Wait until the queue's experiments are done. Its workers then leave; a worker that DVC
+        forgets is killed.
 
-        When two leave at the same moment, DVC can lose the message to one of them: docs/faults.md has this.
+        When two leave at the same moment, DVC can lose the message to one of them: docs/faults.md
+        has this.
         """
         end = time.monotonic() + 1200
         while re.search("Queued|Running", self.run("dvc queue status")):
@@ -91,18 +99,32 @@ class Walk:
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes that run experiments of the queue."""
-        found = [one for one in psutil.process_iter(["cmdline", "cwd"]) if str(self.home) in (one.info["cwd"] or "")]
+        found = [
+            one
+            for one in psutil.process_iter(["cmdline", "cwd"])
+            if str(self.home) in (one.info["cwd"] or "")
+        ]
         return [one for one in found if "queue-worker" in one.info["cmdline"]]
 
     def prepare(self) -> None:
-        """Make committed results, as `make repro` does, on digits in place of MNIST; put pictures beside them."""
+        """Make committed results, as `make repro` does, on digits in place of MNIST; put pictures
+        beside them.
+        """
         params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-        for key, small in [("validation_size", "100"), ("iterations", "200"), ("learning_rate", "1")]:
+        for key, small in [
+            ("validation_size", "100"),
+            ("iterations", "200"),
+            ("learning_rate", "1"),
+        ]:
             params = re.sub(rf"^(  {key}: )\S+", rf"\g<1>{small}", params, flags=re.MULTILINE)
         (self.folder / "params.yaml").write_text(params, encoding="utf-8")
 
-        datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8")) | sample_datasets()
-        (self.folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8")
+        datasets = (
+            yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8")) | sample_datasets()
+        )
+        (self.folder / "datasets.yaml").write_text(
+            yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8"
+        )
 
         # The user's own pictures: the same digits, sorted into even and odd
         for part in ("train", "test"):
@@ -110,7 +132,10 @@ class Walk:
 
         self.run("git branch --move main && dvc repro --quiet")
         # Like the real history, this one begins with a commit that has no dvc.lock
-        assert self.run("git add --all && git commit --quiet --message Results && dvc status") == UP_TO_DATE
+        assert (
+            self.run("git add --all && git commit --quiet --message Results && dvc status")
+            == UP_TO_DATE
+        )
 
 
 def test_tour(project):
@@ -126,8 +151,14 @@ def write() -> None:
         walk = Walk(new_project(Path(folder).resolve()))
 
         def run(match: re.Match[str]) -> str:
-            shown = [(command.replace("\n", "\n> "), walk.run(command)) for command, _ in steps(match[1])]
-            return "```console\n" + "".join(f"$ {command}\n{output}" for command, output in shown) + "```"
+            shown = [
+                (command.replace("\n", "\n> "), walk.run(command)) for command, _ in steps(match[1])
+            ]
+            return (
+                "```console\n"
+                + "".join(f"$ {command}\n{output}" for command, output in shown)
+                + "```"
+            )
 
         TOUR.write_text(BLOCK.sub(run, TOUR.read_text(encoding="utf-8")), encoding="utf-8")
 

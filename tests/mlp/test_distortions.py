@@ -27,7 +27,9 @@ def random_images(n: int, shape: tuple[int, int]) -> np.ndarray:
 
 
 def places_of(shape: tuple[int, int], strength: Strength, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y, (n, H, W) each, of the places for n images, in pixels from the first pixel."""
+    """Return x and y, (n, H, W) each, of the places for n images, in pixels from the first
+    pixel.
+    """
     x, y = Distortion(shape, strength).places(stream(0, DISTORTION, 1), n) / 256 - 1
     return x.transpose(1, 0, 2), y.transpose(1, 0, 2)
 
@@ -36,14 +38,18 @@ def places_of(shape: tuple[int, int], strength: Strength, n: int) -> tuple[np.nd
 
 
 def integer_distortion(image: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return one image, (H, W), distorted: first interpolated downwards, then to the right, rounded each time."""
+    """Return one image, (H, W), distorted: first interpolated downwards, then to the right, rounded
+    each time.
+    """
 
     def between(a: np.ndarray, b: np.ndarray, part: np.ndarray) -> np.ndarray:
         return ((256 - part) * a + part * b + 128) // 256
 
     padded = np.pad(image.astype(np.int64), ((1, 2), (1, 2)))
     (column, right), (row, down) = (divmod(place, 256) for place in places)
-    left, other = (between(padded[row, column + k], padded[row + 1, column + k], down) for k in (0, 1))
+    left, other = (
+        between(padded[row, column + k], padded[row + 1, column + k], down) for k in (0, 1)
+    )
     return between(left, other, right)
 
 
@@ -65,9 +71,13 @@ def test_bytes_are_interpolated_in_whole_numbers(shape, strength):
 @pytest.mark.parametrize("smoothness", [5.0, 20.0])
 def test_sums_of_the_largest_images_and_strengths_fit_53_bits(number, smoothness):
     distortion = Distortion((2048, 2048), Strength(45.0, 45.0, 50.0, 100.0, 20.0, smoothness))
-    source = SimpleNamespace(random_raw=lambda n: np.full(n, number * 0x0001000100010001, np.uint64))
+    source = SimpleNamespace(
+        random_raw=lambda n: np.full(n, number * 0x0001000100010001, np.uint64)
+    )
     C = distortion.coefficients(source, 1)[:, :, 0]
-    rows, columns = (functions[[0, 1, 1023, 2047]] for functions in (distortion.rows, distortion.columns))
+    rows, columns = (
+        functions[[0, 1, 1023, 2047]] for functions in (distortion.rows, distortion.columns)
+    )
     unit = 2**-31  # of a place in 1/256 pixel
     assert (np.abs(rows) @ np.abs(C) @ np.abs(columns).T).max() <= 2**53 * unit
     for whole in (rows * 2**13, C * 2**16, columns * 2**13, C[:, :-2, :-2] * 2**5):
@@ -75,7 +85,11 @@ def test_sums_of_the_largest_images_and_strengths_fit_53_bits(number, smoothness
 
 
 def test_distortions_whose_sums_might_not_be_exact_are_refused():
-    for shape, changes in [((1, 12000), {}), ((28, 28), {"shift": 16384.0}), ((28, 28), {"elastic": 1000.0})]:
+    for shape, changes in [
+        ((1, 12000), {}),
+        ((28, 28), {"shift": 16384.0}),
+        ((28, 28), {"elastic": 1000.0}),
+    ]:
         with pytest.raises(ValueError, match=f"{shape[0]} × {shape[1]}"):
             Distortion(shape, OFF._replace(**changes))
 
@@ -99,14 +113,18 @@ def test_bytes_do_not_depend_on_how_the_images_are_divided(strength, chunk, monk
     found = np.empty_like(images)
     monkeypatch.setattr(mlp.distortions, "CHUNK", chunk)
     for start, stop in [(17, 30), (0, 1), (1, 17), (3, 3)]:
-        found[start:stop] = Distortion(shape, strength).distort(images[start:stop], 5, 1, 100 + start)
+        found[start:stop] = Distortion(shape, strength).distort(
+            images[start:stop], 5, 1, 100 + start
+        )
     np.testing.assert_array_equal(found, whole)
 
 
 # The map
 
 
-@pytest.mark.parametrize(("shape", "smoothness"), [((28, 28), 6.0), ((9, 16), 2.0), ((40, 1), 20.0)])
+@pytest.mark.parametrize(
+    ("shape", "smoothness"), [((28, 28), 6.0), ((9, 16), 2.0), ((40, 1), 20.0)]
+)
 def test_elastic_is_the_root_mean_square_of_the_field_at_the_centre(shape, smoothness):
     n, row, column = 3000, shape[0] // 2, shape[1] // 2
     x, y = places_of(shape, OFF._replace(elastic=0.2, smoothness=smoothness), n)
@@ -125,7 +143,9 @@ def extremes_are_near(values: np.ndarray, limit: float):
 
 
 def moved(row: int, column: int, **strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y, from the centre, of the places for one pixel, given from the centre, of 1000 images."""
+    """Return x and y, from the centre, of the places for one pixel, given from the centre, of 1000
+    images.
+    """
     x, y = places_of((41, 41), OFF._replace(**strength), 1000)
     return x[:, 20 + row, 20 + column] - 20, y[:, 20 + row, 20 + column] - 20
 
@@ -148,6 +168,8 @@ def test_rotation_shear_scaling_and_shift_reach_their_strength_and_not_more():
     extremes_are_near(x, 7.0)
     extremes_are_near(y, 7.0)
 
-    (right_x, right_y), (down_x, down_y) = (moved(*place, rotation=30.0, shear=20.0) for place in ((0, 15), (15, 0)))
+    (right_x, right_y), (down_x, down_y) = (
+        moved(*place, rotation=30.0, shear=20.0) for place in ((0, 15), (15, 0))
+    )
     areas = (right_x * down_y - right_y * down_x) / 15**2
     np.testing.assert_allclose(areas, 1, atol=0.005)  # turned and sheared, as large as before

@@ -21,7 +21,9 @@ def log_softmax(A, z):
 
 
 def loss_of(A, z, labels) -> float:
-    """Return the mean cross-entropy of logits, (n, classes), for the indices of the true classes."""
+    """Return the mean cross-entropy of logits, (n, classes), for the indices of the true
+    classes.
+    """
     _, shifted, total = softmax(A, z)
     return cross_entropy(A, loss_terms(shifted, total, np.eye(z.shape[1], dtype=np.uint8)[labels]))
 
@@ -31,11 +33,15 @@ def loss_of(A, z, labels) -> float:
 def test_activations_are_those_of_the_textbook_and_within_their_bound(A, activation):
     x = np.linspace(-20, 20, 401).astype(A.dtype)
     y = activation.function(A, x)
-    expected = {"sigmoid": 1 / (1 + np.exp(-x)), "tanh": np.tanh(x), "relu": np.where(x > 0, x, 0)}[activation.name]
+    expected = {"sigmoid": 1 / (1 + np.exp(-x)), "tanh": np.tanh(x), "relu": np.where(x > 0, x, 0)}[
+        activation.name
+    ]
     np.testing.assert_allclose(y, expected, rtol=0, atol=4 * np.finfo(A.dtype).eps)
     assert y.dtype == A.dtype
     # The exponent is that of the smallest bound
-    assert round(float(np.abs(y).max()), 6) == (20 if activation.exponent is None else 2**activation.exponent)
+    assert round(float(np.abs(y).max()), 6) == (
+        20 if activation.exponent is None else 2**activation.exponent
+    )
 
 
 # Softmax and cross-entropy
@@ -65,7 +71,9 @@ def test_cross_entropy_is_the_mean_of_what_the_true_classes_cost(A):
     found = loss_of(A, logits, labels)
     _, log_y = log_softmax(A, logits)
     assert isinstance(found, float)
-    assert math.isclose(found, -np.mean(log_y[np.arange(100), labels], dtype=np.float64), rel_tol=1e-6)
+    assert math.isclose(
+        found, -np.mean(log_y[np.arange(100), labels], dtype=np.float64), rel_tol=1e-6
+    )
     knowing_nothing = loss_of(A, np.zeros((3, 10), A.dtype), np.array([0, 5, 9]))
     assert math.isclose(knowing_nothing, math.log(10), rel_tol=1e-6)
 

@@ -1,4 +1,6 @@
-"""The rules that change the parameters, against the papers' formulas; the decay of weights; the schedules."""
+"""The rules that change the parameters, against the papers' formulas; the decay of weights; the
+schedules.
+"""
 
 import math
 
@@ -7,7 +9,8 @@ import pytest
 
 from mlp.optimizers import BLOCK, SGD, TIDY, Adam, Optimizer, Schedule
 
-TOLERANCE = {"float64": 1e-12, "float32": 2e-5}  # largest difference, relative to the largest number
+# Largest difference, relative to the largest number
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 STEPS = 40
 
 both_types = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -42,7 +45,9 @@ def agree(found, expected, dtype):
 
 
 def sutskever(w, gradients, rate, momentum):
-    """Yield w after each step by "On the importance of initialization and momentum", equations 1 and 2."""
+    """Yield w after each step by "On the importance of initialization and momentum", equations 1
+    and 2.
+    """
     v = np.zeros_like(w)
     for g in gradients:
         v = momentum * v - rate * g
@@ -83,8 +88,8 @@ def test_rule_is_that_of_its_paper(dtype, rule, paper, settings):
 @both_types
 @pytest.mark.parametrize("momentum", [0.5, 0.95])
 def test_nesterov_takes_the_gradient_where_the_momentum_leads(dtype, momentum):
-    # Equations 3 and 4 of the same paper: v ← μ v − η g(θ + μ v), θ ← θ + v. Our w is their θ + μ v. The loss is
-    # ½ Σ curvature (w − target)²
+    # Equations 3 and 4 of the same paper: v ← μ v − η g(θ + μ v), θ ← θ + v. Our w is their θ + μ
+    # v. The loss is ½ Σ curvature (w − target)²
     curvature, target, rate = np.linspace(0.1, 5, 40), np.linspace(-1, 2, 40), 0.05
     optimizer = Optimizer(Schedule(rate), SGD(momentum, nesterov=True))
     w = normal(40, dtype, 0)
@@ -100,7 +105,8 @@ def test_nesterov_takes_the_gradient_where_the_momentum_leads(dtype, momentum):
 @both_types
 @rules
 def test_decay_takes_its_share_of_each_weight_beside_the_rule_and_of_no_bias(dtype, rule):
-    # Loshchilov and Hutter: λ does not pass through the rule's memory, so the rule's change is that without decay
+    # Loshchilov and Hutter: λ does not pass through the rule's memory, so the rule's change is that
+    # without decay
     start, gradients = start_and_gradients((9, 8), dtype)
     schedule = Schedule(0.05, "cosine", 10, STEPS)
     plain = [start.astype(np.float64), *follow(Optimizer(schedule, rule), start, gradients)]
@@ -134,7 +140,10 @@ def test_plain_descent_has_the_bits_of_w_minus_rate_times_gradient(dtype):
 def test_no_parameter_becomes_minus_zero(dtype, rule, decay):
     tiny = float(np.finfo(dtype).smallest_subnormal)
     values = np.array([0.0, tiny, -tiny, 3 * tiny, 1.0, -1.0], dtype)
-    w, g = (array.reshape(-1, 1).astype(dtype) for array in np.meshgrid(values, [*values.tolist(), -0.0]))
+    w, g = (
+        array.reshape(-1, 1).astype(dtype)
+        for array in np.meshgrid(values, [*values.tolist(), -0.0])
+    )
     optimizer = Optimizer(Schedule(1.0), rule, decay)
     (memory,) = optimizer.new_memory([w])
     with np.errstate(under="ignore"):
@@ -154,7 +163,8 @@ def test_no_denormal_number_stays_in_the_memory_and_no_weight_notices(dtype, rul
     smallest, denormal_since, iteration = np.finfo(dtype).smallest_normal, 0, 0
     while iteration < 10 or any(array.any() for array in memory):
         g = normal(20, dtype, [1, iteration]) if iteration < 10 else np.zeros(20, dtype)
-        rule.change(change := g.copy(), remembered, iteration, 0.1)  # and nothing is removed from this memory
+        # And nothing is removed from this memory
+        rule.change(change := g.copy(), remembered, iteration, 0.1)
         plain -= change
         optimizer.update(w, g, memory, iteration)
         assert w.tobytes() == plain.tobytes()

@@ -17,13 +17,20 @@ PLAIN, NO_DROPOUT = descent(0.5), Dropout()
 
 
 def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=NO_DROPOUT):
-    """Take some steps undivided and divided; compare the bits of the loss, of all parameters and of the memory."""
+    """Take some steps undivided and divided; compare the bits of the loss, of all parameters and of
+    the memory.
+    """
     plain, divided = network, copy_of(network)
     batch_size = len(X) // steps
     memories = [optimizer.new_memory(plain.weights + plain.biases) for _ in range(2)]
     pieces = [np.ascontiguousarray(X[:, pixels]) for pixels in cut(X.shape[1], parts)]
-    needed = [ends(piece) if plain.preparation.shift == 0.0 else np.full(len(X), piece.shape[1]) for piece in pieces]
-    take = DividedStep(divided, pieces, needed, batch_size, optimizer, memories[1], Team(parts), cut)
+    needed = [
+        ends(piece) if plain.preparation.shift == 0.0 else np.full(len(X), piece.shape[1])
+        for piece in pieces
+    ]
+    take = DividedStep(
+        divided, pieces, needed, batch_size, optimizer, memories[1], Team(parts), cut
+    )
     for number in range(steps):
         rows = np.arange(number * batch_size, (number + 1) * batch_size)
         masks = dropout.masks([len(W) for W in plain.weights], batch_size, 5, number)
@@ -38,7 +45,9 @@ def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=
 
 
 def random_cut(seed):
-    """Return a function that cuts n things into parts of any size, some of them empty, as `cut_evenly` does evenly."""
+    """Return a function that cuts n things into parts of any size, some of them empty, as
+    `cut_evenly` does evenly.
+    """
 
     def cut(n: int, parts: int) -> list[slice]:
         places = np.sort(np.random.default_rng([seed, n]).integers(0, n + 1, parts - 1)).tolist()
@@ -65,20 +74,31 @@ def test_any_division_gives_the_bits_of_the_undivided_step(data):
     std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
     optimizer = data.draw(st.sampled_from(OPTIMIZERS), label="optimizer")
     dropout = Dropout(*data.draw(st.sampled_from([(0.0, 0.0), (0.2, 0.5), (0.0, 0.5), (0.9, 0.0)])))
-    network = new_network("exact", hidden, activation, std, preparation, seed=data.draw(st.integers(0, 9)))
-    cut, parts = random_cut(data.draw(st.integers(0, 2**32 - 1))), data.draw(st.integers(1, 7), label="parts")
+    network = new_network(
+        "exact", hidden, activation, std, preparation, seed=data.draw(st.integers(0, 9))
+    )
+    cut, parts = (
+        random_cut(data.draw(st.integers(0, 2**32 - 1))),
+        data.draw(st.integers(1, 7), label="parts"),
+    )
     check_division(network, *some_digits(0, 3 * batch_size), cut, parts, 3, optimizer, dropout)
 
 
 @pytest.mark.parametrize(
-    ("pixels", "hidden", "batch_size"), [(2500, [12, 2100], 20), (40, [12, 9], 2200)], ids=["neurons", "images"]
+    ("pixels", "hidden", "batch_size"),
+    [(2500, [12, 2100], 20), (40, [12, 9], 2200)],
+    ids=["neurons", "images"],
 )
 def test_sums_of_more_than_2048_terms(pixels, hidden, batch_size):
     # Their operands have one bit less than those of the sums over 12 neurons, or over the 3 classes
     rng = np.random.default_rng(0)
-    X = (rng.integers(0, 256, (batch_size, pixels)) * (rng.random((batch_size, pixels)) < 0.2)).astype(np.uint8)
+    X = (
+        rng.integers(0, 256, (batch_size, pixels)) * (rng.random((batch_size, pixels)) < 0.2)
+    ).astype(np.uint8)
     t = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, batch_size)]
-    network = new_network("exact", hidden, "tanh", 0.05, Preparation(0.0, 1 / 255, (1, pixels), tuple("abc")))
+    network = new_network(
+        "exact", hidden, "tanh", 0.05, Preparation(0.0, 1 / 255, (1, pixels), tuple("abc"))
+    )
     check_division(network, X, t, lambda n, parts: [slice(0, n // 3), slice(n // 3, n)], 2, steps=1)
 
 

@@ -1,7 +1,8 @@
-"""What decides an output adds in no order of the machine's choosing, and asks no mathematics library.
+"""What decides an output adds in no order of the machine's choosing, and asks no mathematics
+library.
 
-Sums of floats, products of matrices, exponentials and logarithms belong to mlp/arithmetic.py; random numbers come from
-PCG64's integers. And imports run one way.
+Sums of floats, products of matrices, exponentials and logarithms belong to mlp/arithmetic.py;
+random numbers come from PCG64's integers. And imports run one way.
 """
 
 import ast
@@ -13,20 +14,24 @@ import pytest
 
 from tests.support.project import ROOT
 
-# No standard requires the first to be correctly rounded. The others add, in an order that the BLAS or the processor's
-# vectors choose.
+# No standard requires the first to be correctly rounded. The others add, in an order that the BLAS
+# or the processor's vectors choose.
 NAMES = """
-    exp exp2 expm1 log log2 log10 log1p logaddexp pow power float_power cbrt hypot sin cos tan asin acos atan atan2
-    sinh cosh tanh asinh acosh atanh arcsin arccos arctan arctan2 arcsinh arccosh arctanh erf erfc gamma lgamma
+    exp exp2 expm1 log log2 log10 log1p logaddexp pow power float_power cbrt hypot sin cos tan asin
+    acos atan atan2 sinh cosh tanh asinh acosh atanh arcsin arccos arctan arctan2 arcsinh arccosh
+    arctanh erf erfc gamma lgamma
 
-    sum mean average var std cumsum prod cumprod dot vdot inner trace median percentile quantile matmul einsum tensordot
-    vecdot outer convolve correlate linalg fft polynomial polyfit polyval interp cov corrcoef nansum nanmean linspace
+    sum mean average var std cumsum prod cumprod dot vdot inner trace median percentile quantile
+    matmul einsum tensordot vecdot outer convolve correlate linalg fft polynomial polyfit polyval
+    interp cov corrcoef nansum nanmean linspace
 """
 UNSAFE = set(NAMES.split())
 SAFE_RANDOM = {"PCG64", "SeedSequence"}  # NumPy promises their numbers
 
 # The files that decide an output, and what they may use all the same
-CHECKED = {path.relative_to(ROOT).as_posix(): set() for path in sorted((ROOT / "mlp").glob("*.py"))} | {
+CHECKED = {
+    path.relative_to(ROOT).as_posix(): set() for path in sorted((ROOT / "mlp").glob("*.py"))
+} | {
     "mlp/arithmetic.py": {"np.add.reduce"},  # tested to be exact
     "mlp/random.py": {"np.prod", "numbers.sum"},  # lengths; 16-bit numbers, as int64
     "mlp/team.py": {"@"},  # its result is not used
@@ -36,14 +41,21 @@ CHECKED = {path.relative_to(ROOT).as_posix(): set() for path in sorted((ROOT / "
 
 
 def impurities(source: str) -> Iterator[str]:
-    """Yield each use of what may differ between machines. The interface of arithmetics and float32 may have any."""
+    """Yield each use of what may differ between machines.
+
+    The interface of arithmetics and float32 may have any.
+    """
     tree = ast.parse(source)
-    tree.body = [node for node in tree.body if getattr(node, "name", "") not in ("Arithmetic", "Float32")]
+    tree.body = [
+        node for node in tree.body if getattr(node, "name", "") not in ("Arithmetic", "Float32")
+    ]
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(ast.Attribute(_, "random"), name) if name not in SAFE_RANDOM:
                 yield ast.unparse(node)
-            case ast.Attribute(ast.Attribute(ast.Name("np"), "add" | "subtract" | "multiply" | "divide"), _):
+            case ast.Attribute(
+                ast.Attribute(ast.Name("np"), "add" | "subtract" | "multiply" | "divide"), _
+            ):
                 yield ast.unparse(node)
             case ast.Attribute(owner, name) if name in UNSAFE:
                 if ast.unparse(owner).rpartition(".")[2] not in ("A", "arithmetic"):
@@ -53,7 +65,11 @@ def impurities(source: str) -> Iterator[str]:
             case ast.ImportFrom(module="math" | "numpy", names=names):
                 yield from (alias.name for alias in names if alias.name in UNSAFE)
             case ast.Import(names=names):
-                yield from (alias.name for alias in names if alias.name in ("random", "statistics", "cmath", "scipy"))
+                yield from (
+                    alias.name
+                    for alias in names
+                    if alias.name in ("random", "statistics", "cmath", "scipy")
+                )
             case ast.BinOp(op=ast.MatMult()) | ast.AugAssign(op=ast.MatMult()):
                 yield "@"
             case ast.BinOp(ast.Constant(), ast.Pow(), ast.Constant()):
@@ -68,11 +84,22 @@ def test_no_sum_of_floats_and_no_mathematics_library_outside_the_arithmetic():
 
 
 # Packages of the pipeline, in the order of docs/make-it-yours.md
-PACKAGES = ["program", "settings", "store", "fetching", "images", "fitting", "evaluation", "drawing"]
+PACKAGES = [
+    "program",
+    "settings",
+    "store",
+    "fetching",
+    "images",
+    "fitting",
+    "evaluation",
+    "drawing",
+]
 
 
 def imports(folder: str) -> set[str]:
-    """Return the dotted names of what the files in a folder import, at their top or inside a function."""
+    """Return the dotted names of what the files in a folder import, at their top or inside a
+    function.
+    """
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py"))
     return set(re.findall(r"^ *(?:from|import) ([\w.]+)(?: import| as|$)", text, re.MULTILINE))
 
@@ -85,6 +112,12 @@ def test_the_network_needs_numpy_and_nothing_else():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_packages_above_it(package):
-    below = {f"pipeline.{name}" for name in PACKAGES[PACKAGES.index(package) + 1 :]} | {"stages", "tools", "records"}
+    below = {f"pipeline.{name}" for name in PACKAGES[PACKAGES.index(package) + 1 :]} | {
+        "stages",
+        "tools",
+        "records",
+    }
     found = imports(f"pipeline/{package}")
-    assert [name for name in found if any(f"{name}.".startswith(f"{other}.") for other in below)] == []
+    assert [
+        name for name in found if any(f"{name}.".startswith(f"{other}.") for other in below)
+    ] == []

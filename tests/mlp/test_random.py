@@ -1,11 +1,23 @@
-"""Random numbers: what they are made of, how they are distributed, and which arguments decide them."""
+"""Random numbers: what they are made of, how they are distributed, and which arguments decide
+them.
+"""
 
 import math
 
 import numpy as np
 import pytest
 
-from mlp.random import DISTORTION, DROPOUT, ORDER, SAMPLE, WEIGHTS, normal_like, permutation, stream, uniform_integers
+from mlp.random import (
+    DISTORTION,
+    DROPOUT,
+    ORDER,
+    SAMPLE,
+    WEIGHTS,
+    normal_like,
+    permutation,
+    stream,
+    uniform_integers,
+)
 
 
 def words_of(seed: int, n: int) -> list[int]:
@@ -14,8 +26,14 @@ def words_of(seed: int, n: int) -> list[int]:
 
 def test_stream_is_that_of_numpys_seed_sequence():
     assert (WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION) == (1, 2, 3, 4, 5)
-    assert stream(7, ORDER, 3).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 2, 3])).random_raw()
-    assert stream(7, WEIGHTS).random_raw() == np.random.PCG64(np.random.SeedSequence([7, 1, 0])).random_raw()
+    assert (
+        stream(7, ORDER, 3).random_raw()
+        == np.random.PCG64(np.random.SeedSequence([7, 2, 3])).random_raw()
+    )
+    assert (
+        stream(7, WEIGHTS).random_raw()
+        == np.random.PCG64(np.random.SeedSequence([7, 1, 0])).random_raw()
+    )
 
 
 # Permutations
@@ -45,7 +63,9 @@ def test_uniform_integers_are_the_quarters_of_words_from_the_low_bits_up(n):
 
 def test_normal_like_is_the_sum_of_twelve_uniform_numbers_less_its_mean():
     sixteen_bits = [word >> shift & 0xFFFF for word in words_of(3, 18) for shift in (0, 16, 32, 48)]
-    expected = [(sum(sixteen_bits[start : start + 12]) - 6 * 65535) / 65536 for start in range(0, 72, 12)]
+    expected = [
+        (sum(sixteen_bits[start : start + 12]) - 6 * 65535) / 65536 for start in range(0, 72, 12)
+    ]
     found = normal_like(np.random.PCG64(3), (2, 3))
     assert found.dtype == np.float64
     assert found.tolist() == [expected[:3], expected[3:]]

@@ -24,7 +24,9 @@ from mlp.training import measure, new_state, train
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
-forks = pytest.mark.skipif(sys.platform != "linux", reason="there is a second process on Linux alone")
+forks = pytest.mark.skipif(
+    sys.platform != "linux", reason="there is a second process on Linux alone"
+)
 WATCHED = [some_digits(500, 600)]
 
 
@@ -68,13 +70,17 @@ def test_two_processes_train_almost_the_same_network_in_float32():
 
 
 @forks
-@pytest.mark.filterwarnings("error")  # from Python 3.12 on, a fork beside threads brings a DeprecationWarning
+# From Python 3.12 on, a fork beside threads brings a DeprecationWarning
+@pytest.mark.filterwarnings("error")
 def test_worker_of_a_finished_and_of_an_abandoned_training_ends_though_there_are_threads():
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        for training in (start(new_network(), iterations=20), start(new_network(), iterations=10**6)):
+        for training in (
+            start(new_network(), iterations=20),
+            start(new_network(), iterations=10**6),
+        ):
             for epoch in training:
                 assert len(children()) == 1
                 if epoch.epoch == 3:
@@ -91,7 +97,8 @@ def test_leader_notices_that_the_worker_hangs(monkeypatch):
     next(epochs)
     (worker,) = children()
     worker.suspend()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)  # naps; only now, because a busy machine may let it wait as long
+    # Naps; only now, because a busy machine may let it wait as long
+    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)
     with pytest.raises(ChildProcessError, match="ended early or hangs"):
         list(epochs)
     assert not worker.is_running()
@@ -142,12 +149,19 @@ def test_worker_ends_with_its_leader_and_not_at_ctrl_c(number):
     [
         (FloatingPointError("too large"), FloatingPointError, "too large"),
         # Not UTF-8, and cut within a character
-        (RuntimeError("unforeseen \udcff" + "€" * 5000), ChildProcessError, r"failed \(RuntimeError: unforeseen \?€€€"),
+        (
+            RuntimeError("unforeseen \udcff" + "€" * 5000),
+            ChildProcessError,
+            r"failed \(RuntimeError: unforeseen \?€€€",
+        ),
     ],
     ids=["diverged", "unforeseen"],
 )
 def test_leader_sees_the_workers_error_where_the_worker_met_it(error, kind, said):
-    """The worker fails after they have met. A leader that is slow to come must not see it at the meeting already."""
+    """The worker fails after they have met.
+
+    A leader that is slow to come must not see it at the meeting already.
+    """
     team, met = Team(2), []
 
     def task():
@@ -165,7 +179,9 @@ def test_leader_sees_the_workers_error_where_the_worker_met_it(error, kind, said
 
 
 @forks
-@pytest.mark.parametrize("fate", range(4), ids=lambda n: f"{n} meetings" if n < 3 else "between tasks")
+@pytest.mark.parametrize(
+    "fate", range(4), ids=lambda n: f"{n} meetings" if n < 3 else "between tasks"
+)
 def test_one_of_four_is_killed_wherever_it_is(fate):
     def task():
         for meeting in range(3):
@@ -199,7 +215,10 @@ def test_parts_are_shared_out_among_as_many_processes_as_take_part():
 
 
 def kilobytes_of(processes: list[psutil.Process]) -> int:
-    """Return the memory of some processes without that of mapped files. What they share counts once."""
+    """Return the memory of some processes without that of mapped files.
+
+    What they share counts once.
+    """
     maps = "".join(Path(f"/proc/{one.pid}/smaps_rollup").read_text() for one in processes)
     return sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB$", maps, re.MULTILINE)))
 
@@ -209,7 +228,10 @@ def kilobytes_of(processes: list[psutil.Process]) -> int:
 def test_memory_of_eight_processes(tmp_path):
     n = 100_000
     np.save(tmp_path / "images.npy", np.full((n, 784), 200, np.uint8))
-    training = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), np.eye(10, dtype=np.uint8)[np.arange(n) % 10])
+    training = Split(
+        np.load(tmp_path / "images.npy", mmap_mode="r"),
+        np.eye(10, dtype=np.uint8)[np.arange(n) % 10],
+    )
     how, before = method(50, 100, 0.1), kilobytes_of([psutil.Process()])
     for _ in train(new_state(new_network(), how), training, how, (), 8):
         team = [psutil.Process(), *children()]
@@ -244,7 +266,9 @@ def test_leader_runs_all_parts_if_the_system_refuses_a_process(monkeypatch, arit
 
 @forks
 @pytest.mark.parametrize("what", ["is silent", "is killed"])
-def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_killed(monkeypatch, what):
+def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_killed(
+    monkeypatch, what
+):
     def fork():
         if (number := real_fork()) == 0:
             os.kill(os.getpid(), signal.SIGSTOP if what == "is silent" else signal.SIGKILL)
@@ -263,7 +287,9 @@ def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_kil
 
 
 class Machine:
-    """A machine where a step of so many processes takes so many seconds, and its training for a while."""
+    """A machine where a step of so many processes takes so many seconds, and its training for a
+    while.
+    """
 
     def __init__(self, seconds):
         self.seconds, self.pace, self.clock, self.steps = seconds, Pace(max(seconds)), 0.0, 0.0
@@ -279,7 +305,12 @@ class Machine:
 
 @pytest.mark.parametrize(
     ("seconds", "fastest"),
-    [({1: 0.02}, 1), ({1: 0.02, 2: 0.012}, 2), ({1: 0.02, 2: 0.2}, 1), ({1: 0.09, 2: 0.05, 4: 0.03, 6: 0.036}, 4)],
+    [
+        ({1: 0.02}, 1),
+        ({1: 0.02, 2: 0.012}, 2),
+        ({1: 0.02, 2: 0.2}, 1),
+        ({1: 0.09, 2: 0.05, 4: 0.03, 6: 0.036}, 4),
+    ],
 )
 def test_as_many_processes_take_the_steps_as_are_fastest(seconds, fastest):
     machine = Machine(seconds)
@@ -316,7 +347,9 @@ def test_pace_follows_a_machine_that_becomes_busy_and_quiet_again():
         ("darwin", 6, None, 1),
     ],
 )
-def test_as_many_processes_as_cores_that_may_be_used(monkeypatch, tmp_path, system, cores, quota, processes):
+def test_as_many_processes_as_cores_that_may_be_used(
+    monkeypatch, tmp_path, system, cores, quota, processes
+):
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.setattr(mlp.team, "QUOTA", tmp_path / "cpu.max")

@@ -1,4 +1,6 @@
-"""Training: agreement with a textbook's step, the loop, every feature, divergence, and the same bits everywhere."""
+"""Training: agreement with a textbook's step, the loop, every feature, divergence, and the same
+bits everywhere.
+"""
 
 import itertools
 import math
@@ -20,7 +22,17 @@ from mlp.optimizers import SGD, Adam, Optimizer, Schedule
 from mlp.random import ORDER, permutation, stream
 from mlp.regularization import Dropout
 from mlp.training import DivergedError, kept, new_state, train
-from tests.support.networks import MINMAX, ZSCORE, bits, copy_of, method, new_network, run, some_digits, take_step
+from tests.support.networks import (
+    MINMAX,
+    ZSCORE,
+    bits,
+    copy_of,
+    method,
+    new_network,
+    run,
+    some_digits,
+    take_step,
+)
 from tests.support.project import ROOT
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
@@ -35,7 +47,10 @@ DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, 1.0, 5.0))
 def test_training_agrees_with_the_textbook_step_by_step(arithmetic, hidden):
     images, labels = some_digits(0, 500)
     network = new_network(arithmetic, hidden, "sigmoid", 0.05, ZSCORE)
-    weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
+    weights, biases = (
+        [array.astype(np.float64) for array in arrays]
+        for arrays in (network.weights, network.biases)
+    )
     for start in range(0, 500, 25):
         X, t = images[start : start + 25], labels[start : start + 25]
         found = take_step(network, X, t, 0.1)
@@ -53,8 +68,11 @@ def test_training_agrees_with_the_textbook_step_by_step(arithmetic, hidden):
 @both
 @pytest.mark.parametrize("preparation", [MINMAX, ZSCORE], ids=["minmax", "zscore"])
 @pytest.mark.parametrize("distortion", [None, DISTORTION], ids=["", "distorted"])
-def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparation, distortion, monkeypatch):
-    # 23 images in batches of 5: four batches an epoch, three images left over; ten steps are two epochs and a half
+def test_epochs_are_what_steps_over_a_new_order_each_give(
+    arithmetic, preparation, distortion, monkeypatch
+):
+    # 23 images in batches of 5: four batches an epoch, three images left over; ten steps are two
+    # epochs and a half
     monkeypatch.setattr(mlp.batches, "ROWS", 10)  # two batches are distorted at once
     training = some_digits(0, 23)
     network = new_network(arithmetic, preparation=preparation)
@@ -64,7 +82,9 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparatio
         order = permutation(stream(7, ORDER, epoch), 23)
         X, t = training.images[order], training.labels[order]
         X = distortion.distort(X, 7, epoch, 0) if distortion else X
-        losses = [take_step(by_hand, X[i : i + 5], t[i : i + 5], 0.1) for i in range(0, 5 * batches, 5)]
+        losses = [
+            take_step(by_hand, X[i : i + 5], t[i : i + 5], 0.1) for i in range(0, 5 * batches, 5)
+        ]
         assert (record.epoch, record.iteration) == (epoch + 1, [4, 8, 10][epoch])
         assert math.isclose(record.loss, math.fsum(losses) / batches, rel_tol=1e-6)
         for split, found in zip([training, *WATCHED], record.scores, strict=True):
@@ -88,7 +108,9 @@ def test_pixels_that_are_black_in_all_images_keep_their_weights_unless_these_dec
     run(plain, 8, 5, training=training)
     np.testing.assert_array_equal((plain.weights[0] != start.weights[0]).any(axis=1), ~black)
     run(decayed, 4, 5, training=training, optimizer=Optimizer(Schedule(0.5), weight_decay=0.1))
-    np.testing.assert_allclose(decayed.weights[0][black], start.weights[0][black] * 0.95**4, rtol=1e-12)
+    np.testing.assert_allclose(
+        decayed.weights[0][black], start.weights[0][black] * 0.95**4, rtol=1e-12
+    )
     run(limited, 4, 5, training=training, optimizer=Optimizer(Schedule(1e-9), max_norm=1.0))
     np.testing.assert_allclose(np.linalg.norm(limited.weights[0], axis=0), 1.0, rtol=1e-6)
 
@@ -97,7 +119,12 @@ def test_images_and_labels_that_a_network_cannot_learn_are_refused():
     images, labels = some_digits(0, 20)
     few, two, none, many = labels[1:], labels.copy(), labels.copy(), labels.copy()
     two[3, :2], none[3], many[3] = 1, 0, 2 * labels[3]
-    wrong = [(images.astype(float), labels), (images[:, 1:], labels), (images[0], labels), (images, labels[:, 1:])]
+    wrong = [
+        (images.astype(float), labels),
+        (images[:, 1:], labels),
+        (images[0], labels),
+        (images, labels[:, 1:]),
+    ]
     wrong += [(images, other) for other in (few, two, none, many, labels.astype(int))]
     for split in wrong:
         for training, watched in ((Split(*split), []), (some_digits(0, 20), [Split(*split)])):
@@ -109,8 +136,15 @@ def test_images_and_labels_that_a_network_cannot_learn_are_refused():
 
 # Every feature
 
-EVERYTHING = {"dropout": Dropout(0.2, 0.5), "distortion": DISTORTION, "keep_best": True, "patience": 100}
-NESTEROV = EVERYTHING | {"optimizer": Optimizer(Schedule(0.05, "cosine", 3, 30), SGD(0.9, nesterov=True), 0.01, 1.5)}
+EVERYTHING = {
+    "dropout": Dropout(0.2, 0.5),
+    "distortion": DISTORTION,
+    "keep_best": True,
+    "patience": 100,
+}
+NESTEROV = EVERYTHING | {
+    "optimizer": Optimizer(Schedule(0.05, "cosine", 3, 30), SGD(0.9, nesterov=True), 0.01, 1.5)
+}
 ADAM = EVERYTHING | {"optimizer": Optimizer(Schedule(0.002, "linear", 0, 30), Adam(0.9), 0.1, 1.5)}
 # Four batches of 99 an epoch: one of the stops is within an epoch, and one at its end
 CASES = {
@@ -124,13 +158,20 @@ CASES = {
 def train_to(ends, preparation, features, copies, batch_size, processes):
     """Train to each of the ends in turn; return all that is left, and the epochs."""
     images, labels = (np.tile(array, (copies, 1)) for array in some_digits(0, 400))
-    state = new_state(new_network("exact", (30, 20), "relu", 0.1, preparation), method(30, batch_size, **features))
+    state = new_state(
+        new_network("exact", (30, 20), "relu", 0.1, preparation), method(30, batch_size, **features)
+    )
     epochs = []
     for end in ends:
         how = method(end, batch_size, **features)
         epochs += train(state, Split(images, labels), how, WATCHED, processes)
     arrays = [*state.best.parameters, *(array for arrays in state.memory for array in arrays)]
-    left = bits(state.network), state.iteration, state.best[:2], [array.tobytes() for array in arrays]
+    left = (
+        bits(state.network),
+        state.iteration,
+        state.best[:2],
+        [array.tobytes() for array in arrays],
+    )
     return left, epochs
 
 
@@ -153,7 +194,11 @@ def test_fingerprint_is_that_of_every_number_in_exact_arithmetic():
     how = method(30, 100, **ADAM)
     start = new_state(new_network("exact", (30, 20)), how)
     found = [start.fingerprint()]
-    for array in (*start.network.weights, *start.network.biases, *(one for some in start.memory for one in some)):
+    for array in (
+        *start.network.weights,
+        *start.network.biases,
+        *(one for some in start.memory for one in some),
+    ):
         array.flat[-1] += 2.0**-40
         found.append(start.fingerprint())
     start.iteration += 1
@@ -170,7 +215,10 @@ def scores(epochs):
 
 @pytest.fixture(scope="module")
 def whole():
-    """The scores of a training of 30 epochs without patience. The last of the watched splits decides."""
+    """The scores of a training of 30 epochs without patience.
+
+    The last of the watched splits decides.
+    """
     return scores(run(new_network("exact", (30,), "relu", 0.1), 150, 100, 0.5, watched=SPLITS))
 
 
@@ -206,7 +254,12 @@ def test_best_network_is_that_of_a_training_which_ends_there(whole):
 @both
 @pytest.mark.parametrize(
     ("layer", "place", "bad"),
-    [(1, (100, 0), math.nan), (1, (701, 0), math.nan), (2, (3, 19), math.inf), (3, (0, 9), -math.inf)],
+    [
+        (1, (100, 0), math.nan),
+        (1, (701, 0), math.nan),
+        (2, (3, 19), math.inf),
+        (3, (0, 9), -math.inf),
+    ],
     ids=["leader's pixel", "worker's pixel", "2", "3"],
 )
 @pytest.mark.parametrize("processes", PROCESSES)
@@ -239,7 +292,9 @@ def result() -> str:
     ],
     ids=["two threads, other vector instructions", "another kernel"],
 )
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86-64 processors")
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="names of x86-64 processors"
+)
 def test_same_bits_whatever_threads_kernels_and_vector_instructions(environment):
     """Many more: python -m tools.portable."""
     code = f"import runpy; print(runpy.run_path({__file__!r})['result']())"
@@ -250,7 +305,8 @@ def test_same_bits_whatever_threads_kernels_and_vector_instructions(environment)
 
 
 def test_same_bits_as_on_the_machine_this_was_written_on():
-    # A change of the training's arithmetic changes these on purpose, and dvc.lock with them; another machine must not.
+    # A change of the training's arithmetic changes these on purpose, and dvc.lock with them;
+    # another machine must not.
     network = new_network()
     epochs = run(network, 40)
     assert bits(network) == "008d886b91c244146658c0028323d92a95131a37360308ad009d0dc77ee81eae"

@@ -1,4 +1,6 @@
-"""Prepared images and trained networks: read back as they were written, or refused in one sentence."""
+"""Prepared images and trained networks: read back as they were written, or refused in one
+sentence.
+"""
 
 from itertools import pairwise
 
@@ -34,9 +36,13 @@ def test_model_is_read_back_to_the_last_bit(path, arithmetic, hidden, magnitude)
     rng = np.random.default_rng(0)
     sizes, classes = [6, *hidden, 3], ("a" * 100, "T-shirt/top", "ç")
     preparation = Preparation(33.5, 0.1, (2, 3), classes, bool(hidden), arithmetic.name == "exact")
-    weights = [(magnitude * rng.normal(size=shape)).astype(arithmetic.dtype) for shape in pairwise(sizes)]
+    weights = [
+        (magnitude * rng.normal(size=shape)).astype(arithmetic.dtype) for shape in pairwise(sizes)
+    ]
     biases = [(magnitude * rng.normal(size=size)).astype(arithmetic.dtype) for size in sizes[1:]]
-    model = Network(weights, biases, ACTIVATIONS["tanh" if hidden else "relu"], arithmetic, preparation)
+    model = Network(
+        weights, biases, ACTIVATIONS["tanh" if hidden else "relu"], arithmetic, preparation
+    )
     save_model(path, model)
     found = load_model(path)
     for name in ("activation", "arithmetic", "preparation"):
@@ -54,7 +60,8 @@ def test_misclassified_images_are_read_back_as_they_were_written(path):
     assert found[5:] == ((2, 3), ("a", "b", "ç"))
 
 
-# Damage: the array that the error is about, and what replaces it (None: nothing). A mapping replaces other arrays.
+# Damage: the array that the error is about, and what replaces it (None: nothing). A mapping
+# replaces other arrays.
 
 DAMAGE = {
     "image_shape": [None, np.array([6]), np.array([6, 0]), np.array([-2, -3])],
@@ -82,8 +89,18 @@ MODEL_DAMAGE = {
     "arithmetic": [None, np.array("float16")],
 }
 PREPARED_DAMAGE = {
-    "images": [None, np.zeros((4, 6)), np.zeros((4, 2, 3), np.uint8), {"image_shape": np.array([2, 2])}],
-    "labels": [None, PREPARED["labels"][:3], np.eye(4, dtype=np.uint8), np.array([0, 1, 2, 1], np.uint8)],
+    "images": [
+        None,
+        np.zeros((4, 6)),
+        np.zeros((4, 2, 3), np.uint8),
+        {"image_shape": np.array([2, 2])},
+    ],
+    "labels": [
+        None,
+        PREPARED["labels"][:3],
+        np.eye(4, dtype=np.uint8),
+        np.array([0, 1, 2, 1], np.uint8),
+    ],
 }
 MISCLASSIFIED_DAMAGE = {
     "images": [np.zeros((2, 6)), {"image_shape": np.array([2, 2])}],
@@ -123,7 +140,14 @@ def refuse(load, path, about, change):
 
 def test_a_wrong_shape_is_told_with_the_right_one(path):
     assert numbers(refuse(load_model, path, "weights_2", np.zeros((5, 3)))) == [2, 64, 5, 3, 64, 4]
-    assert numbers(refuse(load_prepared, path, "labels", np.eye(5, dtype=np.uint8))) == [8, 5, 5, 8, 4, 3]
+    assert numbers(refuse(load_prepared, path, "labels", np.eye(5, dtype=np.uint8))) == [
+        8,
+        5,
+        5,
+        8,
+        4,
+        3,
+    ]
     assert numbers(refuse(load_misclassified, path, "place", np.arange(7))) == [64, 7, 64, 2]
 
 

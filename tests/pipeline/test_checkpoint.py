@@ -1,4 +1,6 @@
-"""Checkpoints: a training that was stopped ends with the bytes of an undisturbed one, and nothing else is believed."""
+"""Checkpoints: a training that was stopped ends with the bytes of an undisturbed one, and nothing
+else is believed.
+"""
 
 import os
 import time
@@ -19,10 +21,24 @@ from tests.support.files import contents, save_prepared
 from tests.support.networks import bits, digits
 from tests.support.project import PLAIN
 
-CHANGES = {"hidden_sizes": [20], "activation": "relu", "weight_init_std": "he", "iterations": 43, "batch_size": 50}
-CHANGES |= {"optimizer": "adam", "learning_rate": 0.01, "schedule": "cosine", "warmup": 3, "momentum": 0.9}
+CHANGES = {
+    "hidden_sizes": [20],
+    "activation": "relu",
+    "weight_init_std": "he",
+    "iterations": 43,
+    "batch_size": 50,
+}
+CHANGES |= {
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "warmup": 3,
+    "momentum": 0.9,
+}
 CHANGES |= {"max_norm": 2, "hidden_dropout": 0.5, "patience": 100, "keep": "best"}
-EVERYTHING = PLAIN | {f"train.{name}": value for name, value in CHANGES.items()} | {"distort.rotation": 15}
+EVERYTHING = (
+    PLAIN | {f"train.{name}": value for name, value in CHANGES.items()} | {"distort.rotation": 15}
+)
 
 
 @pytest.fixture
@@ -42,14 +58,18 @@ def new_checkpoint(folder, write_params):
 
     def new(processes=1, **changes) -> Checkpoint:
         params = load_params(write_params(EVERYTHING | changes))
-        return Checkpoint(params, [folder.parent / "train.npz", folder.parent / "validation.npz"], processes)
+        return Checkpoint(
+            params, [folder.parent / "train.npz", folder.parent / "validation.npz"], processes
+        )
 
     return new
 
 
 @pytest.fixture
 def start(new_checkpoint, folder, write_params):
-    """A function that starts a training with a checkpoint, or continues it, with some parameters changed."""
+    """A function that starts a training with a checkpoint, or continues it, with some parameters
+    changed.
+    """
 
     def start(**changes) -> Fitting:
         path = write_params(EVERYTHING | changes)
@@ -71,11 +91,14 @@ def written(new_checkpoint, start) -> Checkpoint:
     [
         {},
         {"train.arithmetic": "float32", "train.optimizer": "sgd", "train.keep": "last"},
-        {"train.patience": 1, "train.iterations": 400, "train.learning_rate": 0.03},  # it stops early
+        # It stops early
+        {"train.patience": 1, "train.iterations": 400, "train.learning_rate": 0.03},
     ],
     ids=["everything", "float32", "early"],
 )
-def test_training_continues_from_an_epoch_as_if_nothing_had_happened(new_checkpoint, start, changes):
+def test_training_continues_from_an_epoch_as_if_nothing_had_happened(
+    new_checkpoint, start, changes
+):
     undisturbed = start(**changes)
     expected = list(undisturbed.run())
     assert 6 <= len(expected) < 40
@@ -91,7 +114,12 @@ def test_training_continues_from_an_epoch_as_if_nothing_had_happened(new_checkpo
 
 def test_other_parameters_begin_anew_but_not_those_of_other_stages(written, start):
     assert start(**{"plot.dpi": 61, "preprocess.seed": 5}).resumed == 3
-    for key, value in {"train.seed": 1, "train.patience": 99, "train.keep": "last", "distort.rotation": 14}.items():
+    for key, value in {
+        "train.seed": 1,
+        "train.patience": 99,
+        "train.keep": "last",
+        "distort.rotation": 14,
+    }.items():
         assert start(**{key: value}).resumed == 0
 
 
@@ -113,7 +141,10 @@ def test_other_data_code_and_numpy_begin_anew(new_checkpoint, tmp_path, monkeypa
 
 def test_machine_and_processes_matter_for_float32_alone(new_checkpoint, monkeypatch):
     def paths(processes):
-        return [new_checkpoint(processes, **{"train.arithmetic": name}).path for name in ("exact", "float32")]
+        return [
+            new_checkpoint(processes, **{"train.arithmetic": name}).path
+            for name in ("exact", "float32")
+        ]
 
     before, two = paths(1), paths(2)
     monkeypatch.setattr("platform.uname", lambda: ("another", "machine"))
@@ -180,7 +211,9 @@ def test_stage_continues_or_begins_anew_and_ends_with_the_same_bytes(written, fo
         written.path.write_bytes(content)
         out = folder.parent / name
         files = [folder.parent / "train.npz", folder.parent / "validation.npz"]
-        files += [out / name for name in ("mlp.npz", "train.json", "validation.json", "history.csv")]
+        files += [
+            out / name for name in ("mlp.npz", "train.json", "validation.json", "history.csv")
+        ]
         result = CliRunner().invoke(app, [*map(str, files), "--params", str(params), *options])
         assert (result.exit_code, result.stdout) == (0, "")
         assert list(folder.iterdir()) == []

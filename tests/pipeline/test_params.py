@@ -57,9 +57,13 @@ def refusal(write):
 WHOLE = "-1 0.5 null 1000000001"
 DECIMAL = "abc true 0 -1 0.0 -5e-324 .nan .inf -.inf 1e999 '0.1' [0.1] {a:1} null 2001-01-01 1e"
 SHARE, AT_LEAST_ZERO = ("0 0.999", "-0.1 1 1.0 .nan true null"), ("0 1e300", "-1e-9 .inf .nan null")
-# For each key: the texts of its least and its greatest value, or of all; and texts that are refused.
+# For each key: the texts of its least and its greatest value, or of all; and texts that are
+# refused.
 RANGES = {
-    "download.dataset": (f"a no {'a' * 100}", f"5 true null '' [mnist] {'a' * 101} 99999999999999999999"),
+    "download.dataset": (
+        f"a no {'a' * 100}",
+        f"5 true null '' [mnist] {'a' * 101} 99999999999999999999",
+    ),
     "preprocess.scaling": ("none minmax zscore", "max no null"),
     "preprocess.validation_size": ("1 1000000000", f"0 {WHOLE}"),
     "preprocess.seed": ("0 4294967295", "-1 4294967296"),
@@ -68,10 +72,16 @@ RANGES = {
         f"50 [0] [1.5] [true] [x] [[1]] [65537] null {{50:1}} [{','.join(['1'] * 17)}]",
     ),
     "train.activation": ("sigmoid tanh relu", "Sigmoid gelu true 1 null [relu]"),
-    "train.weight_init_std": ("5e-324 1.7976931348623157e308 glorot he", "0 -1 .inf xavier He true null [0.1]"),
+    "train.weight_init_std": (
+        "5e-324 1.7976931348623157e308 glorot he",
+        "0 -1 .inf xavier He true null [0.1]",
+    ),
     "train.arithmetic": ("exact float32", "float64 null"),
     "train.seed": ("0 4294967295", "-1 4294967296 0.5 Null NULL ~"),
-    "train.iterations": ("1 1000000000", f"0 {WHOLE} 1e4 50000.0 true '5' 99999999999999999999 [1] 1:30"),
+    "train.iterations": (
+        "1 1000000000",
+        f"0 {WHOLE} 1e4 50000.0 true '5' 99999999999999999999 [1] 1:30",
+    ),
     "train.batch_size": ("1 1000000", "0 1000001"),
     "train.optimizer": ("sgd adam", "SGD adamw null [sgd]"),
     "train.learning_rate": ("5e-324 1.7976931348623157e308", DECIMAL),
@@ -102,11 +112,19 @@ def test_a_range_has_both_its_ends_and_nothing_beyond(write, refusal, key):
     right, wrong = RANGES[key]
     for text in right.split():
         value = attrgetter(key)(load_params(write(with_value(key, text))))
-        shown = str(list(value) if isinstance(value, tuple) else value).replace(" ", "").replace("+", "").lower()
+        shown = (
+            str(list(value) if isinstance(value, tuple) else value)
+            .replace(" ", "")
+            .replace("+", "")
+            .lower()
+        )
         assert shown in (text, f"{text}.0")
     without = VALUES[section].copy()
     del without[name]
-    for text in [dump(VALUES | {section: without}), *(with_value(key, text) for text in wrong.split())]:
+    for text in [
+        dump(VALUES | {section: without}),
+        *(with_value(key, text) for text in wrong.split()),
+    ]:
         error = refusal(text)
         assert error.about == key
         assert SECTIONS[section].model_fields[name].description in str(error)
@@ -115,10 +133,18 @@ def test_a_range_has_both_its_ends_and_nothing_beyond(write, refusal, key):
 @pytest.mark.parametrize(
     ("text", "key", "suggestion"),
     [
-        (GOOD.replace("learning_rate:", "lerning_rate:"), "train.lerning_rate", " train.learning_rate?"),
+        (
+            GOOD.replace("learning_rate:", "lerning_rate:"),
+            "train.lerning_rate",
+            " train.learning_rate?",
+        ),
         (GOOD.replace("train:", "trian:"), "trian", " train?"),
         (GOOD + "x: 1\n", "x", f" {', '.join(SECTIONS)}."),
-        (GOOD.replace("plot:", "plot:\n  x: 1"), "plot.x", f" {', '.join(SECTIONS['plot'].model_fields)}."),
+        (
+            GOOD.replace("plot:", "plot:\n  x: 1"),
+            "plot.x",
+            f" {', '.join(SECTIONS['plot'].model_fields)}.",
+        ),
     ],
 )
 def test_unknown_key_suggests_the_nearest(refusal, text, key, suggestion):
@@ -134,7 +160,13 @@ def test_unknown_key_suggests_the_nearest(refusal, text, key, suggestion):
         ("download: 5", "download"),
         ("a: 1\nb: 2\na: 3", "line 3"),
         ("a: !x {b: 1}", "line 1"),
-        ("a: &a [x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise("abcdefghijklmn")), "a"),
+        (
+            "a: &a [x]\n"
+            + "".join(
+                f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise("abcdefghijklmn")
+            ),
+            "a",
+        ),
         ("- " * 2_000, ""),
         ("a\x00", ""),
         ('"\\UFFFFFFFF"', ""),
@@ -156,7 +188,11 @@ def test_missing_file_and_folder(tmp_path):
     ("about", "right", "wrong"),
     [
         ("train.nesterov", {"nesterov": True, "momentum": 0.1}, {"nesterov": True, "momentum": 0}),
-        ("train.nesterov", {"nesterov": False, "optimizer": "adam"}, {"nesterov": True, "optimizer": "adam"}),
+        (
+            "train.nesterov",
+            {"nesterov": False, "optimizer": "adam"},
+            {"nesterov": True, "optimizer": "adam"},
+        ),
         ("train.warmup", {"iterations": 70, "warmup": 70}, {"iterations": 70, "warmup": 71}),
     ],
 )
@@ -168,14 +204,19 @@ def test_values_that_do_not_go_together_are_refused(write, about, right, wrong):
 
 def test_a_file_replaces_values_of_its_base(tmp_path, write):
     good = load_params(write(GOOD))
-    (tmp_path / "based.yaml").write_text("base: params.yaml\nrecord: 5\ntrain: {seed: 7, hidden_sizes: [3]}\n")
+    (tmp_path / "based.yaml").write_text(
+        "base: params.yaml\nrecord: 5\ntrain: {seed: 7, hidden_sizes: [3]}\n"
+    )
     train = good.train.model_copy(update={"seed": 7, "hidden_sizes": (3,)})
     assert load_params(tmp_path / "based.yaml") == good.model_copy(update={"train": train})
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("base: 5", ["/5: "]), ("base: params.yaml\ntrain: {sed: 7}", ["based.yaml", "train.sed", "train.seed"])],
+    [
+        ("base: 5", ["/5: "]),
+        ("base: params.yaml\ntrain: {sed: 7}", ["based.yaml", "train.sed", "train.seed"]),
+    ],
 )
 def test_a_wrong_base_is_one_sentence(tmp_path, write, text, words):
     write(GOOD)

@@ -1,4 +1,6 @@
-"""The page of `dvc plots show`: its template, and how it looks in a real browser that has no network."""
+"""The page of `dvc plots show`: its template, and how it looks in a real browser that has no
+network.
+"""
 
 import time
 from pathlib import Path
@@ -14,8 +16,12 @@ TEST_IMAGES = 200  # in the sample
 FIGURES = ["misclassified", "training_images", "weights"]
 
 
-@pytest.mark.parametrize(("folder", "words"), [("elsewhere", "root folder"), (".dvc/config", "DVC refused")])
-def test_folder_without_dvc_or_with_a_broken_one_is_a_sentence(tmp_path, monkeypatch, folder, words):
+@pytest.mark.parametrize(
+    ("folder", "words"), [("elsewhere", "root folder"), (".dvc/config", "DVC refused")]
+)
+def test_folder_without_dvc_or_with_a_broken_one_is_a_sentence(
+    tmp_path, monkeypatch, folder, words
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / folder).mkdir(parents=True)
     result = CliRunner().invoke(main, [])
@@ -31,21 +37,25 @@ def test_template_has_the_scripts_and_dvc_is_told(tmp_path, monkeypatch):
     page = (tmp_path / ".dvc" / "tmp" / "plots_page.html").read_text(encoding="utf-8")
     assert "{plot_divs}" in page
     assert len(page) > 500_000  # Vega and Vega-Lite
-    assert "html_template = tmp/plots_page.html\n" in (tmp_path / ".dvc" / "config.local").read_text()
+    assert (
+        "html_template = tmp/plots_page.html\n" in (tmp_path / ".dvc" / "config.local").read_text()
+    )
 
 
 # What the page shows
 PROBE = """
 (() => {
   const all = (element, selector) => [...element.querySelectorAll(selector)];
-  const texts = (element, selector) => all(element, selector).map(text => text.textContent).filter(Boolean);
+  const texts = (element, selector) =>
+    all(element, selector).map(text => text.textContent).filter(Boolean);
   return {
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     images: [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth]),
     charts: Object.fromEntries(all(document, ".vega-embed").map(chart => [chart.id, {
       legend: texts(chart, ".role-legend-label text"),
       lines: all(chart, ".mark-line path").map(line => line.getBBox().width),
-      panels: all(chart, "g.cell > g").map(panel => texts(panel, ".mark-text.role-mark text").map(Number)),
+      panels: all(chart, "g.cell > g")
+        .map(panel => texts(panel, ".mark-text.role-mark text").map(Number)),
     }])),
   };
 })()
@@ -53,12 +63,17 @@ PROBE = """
 
 
 def look(project: Project, charts: int) -> dict:
-    """Return what is in the page, once it has drawn its charts: errors, requests, images, charts."""
+    """Return what is in the page, once it has drawn its charts: errors, requests, images,
+    charts.
+    """
     with new_tab(project.folder / "chromium") as tab:
         tab.screen(1200)
         tab.open(project.folder / "dvc_plots" / "index.html")
         deadline = time.monotonic() + 60
-        while tab.run("document.querySelectorAll('.vega-embed svg').length") < charts and time.monotonic() < deadline:
+        while (
+            tab.run("document.querySelectorAll('.vega-embed svg').length") < charts
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
         return tab.run(PROBE) | {"errors": tab.errors}
 
@@ -84,7 +99,9 @@ def test_plots_page_needs_no_network(project_with_results):
 
 
 def check(seen: dict, *revisions: str) -> dict:
-    """Check that a page shows all charts and images for each revision, without the network; return the curves."""
+    """Check that a page shows all charts and images for each revision, without the network; return
+    the curves.
+    """
     assert seen["errors"] == []
     assert all(request.startswith(("file:", "data:")) for request in seen["requests"])
     assert sorted(Path(name).name for name, _ in seen["images"]) == sorted(

@@ -1,4 +1,6 @@
-"""What every command shares: how it starts, how it ends after a mistake, how it cuts texts short, its progress bar."""
+"""What every command shares: how it starts, how it ends after a mistake, how it cuts texts short,
+its progress bar.
+"""
 
 import errno
 import io
@@ -19,7 +21,12 @@ from tests.support.project import ROOT
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    options = {"env": os.environ | environment, "capture_output": True, "text": True, "encoding": "utf-8"}
+    options = {
+        "env": os.environ | environment,
+        "capture_output": True,
+        "text": True,
+        "encoding": "utf-8",
+    }
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, **options)
 
 
@@ -45,8 +52,12 @@ def test_command_without_a_mistake():
     ("error", "sentence"),
     [
         (UserError("it is too long."), "it is too long."),
-        (UserError("\x1b[31m.png: two\nlines."), "?[31m.png: two\nlines."),  # a terminal would obey a file's name
-        (OSError(errno.ENOSPC, "No space left on device", "mlp.npz"), "mlp.npz: No space left on device."),
+        # a terminal would obey a file's name
+        (UserError("\x1b[31m.png: two\nlines."), "?[31m.png: two\nlines."),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "mlp.npz"),
+            "mlp.npz: No space left on device.",
+        ),
         (MemoryError("5 bytes"), "there is not enough memory (5 bytes)."),
     ],
     ids=repr,
@@ -71,7 +82,10 @@ def test_ctrl_c_is_the_same_if_it_breaks_a_clean_up():
 
 
 def test_real_command_has_pythons_own_traceback_and_any_terminal():
-    """An unforeseen error is shown as Python shows it. A terminal without a character gets a question mark."""
+    """An unforeseen error is shown as Python shows it.
+
+    A terminal without a character gets a question mark.
+    """
     work = "def work():\n    print('1 ± 2')\n    raise OSError('unforeseen')\n"
     code = f"from pipeline.program.command import command\n{work}\ncommand(work)()"
     done = python("-c", code, PYTHONIOENCODING="ascii")
@@ -82,14 +96,21 @@ def test_real_command_has_pythons_own_traceback_and_any_terminal():
 
 @pytest.mark.parametrize(
     ("text", "clipped"),
-    [("a" * 80, "a" * 80), ("a" * 81, "a" * 77 + "..."), ("", ""), ("a\nb\x1b[31m é", "a b [31m é")],
+    [
+        ("a" * 80, "a" * 80),
+        ("a" * 81, "a" * 77 + "..."),
+        ("", ""),
+        ("a\nb\x1b[31m é", "a b [31m é"),
+    ],
     ids=["80", "81", "none", "not printable"],
 )
 def test_clip(text, clipped):
     assert clip(text) == clipped
 
 
-def test_nothing_is_said_where_standard_error_is_closed_its_reader_has_gone_or_there_is_no_note(monkeypatch, capsys):
+def test_nothing_is_said_where_standard_error_is_closed_its_reader_has_gone_or_there_is_no_note(
+    monkeypatch, capsys
+):
     monkeypatch.setattr("pipeline.program.progress.INTERVAL", 0.0)
     gone, silent = io.StringIO(), io.StringIO()
     gone.write = Mock(side_effect=BrokenPipeError)
@@ -104,7 +125,12 @@ def test_nothing_is_said_where_standard_error_is_closed_its_reader_has_gone_or_t
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
     times = iter([0.0, 9.9, 10.0, 10.0, 19.9, 20.1, 20.1])
     monkeypatch.setattr("pipeline.program.progress.time.monotonic", lambda: next(times))
-    assert list(progress(iter(range(4)), "Training", 4, note=lambda item: f"epoch {item}")) == [0, 1, 2, 3]
+    assert list(progress(iter(range(4)), "Training", 4, note=lambda item: f"epoch {item}")) == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert capsys.readouterr().err == "Training: epoch 1\nTraining: epoch 3\n"
 
 
@@ -114,9 +140,12 @@ def test_progress_at_a_terminal_shows_a_note_and_what_was_done_before_and_goes_a
     monkeypatch.setattr(sys, "stderr", terminal)
     for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "20"}.items():
         monkeypatch.setenv(name, value)
-    for item in progress(iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"):
+    for item in progress(
+        iter([6, 7]), "Training", 10, 5, lambda item: f"epoch {item}, loss {1 / item:.2f}"
+    ):
         end = time.monotonic() + 30
-        while f"epoch {item}" not in terminal.getvalue() and time.monotonic() < end:  # until the bar is drawn
+        # Until the bar is drawn
+        while f"epoch {item}" not in terminal.getvalue() and time.monotonic() < end:
             time.sleep(0.02)
         seen.append(terminal.getvalue())
     assert all(text in seen[0] for text in ("Training", "60%", "epoch 6, loss 0.17"))
@@ -127,10 +156,12 @@ def test_progress_at_a_terminal_shows_a_note_and_what_was_done_before_and_goes_a
 
 # How a command starts
 
-WRAPPED = "raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"  # so does Python 3.11
+# So does Python 3.11
+WRAPPED = "raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"
 # `stages` is imported first, and takes care of what happens in the imports that follow
 ENDS = {
-    "Ctrl-C": ("raise KeyboardInterrupt", (-signal.SIGINT, 130, 0xC000013A), ""),  # on Unix, from a shell, on Windows
+    # On Unix, from a shell, on Windows
+    "Ctrl-C": ("raise KeyboardInterrupt", (-signal.SIGINT, 130, 0xC000013A), ""),
     "wrapped": (WRAPPED, (130,), ""),
     "another error": ("raise ImportError('half installed')", (1,), "ImportError: half installed"),
 }
@@ -141,7 +172,9 @@ def test_ctrl_c_while_a_stage_imports_ends_it_silently_and_other_errors_are_show
     done = python("-c", f"import stages; {code}")
     assert done.returncode in ends
     assert done.stdout == ""
-    assert done.stderr.startswith("Traceback (most recent call last):") if last else done.stderr == ""
+    assert (
+        done.stderr.startswith("Traceback (most recent call last):") if last else done.stderr == ""
+    )
     assert done.stderr.rpartition("\n")[0].endswith(last)
 
 

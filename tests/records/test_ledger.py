@@ -16,8 +16,14 @@ from tests.support.tables import cells
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A ledger of four records: two have results, one lacks some, one has none; there are two committees."""
-    counts = {"simard-elastic": {1: 72, 3: 71}, "ciresan-small": dict(enumerate([70, 60, 50, 40, 30])), "dropout": {}}
+    """A ledger of four records: two have results, one lacks some, one has none; there are two
+    committees.
+    """
+    counts = {
+        "simard-elastic": {1: 72, 3: 71},
+        "ciresan-small": dict(enumerate([70, 60, 50, 40, 30])),
+        "dropout": {},
+    }
     counts["nielsen"] = dict(enumerate([200, 210, 190, 205, 195, 220, 180, 220, 180, 200]))
     (tmp_path / "results").mkdir()
     for name, errors in counts.items():
@@ -28,7 +34,11 @@ def small(tmp_path, monkeypatch):
     shutil.copy(HERE / "base.yaml", tmp_path)
     costs = {
         "ciresan-small": {"seconds": {"exact": 600, "float32": 120}, "machine": "a fast machine"},
-        "dropout": {"seconds": {"exact": 66, "float32": 33}, "machine": "a slow one", "float32_errors": [99, 101]},
+        "dropout": {
+            "seconds": {"exact": 66, "float32": 33},
+            "machine": "a slow one",
+            "float32_errors": [99, 101],
+        },
     }
     (tmp_path / "costs.json").write_text(json.dumps(costs))
     monkeypatch.setattr(ledger, "HERE", tmp_path)
@@ -41,8 +51,13 @@ def test_the_ledger_has_each_record_and_committee(small):
     ran = CliRunner().invoke(ledger.main, [str(small / "ledger.md"), str(small / "ledger.png")])
     assert ran.exit_code == 0, ran.output
     written = (small / "ledger.md").read_text(encoding="utf-8")
-    records, seeds = ({name: rest for name, *rest in cells(table)[2:]} for table in written.split("\n\n")[:2])
-    shown = {name: (network, here, unseen, minutes) for name, (network, _, here, unseen, _, minutes) in records.items()}
+    records, seeds = (
+        {name: rest for name, *rest in cells(table)[2:]} for table in written.split("\n\n")[:2]
+    )
+    shown = {
+        name: (network, here, unseen, minutes)
+        for name, (network, _, here, unseen, _, minutes) in records.items()
+    }
     assert shown == {
         "simard-elastic": ("784-800-10", "0.71 ± 0.01", "", ""),
         "ciresan-small": ("784-1000-500-10", "0.50 ± 0.16", "", "10.0"),
@@ -57,7 +72,11 @@ def test_the_ledger_has_each_record_and_committee(small):
     assert "a fast machine; a slow one" in written.split("\n\n")[2]
     assert written.count("---:") == 5, "numbers are flush right"
     assert (small / "ledger.png").exists()
-    for name, published in (("nielsen", "1.96"), ("simard-elastic", "0.7"), ("committee-both", "0.31")):
+    for name, published in (
+        ("nielsen", "1.96"),
+        ("simard-elastic", "0.7"),
+        ("committee-both", "0.31"),
+    ):
         assert records[name][1].startswith(f"{published}: ")
     assert records["nielsen"][4].startswith("not alike: ")
     assert records["ciresan-small"][4].startswith("alike")
@@ -82,10 +101,14 @@ def test_the_ledger_is_what_the_results_say():
 
 @pytest.mark.committed
 def test_the_lessons_have_the_numbers_of_the_ledger():
-    """docs/records.md: what each record removes of the mistakes, in how many times the time; what networks share."""
+    """docs/records.md: what each record removes of the mistakes, in how many times the time; what
+    networks share.
+    """
     lines = {row.name: row for row in rows()}
     mean = {name: fmean(row.errors) for name, row in lines.items()}
-    exact, float32 = ([lines[name].cost["seconds"][kind] for name in RECORDS] for kind in ("exact", "float32"))
+    exact, float32 = (
+        [lines[name].cost["seconds"][kind] for name in RECORDS] for kind in ("exact", "float32")
+    )
     seconds = dict(zip(RECORDS, exact, strict=True))
     page = " ".join((ROOT / "docs" / "records.md").read_text(encoding="utf-8").split())
     none, affine, elastic, small = "simard-none", "simard-affine", "simard-elastic", "ciresan-small"
@@ -101,6 +124,8 @@ def test_the_lessons_have_the_numbers_of_the_ledger():
         assert f"differ by at most {largest:.2f} percentage points" in page
     for committee, records in COMMITTEES.items():
         names = [committee, *(f"{record}-{seed}" for record in records for seed in SEEDS)]
-        results = [json.loads((HERE / "results" / f"{name}.json").read_text())["wrong"] for name in names]
+        results = [
+            json.loads((HERE / "results" / f"{name}.json").read_text())["wrong"] for name in names
+        ]
         common = set.intersection(*({tuple(mistake[:2]) for mistake in wrong} for wrong in results))
         assert f"| {len(results[0])} | {len(common)} |" in page

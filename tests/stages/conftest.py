@@ -8,8 +8,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def dvc_streams() -> None:
-    """DVC writes to the streams that it finds when it is imported: let these be the ones that `Project.dvc` reads."""
-    out, err = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    """DVC writes to the streams that it finds when it is imported: let these be the ones that
+    `Project.dvc` reads.
+    """
+    options = {"encoding": "utf-8", "buffering": 1, "closefd": False}
+    out, err = (open(number, "w", **options) for number in (1, 2))  # noqa: SIM115
     with redirect_stdout(out), redirect_stderr(err):
         import colorama
         import dvc.logger

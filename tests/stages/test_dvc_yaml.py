@@ -12,7 +12,9 @@ from tests.support.refusals import refusal
 
 
 def local_imports(path: Path) -> set[str]:
-    """Return the project's own files that `path` imports, and so on; `__init__.py` counts if it imports something."""
+    """Return the project's own files that `path` imports, and so on; `__init__.py` counts if it
+    imports something.
+    """
     found: set[Path] = set()
     waiting = [path]
     while waiting:
@@ -29,7 +31,11 @@ def local_imports(path: Path) -> set[str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            waiting += [module for name in names if (module := ROOT / f"{name.replace('.', '/')}.py").exists()]
+            waiting += [
+                module
+                for name in names
+                if (module := ROOT / f"{name.replace('.', '/')}.py").exists()
+            ]
     return {file.relative_to(ROOT).as_posix() for file in found}
 
 
@@ -44,16 +50,21 @@ def test_dependencies_cover_what_a_stage_imports_and_no_more(stage):
     assert [file for file in code if not any(covers(path, file) for path in listed)] == []
     assert [path for path in listed if not any(covers(path, file) for file in code)] == []
     assert deps == sorted(deps)
-    assert ("requirements.txt" in deps) == (stage == "plot")  # another Matplotlib may draw other pixels
+    # Another Matplotlib may draw other pixels
+    assert ("requirements.txt" in deps) == (stage == "plot")
 
 
 @pytest.mark.parametrize("stage", FLOW)
 def test_paths_on_the_command_line_are_dependencies_and_outputs(stage):
     """A folder on the command line stands for every output in it."""
     given, made = arguments(stage), outs(stage)
-    read = {path for path in FLOW[stage]["deps"] if path.startswith(("data/", "models/", "metrics/"))}
+    read = {
+        path for path in FLOW[stage]["deps"] if path.startswith(("data/", "models/", "metrics/"))
+    }
     assert read <= set(given)
-    assert [path for path in given if path not in read and not any(covers(path, out) for out in made)] == []
+    assert [
+        path for path in given if path not in read and not any(covers(path, out) for out in made)
+    ] == []
     assert [out for out in made if not any(covers(path, out) for path in given)] == []
 
 

@@ -24,7 +24,10 @@ CLASSES = tuple("0123456789")
 @pytest.fixture(scope="module", params=["exact", "float32"])
 def prepared(request, tmp_path_factory) -> Path:
     """A folder with a half-trained network and the 200 test images of the sample."""
-    folder, network = tmp_path_factory.mktemp(request.param), new_network(request.param, hidden=(20,))
+    folder, network = (
+        tmp_path_factory.mktemp(request.param),
+        new_network(request.param, hidden=(20,)),
+    )
     for _ in range(40):
         take_step(network, *digits("train"), 1.0)
     save_model(folder / MODEL, network)
@@ -41,7 +44,10 @@ def folder(prepared, tmp_path, monkeypatch) -> Path:
 
 def test_metrics_agree_with_a_count_of_ones_own(folder):
     made, network, (images, labels) = make("evaluate"), load_model(MODEL), digits("test")
-    weights, biases = ([array.astype(np.float64) for array in arrays] for arrays in (network.weights, network.biases))
+    weights, biases = (
+        [array.astype(np.float64) for array in arrays]
+        for arrays in (network.weights, network.biases)
+    )
     y = textbook.forward(weights, biases, images / 255)[1]
     pairs = list(zip(labels.argmax(axis=1).tolist(), y.argmax(axis=1).tolist(), strict=True))
     right = [actual == predicted for actual, predicted in pairs].count(True)
@@ -52,43 +58,64 @@ def test_metrics_agree_with_a_count_of_ones_own(folder):
     for found in by_class:
         name = found["class"]
         true = pairs.count((int(name), int(name)))
-        predicted, actual = [p for _, p in pairs].count(int(name)), [a for a, _ in pairs].count(int(name))
+        predicted, actual = (
+            [p for _, p in pairs].count(int(name)),
+            [a for a, _ in pairs].count(int(name)),
+        )
         assert found["images"] == actual
         assert found["precision"] == (true / predicted if predicted else 0)
         assert found["recall"] == true / actual
         assert found["f1"] == pytest.approx(2 * true / (predicted + actual))
     macro_f1 = pytest.approx(sum(found["f1"] for found in by_class) / len(CLASSES))
     loss = pytest.approx(-np.log(y[labels == 1]).mean(), rel=1e-4)
-    assert json.loads(made["metrics/test.json"]) == {"accuracy": right / 200, "loss": loss, "macro_f1": macro_f1}
+    assert json.loads(made["metrics/test.json"]) == {
+        "accuracy": right / 200,
+        "loss": loss,
+        "macro_f1": macro_f1,
+    }
     assert macro_f1 != right / 200
 
     lines = ["actual,predicted", *(f"{actual},{predicted}" for actual, predicted in pairs)]
     assert made["metrics/confusion.csv"] == "".join(f"{line}\n" for line in lines).encode()
-    assert b"\r" not in made["metrics/test.json"] + made["metrics/classes.json"]  # line ends of Unix, on every system
+    # Line ends of Unix, on every system
+    assert b"\r" not in made["metrics/test.json"] + made["metrics/classes.json"]
 
     found = load_arrays(Path("models/misclassified.npz"))
     index = found["place"]
-    assert sorted(index.tolist()) == [place for place, (actual, predicted) in enumerate(pairs) if actual != predicted]
+    assert sorted(index.tolist()) == [
+        place for place, (actual, predicted) in enumerate(pairs) if actual != predicted
+    ]
     np.testing.assert_array_equal(found["images"], images[index])
     np.testing.assert_array_equal(found["actual"], labels[index].argmax(axis=1))
     np.testing.assert_array_equal(found["predicted"], y[index].argmax(axis=1))
     np.testing.assert_allclose(found["probability"], y[index].max(axis=1), rtol=1e-4)
-    assert (found["probability"][1:] <= found["probability"][:-1]).all(), "the most confident mistake is first"
+    assert (found["probability"][1:] <= found["probability"][:-1]).all(), (
+        "the most confident mistake is first"
+    )
     assert found["image_shape"].tolist() == [28, 28]
     assert tuple(found["classes"].tolist()) == CLASSES
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS.values())
 @pytest.mark.parametrize("right", [True, False])
-def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(tmp_path, monkeypatch, arithmetic, right):
-    """Mistakes of equal probability have the order of the images. The loss takes no logarithm of 0."""
+def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(
+    tmp_path, monkeypatch, arithmetic, right
+):
+    """Mistakes of equal probability have the order of the images.
+
+    The loss takes no logarithm of 0.
+    """
     monkeypatch.chdir(tmp_path)
     preparation = Preparation(0.0, 1.0, (1, 1), ("dark", "bright"))
-    bias = 255.0 if right else 509.0  # with the second one, the network is less sure of bright images
+    # With the second one, the network is less sure of bright images
+    bias = 255.0 if right else 509.0
     layer = [np.array([[-2, 2]], arithmetic.dtype)], [np.array([bias, -bias], arithmetic.dtype)]
     save_model(MODEL, Network(*layer, ACTIVATIONS["relu"], arithmetic, preparation))
     bright = np.arange(300) % 2
-    images, labels = bright[:, np.newaxis] * 255, np.eye(2, dtype=np.uint8)[bright if right else 1 - bright]
+    images, labels = (
+        bright[:, np.newaxis] * 255,
+        np.eye(2, dtype=np.uint8)[bright if right else 1 - bright],
+    )
     save_prepared(TEST, images.astype(np.uint8), labels, preparation)
     metrics = json.loads(make("evaluate")["metrics/test.json"])
     places = load_arrays(Path("models/misclassified.npz"))["place"]
@@ -97,7 +124,11 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(tmp_path, 
         assert metrics == {"accuracy": 1.0, "loss": 0.0, "macro_f1": 1.0}
         assert math.copysign(1, metrics["loss"]) == 1  # "-0.0" would puzzle people
     else:
-        assert metrics == {"accuracy": 0.0, "loss": pytest.approx(510 + math.log1p(math.exp(-2)) / 2), "macro_f1": 0.0}
+        assert metrics == {
+            "accuracy": 0.0,
+            "loss": pytest.approx(510 + math.log1p(math.exp(-2)) / 2),
+            "macro_f1": 0.0,
+        }
 
 
 @pytest.mark.filterwarnings("error")
@@ -105,6 +136,8 @@ def test_network_of_enormous_weights_is_one_sentence(folder):
     network = load_model(MODEL)
     signs = [np.where(np.arange(W.shape[1]), 1, -1).astype(W.dtype) for W in network.weights]
     huge = np.finfo(network.arithmetic.dtype).max / 10
-    network.weights = [np.full_like(W, huge) * sign for W, sign in zip(network.weights, signs, strict=True)]
+    network.weights = [
+        np.full_like(W, huge) * sign for W, sign in zip(network.weights, signs, strict=True)
+    ]
     save_model(MODEL, network)
     refused("evaluate", run_stage("evaluate"), MODEL, "loss")

@@ -1,4 +1,6 @@
-"""Kills, Ctrl-C and full disks: no file is half, a sentence says what to do, and `dvc repro` goes on."""
+"""Kills, Ctrl-C and full disks: no file is half, a sentence says what to do, and `dvc repro` goes
+on.
+"""
 
 import os
 import random
@@ -18,14 +20,18 @@ from tests.support.faults import SEED, times
 from tests.support.flow import FLOW, HISTORY, is_beginning, results, run_stage, written
 from tests.support.project import STAGES, Project
 
-resource = pytest.importorskip("resource", reason="limits and signals are tested where Unix has them")
+resource = pytest.importorskip(
+    "resource", reason="limits and signals are tested where Unix has them"
+)
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_streams")]
 
 
 def check_results(project: Project, reproduced: Project) -> None:
     """Fail unless a project has the lock and all outputs of an undisturbed one, and DVC says so."""
     assert results(project) == results(reproduced)
-    assert (project.folder / "dvc.lock").read_bytes() == (reproduced.folder / "dvc.lock").read_bytes()
+    assert (project.folder / "dvc.lock").read_bytes() == (
+        reproduced.folder / "dvc.lock"
+    ).read_bytes()
     assert "up to date" in project.dvc("status")
 
 
@@ -45,16 +51,31 @@ class Pipeline:
         """Start a stage as DVC would: without its outputs."""
         self.clear(stage)
         command, pipe = [sys.executable, *FLOW[stage]["cmd"].split()[1:]], subprocess.PIPE
-        options = {"cwd": self.folder, "env": self.project.environment, "text": True, "encoding": "utf-8"}
+        options = {
+            "cwd": self.folder,
+            "env": self.project.environment,
+            "text": True,
+            "encoding": "utf-8",
+        }
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, **options)
 
     def outputs(self, stage: str) -> dict[str, bytes]:
-        """Return the content of each output of a stage as it is now, by path, without temporary files."""
-        return {path: content for path, content in written(stage, self.folder).items() if not path.endswith(".part")}
+        """Return the content of each output of a stage as it is now, by path, without temporary
+        files.
+        """
+        return {
+            path: content
+            for path, content in written(stage, self.folder).items()
+            if not path.endswith(".part")
+        }
 
     def files(self) -> set[Path]:
         """Return all files in the folders of outputs, temporary ones too."""
-        return {path for folder in ("data", "models", "metrics") for path in (self.folder / folder).rglob("*")}
+        return {
+            path
+            for folder in ("data", "models", "metrics")
+            for path in (self.folder / folder).rglob("*")
+        }
 
     def parts(self) -> set[Path]:
         return {path for path in self.files() if path.name.endswith(".part")}
@@ -76,7 +97,9 @@ class Pipeline:
 @pytest.fixture(scope="module")
 def pipeline(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A copy of the reproduced pipeline, to disturb."""
-    shutil.copytree(reproduced.folder, folder := tmp_path_factory.mktemp("pipeline") / "project", symlinks=True)
+    shutil.copytree(
+        reproduced.folder, folder := tmp_path_factory.mktemp("pipeline") / "project", symlinks=True
+    )
     return Pipeline(Project(folder))
 
 
@@ -92,7 +115,9 @@ def wait(process: subprocess.Popen, seconds: float, until=lambda: False) -> None
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_killed_or_interrupted(pipeline, stage):
-    """Every other time in the moment in which a file is being written; every third time by Ctrl-C."""
+    """Every other time in the moment in which a file is being written; every third time by
+    Ctrl-C.
+    """
     chance = random.Random(f"{SEED} {stage}")
     begun, ends = time.monotonic(), []
     pipeline.check_recovery(stage)
@@ -110,8 +135,11 @@ def test_stage_killed_or_interrupted(pipeline, stage):
         stderr = process.communicate()[1]
         ends.append(process.returncode)
         pipeline.check_nothing_half(stage)
-        # Before Python has started, Ctrl-C ends it in ways of its own; during the import below, with a traceback
-        if interrupted and not stderr.startswith(("Could not import runpy module", "Fatal Python error: init")):
+        # Before Python has started, Ctrl-C ends it in ways of its own; during the import below,
+        # with a traceback
+        if interrupted and not stderr.startswith(
+            ("Could not import runpy module", "Fatal Python error: init")
+        ):
             assert process.returncode in (0, 130, -signal.SIGINT), stderr
             early = "import pipeline.program.start" in stderr
             assert early or "Traceback" not in stderr or str(pipeline.folder) not in stderr, stderr
@@ -127,7 +155,8 @@ def children(process: subprocess.Popen) -> list[psutil.Process]:
         return []
 
 
-# DVC writes its own files in place: one that is half written, what DVC then says, and the cure in docs/faults.md
+# DVC writes its own files in place: one that is half written, what DVC then says, and the cure in
+# docs/faults.md
 HALF_WRITTEN = [
     (".dvc/tmp/rwlock", '{"write": {"', "Unable to read RWLock-file", "rm .dvc/tmp/rwlock"),
     ("dvc.lock", "schema: '2.0'\nsta", "dvc.lock", "git checkout dvc.lock"),
@@ -136,7 +165,10 @@ HALF_WRITTEN = [
 
 
 def test_repro_killed(project, reproduced):
-    """DVC with all its processes, or the stage that it runs. Begin again each time; what is done stays done."""
+    """DVC with all its processes, or the stage that it runs.
+
+    Begin again each time; what is done stays done.
+    """
     chance = random.Random(SEED)
     options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.DEVNULL}
     for number in range(times(4)):
@@ -150,7 +182,9 @@ def test_repro_killed(project, reproduced):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     while (done := project.run("dvc", "repro", check=False)).returncode != 0:
-        half = [name for name, _, sentence, _ in HALF_WRITTEN if sentence in done.stdout + done.stderr]
+        half = [
+            name for name, _, sentence, _ in HALF_WRITTEN if sentence in done.stdout + done.stderr
+        ]
         assert half, done
         (project.folder / half[0]).unlink()
     check_results(project, reproduced)
@@ -161,17 +195,32 @@ CONTINUES = re.compile(r"Training continues after epoch (\d+)\.")
 
 @pytest.mark.parametrize("command", ["dvc repro train", "dvc exp run --temp train"])
 def test_dvc_killed(project_with_results: Project, command):
-    """The same command goes on. The checkpoint of an experiment, queued or not, is in the project that started it."""
+    """The same command goes on.
+
+    The checkpoint of an experiment, queued or not, is in the project that started it.
+    """
     project = project_with_results
-    environment = {key: value for key, value in project.environment.items() if key != "TRAIN_CHECKPOINTS"}
+    environment = {
+        key: value for key, value in project.environment.items() if key != "TRAIN_CHECKPOINTS"
+    }
     checkpoints = project.folder / ".dvc" / "tmp" / "checkpoints"
     module = project.folder / "pipeline" / "fitting" / "checkpoint.py"
     text = module.read_text(encoding="utf-8")
-    module.write_text(re.sub(r"^INTERVAL = .*$", "INTERVAL = 0.0", text, flags=re.MULTILINE), encoding="utf-8")
-    project.set_params(project.small | {"train.iterations": 1000, "train.hidden_dropout": 0.3, "distort.rotation": 15})
+    module.write_text(
+        re.sub(r"^INTERVAL = .*$", "INTERVAL = 0.0", text, flags=re.MULTILINE), encoding="utf-8"
+    )
+    project.set_params(
+        project.small
+        | {"train.iterations": 1000, "train.hidden_dropout": 0.3, "distort.rotation": 15}
+    )
     project.commit("Train for longer")
 
-    options = {"cwd": project.folder, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    options = {
+        "cwd": project.folder,
+        "env": environment,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+    }
     process = subprocess.Popen(command.split(), start_new_session=True, text=True, **options)
     seen, end = set(), time.monotonic() + 300
     while len(seen) < 4:
@@ -214,7 +263,9 @@ def test_half_written_by_dvc(project_with_results, reproduced):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_disk_that_refuses(pipeline: Pipeline, stage: str):
-    """A limit on the length of a file stops a stage in the middle of writing one, as a full disk does."""
+    """A limit on the length of a file stops a stage in the middle of writing one, as a full disk
+    does.
+    """
     expected = pipeline.expected[stage]
     longest = max(map(len, expected.values()))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -226,7 +277,9 @@ def test_disk_that_refuses(pipeline: Pipeline, stage: str):
         assert result.exit_code == 1, result.output
         sentence = re.fullmatch(r"error: (.+): File too large\.", result.stderr.splitlines()[-1])
         assert sentence, result.output
-        assert any(path == sentence[1] or path.startswith(f"{sentence[1]}/") for path in expected), sentence
+        assert any(
+            path == sentence[1] or path.startswith(f"{sentence[1]}/") for path in expected
+        ), sentence
         pipeline.check_nothing_half(stage)
         assert not pipeline.parts()
         assert run_stage(stage).exit_code == 0

@@ -10,7 +10,8 @@ from tests.support.flow import FLOW, make, written
 from tests.support.mirrors import entry, folder_mirror
 from tests.support.project import STAGES, changed_params, sample_datasets
 
-# What each key is here, and what it is turned to. Small and short; some keys act only if another one does.
+# What each key is here, and what it is turned to. Small and short; some keys act only if another
+# one does.
 KEYS = {
     "download.dataset": ("mnist", "another"),
     "preprocess.scaling": ("minmax", "zscore"),
@@ -56,7 +57,9 @@ def keys_listed(stage: str) -> list[str]:
 def write_params(*turned: str) -> None:
     """Write params.yaml with some keys turned. A user's own sections and keys stay."""
     values = {key: other if key in turned else here for key, (here, other) in KEYS.items()}
-    Path("params.yaml").write_text(yaml.safe_dump(changed_params(values), sort_keys=False), encoding="utf-8")
+    Path("params.yaml").write_text(
+        yaml.safe_dump(changed_params(values), sort_keys=False), encoding="utf-8"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,12 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        another = entry([folder_mirror(folder / "another")]) | {"classes": [f"not {digit}" for digit in range(10)]}
-        Path("datasets.yaml").write_text(yaml.safe_dump(sample_datasets() | {"another": another}), encoding="utf-8")
+        another = entry([folder_mirror(folder / "another")]) | {
+            "classes": [f"not {digit}" for digit in range(10)]
+        }
+        Path("datasets.yaml").write_text(
+            yaml.safe_dump(sample_datasets() | {"another": another}), encoding="utf-8"
+        )
         write_params()
         for stage in STAGES:
             make(stage)
@@ -84,12 +91,15 @@ def test_every_key_of_our_sections_is_turned():
     """A new key needs a line above, and a line there a key."""
     params = changed_params({})
     assert {f"{section}.{name}" for section in SECTIONS for name in params[section]} == set(KEYS)
-    assert {section for stage in STAGES for section in FLOW[stage].get("params", [])} == set(SECTIONS)
+    assert {section for stage in STAGES for section in FLOW[stage].get("params", [])} == set(
+        SECTIONS
+    )
 
 
 # What the plot stage does with its keys is in tests/stages/test_plot.py
 @pytest.mark.parametrize(
-    ("stage", "key"), [(stage, key) for stage in STAGES if stage != "plot" for key in keys_listed(stage)]
+    ("stage", "key"),
+    [(stage, key) for stage in STAGES if stage != "plot" for key in keys_listed(stage)],
 )
 def test_a_key_changes_what_a_stage_makes_that_lists_it(stage, key, made, copy):
     """The stage gets the inputs it had before; only the key is another."""
@@ -100,7 +110,8 @@ def test_a_key_changes_what_a_stage_makes_that_lists_it(stage, key, made, copy):
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_other_key_changes_what_a_stage_makes(stage, made, copy):
     others = [key for key in KEYS if key not in keys_listed(stage)]
-    write_params(*(key for key in others if key != "train.nesterov"))  # that is a form of sgd, and no adam
+    # That is a form of sgd, and no adam
+    write_params(*(key for key in others if key != "train.nesterov"))
     for path in written(stage):
         Path(path).unlink()
     assert make(stage) == written(stage, made)

@@ -26,7 +26,10 @@ def ran(log: str) -> list[str]:
 
 
 def test_repro_makes_every_output_and_nothing_again(project_with_results):
-    """The results are of `dvc repro`, which ran the command of each stage. This is the real command, once more."""
+    """The results are of `dvc repro`, which ran the command of each stage.
+
+    This is the real command, once more.
+    """
     project = project_with_results
     made, lock = results(project), (project.folder / "dvc.lock").read_bytes()
     for out in (out for stage in STAGES for out in outs(stage)):
@@ -35,7 +38,9 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
     assert [content[:4] for content in figures] == 3 * [b"\x89PNG"]
     assert 0.5 < json.loads(made["metrics/test.json"])["accuracy"] <= 1, "chance is 0.1"
     assert len(made["metrics/history.csv"].splitlines()) == 1 + 40, "one line for each epoch"
-    assert len(made["metrics/confusion.csv"].splitlines()) == 1 + 200, "one line for each test image"
+    assert len(made["metrics/confusion.csv"].splitlines()) == 1 + 200, (
+        "one line for each test image"
+    )
 
     again = project.run("dvc", "repro").stdout
     assert all(f"Stage '{stage}' didn't change, skipping" in again for stage in STAGES)
@@ -46,7 +51,10 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
 
 
 def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_with_results):
-    """DVC restores all outputs, after a change and a deletion. A clone gets the committed ones from the remote."""
+    """DVC restores all outputs, after a change and a deletion.
+
+    A clone gets the committed ones from the remote.
+    """
     project = project_with_results
     first, changed = results(project), project.small | {"train.seed": 1}
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))
@@ -69,23 +77,34 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
 
     clone = Project(project.folder.parent / "clone")
     project.run("git", "clone", "--quiet", ".", str(clone.folder))
-    shutil.copy(project.folder / ".dvc" / "config", clone.folder / ".dvc" / "config")  # which names the remote
-    assert results(clone) == {path: content for path, content in first.items() if path.startswith("metrics/")}
+    # Which names the remote
+    shutil.copy(project.folder / ".dvc" / "config", clone.folder / ".dvc" / "config")
+    assert results(clone) == {
+        path: content for path, content in first.items() if path.startswith("metrics/")
+    }
     assert ran(clone.dvc("repro", "--pull")) == []
     assert results(clone) == first
     clone.set_params(changed)
-    assert ran(clone.dvc("repro", "--pull")) == REACHED  # the remote lacks metrics: they are made again
+    # The remote lacks metrics: they are made again
+    assert ran(clone.dvc("repro", "--pull")) == REACHED
     assert results(clone) == second
 
 
 def test_dvc_shows_the_metrics_and_draws_each_chart_once(reproduced):
     drawn = json.loads(reproduced.dvc("plots", "show", "--json"))["data"]
     figures = sorted(path.name for path in (reproduced.folder / "metrics" / "figures").iterdir())
-    names = ["history.csv", "confusion.csv", "classes.json", *(f"figures/{name}" for name in figures)]
+    names = [
+        "history.csv",
+        "confusion.csv",
+        "classes.json",
+        *(f"figures/{name}" for name in figures),
+    ]
     assert {f"metrics/{name}" for name in names} <= set(drawn)
     assert all(len(charts) == 1 for charts in drawn.values())
     (shown,) = json.loads(reproduced.dvc("metrics", "show", "--json")).values()
-    assert {f"metrics/{name}.json" for name in ("train", "validation", "test")} <= set(shown["data"])
+    assert {f"metrics/{name}.json" for name in ("train", "validation", "test")} <= set(
+        shown["data"]
+    )
     dag = reproduced.dvc("dag", "--dot").replace('"', "").replace(" ", "")
     assert all(f"{before}->{after}" in dag for before, after in itertools.pairwise(STAGES))
 
@@ -99,10 +118,15 @@ def test_dvc_draws_the_curves_of_a_training_that_runs(project_with_results):
     repro = subprocess.Popen(["dvc", "repro", "--quiet", "train"], **options)
     try:
         while len(seen) < 3:
-            shown = project.run("dvc", "plots", "show", "--json", "metrics/history.csv", check=False).stdout
+            shown = project.run(
+                "dvc", "plots", "show", "--json", "metrics/history.csv", check=False
+            ).stdout
             assert repro.poll() is None, "training has ended"
-            charts = json.loads(shown)["data"].get("metrics/history.csv", []) if shown else []  # before the first epoch
-            epochs = [int(row["epoch"]) for chart in charts for row in chart["content"]["data"]["values"]]
+            # Before the first epoch
+            charts = json.loads(shown)["data"].get("metrics/history.csv", []) if shown else []
+            epochs = [
+                int(row["epoch"]) for chart in charts for row in chart["content"]["data"]["values"]
+            ]
             assert epochs == sorted(epochs)
             seen += epochs[-1:] if epochs and epochs[-1] > seen[-1] else []
     finally:
@@ -112,9 +136,13 @@ def test_dvc_draws_the_curves_of_a_training_that_runs(project_with_results):
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "plot"])
-def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(stage, project_with_results, monkeypatch):
+def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(
+    stage, project_with_results, monkeypatch
+):
     monkeypatch.chdir(project_with_results.folder)
-    files = [Path(path) for path in arguments(stage) if path.endswith(".npz") and path not in outs(stage)]
+    files = [
+        Path(path) for path in arguments(stage) if path.endswith(".npz") and path not in outs(stage)
+    ]
     for path in written(stage):
         Path(path).unlink()
     for path in files:
@@ -130,12 +158,23 @@ def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(stage, p
 def test_archive_without_git_is_told_what_to_do_before_anything_is_installed(tmp_path):
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    identity = {f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    options = {"env": outside | identity | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}, "capture_output": True}
+    identity = {
+        f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
+    }
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    options = {
+        "env": outside | identity | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
+        "capture_output": True,
+    }
     make = "make repro PYTHON='touch installed; false'"
-    refused = subprocess.run(make, cwd=tmp_path, shell=True, text=True, **options).stderr.splitlines()[0]
+    refused = subprocess.run(
+        make, cwd=tmp_path, shell=True, text=True, **options
+    ).stderr.splitlines()[0]
     assert refused.startswith("error: this folder is not a Git repository")
     assert not (tmp_path / "installed").exists()
-    subprocess.run(f"{refused.partition('make it one: ')[2]}; {make}", cwd=tmp_path, shell=True, **options)
+    subprocess.run(
+        f"{refused.partition('make it one: ')[2]}; {make}", cwd=tmp_path, shell=True, **options
+    )
     assert (tmp_path / "installed").exists()

@@ -33,8 +33,12 @@ WEIGHTS = np.random.default_rng(2).normal(size=(20, 7))
 PARAMS = PLAIN | {"plot.misclassified": 4, "plot.dpi": 60}
 
 
-def write_inputs(names: tuple[str, ...], images: np.ndarray, weights: np.ndarray, wrong: int, shift: int) -> None:
-    """Write what the stage reads: a network of two layers, the images it was trained on, so many mistakes."""
+def write_inputs(
+    names: tuple[str, ...], images: np.ndarray, weights: np.ndarray, wrong: int, shift: int
+) -> None:
+    """Write what the stage reads: a network of two layers, the images it was trained on, so many
+    mistakes.
+    """
     params = yaml.safe_dump(changed_params(PARAMS | {"distort.shift": shift}))
     Path("params.yaml").write_text(params, encoding="utf-8")
     n, neurons = len(names), weights.shape[1]
@@ -75,7 +79,9 @@ def test_figures_are_drawn_from_the_files_they_belong_to(tmp_path, monkeypatch):
         "training_images.png": figures.draw_training_images(SHOWN, epochs, SHAPE),
         "weights.png": figures.draw_weights(WEIGHTS, SHAPE),
     }
-    assert by_name("plot") == {name: figures.picture(figure, 60) for name, figure in expected.items()}
+    assert by_name("plot") == {
+        name: figures.picture(figure, 60) for name, figure in expected.items()
+    }
     for content in by_name("plot").values():
         assert Image.open(io.BytesIO(content)).info["dpi"] == pytest.approx((60, 60), abs=0.1)
 

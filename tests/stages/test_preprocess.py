@@ -41,12 +41,16 @@ def preprocess(tmp_path, monkeypatch, write_params):
 
 @pytest.fixture
 def prepared(preprocess):
-    """A function that returns the three splits, train, validation, test, and how they are prepared."""
+    """A function that returns the three splits, train, validation, test, and how they are
+    prepared.
+    """
 
     def load(*args, **changes):
         result = preprocess(*args, **changes)
         assert (result.exit_code, result.output) == (0, "")
-        splits, preparations = zip(*(load_prepared(Path(path)) for path in outs("preprocess")), strict=True)
+        splits, preparations = zip(
+            *(load_prepared(Path(path)) for path in outs("preprocess")), strict=True
+        )
         assert len(set(preparations)) == 1
         return splits, preparations[0]
 
@@ -78,7 +82,9 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared):
 
 @pytest.mark.parametrize("flag", ["fitted", "inverted"])
 def test_how_pictures_became_images_is_remembered(prepared, flag):
-    Path("own.yaml").write_text(yaml.safe_dump({"mnist": sample_datasets()["mnist"] | {flag: True}}), encoding="utf-8")
+    Path("own.yaml").write_text(
+        yaml.safe_dump({"mnist": sample_datasets()["mnist"] | {flag: True}}), encoding="utf-8"
+    )
     _, preparation = prepared("own.yaml")
     assert (preparation.fitted, preparation.inverted) == (flag == "fitted", flag == "inverted")
 
@@ -111,7 +117,13 @@ def test_scaling_by_a_standard_deviation_of_0_is_refused(preprocess):
 
 
 def test_validation_must_leave_images_to_train_on(preprocess, prepared):
-    refused("preprocess", preprocess(validation_size=600), "params.yaml", "preprocess.validation_size", "600 images")
+    refused(
+        "preprocess",
+        preprocess(validation_size=600),
+        "params.yaml",
+        "preprocess.validation_size",
+        "600 images",
+    )
     assert len(prepared(validation_size=599)[0][0].images) == 1
 
 

@@ -32,7 +32,9 @@ OUTPUTS = ["history.csv", "mlp.npz", "train.json", "validation.json"]
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, write_params):
-    """A function that runs the stage with some parameters, on 500 images with 100 to watch; it returns the result."""
+    """A function that runs the stage with some parameters, on 500 images with 100 to watch; it
+    returns the result.
+    """
     monkeypatch.chdir(tmp_path)
     images, labels = digits("train")
     save_prepared(TRAIN, images[:500], labels[:500])
@@ -52,13 +54,25 @@ def history() -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("arithmetic", ["exact", "float32"])
 def test_what_is_written(train, arithmetic):
-    """Twice the same. Two processes share the work, and nothing of a run decides a byte. Lines end as on Unix."""
-    changes = {"arithmetic": arithmetic, "hidden_sizes": [20, 15], "activation": "tanh", "weight_init_std": 0.1}
+    """Twice the same.
+
+    Two processes share the work, and nothing of a run decides a byte. Lines end as on Unix.
+    """
+    changes = {
+        "arithmetic": arithmetic,
+        "hidden_sizes": [20, 15],
+        "activation": "tanh",
+        "weight_init_std": 0.1,
+    }
     result = train(**changes)
     assert (result.exit_code, result.output) == (0, "")
     made = by_name("train")
     assert sorted(made) == OUTPUTS
-    assert all(b"\r" not in made[name] and made[name].endswith(b"\n") for name in OUTPUTS if name != "mlp.npz")
+    assert all(
+        b"\r" not in made[name] and made[name].endswith(b"\n")
+        for name in OUTPUTS
+        if name != "mlp.npz"
+    )
 
     network = load_model(MODEL)
     assert [W.shape for W in network.weights] == [(784, 20), (20, 15), (15, 10)]
@@ -66,7 +80,9 @@ def test_what_is_written(train, arithmetic):
     assert network.preparation == MINMAX
 
     rows = history()
-    assert [(int(row["epoch"]), int(row["iteration"])) for row in rows] == [(n, 5 * n) for n in range(1, 6)]
+    assert [(int(row["epoch"]), int(row["iteration"])) for row in rows] == [
+        (n, 5 * n) for n in range(1, 6)
+    ]
     assert [row["kept"] for row in rows] == [*"00001"]
     assert len({row["state"] for row in rows}) == (5 if arithmetic == "exact" else 1)
     last = {column: float(value) for column, value in rows[-1].items() if column != "state"}
@@ -78,7 +94,9 @@ def test_what_is_written(train, arithmetic):
     # After each epoch, on as many training images as there are validation images: always the same
     images, labels = splits[TRAIN]
     sample = permutation(stream(0, SAMPLE), 500)[:100]
-    assert last["train_accuracy"] == measure(network, Split(images[sample], labels[sample])).accuracy
+    assert (
+        last["train_accuracy"] == measure(network, Split(images[sample], labels[sample])).accuracy
+    )
 
     train(**changes)
     assert by_name("train") == made
@@ -100,7 +118,9 @@ def test_history_is_a_whole_table_that_grows_every_two_seconds(train, monkeypatc
     monkeypatch.setattr("stages.train.time", clock)
     assert train(iterations=23).exit_code == 0  # the last epoch is not a whole one
     whole = by_name("train")["history.csv"]
-    assert all(list(made) == ["history.csv"] and is_beginning(made["history.csv"], whole) for made in seen)
+    assert all(
+        list(made) == ["history.csv"] and is_beginning(made["history.csv"], whole) for made in seen
+    )
     assert [made["history.csv"].count(b"\n") - 1 for made in seen] == [1, 1, 3, 3, 5]
     assert told == [
         f"epoch {row['epoch']} of 5, loss {float(row['loss']):.4f}, "
@@ -116,13 +136,16 @@ def test_network_that_is_no_better_than_guessing_says_so_and_is_written(train):
     assert "train.learning_rate (now 0.001)" in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(by_name("train")) == OUTPUTS
-    assert train().output == ""  # 0.27 of the validation images are right: more than twice what guessing gets
+    # 0.27 of the validation images are right: more than twice what guessing gets
+    assert train().output == ""
 
 
 def test_best_network_is_kept_and_marked_and_training_stops_early(train):
     result = train(keep="best", activation="relu", weight_init_std="he", iterations=500, patience=3)
     rows = history()
-    accuracies = [(float(row["validation_accuracy"]), -float(row["validation_loss"])) for row in rows]
+    accuracies = [
+        (float(row["validation_accuracy"]), -float(row["validation_loss"])) for row in rows
+    ]
     best = accuracies.index(max(accuracies)) + 1
     assert [int(row["epoch"]) for row in rows if row["kept"] == "1"] == [best]
     assert len(rows) == best + 3 < 100  # of at most 100 epochs
@@ -141,11 +164,21 @@ def test_a_mini_batch_has_at_most_all_images(train):
 
 def test_each_parameter_has_its_place_in_the_method(write_params):
     whole = {"iterations": 70, "batch_size": 30, "seed": 5, "warmup": 7, "patience": 4}
-    shares = {"momentum": 0.9, "weight_decay": 0.02, "max_norm": 3, "input_dropout": 0.2, "hidden_dropout": 0.4}
+    shares = {
+        "momentum": 0.9,
+        "weight_decay": 0.02,
+        "max_norm": 3,
+        "input_dropout": 0.2,
+        "hidden_dropout": 0.4,
+    }
     values = whole | shares | {"learning_rate": 0.3, "schedule": "cosine", "nesterov": True}
-    params = load_params(write_params(PLAIN | {f"train.{key}": value for key, value in values.items()}))
+    params = load_params(
+        write_params(PLAIN | {f"train.{key}": value for key, value in values.items()})
+    )
     optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
-    assert method_of(params, (28, 28)) == Method(70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False)
+    assert method_of(params, (28, 28)) == Method(
+        70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False
+    )
 
 
 # Training that fails
@@ -161,26 +194,35 @@ def test_each_parameter_has_its_place_in_the_method(write_params):
     ],
     ids=str,
 )
-def test_divergence_is_one_sentence_and_leaves_the_old_files_and_no_checkpoint(train, monkeypatch, changes, step):
+def test_divergence_is_one_sentence_and_leaves_the_old_files_and_no_checkpoint(
+    train, monkeypatch, changes, step
+):
     """A checkpoint would lead there again."""
     train()
     before = by_name("train")
     monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
     monkeypatch.setattr("pipeline.fitting.checkpoint.INTERVAL", 0.0)
     Path("checkpoints").mkdir()
-    sentence = refusal(train(**changes), "params.yaml", "train.learning_rate", "train.weight_init_std")
+    sentence = refusal(
+        train(**changes), "params.yaml", "train.learning_rate", "train.weight_init_std"
+    )
     assert step in sentence
     assert ("weight_decay" in sentence) == ("weight_decay" in changes)
-    assert by_name("train") | {"history.csv": b""} == before | {"history.csv": b""}  # which grows in the first epoch
+    # Which grows in the first epoch
+    assert by_name("train") | {"history.csv": b""} == before | {"history.csv": b""}
     assert list(Path("checkpoints").iterdir()) == []
 
 
-def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence_each(train, monkeypatch):
+def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence_each(
+    train, monkeypatch
+):
     def fail(error: Exception) -> None:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.fitting.fit.train", lambda *_: fail(ChildProcessError("ended early")))
+        patch.setattr(
+            "pipeline.fitting.fit.train", lambda *_: fail(ChildProcessError("ended early"))
+        )
         refused("train", train(), "", "processes", "ended early")
     monkeypatch.setattr("pipeline.fitting.fit.measure", lambda *_: fail(FloatingPointError()))
     refusal(train(), "params.yaml", "loss", "train.learning_rate")
@@ -205,7 +247,8 @@ def test_as_many_processes_as_cores_and_work_allow_or_as_one_says(
     monkeypatch.setattr("mlp.pace.available_processes", lambda: cores)
     monkeypatch.setenv(PROCESSES, said) if said else monkeypatch.delenv(PROCESSES, raising=False)
     params = write_params(
-        PLAIN | {"train.hidden_sizes": sizes, "train.batch_size": batch, "train.arithmetic": arithmetic}
+        PLAIN
+        | {"train.hidden_sizes": sizes, "train.batch_size": batch, "train.arithmetic": arithmetic}
     )
     assert processes_for(load_params(params).train, MINMAX) == processes
 
@@ -216,21 +259,34 @@ def test_number_of_processes_that_is_none_is_one_sentence(train, monkeypatch, te
     refused("train", train(), "", PROCESSES, text, "from 1 to 64")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process trains, with all threads")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere one process trains, with all threads"
+)
 def test_the_blas_has_one_thread(train):
     """Each of the two processes has a processor. More threads would wait for each other."""
     train(iterations=5)  # writes the parameters, too
     code = "import os; from stages.train import train\n"
     code += f"train({arguments('train')}, standalone_mode=False)\n"
-    code += "print(*(value for name, value in os.environ.items() if name.endswith('_NUM_THREADS')))\n"
+    code += (
+        "print(*(value for name, value in os.environ.items() if name.endswith('_NUM_THREADS')))\n"
+    )
     code += "print(len(os.listdir('/proc/self/task')))"
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")
+    }
     environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert (done.stdout, done.returncode) == ("1 1 1 1\n1\n", 0), done.stderr
 
 
 def test_images_that_are_too_large_for_distortions_are_refused(train):
     for path in (TRAIN, VALIDATION):
-        save_prepared(path, np.zeros((10, 12_000), np.uint8), np.eye(10, dtype=np.uint8), image_shape=(1, 12_000))
+        save_prepared(
+            path,
+            np.zeros((10, 12_000), np.uint8),
+            np.eye(10, dtype=np.uint8),
+            image_shape=(1, 12_000),
+        )
     refused("train", train(shift=1, batch_size=5, iterations=2), "", "1 × 12000 pixels", "distort")

@@ -1,9 +1,15 @@
-"""The browsers that open a page, as parameters of the fixture `browser`, and what tests ask every page."""
+"""The browsers that open a page, as parameters of the fixture `browser`, and what tests ask every
+page.
+"""
 
 import pytest
 
 from tests.support import chromium, firefox
 
-CHROMIUM = pytest.param(chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium"))
-FIREFOX = pytest.param(firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox"))
+CHROMIUM = pytest.param(
+    chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium")
+)
+FIREFOX = pytest.param(
+    firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox")
+)
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -1,4 +1,6 @@
-"""Chromium without a network and without a screen, driven by the DevTools protocol over a pair of pipes."""
+"""Chromium without a network and without a screen, driven by the DevTools protocol over a pair of
+pipes.
+"""
 
 import base64
 import json
@@ -10,9 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--hide-scrollbars",
+    ),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
@@ -22,7 +33,8 @@ class Tab:
     """A page in the browser.
 
     Attributes:
-        errors: what the page complained of: exceptions, messages of errors, and what the browser refused.
+        errors: what the page complained of: exceptions, messages of errors, and what the browser
+            refused.
     """
 
     def __init__(self, commands: int, answers: int):
@@ -32,7 +44,9 @@ class Tab:
         self._has_loaded = False
         self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -64,28 +78,45 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def screen(self, width: int, height: int = 900, dark: bool = False, mobile: bool = False) -> None:
+    def screen(
+        self, width: int, height: int = 900, dark: bool = False, mobile: bool = False
+    ) -> None:
         """Set the size of the window, and which colours the user prefers."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=mobile,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def screenshot(self, path: Path, element: str = "document.documentElement") -> None:
-        """Save a picture of an element, which a JavaScript expression gives: the whole page, if not given."""
+        """Save a picture of an element, which a JavaScript expression gives: the whole page, if not
+        given.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         box = "({x: x + scrollX, y: y + scrollY, width, height, scale: 1})"
-        clip = self.run(f"(({{x, y, width, height}}) => {box})(({element}).getBoundingClientRect())")
+        clip = self.run(
+            f"(({{x, y, width, height}}) => {box})(({element}).getBoundingClientRect())"
+        )
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
         path.write_bytes(base64.b64decode(data))
 
     def press(self, element: str, touch: bool = False) -> None:
         """Click or tap in the middle of an element, which a JavaScript expression gives."""
-        rectangle = "(e => (e.scrollIntoView({block: 'center'}), e.getBoundingClientRect().toJSON()))"
+        rectangle = (
+            "(e => (e.scrollIntoView({block: 'center'}), e.getBoundingClientRect().toJSON()))"
+        )
         box = self.run(f"{rectangle}({element})")
         self.drag([(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)], touch)
 
     def drag(self, places: list[tuple[float, float]], touch: bool, clicks: int = 1) -> None:
-        """Put the mouse or a finger down at the first place, move it to the others, lift it. A double click has 2."""
+        """Put the mouse or a finger down at the first place, move it to the others, lift it.
+
+        A double click has 2.
+        """
         last = len(places) - 1
         if touch:
             for number, (x, y) in enumerate(places):
@@ -95,12 +126,26 @@ class Tab:
             return
         kinds = ["mousePressed", *["mouseMoved"] * last, "mouseReleased"]
         for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=clicks)
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="left",
+                buttons=1,
+                clickCount=clicks,
+            )
 
     def key(self, name: str, control: bool = False, text: str = "") -> None:
         """Press a key and release it, with Ctrl held down or not. `text` is what it types."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, text=text, modifiers=2 if control else 0)
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=name,
+                text=text,
+                modifiers=2 if control else 0,
+            )
 
     def _read(self) -> dict:
         while b"\0" not in self._rest:
@@ -113,7 +158,9 @@ class Tab:
     def _note(self, event: dict) -> None:
         self._has_loaded |= event["method"] == "Page.loadEventFired"
         if event["method"] == "Runtime.exceptionThrown":
-            self.errors.append(event["params"]["exceptionDetails"]["exception"].get("description", "?"))
+            self.errors.append(
+                event["params"]["exceptionDetails"]["exception"].get("description", "?")
+            )
         elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
             self.errors.append(event["params"]["entry"]["text"])
         elif event["method"] == "Runtime.consoleAPICalled" and event["params"]["type"] == "error":
@@ -128,7 +175,16 @@ def new_tab(folder: Path) -> Iterator[Tab]:
     # The browser reads from descriptor 3 and writes to 4
     shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
     browser = subprocess.Popen(
-        ["bash", "-c", shell, "-", CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"],
+        [
+            "bash",
+            "-c",
+            shell,
+            "-",
+            CHROMIUM,
+            *OPTIONS,
+            "--remote-debugging-pipe",
+            f"--user-data-dir={folder}",
+        ],
         pass_fds=(read_commands, write_answers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

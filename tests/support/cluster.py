@@ -28,7 +28,9 @@ class Cluster:
         Path(pair["cert"]).write_text(self._security.tls_ca_file)
         Path(pair["key"]).write_text(self._security.tls_client_key)
         tls = {"ca-file": pair["cert"], "scheduler": pair, "worker": pair, "client": pair}
-        self.config.write_text(yaml.safe_dump({"distributed": {"comm": {"require-encryption": True, "tls": tls}}}))
+        self.config.write_text(
+            yaml.safe_dump({"distributed": {"comm": {"require-encryption": True, "tls": tls}}})
+        )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -41,13 +43,17 @@ class Cluster:
         home.mkdir(exist_ok=True)
         program = "scheduler"
         if name != "scheduler":
-            program, words = "worker", (self.address, "--nthreads", "1", "--memory-limit", "0", "--name", name)
+            program, words = (
+                "worker",
+                (self.address, "--nthreads", "1", "--memory-limit", "0", "--name", name),
+            )
             words += ("--local-directory", str(home))
         variables = {"TRAIN_CHECKPOINTS": "", "HOME": str(home), "DASK_CONFIG": str(self.config)}
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{program}", *words, "--no-dashboard"],
-                cwd=home, env=os.environ | variables, stdout=log, stderr=log, start_new_session=True,
+                cwd=home, env=os.environ | variables, stdout=log, stderr=log,
+                start_new_session=True,
             )  # fmt: skip
 
     def start_workers(self, *names: str) -> None:
@@ -60,7 +66,9 @@ class Cluster:
             client.wait_for_workers(len(names), timeout=120)
 
     def kill(self, name: str, whom: str) -> None:
-        """Kill the process "worker" of a worker, which runs experiments, its parent "nanny", or "both"."""
+        """Kill the process "worker" of a worker, which runs experiments, its parent "nanny", or
+        "both".
+        """
         nanny = self._processes[name]
         with suppress(psutil.NoSuchProcess):  # the worker dies just now
             children = psutil.Process(nanny.pid).children()

@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 
-SIDE, PIXELS, PEN = 1024, 128, 88  # the paper in units and in pixels, and the width of the pen in units
+# The paper in units and in pixels, and the width of the pen in units
+SIDE, PIXELS, PEN = 1024, 128, 88
 
 # A 0, 1, 4, 7 and 9 drawn by hand. Of each stroke the points where a pointer was, in units
 BY_HAND = """
-512,196 402,236 338,352 322,520 352,690 436,802 548,820 648,742 700,598 692,420 634,280 540,206 500,198
+512,196 402,236 338,352 322,520 352,690 436,802 548,820 \
+648,742 700,598 692,420 634,280 540,206 500,198
 520,180 516,300 512,430 510,560 508,690 506,836
 400,190 370,320 340,450 330,540 450,550 580,545 710,540 / 610,380 605,520 600,680 596,840
 330,260 500,250 690,240 600,420 520,600 450,820 / 410,540 520,530 640,522
@@ -24,7 +26,9 @@ DRAWINGS = [[*map(_stroke, line.split("/"))] for line in BY_HAND.split("\n")[1:-
 
 
 def rasterised(strokes: list[dict[str, Any]]) -> np.ndarray:
-    """Return a drawing's pixels, (128, 128) uint8: 255 where the pixel's centre is under the round pen, else 0."""
+    """Return a drawing's pixels, (128, 128) uint8: 255 where the pixel's centre is under the round
+    pen, else 0.
+    """
     centres = np.arange(PIXELS) * (SIDE // PIXELS) + SIDE // PIXELS // 2
     x, y = centres[np.newaxis, :], centres[:, np.newaxis]
     ink = np.zeros((PIXELS, PIXELS), bool)

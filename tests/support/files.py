@@ -43,7 +43,10 @@ def contents(folder) -> dict[str, bytes]:
 
 @contextmanager
 def memory_below(limit: int) -> Iterator[None]:
-    """Fail if Python allocates more than so many bytes inside the block. Pages of mapped files do not count."""
+    """Fail if Python allocates more than so many bytes inside the block.
+
+    Pages of mapped files do not count.
+    """
     tracemalloc.start()
     try:
         yield
@@ -55,12 +58,16 @@ def memory_below(limit: int) -> Iterator[None]:
 def idx(array: np.ndarray) -> bytes:
     """Return the bytes of an IDX file with these numbers, from 0 to 255."""
     return (
-        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.astype(np.uint8).tobytes()
     )
 
 
 def save_pictures(folder: Path, part: str) -> None:
-    """Write the sample's "train" or "test" images as pictures, into a folder for even digits and one for odd ones."""
+    """Write the sample's "train" or "test" images as pictures, into a folder for even digits and
+    one for odd ones.
+    """
     images, labels = digits(part)
     for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
         path = folder / ("odd" if label % 2 else "even") / f"{part}-{number:03}.png"

@@ -1,4 +1,6 @@
-"""Firefox without a screen and without a way to the network, driven by its Marionette protocol over a local socket."""
+"""Firefox without a screen and without a way to the network, driven by its Marionette protocol over
+a local socket.
+"""
 
 import json
 import shutil
@@ -22,7 +24,9 @@ user_pref("network.proxy.ssl_port", 9);
 
 
 class Tab:
-    """A page in the browser: as much of `tests.support.chromium.Tab` as is needed to see what scripts compute."""
+    """A page in the browser: as much of `tests.support.chromium.Tab` as is needed to see what
+    scripts compute.
+    """
 
     def __init__(self, port: int):
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -37,13 +41,16 @@ class Tab:
 
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        # The page's security policy forbids eval, and its own constants can be seen from its scripts alone
+        # The page's security policy forbids eval, and its own constants can be seen from its
+        # scripts alone
         script = """const script = document.createElement("script");
             script.textContent = `window.result = (${arguments[0]});`;
             document.head.append(script);
             script.remove();
             return window.wrappedJSObject ? window.wrappedJSObject.result : window.result;"""
-        return self._call("WebDriver:ExecuteScript", script=script, args=[expression], sandbox=None)["value"]
+        return self._call(
+            "WebDriver:ExecuteScript", script=script, args=[expression], sandbox=None
+        )["value"]
 
     def _call(self, method: str, **params: Any) -> Any:
         self._number += 1
@@ -66,7 +73,9 @@ def new_tab(folder: Path) -> Iterator[Tab]:
     folder.mkdir(parents=True)
     (folder / "user.js").write_text(PREFERENCES, encoding="utf-8")
     options = ["--headless", "--marionette", "--no-remote", "--profile", str(folder)]
-    browser = subprocess.Popen([FIREFOX, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    browser = subprocess.Popen(
+        [FIREFOX, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     port = folder / "MarionetteActivePort"
     try:
         deadline = time.monotonic() + 120

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from pipeline.settings.datasets import SAVED_AS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from pipeline.settings.datasets import (
+    SAVED_AS,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+)
 from tests.support.files import idx
 
 CONTENT = {
@@ -27,9 +33,15 @@ HTML = b"<!DOCTYPE html><html><body>This project has moved.</body></html>"
 Answer = bytes | list[bytes] | Callable[[], Iterator[bytes]]
 
 
-def answer(body: bytes = b"", status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
+def answer(
+    body: bytes = b"", status: str = "200 OK", *headers: str, length: int | None = None
+) -> bytes:
     """Return an answer's bytes. It announces `length` bytes, by default as many as there are."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", "Connection: close"]
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(body) if length is None else length}",
+        "Connection: close",
+    ]
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin1") + body
 
 
@@ -42,8 +54,9 @@ class Server:
 
     Attributes:
         url: its address.
-        answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or a function that
-            yields the bytes one after the other. "*" means every other name; without it they are not found.
+        answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or
+            a function that yields the bytes one after the other. "*" means every other name;
+            without it they are not found.
         asked: the names that were asked for.
         requests: the requests as they came.
     """
@@ -113,7 +126,11 @@ def endless(start: bytes, piece: bytes, pause: float = 0) -> Callable[[], Iterat
 def entry(mirrors: list) -> dict:
     """Return the tiny dataset's entry as it stands in datasets.yaml."""
     files = {
-        key: {"name": name, "bytes": len(CONTENT[name]), "sha256": hashlib.sha256(CONTENT[name]).hexdigest()}
+        key: {
+            "name": name,
+            "bytes": len(CONTENT[name]),
+            "sha256": hashlib.sha256(CONTENT[name]).hexdigest(),
+        }
         for key, name in SAVED_AS.items()
     }
     return {"classes": [str(digit) for digit in range(10)], "mirrors": mirrors, "files": files}

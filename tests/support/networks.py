@@ -28,11 +28,16 @@ class Float64(Arithmetic):
 
 @cache
 def digits(part: str) -> Split:
-    """Return the 600 training ("train") or 200 test ("test") images of the sample, with their labels."""
+    """Return the 600 training ("train") or 200 test ("test") images of the sample, with their
+    labels.
+    """
     name = {"train": "train", "test": "t10k"}[part]
     images = gzip.decompress((SAMPLE / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
     labels = gzip.decompress((SAMPLE / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]
-    return Split(np.frombuffer(images, np.uint8).reshape(-1, 784), one_hot(np.frombuffer(labels, np.uint8), 10))
+    return Split(
+        np.frombuffer(images, np.uint8).reshape(-1, 784),
+        one_hot(np.frombuffer(labels, np.uint8), 10),
+    )
 
 
 def some_digits(first: int, last: int) -> Split:
@@ -41,7 +46,12 @@ def some_digits(first: int, last: int) -> Split:
 
 
 def new_network(
-    arithmetic: str | Arithmetic = "exact", hidden=(50,), activation="sigmoid", std=0.01, preparation=MINMAX, seed=0
+    arithmetic: str | Arithmetic = "exact",
+    hidden=(50,),
+    activation="sigmoid",
+    std=0.01,
+    preparation=MINMAX,
+    seed=0,
 ) -> Network:
     """Return a network for the sample; without arguments the project's default one, 784-50-10."""
     if isinstance(arithmetic, str):
@@ -56,13 +66,27 @@ def descent(learning_rate: float, **others) -> Optimizer:
 
 def method(iterations, batch_size=50, learning_rate=1.0, seed=0, **others) -> Method:
     """Return plain gradient descent as a method, unless `others` say more."""
-    return Method(iterations, batch_size, seed, others.pop("optimizer", descent(learning_rate)), **others)
+    return Method(
+        iterations, batch_size, seed, others.pop("optimizer", descent(learning_rate)), **others
+    )
 
 
-def run(network, iterations, batch_size=50, learning_rate=1.0, seed=0, training=None, watched=(), processes=1, **more):
+def run(
+    network,
+    iterations,
+    batch_size=50,
+    learning_rate=1.0,
+    seed=0,
+    training=None,
+    watched=(),
+    processes=1,
+    **more,
+):
     """Train, on 500 real digits unless told otherwise; return the epochs."""
     how = method(iterations, batch_size, learning_rate, seed, **more)
-    return list(train(new_state(network, how), training or some_digits(0, 500), how, watched, processes))
+    return list(
+        train(new_state(network, how), training or some_digits(0, 500), how, watched, processes)
+    )
 
 
 def take_step(network: Network, X: np.ndarray, t: np.ndarray, learning_rate: float) -> float:
@@ -74,10 +98,14 @@ def take_step(network: Network, X: np.ndarray, t: np.ndarray, learning_rate: flo
 
 def bits(network: Network) -> str:
     """Return a hash of all parameters."""
-    return hashlib.sha256(b"".join(array.tobytes() for array in network.weights + network.biases)).hexdigest()
+    return hashlib.sha256(
+        b"".join(array.tobytes() for array in network.weights + network.biases)
+    ).hexdigest()
 
 
 def copy_of(network: Network) -> Network:
     """Return a network with parameters of its own."""
-    weights, biases = ([array.copy() for array in arrays] for arrays in (network.weights, network.biases))
+    weights, biases = (
+        [array.copy() for array in arrays] for arrays in (network.weights, network.biases)
+    )
     return replace(network, weights=weights, biases=biases)

@@ -9,7 +9,9 @@ import pytest
 from tools.draw.page import CORE, FOLDER
 
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js; the slow tests run the same in Chromium")
+needs_node = pytest.mark.skipif(
+    NODE is None, reason="needs Node.js; the slow tests run the same in Chromium"
+)
 
 
 def javascript(expression: str, data: object) -> object:
@@ -18,6 +20,8 @@ def javascript(expression: str, data: object) -> object:
     answer = f"const data = {json.dumps(data)}; process.stdout.write(JSON.stringify({expression}));"
     program = "\n".join(["'use strict';", *scripts, answer])
     # From standard input: Windows has a limit on the length of commands
-    done = subprocess.run([NODE, "-"], input=program, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        [NODE, "-"], input=program, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -31,7 +31,10 @@ PLAIN: dict[str, object] = {
     "train.optimizer": "sgd",
     "train.learning_rate": 1.0,
     "train.schedule": "constant",
-    **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")},
+    **{
+        f"train.{key}": 0
+        for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")
+    },
     **{f"train.{key}": 0 for key in ("hidden_dropout", "patience")},
     "train.nesterov": False,
     "train.keep": "last",
@@ -82,14 +85,21 @@ class Project:
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; with `check`, fail with its output if it does."""
         result = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, encoding="utf-8"
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
         if check:
             assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"
         return result
 
     def dvc(self, *words: str, check: bool = True) -> str:
-        """Run a command of DVC in this process, where it starts at once; return what it and its stages printed."""
+        """Run a command of DVC in this process, where it starts at once; return what it and its
+        stages printed.
+        """
         from dvc.cli import main
 
         with chdir(self.folder), captured() as text:
@@ -106,12 +116,24 @@ class Project:
     def commit(self, message: str) -> None:
         """Commit every file that Git does not ignore."""
         self.run("git", "add", "--all")
-        self.run("git", "-c", "user.name=Somebody", "-c", "user.email=a@example.com", "commit", "-q", "-m", message)
+        self.run(
+            "git",
+            "-c",
+            "user.name=Somebody",
+            "-c",
+            "user.email=a@example.com",
+            "commit",
+            "-q",
+            "-m",
+            message,
+        )
 
 
 @contextmanager
 def captured() -> Iterator[list[str]]:
-    """Collect what this process and its children write to their standard streams; it is in the list at the end."""
+    """Collect what this process and its children write to their standard streams; it is in the list
+    at the end.
+    """
     text: list[str] = []
     saved = os.dup(1), os.dup(2)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
@@ -130,16 +152,23 @@ def captured() -> Iterator[list[str]]:
 
 
 def new_project(folder: Path) -> Project:
-    """Make the small project in `folder`, ready for `dvc repro`: nothing has run, the data are a folder away."""
+    """Make the small project in `folder`, ready for `dvc repro`: nothing has run, the data are a
+    folder away.
+    """
     project = Project(folder / "project")
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
     for name in tracked.decode().split("\0"):
-        made = name == "dvc.lock" or name.startswith("metrics/") or name.endswith(".dvc")  # the user's own data
+        # The user's own data
+        made = name == "dvc.lock" or name.startswith("metrics/") or name.endswith(".dvc")
         if name and not made and (ROOT / name).is_file():
             (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, project.folder / name)
     project.set_params(project.small)
-    (project.folder / "datasets.yaml").write_text(yaml.safe_dump(sample_datasets()), encoding="utf-8")
+    (project.folder / "datasets.yaml").write_text(
+        yaml.safe_dump(sample_datasets()), encoding="utf-8"
+    )
     project.run("git", "init", "-q")
     project.commit("Begin")
     return project

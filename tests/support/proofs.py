@@ -1,4 +1,6 @@
-"""A small project as it is after `dvc repro`, without DVC: data of the sample, a trained model, and dvc.lock."""
+"""A small project as it is after `dvc repro`, without DVC: data of the sample, a trained model, and
+dvc.lock.
+"""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +20,10 @@ MODEL = "models/mlp.npz"
 
 
 def new_proven_project(folder: Path) -> Path:
-    """Make the project in an empty folder, and return the folder. The training has 30 epochs of 10 mini-batches."""
+    """Make the project in an empty folder, and return the folder.
+
+    The training has 30 epochs of 10 mini-batches.
+    """
     for path in ("data/prepared", "models"):
         (folder / path).mkdir(parents=True)
     images, labels = digits("train")
@@ -28,7 +33,10 @@ def new_proven_project(folder: Path) -> Path:
     params = changed_params(PLAIN | {"train.batch_size": 50, "train.iterations": 300})
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     train_in_python(folder)
-    outs = [{"path": path, "md5": hashlib.md5((folder / path).read_bytes()).hexdigest()} for path in [*DATA, MODEL]]
+    outs = [
+        {"path": path, "md5": hashlib.md5((folder / path).read_bytes()).hexdigest()}
+        for path in [*DATA, MODEL]
+    ]
     locked = {"params.yaml": {section: params[section] for section in ("distort", "train")}}
     lock = {"schema": "2.0", "stages": {"train": {"params": locked, "outs": outs}}}
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")

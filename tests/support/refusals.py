@@ -10,21 +10,30 @@ from pipeline.program.errors import UserError
 
 
 def refused(load: Callable[..., object], path: Path, *arguments: object) -> UserError:
-    """Return the error with which `load` refuses the file `path`. It names the file, in one sentence."""
+    """Return the error with which `load` refuses the file `path`.
+
+    It names the file, in one sentence.
+    """
     with pytest.raises(UserError) as caught:
         load(path, *arguments)
     assert caught.value.path == path
-    assert re.fullmatch(rf"{re.escape(str(path))}\b.*[.?]", str(caught.value))  # . is not a line end
+    # . is not a line end
+    assert re.fullmatch(rf"{re.escape(str(path))}\b.*[.?]", str(caught.value))
     return caught.value
 
 
 def numbers(error: UserError) -> list[int]:
-    """Return the whole numbers in an error's sentence, in order, those of the file's name left out."""
+    """Return the whole numbers in an error's sentence, in order, those of the file's name left
+    out.
+    """
     return [int(digits) for digits in re.findall(r"\d+", str(error).replace(str(error.path), ""))]
 
 
 def refusal(result, path: Path | str = "", *words: str) -> str:
-    """Return the line with which a command ended. It names the file `path` and, apart from that, each of `words`."""
+    """Return the line with which a command ended.
+
+    It names the file `path` and, apart from that, each of `words`.
+    """
     assert (result.exit_code, result.stdout) == (1, "")
     assert isinstance(result.exception, SystemExit)
     assert re.fullmatch("error: .*\n", result.stderr)

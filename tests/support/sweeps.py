@@ -48,7 +48,8 @@ class Sweeps:
         environment = self.project.environment | ({"DASK_CONFIG": str(on.config)} if on else {})
         scheduler = ["--scheduler", on.address] if on else []
         return subprocess.Popen(
-            [sys.executable, "-m", "tools.sweep", *words, *scheduler], cwd=self.project.folder, env=environment,
+            [sys.executable, "-m", "tools.sweep", *words, *scheduler],
+                cwd=self.project.folder, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -57,19 +58,26 @@ class Sweeps:
         return ended(self.start(*words, on=on), code)
 
     def files(self, prefix: str) -> dict[str, list[str]]:
-        """Return hashes and names of the files of the experiments with this prefix, by their names without it.
+        """Return hashes and names of the files of the experiments with this prefix, by their names
+        without it.
 
-        They are those in the Git remote. Fail if the DVC remote lacks any of their data, or has it damaged.
+        They are those in the Git remote. Fail if the DVC remote lacks any of their data, or has it
+        damaged.
         """
         found = {}
-        for ref in self._git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*").splitlines():
+        for ref in self._git(
+            "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*"
+        ).splitlines():
             lock = yaml.safe_load(self._git("show", f"{ref}:dvc.lock"))
             for out in (out for stage in lock["stages"].values() for out in stage["outs"]):
                 if not out["path"].startswith("metrics"):  # these are in Git
-                    data = (self.storage / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).read_bytes()
+                    data = (
+                        self.storage / "files" / "md5" / out["md5"][:2] / out["md5"][2:]
+                    ).read_bytes()
                     assert hashlib.md5(data).hexdigest() == out["md5"].removesuffix(".dir")
             lines = self._git("ls-tree", "-r", ref).splitlines()
-            found[ref.rpartition("-")[2]] = [line for line in lines if "\t.dvc/tmp/" not in line]  # DVC's arguments
+            # DVC's arguments
+            found[ref.rpartition("-")[2]] = [line for line in lines if "\t.dvc/tmp/" not in line]
         return found
 
     def _git(self, *words: str) -> str:
@@ -77,7 +85,10 @@ class Sweeps:
 
 
 def ended(process: subprocess.Popen[str], *codes: int) -> str:
-    """Wait for a sweep; return what it printed. Fail if that has a traceback, or the exit code is none of these."""
+    """Wait for a sweep; return what it printed.
+
+    Fail if that has a traceback, or the exit code is none of these.
+    """
     try:
         printed, _ = process.communicate(timeout=300)
     finally:
@@ -88,7 +99,9 @@ def ended(process: subprocess.Popen[str], *codes: int) -> str:
 
 
 def rows(printed: str) -> list[list[str]]:
-    """Return the cells of the table at the end of a sweep: experiment, parameters, state, worker, seconds, dvc.lock."""
+    """Return the cells of the table at the end of a sweep: experiment, parameters, state, worker,
+    seconds, dvc.lock.
+    """
     row = r"^(\w+-[0-9a-f]{10})  +(\S.*?)  +(\w+(?: \w+)?)  +(\S*) +(\d+)  +([0-9a-f]{12})? *$"
     return [list(cells) for cells in re.findall(row, printed, re.MULTILINE)]
 
@@ -99,12 +112,16 @@ def states(printed: str) -> list[str]:
 
 
 def trees(printed: str) -> dict[str, str]:
-    """Return the hash of each experiment's dvc.lock, if it has one, without the prefix of its name."""
+    """Return the hash of each experiment's dvc.lock, if it has one, without the prefix of its
+    name.
+    """
     return {row[0].rpartition("-")[2]: row[-1] for row in rows(printed) if row[-1]}
 
 
 def wait_until_none_works(folder: Path) -> None:
-    """Wait until no process works in a clone below a folder, and the workers that made the clones have ended."""
+    """Wait until no process works in a clone below a folder, and the workers that made the clones
+    have ended.
+    """
 
     def in_clone(where: str) -> bool:
         return str(folder) in where and "/clones/" in where
@@ -113,15 +130,18 @@ def wait_until_none_works(folder: Path) -> None:
         return [int(Path(clone).name.partition("-")[0]) for clone in clones_below(folder)]
 
     ends = time.monotonic() + 120
-    while (working := [one for one in psutil.process_iter(["cwd"]) if in_clone(one.info["cwd"] or "")]) or any(
-        map(psutil.pid_exists, owners())
-    ):
+    while (
+        working := [one for one in psutil.process_iter(["cwd"]) if in_clone(one.info["cwd"] or "")]
+    ) or any(map(psutil.pid_exists, owners())):
         assert time.monotonic() < ends, (working, owners())
         time.sleep(0.1)
 
 
 def clones_below(folder: Path, pattern: str = "") -> list[str]:
-    """Return the clones, or files in them, at most four folders below one. They may vanish meanwhile."""
+    """Return the clones, or files in them, at most four folders below one.
+
+    They may vanish meanwhile.
+    """
     places = (f"{glob.escape(str(folder))}/{'*/' * depth}clones/*{pattern}" for depth in range(5))
     return [path for place in places for path in glob.glob(place, include_hidden=True)]
 

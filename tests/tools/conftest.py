@@ -69,17 +69,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Path]) 
 
 @pytest.fixture
 def page(browser: chromium.Tab, folder: Path) -> Iterator[chromium.Tab]:
-    """The page of a test's folder, just opened. At the end it must not have complained, nor asked for anything."""
+    """The page of a test's folder, just opened.
+
+    At the end it must not have complained, nor asked for anything.
+    """
     browser.screen(1280)
     browser.open(folder / "page.html")
     yield browser
     assert browser.errors == []
-    asked = "performance.getEntriesByType('resource').filter(e => !/^(data|blob):/.test(e.name)).length"
+    asked = (
+        "performance.getEntriesByType('resource').filter(e => !/^(data|blob):/.test(e.name)).length"
+    )
     assert browser.run(asked) == 0
 
 
 @pytest.fixture(scope="module", params=[CHROMIUM])
-def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Tab]:
+def browser(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[chromium.Tab]:
     """An empty tab; of Firefox, where a test asks for it."""
     with request.param.new_tab(tmp_path_factory.mktemp("browser") / "profile") as tab:
         yield tab

@@ -1,4 +1,6 @@
-"""The model card, which is kept by hand, has the numbers of dvc.lock and metrics/; docs/curves.png is the history's."""
+"""The model card, which is kept by hand, has the numbers of dvc.lock and metrics/; docs/curves.png
+is the history's.
+"""
 
 import json
 import platform
@@ -18,17 +20,27 @@ from tools.lock import locked_outputs
 
 @pytest.mark.committed
 def test_the_card_has_the_committed_results():
-    first, text = (ROOT / "docs" / "model-card.md").read_text(encoding="utf-8").removeprefix("---\n").split("---\n", 1)
+    first, text = (
+        (ROOT / "docs" / "model-card.md")
+        .read_text(encoding="utf-8")
+        .removeprefix("---\n")
+        .split("---\n", 1)
+    )
     stages = load_plain_yaml(ROOT / "dvc.lock")["stages"]
-    params = stages["preprocess"]["params"]["params.yaml"] | stages["train"]["params"]["params.yaml"]
+    params = (
+        stages["preprocess"]["params"]["params.yaml"] | stages["train"]["params"]["params.yaml"]
+    )
     dataset = params.pop("download")["dataset"]
     (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert parse_plain_yaml(shown) == params
     scores = {
-        name: json.loads((ROOT / "metrics" / f"{name}.json").read_text()) for name in ("train", "validation", "test")
+        name: json.loads((ROOT / "metrics" / f"{name}.json").read_text())
+        for name in ("train", "validation", "test")
     }
     for name, score in scores.items():
-        cells = " | ".join(f"{score[key]:.5f}" if key in score else "" for key in ("accuracy", "loss", "macro_f1"))
+        cells = " | ".join(
+            f"{score[key]:.5f}" if key in score else "" for key in ("accuracy", "loss", "macro_f1")
+        )
         assert f"| {name} | {cells} |" in text
     classes = json.loads((ROOT / "metrics" / "classes.json").read_text())
     lowest = min(classes, key=lambda row: row["f1"])
@@ -62,12 +74,19 @@ def test_the_picture_shows_accuracy_and_loss_of_each_epoch():
     columns |= {"loss": [2.0, 1.0, 0.5], "validation_loss": [4.0, 1.5, 1.25]}
     figure = draw_curves({"epoch": [1, 2, 3], "kept": [0, 1, 0]} | columns)
     lines = [line for axes in figure.axes for line in axes.lines]
-    assert [line.get_xydata().T.tolist() for line in lines] == [[[1, 2, 3], values] for values in columns.values()]
+    assert [line.get_xydata().T.tolist() for line in lines] == [
+        [[1, 2, 3], values] for values in columns.values()
+    ]
     labels = (
         "training images: 0.9000",
         "validation images: 0.8000",
         "training images: 1.000",
         "validation images: 1.500",
     )
-    assert tuple(line.get_label() for line in lines) == labels, "the legend has the numbers of the kept network"
-    assert [axes.get_ylim() for axes in figure.axes] == [pytest.approx((0.6, 1)), pytest.approx((0, 4.2))]
+    assert tuple(line.get_label() for line in lines) == labels, (
+        "the legend has the numbers of the kept network"
+    )
+    assert [axes.get_ylim() for axes in figure.axes] == [
+        pytest.approx((0.6, 1)),
+        pytest.approx((0, 4.2)),
+    ]

@@ -1,4 +1,6 @@
-"""`tools.compare`: runs grouped, averaged, paired and drawn. tests/tools/test_report.py runs it on DVC's own output."""
+"""`tools.compare`: runs grouped, averaged, paired and drawn. tests/tools/test_report.py runs it on
+DVC's own output.
+"""
 
 import csv
 import io
@@ -38,16 +40,26 @@ def experiment(name, metrics=0.9, state="success", commit="0" * 40, **train):
 
 @pytest.fixture
 def dvc_shows(tmp_path, monkeypatch):
-    """A function that makes DVC print these experiments of HEAD, and Git the histories of their commits."""
+    """A function that makes DVC print these experiments of HEAD, and Git the histories of their
+    commits.
+    """
     monkeypatch.chdir(tmp_path)
 
     def show(experiments, histories=None, code=0):
-        commits = [{"rev": "workspace", "experiments": None}, {"rev": PARENT, "experiments": [*experiments]}]
-        answers = {f"git show {commit}:./metrics/history.csv": text for commit, text in (histories or {}).items()}
+        commits = [
+            {"rev": "workspace", "experiments": None},
+            {"rev": PARENT, "experiments": [*experiments]},
+        ]
+        answers = {
+            f"git show {commit}:./metrics/history.csv": text
+            for commit, text in (histories or {}).items()
+        }
         answers[f"{sys.executable} -m dvc exp show --json"] = json.dumps(commits)
 
         def run(command, **options):
-            return subprocess.CompletedProcess(command, code, answers.get(" ".join(command), ""), "")
+            return subprocess.CompletedProcess(
+                command, code, answers.get(" ".join(command), ""), ""
+            )
 
         monkeypatch.setattr(subprocess, "run", run)
 
@@ -71,14 +83,21 @@ def rows(text):
 
 
 def test_rows_are_sorted_by_setting_and_seed(dvc_shows):
-    """Parameters as in params.yaml: numbers by size, then texts. DVC's order and the names do not matter."""
+    """Parameters as in params.yaml: numbers by size, then texts.
+
+    DVC's order and the names do not matter.
+    """
     stds, sizes, seeds = [0.5, 2, 10, "glorot", "he"], [[9, 9], [80], [80, 9]], [2, 10]
     experiments = [
         experiment(f"sweep-{n * 7 % 31:02}", hidden_sizes=size, std=std, seed=seed)
         for n, (size, std, seed) in enumerate(product(sizes, stds, seeds))
     ]
     dvc_shows(sorted(experiments, key=lambda one: one["name"]))
-    expected = [f"train.hidden_sizes={size}, train.std={std}" for size in ("[9,9]", "[80]", "[80,9]") for std in stds]
+    expected = [
+        f"train.hidden_sizes={size}, train.std={std}"
+        for size in ("[9,9]", "[80]", "[80,9]")
+        for std in stds
+    ]
     assert [row[-3:-1] for row in rows(printed())[3:18]] == [[setting, "2"] for setting in expected]
     assert [one["setting"] for one in json.loads(printed("--json"))["settings"]] == expected
     refusal(compare("--baseline", "train.std=he"), "", "3 settings", "train.std=he", expected[-1])
@@ -87,26 +106,66 @@ def test_rows_are_sorted_by_setting_and_seed(dvc_shows):
 
 
 def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
-    """A run counts once, also under two names. One run has no spread. Brackets and colons are printed as they are."""
-    dvc_shows([experiment("a", 0.88, seed=0), experiment("b", 0.9, seed=1), experiment("c", 0.9, seed=1)])
-    assert rows(printed())[3] == ["validation accuracy", "all", "2", f"0.8900 ± {0.02 / 2**0.5:.4f}"]
+    """A run counts once, also under two names.
+
+    One run has no spread. Brackets and colons are printed as they are.
+    """
+    dvc_shows(
+        [experiment("a", 0.88, seed=0), experiment("b", 0.9, seed=1), experiment("c", 0.9, seed=1)]
+    )
+    assert rows(printed())[3] == [
+        "validation accuracy",
+        "all",
+        "2",
+        f"0.8900 ± {0.02 / 2**0.5:.4f}",
+    ]
     dvc_shows([experiment(name, 0.5, activation=name) for name in ("relu", "[b]:smile:", "tanh")])
-    assert rows(printed())[3] == ["validation accuracy", "train.activation=[b]:smile:", "1", "0.5000"]
+    assert rows(printed())[3] == [
+        "validation accuracy",
+        "train.activation=[b]:smile:",
+        "1",
+        "0.5000",
+    ]
     dvc_shows([experiment("a", 0.88), experiment("b", 0.9)])
     refusal(compare(), "", "a", "b", "same parameters")
-    dvc_shows([experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)])
-    assert "Difference from train.rate=9, seed by seed" in printed(), "the first of two settings is the baseline"
+    dvc_shows(
+        [experiment(f"{rate}-{seed}", rate=rate, seed=seed) for rate in (10, 9) for seed in (0, 1)]
+    )
+    assert "Difference from train.rate=9, seed by seed" in printed(), (
+        "the first of two settings is the baseline"
+    )
 
 
 def test_csv_has_a_row_for_each_run_with_every_parameter_and_every_bit(dvc_shows):
     third = [1 / 3, 0.1 + 0.2, 1e-17, 1.0, 2 / 3]
-    dvc_shows([experiment("b", third, seed=1, hidden_sizes=[800, 20]), experiment("a", 0.5, commit="a" * 40)])
+    dvc_shows(
+        [
+            experiment("b", third, seed=1, hidden_sizes=[800, 20]),
+            experiment("a", 0.5, commit="a" * 40),
+        ]
+    )
     table = list(csv.DictReader(io.StringIO(printed("--csv"))))
     keys = ["hidden_sizes", "activation", "nesterov", "seed"]
-    names = ["experiment", "commit", "parent", "preprocess.seed", *(f"train.{key}" for key in keys), *METRICS]
+    names = [
+        "experiment",
+        "commit",
+        "parent",
+        "preprocess.seed",
+        *(f"train.{key}" for key in keys),
+        *METRICS,
+    ]
     assert list(table[0]) == names
     assert list(table[0].values())[:8] == ["a", "a" * 40, PARENT, "0", "[50]", "relu", "false", "0"]
-    assert list(table[1].values())[:8] == ["b", "0" * 40, PARENT, "0", "[800,20]", "relu", "false", "1"]
+    assert list(table[1].values())[:8] == [
+        "b",
+        "0" * 40,
+        PARENT,
+        "0",
+        "[800,20]",
+        "relu",
+        "false",
+        "1",
+    ]
     assert [float(table[1][metric]) for metric in METRICS] == third
 
 
@@ -118,30 +177,59 @@ def test_json_has_the_runs_and_the_numbers(dvc_shows):
         for n, seed in product(range(3), range(5))
     )
     document = json.loads(printed("--json", "--baseline", "train.activation=sigmoid"))
-    assert (document["baseline"], document["interval"]["confidence"]) == ("train.activation=sigmoid", 0.95)
+    assert (document["baseline"], document["interval"]["confidence"]) == (
+        "train.activation=sigmoid",
+        0.95,
+    )
     for setting, activation, of_setting in zip(document["settings"], names, values, strict=True):
         assert setting["setting"] == f"train.activation={activation}"
         for seed, run in zip(range(5), setting["runs"], strict=True):
-            train = {"train.hidden_sizes": [50], "train.activation": activation, "train.nesterov": False}
+            train = {
+                "train.hidden_sizes": [50],
+                "train.activation": activation,
+                "train.nesterov": False,
+            }
             assert run.pop("parameters") == {"preprocess.seed": 0, **train, "train.seed": seed}
             assert run.pop("metrics") == dict(zip(METRICS, of_setting[seed].tolist(), strict=True))
-            assert run == {"experiment": f"{activation}-{seed}", "commit": "0" * 40, "parent": PARENT}
+            assert run == {
+                "experiment": f"{activation}-{seed}",
+                "commit": "0" * 40,
+                "parent": PARENT,
+            }
         mean, sd = of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1)
-        assert [list(one.values()) for one in setting["metrics"].values()] == pytest.approx(np.transpose([mean, sd]))
+        assert [list(one.values()) for one in setting["metrics"].values()] == pytest.approx(
+            np.transpose([mean, sd])
+        )
         difference = of_setting - values[1]
         mean, sd = difference.mean(axis=0), difference.std(axis=0, ddof=1)
         low, high = mean - T_OF_FIVE * sd / 5**0.5, mean + T_OF_FIVE * sd / 5**0.5
-        found = [[one["mean"], one["sd"], *one["interval"]] for one in setting["minus_baseline"].values()]
-        assert found == (pytest.approx(np.transpose([mean, sd, low, high])) if activation != "sigmoid" else [])
+        found = [
+            [one["mean"], one["sd"], *one["interval"]] for one in setting["minus_baseline"].values()
+        ]
+        assert found == (
+            pytest.approx(np.transpose([mean, sd, low, high])) if activation != "sigmoid" else []
+        )
     document = json.loads(printed("--json", "relu-0"))
     assert document["baseline"] is None
     assert document["settings"][0]["metrics"]["test loss"] == {"mean": values[0, 0, 3], "sd": None}
 
 
 def test_pairs_have_the_same_seed(dvc_shows):
-    """A seed that only one of the settings ran with has no pair. Fewer than two pairs have no spread."""
-    runs = [("relu", 0, 0.5), ("relu", 1, 0.6), ("relu", 2, 0.9), ("tanh", 3, 0.1), ("tanh", 2, 0.8), ("tanh", 1, 0.7)]
-    experiments = [experiment(f"{a}{seed}", accuracy, activation=a, seed=seed) for a, seed, accuracy in runs]
+    """A seed that only one of the settings ran with has no pair.
+
+    Fewer than two pairs have no spread.
+    """
+    runs = [
+        ("relu", 0, 0.5),
+        ("relu", 1, 0.6),
+        ("relu", 2, 0.9),
+        ("tanh", 3, 0.1),
+        ("tanh", 2, 0.8),
+        ("tanh", 1, 0.7),
+    ]
+    experiments = [
+        experiment(f"{a}{seed}", accuracy, activation=a, seed=seed) for a, seed, accuracy in runs
+    ]
     dvc_shows(experiments)
     difference = json.loads(printed("--json"))["settings"][1]["minus_baseline"]["test accuracy"]
     assert (difference["degrees_of_freedom"], difference["mean"]) == (1, pytest.approx(0))
@@ -151,16 +239,32 @@ def test_pairs_have_the_same_seed(dvc_shows):
     words = ("--baseline", "train.activation=tanh", "--baseline", "train.hidden_sizes=[50]")
     refusal(compare(*words), "", "0 settings", "train.activation=relu", "train.activation=tanh")
     dvc_shows(experiments[:-1])
-    note = "Not compared: train.activation=tanh and train.activation=relu have fewer than two seeds in common.\n"
+    note = (
+        "Not compared: train.activation=tanh and train.activation=relu have fewer than two seeds "
+        "in common.\n"
+    )
     assert "Difference" not in printed(note=note)
 
 
 def test_finished_experiments_are_chosen_by_name(dvc_shows):
     """DVC gives unfinished ones the metrics of their commit."""
-    unfinished = [experiment(name, 0.1, state=name, seed=9) for name in ("queued", "failed", "running")]
+    unfinished = [
+        experiment(name, 0.1, state=name, seed=9) for name in ("queued", "failed", "running")
+    ]
     lost = {"name": "lost", "revs": None, "executor": None}
-    finished = [experiment(name, seed=seed) for seed, name in enumerate(["act-1", "act-22", "other", "again"])]
-    dvc_shows([experiment("a", state=None), *finished, *unfinished, experiment(None, state="queued"), lost])
+    finished = [
+        experiment(name, seed=seed)
+        for seed, name in enumerate(["act-1", "act-22", "other", "again"])
+    ]
+    dvc_shows(
+        [
+            experiment("a", state=None),
+            *finished,
+            *unfinished,
+            experiment(None, state="queued"),
+            lost,
+        ]
+    )
     assert rows(printed("act-?", "again", "a*n"))[3][1:3] == ["all", "2"]
     assert rows(printed("a"))[3][1:3] == ["all", "1"]
     assert "5" in compare().stderr, "how many are left out"
@@ -185,9 +289,12 @@ def test_what_cannot_be_compared(dvc_shows):
 
 
 def history(accuracies, first=1, step=1, states=""):
-    """Return a history as train writes it, with the validation accuracy of some epochs, and a letter as their state."""
+    """Return a history as train writes it, with the validation accuracy of some epochs, and a
+    letter as their state.
+    """
     rows = [
-        f"{first + step * n},5,0.4,0.3,0.2,{accuracy!r},{states[n:][:1]},0" for n, accuracy in enumerate(accuracies)
+        f"{first + step * n},5,0.4,0.3,0.2,{accuracy!r},{states[n:][:1]},0"
+        for n, accuracy in enumerate(accuracies)
     ]
     return "\n".join([",".join(HISTORY_COLUMNS), *rows, ""])
 
@@ -207,11 +314,17 @@ def run_of(commit, **train):
 )
 def test_two_experiments_part_after_an_epoch(dvc_shows, states, words):
     """Float32 has no states, nor has an old history."""
-    histories = {name: history([0.5] * 4, states=some) for name, some in zip("ab", states, strict=True)}
-    dvc_shows([experiment(name, 0.5, commit=name, seed=seed) for seed, name in enumerate("ab")], histories)
+    histories = {
+        name: history([0.5] * 4, states=some) for name, some in zip("ab", states, strict=True)
+    }
+    dvc_shows(
+        [experiment(name, 0.5, commit=name, seed=seed) for seed, name in enumerate("ab")], histories
+    )
     assert printed().splitlines()[-1].strip() == words
     assert json.loads(printed("--json"))["same"] == (words or None)
-    dvc_shows([experiment(name, 0.5 + seed, commit=name) for seed, name in enumerate("ab")], histories)
+    dvc_shows(
+        [experiment(name, 0.5 + seed, commit=name) for seed, name in enumerate("ab")], histories
+    )
     refusal(compare(), "", "same parameters", words.replace("a and b", "b and a"))
 
 
@@ -219,9 +332,14 @@ def test_the_figure_shows_the_mean_of_each_setting_with_its_band(dvc_shows):
     values = 0.97 + 0.01 * np.random.default_rng(5).random((2, 3, 40)) - 0.5 / np.arange(1, 41) ** 2
     places = [*product((0, 1), (0, 1, 2))]
     dvc_shows([], {f"{rate}{seed}": history(values[rate, seed].tolist()) for rate, seed in places})
-    figure = draw_curves(by_setting([run_of(f"{rate}{seed}", rate=rate, seed=seed) for rate, seed in places]))
+    figure = draw_curves(
+        by_setting([run_of(f"{rate}{seed}", rate=rate, seed=seed) for rate, seed in places])
+    )
     (axes,), (legend,) = figure.axes, figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["train.rate=0 (seeds: 3)", "train.rate=1 (seeds: 3)"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "train.rate=0 (seeds: 3)",
+        "train.rate=1 (seeds: 3)",
+    ]
     for of_setting, line, band in zip(values, axes.lines, axes.collections, strict=True):
         mean, sd = of_setting.mean(axis=0), of_setting.std(axis=0, ddof=1)
         np.testing.assert_allclose(line.get_xydata().T, [np.arange(1, 41), mean])
@@ -235,7 +353,14 @@ def test_the_figure_shows_the_mean_of_each_setting_with_its_band(dvc_shows):
 
 def test_a_curve_has_the_epochs_that_all_seeds_have(dvc_shows):
     """A run may stop early, and a long history has every k-th epoch."""
-    dvc_shows([], {"a": history([0.5, 0.6, 0.7, 0.8]), "b": history([0.4, 0.6, 0.8], 2, 2), "c": history([0.5], 5)})
+    dvc_shows(
+        [],
+        {
+            "a": history([0.5, 0.6, 0.7, 0.8]),
+            "b": history([0.4, 0.6, 0.8], 2, 2),
+            "c": history([0.5], 5),
+        },
+    )
     epochs, mean, sd = curve_of([run_of("a"), run_of("b")])
     assert epochs.tolist() == [2, 4]
     assert mean == pytest.approx([0.5, 0.7])
@@ -244,7 +369,9 @@ def test_a_curve_has_the_epochs_that_all_seeds_have(dvc_shows):
     with pytest.raises(UserError, match="no epoch"):
         curve_of([run_of("a"), run_of("c")])
     looks = {f"train.rate={n}": {"": run_of("a")} for n in range(len(LOOKS))}
-    assert len({(line.get_color(), line.get_linestyle()) for line in draw_curves(looks).axes[0].lines}) == len(LOOKS)
+    assert len(
+        {(line.get_color(), line.get_linestyle()) for line in draw_curves(looks).axes[0].lines}
+    ) == len(LOOKS)
 
 
 def test_a_figure_beside_what_is_printed(dvc_shows):

@@ -1,4 +1,6 @@
-"""The page to draw on gives the answers of `predict`, to the last bit: its scripts run here in Node, without a page."""
+"""The page to draw on gives the answers of `predict`, to the last bit: its scripts run here in
+Node, without a page.
+"""
 
 import base64
 import gzip
@@ -36,9 +38,18 @@ def with_network(network: Network, path: Path) -> dict[str, object]:
 LETTERS = Preparation(0.0, 1 / 255, (64, 64), tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 NETWORKS = {
     "tanh, two hidden layers": {"hidden": (30, 20), "activation": "tanh", "std": "glorot"},
-    "relu, shifted images": {"hidden": (40,), "activation": "relu", "std": "he", "preparation": ZSCORE},
+    "relu, shifted images": {
+        "hidden": (40,),
+        "activation": "relu",
+        "std": "he",
+        "preparation": ZSCORE,
+    },
     "no hidden layer": {"hidden": ()},
-    "sigmoid; 4,096 pixels, so weights of 20 bits": {"hidden": (10,), "std": "glorot", "preparation": LETTERS},
+    "sigmoid; 4,096 pixels, so weights of 20 bits": {
+        "hidden": (10,),
+        "std": "glorot",
+        "preparation": LETTERS,
+    },
 }
 
 
@@ -69,7 +80,10 @@ MODELS = [
 def test_strokes_become_the_image_that_python_makes_of_their_pixels():
     source = np.random.Generator(np.random.PCG64(0))
     scribbles = [
-        [{"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()} for width in widths]
+        [
+            {"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()}
+            for width in widths
+        ]
         for widths in ((16,), (60, 176), (30, 50, 90, 150))
     ]
     there = javascript(
@@ -91,9 +105,13 @@ def test_strokes_become_the_image_that_python_makes_of_their_pixels():
 
 
 @needs_node
-@pytest.mark.parametrize(("hidden", "activation"), [((6,), "sigmoid"), ((6, 5), "tanh"), ((6, 5), "relu")])
+@pytest.mark.parametrize(
+    ("hidden", "activation"), [((6,), "sigmoid"), ((6, 5), "tanh"), ((6, 5), "relu")]
+)
 def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path):
-    """The derivative of a class's logit by central differences: a neuron's output is changed a little."""
+    """The derivative of a class's logit by central differences: a neuron's output is changed a
+    little.
+    """
     network = new_network(hidden=hidden, activation=activation, std="glorot")
     image = digits("test").images[:1]
     there = javascript(
@@ -102,7 +120,9 @@ def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path)
     )
     _, (_, h, *_) = forward(network, image)
     preparation = network.preparation._replace(shift=0.0, scale=1.0)
-    above = Network(network.weights[1:], network.biases[1:], network.activation, Float64(), preparation)
+    above = Network(
+        network.weights[1:], network.biases[1:], network.activation, Float64(), preparation
+    )
     expected = []
     for neuron in range(hidden[0]):
         change = np.zeros(hidden[0])
@@ -114,7 +134,9 @@ def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path)
 
 @pytest.fixture
 def draw_page(tmp_path, monkeypatch):
-    """A function that makes draw.html, in a folder with a network and test images; the folder is the current one."""
+    """A function that makes draw.html, in a folder with a network and test images; the folder is
+    the current one.
+    """
     monkeypatch.chdir(tmp_path)
     classes = ("</script>", *"abcdefghi")  # inside of a script, HTML ends at the first
     save_model(Path("mlp.npz"), new_network(preparation=MINMAX._replace(classes=classes)))
@@ -130,7 +152,9 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     page = Path("draw.html").read_text(encoding="utf-8")
     assert hashlib.md5(Path("mlp.npz").read_bytes()).hexdigest() in page
     assert '"accuracy"' not in page
-    assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|fetch\(|https?:""", page), "it asks for nothing"
+    assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|fetch\(|https?:""", page), (
+        "it asks for nothing"
+    )
     assert page.count("</script>") == 5  # the data's, the model's, the scripts'
 
     assert draw_page("draw.html", "test.npz").exit_code == 0

@@ -1,4 +1,6 @@
-"""The page to draw on in a real browser without a network: what people do, and whether `predict` says the same."""
+"""The page to draw on in a real browser without a network: what people do, and whether `predict`
+says the same.
+"""
 
 import json
 from pathlib import Path
@@ -20,11 +22,16 @@ from tools.predict import predict as predict_command
 pytestmark = pytest.mark.slow
 
 PROBABILITIES = "[...answer().probabilities]"
-PAINTED = "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data.filter(v => v).length"
+PAINTED = (
+    "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data.filter(v => "
+    "v).length"
+)
 
 
 def predicted(strokes: list, folder: Path) -> list[float]:
-    """Return the probabilities that `predict` prints for a picture of some strokes, dark on white."""
+    """Return the probabilities that `predict` prints for a picture of some strokes, dark on
+    white.
+    """
     Image.fromarray(255 - rasterised(strokes)).save(folder / "drawing.png")
     words = [str(folder / "drawing.png"), "--model", str(folder / "models/mlp.npz"), "--json"]
     (found,) = json.loads(CliRunner().invoke(predict_command, words).stdout)
@@ -32,9 +39,13 @@ def predicted(strokes: list, folder: Path) -> list[float]:
 
 
 def draw_strokes(page: chromium.Tab, strokes: list, touch: bool) -> None:
-    left, top, side = page.run("(({left, top, width}) => [left, top, width])(paper.getBoundingClientRect())")
+    left, top, side = page.run(
+        "(({left, top, width}) => [left, top, width])(paper.getBoundingClientRect())"
+    )
     for stroke in strokes:
-        page.drag([(left + x * side / 1024, top + y * side / 1024) for x, y in stroke["points"]], touch)
+        page.drag(
+            [(left + x * side / 1024, top + y * side / 1024) for x, y in stroke["points"]], touch
+        )
 
 
 @pytest.mark.parametrize("browser", [CHROMIUM, FIREFOX], indirect=True)
@@ -44,7 +55,10 @@ def test_images_and_drawings_get_the_same_probabilities(browser, folder):
     images, labels = digits("test")
     expected = predict(load_model(folder / "models/mlp.npz"), images)[0].tolist()
     browser.run(f"bytes = readBytes('{in_base64(images)}'), 0")
-    each = "Array.from({length: 200}, (_, i) => [...predict(model, bytes.subarray(784 * i, 784 * i + 784))])"
+    each = (
+        "Array.from({length: 200}, (_, i) => [...predict(model, bytes.subarray(784 * i, 784 * i + "
+        "784))])"
+    )
     assert browser.run(each) == expected
     wrong = []
     for number, example in enumerate(browser.run("stored.examples")):
@@ -53,7 +67,9 @@ def test_images_and_drawings_get_the_same_probabilities(browser, folder):
         wrong.append(bool(np.argmax(expected[example["place"]]) != example["number"]))
         assert f"really {example['number']}" in browser.run("$('verdict').textContent")
     assert wrong.count(True) == 6
-    classes = browser.run("[...document.querySelectorAll('.thumbnails button')].map(button => button.className)")
+    classes = browser.run(
+        "[...document.querySelectorAll('.thumbnails button')].map(button => button.className)"
+    )
     assert [name == "wrong" for name in classes] == wrong
     accuracy = np.mean(np.argmax(expected, axis=1) == labels.argmax(axis=1))
     assert f"{100 * accuracy:.2f} % of the test images" in browser.run("$('foot').textContent")
@@ -106,7 +122,11 @@ def test_buttons_pen_and_what_is_painted(page):
     assert page.run("document.querySelectorAll('.best').length") == 1
     assert page.run("document.querySelectorAll('.neurons canvas').length") == 6
     page.run("$('clear').click()")
-    assert page.run("[state.strokes.length, $('undo').disabled, $('clear').disabled]") == [0, True, True]
+    assert page.run("[state.strokes.length, $('undo').disabled, $('clear').disabled]") == [
+        0,
+        True,
+        True,
+    ]
     assert page.run(PAINTED) == 0
     assert page.run("$('verdict').textContent") == "Nothing there."
 
@@ -117,7 +137,9 @@ def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, f
     assert "really" in page.run("$('verdict').textContent")
     number = page.run("examples[12].number")
     page.press("$('thumbnails').children[12]", touch=True)
-    top, bottom = page.run("(({top, bottom}) => [top, bottom])($('verdict').getBoundingClientRect())")
+    top, bottom = page.run(
+        "(({top, bottom}) => [top, bottom])($('verdict').getBoundingClientRect())"
+    )
     assert 0 <= top < bottom <= 844
     assert f"really {number}" in page.run("$('verdict').textContent")
 
@@ -127,7 +149,10 @@ def test_other_models(page, make, tmp_path, hidden, fitted):
     """26 classes with names, images of another size, whole pictures; no test images."""
     classes = tuple(f"letter <{name}>" for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     preparation = Preparation(10.0, 1 / 64, (20, 32), classes, fitted, fitted)
-    save_model(tmp_path / "models/mlp.npz", new_network(hidden=hidden, std="glorot", preparation=preparation))
+    save_model(
+        tmp_path / "models/mlp.npz",
+        new_network(hidden=hidden, std="glorot", preparation=preparation),
+    )
     page.screen(360)
     page.open(make(tmp_path))
     strokes = DRAWINGS[1]

@@ -13,17 +13,26 @@ from tests.support import project
 from tests.support.networks import MINMAX, digits, new_network, run
 from tests.support.node import javascript, needs_node
 
-PLAIN = {key.partition(".")[2]: value for key, value in project.PLAIN.items() if key.startswith("train.")}
+PLAIN = {
+    key.partition(".")[2]: value for key, value in project.PLAIN.items() if key.startswith("train.")
+}
 PLAIN |= {"batch_size": 50, "iterations": 550, "learning_rate": 0.5}
-TANH, RELU = {"activation": "tanh", "weight_init_std": "glorot"}, {"activation": "relu", "weight_init_std": "he"}
+TANH, RELU = (
+    {"activation": "tanh", "weight_init_std": "glorot"},
+    {"activation": "relu", "weight_init_std": "he"},
+)
 MOMENTUM = {"momentum": 0.9, "learning_rate": 0.02}
 TRAININGS = {
     "sigmoid": {},
-    "tanh, momentum, linear after a warm-up": {**TANH, **MOMENTUM, "schedule": "linear", "warmup": 20},
+    "tanh, momentum, linear after a warm-up": {
+        **TANH, **MOMENTUM, "schedule": "linear", "warmup": 20,
+    },
     "relu, three hidden layers, Nesterov, cosine": {
         **RELU, **MOMENTUM, "hidden_sizes": [30, 20, 10], "nesterov": True, "schedule": "cosine",
     },
-    "no hidden layer, the largest seed, an odd batch": {"hidden_sizes": [], "seed": 2**32 - 1, "batch_size": 33},
+    "no hidden layer, the largest seed, an odd batch": {
+        "hidden_sizes": [], "seed": 2**32 - 1, "batch_size": 33,
+    },
     "tanh, two hidden layers": {**TANH, "hidden_sizes": [7, 12]},
     # The largest weight belongs to a pixel that is always black. The others' grid is finer
     "sigmoid, a black pixel's weight above a power of two": {"seed": 8, "weight_init_std": 0.01554},
@@ -51,9 +60,11 @@ def test_training_in_javascript_has_the_bits_of_python(changes, tmp_path):
           const run = training.run(), files = [];
           while (!run.next().done) {
             if (!data.steps.includes(training.iteration) || files[training.iteration]) continue;
-            files[training.iteration] = md5(modelFile(training.network, data.settings, data.preparation));
+            const file = modelFile(training.network, data.settings, data.preparation);
+            files[training.iteration] = md5(file);
           }
-          return {files: data.steps.map(steps => files[steps]), epochs: training.epochs, test: training.test};
+          const made = data.steps.map(steps => files[steps]);
+          return {files: made, epochs: training.epochs, test: training.test};
         })()""",
         {
             "settings": settings,
@@ -71,10 +82,22 @@ def test_training_in_javascript_has_the_bits_of_python(changes, tmp_path):
     some = sorted(permutation(stream(seed, SAMPLE), len(train.labels))[: len(validation.labels)])
     watched = Split(train.images[some], train.labels[some]), validation
     for steps, md5 in zip(STEPS, there["files"], strict=True):
-        network = new_network("exact", s["hidden_sizes"], s["activation"], s["weight_init_std"], seed=seed)
-        epochs = run(network, steps, s["batch_size"], seed=seed, training=train, watched=watched, optimizer=optimizer)
+        network = new_network(
+            "exact", s["hidden_sizes"], s["activation"], s["weight_init_std"], seed=seed
+        )
+        epochs = run(
+            network,
+            steps,
+            s["batch_size"],
+            seed=seed,
+            training=train,
+            watched=watched,
+            optimizer=optimizer,
+        )
         save_model(tmp_path / "mlp.npz", network)
-        assert hashlib.md5((tmp_path / "mlp.npz").read_bytes()).hexdigest() == md5, f"after {steps} steps"
+        assert hashlib.md5((tmp_path / "mlp.npz").read_bytes()).hexdigest() == md5, (
+            f"after {steps} steps"
+        )
     assert len(there["epochs"]) == len(epochs)
     for found, epoch in zip(there["epochs"], epochs, strict=True):
         assert (found["epoch"], found["iteration"], found["loss"]) == epoch[:3]

@@ -1,4 +1,6 @@
-"""The page trains in real browsers without a network: what people do, and whether Python makes the same bytes."""
+"""The page trains in real browsers without a network: what people do, and whether Python makes the
+same bytes.
+"""
 
 import base64
 import gzip
@@ -31,7 +33,9 @@ def wait(page, condition: str, seconds: float = 120) -> None:
     """Wait until a JavaScript expression is true in the page."""
     deadline = time.monotonic() + seconds
     while not page.run(condition):
-        assert time.monotonic() < deadline, page.run("[phase, $('now').textContent, $('complaint').textContent]")
+        assert time.monotonic() < deadline, page.run(
+            "[phase, $('now').textContent, $('complaint').textContent]"
+        )
         time.sleep(0.05)
 
 
@@ -39,7 +43,8 @@ def choose(page, **values: str) -> None:
     """Write values into fields."""
     for name, value in values.items():
         page.run(
-            f"fields.{name}.{'checked' if value in (True, False) else 'value'} = {json.dumps(value)}, showSettings()"
+            f"fields.{name}.{'checked' if value in (True, False) else 'value'} = "
+            f"{json.dumps(value)}, showSettings()"
         )
 
 
@@ -69,36 +74,53 @@ def test_a_training_ends_with_the_bytes_of_dvc_lock(page, folder, width, how):
     assert model == (folder / "models/mlp.npz").read_bytes()
     assert "The same bytes as in dvc.lock" in page.run("$('bytes').textContent")
     history = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
-    assert page.run("training.epochs.map(e => [e.loss, e.scores[1].loss, e.scores[1].accuracy])") == [
-        [row["loss"], row["validation_loss"], row["validation_accuracy"]] for row in history
-    ]
+    assert page.run(
+        "training.epochs.map(e => [e.loss, e.scores[1].loss, e.scores[1].accuracy])"
+    ) == [[row["loss"], row["validation_loss"], row["validation_accuracy"]] for row in history]
     images, labels = digits("test")
     expected = predict(load_model(folder / "models/mlp.npz"), images)[0]
     accuracy = np.mean(expected.argmax(axis=1) == labels.argmax(axis=1))
     assert f"{100 * accuracy:.2f} % of the test images" in page.run("$('results').textContent")
     page.run(f"state.strokes = {json.dumps(DRAWINGS[3])}, show()")
     assert page.run("model.md5") == hashlib.md5(model).hexdigest()
-    assert page.run(f"[...predict(model, new Uint8Array({json.dumps(images[0].tolist())}))]") == expected[0].tolist()
+    assert (
+        page.run(f"[...predict(model, new Uint8Array({json.dumps(images[0].tolist())}))]")
+        == expected[0].tolist()
+    )
     assert page.run(OVERFLOW) == 0
-    tops = page.run("[...$('thumbnails').children].map(button => button.getBoundingClientRect().top)")
+    tops = page.run(
+        "[...$('thumbnails').children].map(button => button.getBoundingClientRect().top)"
+    )
     assert len({tops.count(top) for top in tops}) == 1, "each row has as many test images"
     assert page.run("$('line').value").count("|") == 6
     press("restart")
-    assert page.run("phase === 'none' && $('proof').hidden && !fields.seed.disabled && model === original")
+    assert page.run(
+        "phase === 'none' && $('proof').hidden && !fields.seed.disabled && model === original"
+    )
 
 
 @pytest.mark.parametrize("browser", [CHROMIUM, FIREFOX], indirect=True)
 def test_real_data_and_the_md5_of_python(browser, make, tmp_path):
-    """2,000 steps on MNIST. Meanwhile the page draws frames; without a screen, Firefox draws one a second anyway."""
+    """2,000 steps on MNIST.
+
+    Meanwhile the page draws frames; without a screen, Firefox draws one a second anyway.
+    """
     browser.open(make(ROOT, str(tmp_path / "page.html")))
     if not browser.run("Boolean(proof)"):
         pytest.skip("needs the data that dvc.lock describes, scaled by minmax: dvc repro")
     choose(browser, iterations="2000")
-    note = "if (training.latest) longest = Math.max(longest, now - before); before = now; requestAnimationFrame(watch)"
-    browser.run(f"(longest = 0, before = performance.now(), watch = now => {{ {note} }}, watch(before), 0)")
+    note = (
+        "if (training.latest) longest = Math.max(longest, now - before); before = now; "
+        "requestAnimationFrame(watch)"
+    )
+    browser.run(
+        f"(longest = 0, before = performance.now(), watch = now => {{ {note} }}, watch(before), 0)"
+    )
     browser.run("$('go').click()")
     model = trained(browser)
-    assert not isinstance(browser, chromium.Tab) or browser.run("longest") < 500, "milliseconds without a frame"
+    assert not isinstance(browser, chromium.Tab) or browser.run("longest") < 500, (
+        "milliseconds without a frame"
+    )
     options = shlex.split(browser.run("$('command').textContent"))[3:]
     assert hashlib.md5(model).hexdigest() == train_in_python(project_like(ROOT, tmp_path), *options)
     assert hashlib.md5(model).hexdigest() in browser.run("$('bytes').textContent")
@@ -107,7 +129,12 @@ def test_real_data_and_the_md5_of_python(browser, make, tmp_path):
 RELU = {"activation": "relu", "weight_init_std": "he", "momentum": "0.9", "learning_rate": "0.01"}
 SETTINGS = {
     "two hidden layers": {**RELU, "hidden_sizes": "30, 20"},
-    "no hidden layer": {"hidden_sizes": "", "seed": str(2**32 - 1), "schedule": "linear", "batch_size": "33"},
+    "no hidden layer": {
+        "hidden_sizes": "",
+        "seed": str(2**32 - 1),
+        "schedule": "linear",
+        "batch_size": "33",
+    },
 }
 
 
@@ -118,7 +145,9 @@ def test_the_command_on_the_page_makes_the_same_bytes(page, folder, tmp_path, se
     assert command[:3] == ["dvc", "exp", "run"]
     page.run("$('go').click()")
     model = trained(page)
-    assert hashlib.md5(model).hexdigest() == train_in_python(project_like(folder, tmp_path), *command[3:])
+    assert hashlib.md5(model).hexdigest() == train_in_python(
+        project_like(folder, tmp_path), *command[3:]
+    )
     assert hashlib.md5(model).hexdigest() in page.run("$('bytes').textContent")
 
 
@@ -141,12 +170,17 @@ def test_one_step_in_numbers(page, folder):
     assert [row[1] for row in rows[1:]] == [str(label) for label in t[:5].argmax(axis=1)]
     assert len(rows[1]) == 12
     moved = {row[0]: row[2] for row in moves}
-    for name, old, new in (("W1", before[0], network.weights[0]), ("b2", before[1], network.biases[1])):
+    for name, old, new in (
+        ("W1", before[0], network.weights[0]),
+        ("b2", before[1], network.biases[1]),
+    ):
         assert float(moved[name]) == float(f"{np.abs(new - old).max():.3g}")
 
 
 def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
-    """A byte of an image, packed again; two bytes of the packed file; a character that is not base64."""
+    """A byte of an image, packed again; two bytes of the packed file; a character that is not
+    base64.
+    """
     html = (folder / "page.html").read_text(encoding="utf-8")
     (packed,) = re.findall(r'id="data/prepared/validation.npz">(.*?)<', html)
     content = bytearray(gzip.decompress(base64.b64decode(packed)))
@@ -164,7 +198,11 @@ def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
             sentence = page.run("$('complaint').textContent")
             assert "validation.npz" in sentence
             assert "damaged" in sentence
-            assert page.run("[training.latest, $('go').disabled, $('proof').hidden]") == [None, True, True]
+            assert page.run("[training.latest, $('go').disabled, $('proof').hidden]") == [
+                None,
+                True,
+                True,
+            ]
             page.run("$('restart').click()")
 
 
@@ -201,13 +239,23 @@ def test_hidden_closed_and_started_twice(page, folder):
 
 
 def test_wrong_values_do_not_start_and_a_training_that_diverges_says_so(page):
-    wrong = {"hidden_sizes": "0", "weight_init_std": "many", "learning_rate": "0", "seed": "-1", "iterations": ""}
+    wrong = {
+        "hidden_sizes": "0",
+        "weight_init_std": "many",
+        "learning_rate": "0",
+        "seed": "-1",
+        "iterations": "",
+    }
     wrong["warmup"] = "301"
     for name, value in wrong.items():
         right = page.run(f"fields.{name}.value")
         choose(page, **{name: value})
         page.run("$('go').click()")
-        assert page.run("[phase, document.activeElement.name, $('changed').hidden]") == ["none", name, True]
+        assert page.run("[phase, document.activeElement.name, $('changed').hidden]") == [
+            "none",
+            name,
+            True,
+        ]
         choose(page, **{name: right})
     choose(page, nesterov=True)
     page.run("$('go').click()")
@@ -226,7 +274,10 @@ def test_wrong_values_do_not_start_and_a_training_that_diverges_says_so(page):
 
 
 def test_keys_in_a_field_do_not_clear_the_drawing_and_every_control_has_a_name(page):
-    page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show(), fields.seed.focus(), fields.seed.select()")
+    page.run(
+        f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show(), fields.seed.focus(), "
+        "fields.seed.select()"
+    )
     page.key("Backspace")
     page.call("Input.insertText", text="7")
     assert page.run("[state.strokes.length, fields.seed.value]") == [len(DRAWINGS[3]), "7"]
@@ -235,16 +286,33 @@ def test_keys_in_a_field_do_not_clear_the_drawing_and_every_control_has_a_name(p
     wait(page, "!$('step').hidden")
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
     found = [
-        (node["role"]["value"].lower(), node.get("name", {}).get("value")) for node in nodes if not node["ignored"]
+        (node["role"]["value"].lower(), node.get("name", {}).get("value"))
+        for node in nodes
+        if not node["ignored"]
     ]
-    controls = {"application", "button", "slider", "image", "region", "textbox", "spinbutton", "combobox", "checkbox"}
+    controls = {
+        "application",
+        "button",
+        "slider",
+        "image",
+        "region",
+        "textbox",
+        "spinbutton",
+        "combobox",
+        "checkbox",
+    }
     assert {role for role, _ in found} >= controls
     assert [role for role, name in found if role in controls | {"progressbar"} and not name] == []
 
 
 def main() -> None:
-    """Make the pictures of the pages in docs from draw.html: python -m tests.tools.test_draw_training_browser."""
-    with tempfile.TemporaryDirectory() as profile, chromium.new_tab(Path(profile) / "browser") as page:
+    """Make the pictures of the pages in docs from draw.html: python -m
+    tests.tools.test_draw_training_browser.
+    """
+    with (
+        tempfile.TemporaryDirectory() as profile,
+        chromium.new_tab(Path(profile) / "browser") as page,
+    ):
         page.screen(1100)
         page.open(ROOT / "draw.html")
         page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[2])}, show()")

@@ -24,8 +24,11 @@ ONNX = Path("model.onnx")
 
 @pytest.fixture
 def export(tmp_path, monkeypatch):
-    """A function that saves a network as mlp.npz, and exports it as ONNX, in an empty current folder."""
-    pytest.importorskip("onnxruntime", reason="tools/export/requirements.txt is not installed")  # CI installs it
+    """A function that saves a network as mlp.npz, and exports it as ONNX, in an empty current
+    folder.
+    """
+    # CI installs it
+    pytest.importorskip("onnxruntime", reason="tools/export/requirements.txt is not installed")
     monkeypatch.chdir(tmp_path)
 
     def exported(network: Network, output: Path = ONNX):
@@ -42,7 +45,10 @@ def session():
 
 
 def difference(network: Network, images: np.ndarray) -> float:
-    """Return the largest difference of a probability for images, (n, rows, columns). All classes must be the same."""
+    """Return the largest difference of a probability for images, (n, rows, columns).
+
+    All classes must be the same.
+    """
     (found,) = session().run(["probabilities"], {"images": images})
     expected, _ = predict(network, images.reshape(len(images), -1))
     assert found.shape == expected.shape
@@ -51,8 +57,16 @@ def difference(network: Network, images: np.ndarray) -> float:
 
 
 NETWORKS = {
-    "tanh, two hidden layers, zscore": {"activation": "tanh", "hidden": (40, 30), "preparation": ZSCORE},
-    "relu, three hidden layers, float32": {"activation": "relu", "hidden": (40, 30, 20), "arithmetic": "float32"},
+    "tanh, two hidden layers, zscore": {
+        "activation": "tanh",
+        "hidden": (40, 30),
+        "preparation": ZSCORE,
+    },
+    "relu, three hidden layers, float32": {
+        "activation": "relu",
+        "hidden": (40, 30, 20),
+        "arithmetic": "float32",
+    },
     "no hidden layer": {"hidden": ()},
 }
 
@@ -84,7 +98,9 @@ def test_the_same_network_gives_the_same_bytes_and_the_example_on_the_page_runs(
     assert ONNX.read_bytes() == Path("again.onnx").read_bytes()
     page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    result = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", example], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() in MINMAX.classes
 
 
@@ -107,5 +123,7 @@ def test_committed_model_on_all_test_images(export):
     network = load_model(ROOT / "models" / "mlp.npz")
     assert export(network).exit_code == 0
     images = read_images(ROOT / "data" / "raw" / "t10k-images-idx3-ubyte")[:]
-    (bound,) = re.findall(r"differ by less than (\S+)\.", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"))
+    (bound,) = re.findall(
+        r"differ by less than (\S+)\.", (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    )
     assert difference(network, images) < float(bound)

@@ -1,4 +1,6 @@
-"""Own pictures become a dataset: the images and labels that were given, in files that the pipeline reads."""
+"""Own pictures become a dataset: the images and labels that were given, in files that the pipeline
+reads.
+"""
 
 import json
 import os
@@ -14,7 +16,13 @@ from typer.testing import CliRunner
 
 from mlp.network import predict as probabilities
 from pipeline.images.idx import read_labelled
-from pipeline.settings.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, load_dataset
+from pipeline.settings.datasets import (
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    load_dataset,
+)
 from pipeline.store.artifacts import load_model
 from tests.support.files import contents
 from tests.support.flow import run_stage
@@ -25,7 +33,12 @@ from tools.pack.__main__ import main
 from tools.predict import predict
 from tools.sweep.combinations import load_changed
 
-ROWS: list[list[object]] = [["a", *range(1, 10)], ["b", *range(10, 19)], ["a", *range(9)], ["b", *[255] * 9]]
+ROWS: list[list[object]] = [
+    ["a", *range(1, 10)],
+    ["b", *range(10, 19)],
+    ["a", *range(9)],
+    ["b", *[255] * 9],
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,21 +53,27 @@ def pack(*arguments: object):
 
 
 def packed(source: str, name: str, *options: object) -> dict[str, list[np.ndarray]]:
-    """Pack into a new list of datasets; return the images of each class, those for training first."""
+    """Pack into a new list of datasets; return the images of each class, those for training
+    first.
+    """
     Path("datasets.yaml").write_text("")
     result = pack(source, name, *options)
     assert result.exit_code == 0, result.output
     classes = load_dataset(Path("datasets.yaml"), name).classes
     found: dict[str, list[np.ndarray]] = {name: [] for name in classes}
     for images, labels in ((TRAIN_IMAGES, TRAIN_LABELS), (TEST_IMAGES, TEST_LABELS)):
-        stored, numbers = read_labelled(Path("datasets", name, images), Path("datasets", name, labels), len(classes))
+        stored, numbers = read_labelled(
+            Path("datasets", name, images), Path("datasets", name, labels), len(classes)
+        )
         for image, number in zip(stored[:], numbers, strict=True):
             found[classes[number]].append(image)
     return found
 
 
 def refuses(*arguments: object, words: list[str]) -> None:
-    """Fail unless these arguments are refused with a sentence that has the words, and nothing is written."""
+    """Fail unless these arguments are refused with a sentence that has the words, and nothing is
+    written.
+    """
     before = contents(Path())
     refusal(pack(*arguments), "", *words)
     assert contents(Path()) == before
@@ -63,7 +82,9 @@ def refuses(*arguments: object, words: list[str]) -> None:
 def draw(name: str, image: np.ndarray | int) -> None:
     """Write a picture: an image, or one grey."""
     Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((28, 28), image, np.uint8) if isinstance(image, int) else image).save(name)
+    Image.fromarray(np.full((28, 28), image, np.uint8) if isinstance(image, int) else image).save(
+        name
+    )
 
 
 def two_classes() -> None:
@@ -90,11 +111,18 @@ def test_the_commands_that_are_printed_keep_the_files_and_fit_the_images(each, i
     printed = pack("own.csv", "pets", "--datasets", "my data/datasets.yaml").stdout
     words = shlex.split(printed.partition("Keep it:")[2].splitlines()[0])
     assert words[:3] == ["dvc", "add", str(Path("my data", "datasets", "pets"))]
-    assert words[4:8] == ["git", "add", str(Path("my data", "datasets")), str(Path("my data", "datasets.yaml"))]
+    assert words[4:8] == [
+        "git",
+        "add",
+        str(Path("my data", "datasets")),
+        str(Path("my data", "datasets.yaml")),
+    ]
     training = int(re.search(r": ([\d,]+) training", printed)[1].replace(",", ""))
     default = {"train.batch_size": 100, "preprocess.validation_size": 10_000}
     Path("params.yaml").write_text(yaml.safe_dump(changed_params(default)))
-    params = load_changed(Path("params.yaml"), re.findall(r"-S (\S+)", printed.partition("Train on it:")[2]))
+    params = load_changed(
+        Path("params.yaml"), re.findall(r"-S (\S+)", printed.partition("Train on it:")[2])
+    )
     rest = training - params.preprocess.validation_size
     assert (params.download.dataset, params.train.iterations) == ("pets", iterations)
     assert 1 <= params.train.batch_size <= rest
@@ -108,7 +136,9 @@ def test_pictures_of_digits_go_through_the_pipeline():
         draw(f"photos/{number}/{place:03}.png", image.reshape(28, 28))
     for name, images in packed("photos", "own").items():
         given = sample.images[numbers == int(name)]
-        assert sorted(image.tobytes() for image in images) == sorted(image.tobytes() for image in given)
+        assert sorted(image.tobytes() for image in images) == sorted(
+            image.tobytes() for image in given
+        )
 
     changes = Project.small | {"download.dataset": "own", "preprocess.validation_size": 80}
     Path("params.yaml").write_text(yaml.safe_dump(changed_params(changes)))
@@ -120,7 +150,9 @@ def test_pictures_of_digits_go_through_the_pipeline():
     result = CliRunner().invoke(predict, [*names, "--json"])
     images = sample.images[[int(Path(name).stem) for name in names]]
     expected, _ = probabilities(load_model(Path("models/mlp.npz")), images)
-    assert [[*answer["probabilities"].values()] for answer in json.loads(result.stdout)] == expected.tolist()
+    assert [
+        [*answer["probabilities"].values()] for answer in json.loads(result.stdout)
+    ] == expected.tolist()
 
 
 def test_share_of_each_class_becomes_test_images_which_the_seed_chooses():
@@ -129,7 +161,9 @@ def test_share_of_each_class_becomes_test_images_which_the_seed_chooses():
         found = packed("own.csv", "own", "--test-share", share)
         test = Path("datasets", "own", TEST_LABELS).read_bytes()[8:]
         assert (len(test), set(test)) == (expected, {0, 1}), "each class has test images"
-        assert greys(found) == {"9": [100, 101, 102], "10": [*range(10)]}, "none is lost or there twice"
+        assert greys(found) == {"9": [100, 101, 102], "10": [*range(10)]}, (
+            "none is lost or there twice"
+        )
         assert list(found) == ["9", "10"], "numbers are in the order of their values"
     before = contents(Path())
     packed("own.csv", "own", "--test-share", 0.999)
@@ -143,9 +177,14 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
     for name in ("photos/cat/notes.txt", "photos/readme.txt", "photos/dog/.DS_Store"):
         Path(name).write_text("Hello")
     Path("photos/dog/more").mkdir()
-    getattr(os, "mkfifo", os.mkdir)("photos/dog/pipe.png")  # a named pipe, where there are any: opening it would wait
+    # a named pipe, where there are any: opening it would wait
+    getattr(os, "mkfifo", os.mkdir)("photos/dog/pipe.png")
     lines = pack("photos", "pets").stderr.splitlines()
-    expected = {"cat/notes.txt": "not an image", "dog/more": "not a regular", "dog/pipe.png": "not a regular"}
+    expected = {
+        "cat/notes.txt": "not an image",
+        "dog/more": "not a regular",
+        "dog/pipe.png": "not a regular",
+    }
     expected["readme.txt"] = "not in a class's folder"
     for line, (name, words) in zip(sorted(lines), expected.items(), strict=True):
         assert line.startswith(f"left out: {Path('photos', name)}: ")
@@ -165,7 +204,9 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
 )
 def test_folder_that_is_no_dataset(files, words):
     for name in files:
-        Path("photos", name).mkdir(parents=True) if name.endswith("/") else draw(f"photos/{name}", 0)
+        Path("photos", name).mkdir(parents=True) if name.endswith("/") else draw(
+            f"photos/{name}", 0
+        )
     refuses("photos", "pets", words=["photos", *words])
 
 
@@ -198,17 +239,22 @@ def test_options_for_the_images_are_used_and_remembered():
 
 
 @pytest.mark.parametrize(
-    ("header", "line_end", "encoding"), [([], "\n", "utf-8"), (["label,pixel0,pixel1"], "\r\n", "utf-8-sig")]
+    ("header", "line_end", "encoding"),
+    [([], "\n", "utf-8"), (["label,pixel0,pixel1"], "\r\n", "utf-8-sig")],
 )
 def test_csv_gives_its_images_and_labels(header, line_end, encoding):
     names = ["# c", "'", "0", "1e3", "a, b", "a: b", "null", 'say "b"', "yes", "신발"]  # sorted
     cells = [name if " " not in name else '"' + name.replace('"', '""') + '"' for name in names]
-    lines = [f"{cell},{number},{255 - again}" for number, cell in enumerate(cells) for again in range(3)]
+    lines = [
+        f"{cell},{number},{255 - again}" for number, cell in enumerate(cells) for again in range(3)
+    ]
     Path("own.csv").write_bytes(line_end.join([*header, *lines, "", ""]).encode(encoding))
     found = packed("own.csv", "own", "--size", "1x2")
     assert list(found) == names
     for number, name in enumerate(names):
-        assert sorted(image.ravel().tolist() for image in found[name]) == [[number, 255 - again] for again in (2, 1, 0)]
+        assert sorted(image.ravel().tolist() for image in found[name]) == [
+            [number, 255 - again] for again in (2, 1, 0)
+        ]
 
 
 def test_entry_is_added_below_unless_the_name_is_there():

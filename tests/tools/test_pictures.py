@@ -1,4 +1,6 @@
-"""Pictures become images: digits on any paper in any light are made like MNIST's; doubtful pictures get a note."""
+"""Pictures become images: digits on any paper in any light are made like MNIST's; doubtful pictures
+get a note.
+"""
 
 import hashlib
 from itertools import product
@@ -43,12 +45,16 @@ def test_a_picture_becomes_these_bytes_on_every_machine():
     """A blurred ring on paper that gets dark, with noise."""
     rows, columns = np.indices((150, 120))
     away = abs((rows - 90) ** 2 + 2 * (columns - 60) ** 2 - 2500) // 24
-    picture = (250 - rows * 5 // 4) * (80 + np.minimum(away, 100)) // 180 + (rows * 7919 + columns * 104_729) % 5
+    picture = (250 - rows * 5 // 4) * (80 + np.minimum(away, 100)) // 180 + (
+        rows * 7919 + columns * 104_729
+    ) % 5
     image = prepare(picture.astype(np.uint8), (20, 28))
     assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == "606e100864a9ff1c"
 
 
-@pytest.mark.parametrize(("turn", "slope", "squared"), [(0, 0, False), (1, 0.01, True), (3, -0.01, False)])
+@pytest.mark.parametrize(
+    ("turn", "slope", "squared"), [(0, 0, False), (1, 0.01, True), (3, -0.01, False)]
+)
 def test_ruled_lines_are_no_ink(turn, slope, squared):
     picture = four()
     ruled = picture.copy()
@@ -97,10 +103,12 @@ def dotted(dots, side=13):
         *((picture, "") for picture in (four(), 255 - four(), four(28, 2), four(900, 20))),
         (box(100, 150), ""),
         (box(100, 151), "several digits"),
-        (np.hstack([filled(100, 10)[:, :-90], filled(100, 10)[:, 90:]]), "several digits"),  # higher than wide
+        # Higher than wide
+        (np.hstack([filled(100, 10)[:, :-90], filled(100, 10)[:, 90:]]), "several digits"),
         (four()[:260, 20:], ""),
         (four()[:260, 120:], "touches 2 sides"),
-        (np.pad(255 - 255 * np.eye(99, dtype=np.uint8)[::-1], 30, constant_values=255), ""),  # joined by corners
+        # Joined by corners
+        (np.pad(255 - 255 * np.eye(99, dtype=np.uint8)[::-1], 30, constant_values=255), ""),
         (dotted(5), ""),
         (dotted(6), "in 7 pieces"),
         (dotted(6, side=12), ""),  # specks
@@ -130,7 +138,10 @@ def test_neither_colours_nor_contrast_nor_size_nor_place_nor_mode_matter():
     grey = np.asarray(drawn(mode="L"))
     large = drawn(mode="L", scale=60)  # 1800 × 2400 pixels
     for other in (
-        *(drawn(ink, paper) for ink, paper in (("white", "black"), ("yellow", "blue"), ("firebrick", "darkgreen"))),
+        *(
+            drawn(ink, paper)
+            for ink, paper in (("white", "black"), ("yellow", "blue"), ("firebrick", "darkgreen"))
+        ),
         drawn("magenta", "red"),  # only the blue differs
         drawn("#808080", "#8d8d8d"),
         *(drawn(mode=mode) for mode in ("1", "P", "CMYK", "LA")),
@@ -148,7 +159,9 @@ def test_neither_colours_nor_contrast_nor_size_nor_place_nor_mode_matter():
 
 
 def test_mnist_digits_stay_what_they_are():
-    """Put anywhere on a large sheet, dark on light, they become the same images again, but for faint specks."""
+    """Put anywhere on a large sheet, dark on light, they become the same images again, but for
+    faint specks.
+    """
     images = digits("test").images[:100].reshape(-1, 28, 28)
     again = []
     for i, image in enumerate(images):
@@ -156,7 +169,8 @@ def test_mnist_digits_stay_what_they_are():
         sheet[i % 170 : i % 170 + 28, i % 120 : i % 120 + 28] -= image
         again.append(prepare(sheet))
     differences = abs(np.array(again).astype(int) - images).max(axis=(1, 2))
-    assert (differences <= 1).mean() > 0.98  # a tenth of MNIST's images have 254 for white; here it is always 255
+    # a tenth of MNIST's images have 254 for white; here it is always 255
+    assert (differences <= 1).mean() > 0.98
 
 
 def test_a_lopsided_digit_goes_as_far_to_the_side_as_it_fits():
@@ -169,7 +183,9 @@ def test_a_lopsided_digit_goes_as_far_to_the_side_as_it_fits():
 def test_fit_keeps_the_whole_picture_and_puts_it_on_its_background():
     picture = np.random.default_rng(0).integers(0, 256, (10, 20), np.uint8)
     large = Image.fromarray(np.kron(picture, np.ones((3, 3), np.uint8)))
-    assert np.array_equal(fit(large, (10, 20)), picture), "a pixel is the mean of those that it covers"
+    assert np.array_equal(fit(large, (10, 20)), picture), (
+        "a pixel is the mean of those that it covers"
+    )
     picture[[0, -1]], picture[:, [0, -1]] = 200, 200
     picture[0, :9] = 10  # the median of the border does not notice
     image = fit(Image.fromarray(picture), (20, 20))

@@ -1,4 +1,6 @@
-"""`tools.portable`: it compares the bytes of files in many environments, and keeps a table of machines."""
+"""`tools.portable`: it compares the bytes of files in many environments, and keeps a table of
+machines.
+"""
 
 import csv
 import platform
@@ -17,8 +19,13 @@ from tools.portable.__main__ import COLUMNS, TABLE, Environment, main
 
 
 def test_short_run_needs_numpy_and_nothing_else():
-    code = "import sys; before = set(sys.modules); import tools.portable.short_run; print(*set(sys.modules) - before)"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    code = (
+        "import sys; before = set(sys.modules); import tools.portable.short_run; "
+        "print(*set(sys.modules) - before)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     distributions = packages_distributions()
     modules = {name.partition(".")[0] for name in run.stdout.split()}
     assert {name for module in modules for name in distributions.get(module, [])} == {"numpy"}
@@ -29,14 +36,17 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_table_of_machines_states_the_hash_of_this_code_and_add_writes_a_line(tmp_path, monkeypatch):
+def test_table_of_machines_states_the_hash_of_this_code_and_add_writes_a_line(
+    tmp_path, monkeypatch
+):
     table = tmp_path / "machines.csv"
     shutil.copy(TABLE, table)
     monkeypatch.setattr("tools.portable.__main__.TABLE", table)
     monkeypatch.setattr("tools.portable.__main__.Environment", partial(Environment, processes=1))
     result = CliRunner().invoke(main, ["--add", "Mine, with a comma"])
     assert result.exit_code == 0, (
-        f"{result.output}If the code is meant to write other files: python -m tools.portable --write"
+        f"{result.output}If the code is meant to write other files: python -m tools.portable "
+        "--write"
     )
     *others, mine = read(table)
     assert others == read(TABLE)
@@ -52,7 +62,8 @@ if sys.argv[1] == "-c":
     sys.exit(os.environ["PROBE"] or 0)
 if os.environ["EXACT"] == "":
     sys.exit("a run that fails")
-facts = {"processor": "p", "byte_order": "b", "system": "s", "python": "3", "numpy": "2", "blas": "libblis.so.4"}
+facts = {"processor": "p", "byte_order": "b", "system": "s", "python": "3", "numpy": "2",
+         "blas": "libblis.so.4"}
 print(json.dumps(facts | {"exact": os.environ["EXACT"], "float32": os.environ["FLOAT32"]}))
 """
 
@@ -65,12 +76,20 @@ def place(name: str, exact: str, float32: str, blas: str = "", probe: str = ""):
 
 def line(name: str, exact: str, float32: str) -> dict[str, str]:
     """Return the line of the table for these hashes."""
-    return dict(zip(COLUMNS, [name, "p", "b", "s", "3", "2", "libblis.so.4", "1", exact, float32], strict=True))
+    return dict(
+        zip(
+            COLUMNS,
+            [name, "p", "b", "s", "3", "2", "libblis.so.4", "1", exact, float32],
+            strict=True,
+        )
+    )
 
 
 @pytest.fixture
 def portable(tmp_path, monkeypatch):
-    """A function that runs the command in these environments; `table` is its path of the table, with two lines."""
+    """A function that runs the command in these environments; `table` is its path of the table,
+    with two lines.
+    """
     (tmp_path / "script.py").write_text(SCRIPT)
     monkeypatch.setattr("tools.portable.__main__.ROOT", tmp_path)
     monkeypatch.setattr("tools.portable.__main__.TABLE", tmp_path / "machines.csv")
@@ -90,7 +109,13 @@ ONE, TWO = place("one", "a", "1"), place("two", "a", "2")
 
 def test_same_exact_hash_and_different_float32_hashes_are_success(portable):
     before = portable.table.read_bytes()
-    result = portable([ONE, place("BLIS", "a", "2", "libblis.so."), place("lost", "b", "3", probe="no such Python")])
+    result = portable(
+        [
+            ONE,
+            place("BLIS", "a", "2", "libblis.so."),
+            place("lost", "b", "3", probe="no such Python"),
+        ]
+    )
     assert result.exit_code == 0, result.output
     assert "not on this machine: no such Python" in result.stdout
     assert "exact: 2 runs, distinct hashes: 1" in result.stdout
@@ -101,9 +126,17 @@ def test_same_exact_hash_and_different_float32_hashes_are_success(portable):
 @pytest.mark.parametrize(
     ("places", "options", "words"),
     [
-        ([ONE, place("last", "b", "3")], ["--write"], ["the exact hashes differ", "a (one) and b (last)"]),
+        (
+            [ONE, place("last", "b", "3")],
+            ["--write"],
+            ["the exact hashes differ", "a (one) and b (last)"],
+        ),
         ([ONE, place("last", "", "3")], ["--write"], ["the short run failed (last)"]),
-        ([ONE, place("last", "a", "3", "libmkl_rt.so.")], [], ["NumPy used libblis.so.4, not libmkl_rt.so. (last)"]),
+        (
+            [ONE, place("last", "a", "3", "libmkl_rt.so.")],
+            [],
+            ["NumPy used libblis.so.4, not libmkl_rt.so. (last)"],
+        ),
         ([ONE, ONE], ["--write"], ["float32 gave the same hash everywhere"]),
         ([place("lost", "b", "3", probe="none")], [], ["none of these environments"]),
         ([ONE, TWO], ["tow"], ["no environment tow; expected one of: one; two."]),
@@ -121,8 +154,14 @@ def test_failure_is_one_sentence_and_nothing_is_written(portable, places, option
 
 def test_write_replaces_lines_keeps_other_machines_and_drops_other_code(portable):
     assert portable([ONE, TWO], "--write").exit_code == 0
-    assert read(portable.table) == [line("one", "a", "1"), line("elsewhere", "a", "8"), line("two", "a", "2")]
-    assert portable([place("one", "", "3"), place("two", "a", "5")], "two", "--write").exit_code == 0
+    assert read(portable.table) == [
+        line("one", "a", "1"),
+        line("elsewhere", "a", "8"),
+        line("two", "a", "2"),
+    ]
+    assert (
+        portable([place("one", "", "3"), place("two", "a", "5")], "two", "--write").exit_code == 0
+    )
     assert read(portable.table)[2] == line("two", "a", "5"), "only the named environment ran"
     assert portable([place("new", "b", "3"), place("code", "b", "5")], "--write").exit_code == 0
     assert read(portable.table) == [line("new", "b", "3"), line("code", "b", "5")]

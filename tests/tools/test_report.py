@@ -1,4 +1,6 @@
-"""`tools.report`, between the commits of a small DVC project: what it says changed, and what it refuses."""
+"""`tools.report`, between the commits of a small DVC project: what it says changed, and what it
+refuses.
+"""
 
 from pathlib import Path
 from statistics import fmean, stdev
@@ -74,7 +76,15 @@ def test_a_report_shows_what_changed_and_what_did_not(small):
     assert ["params.yaml", "train.rate", "1", "2"] in rows
     assert "train.seed" not in text
     spread = f"{fmean([0.125, 0.15625]):.4f} ± {stdev([0.125, 0.15625]):.4f}"
-    assert ["all", "2", spread, "0.5000 ± 0.0000", spread, "0.5000 ± 0.0000", "0.2500 ± 0.0000"] in rows
+    assert [
+        "all",
+        "2",
+        spread,
+        "0.5000 ± 0.0000",
+        spread,
+        "0.5000 ± 0.0000",
+        "0.2500 ± 0.0000",
+    ] in rows
     answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
     assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"
     assert answers["`models/constant`"] == "yes"
@@ -114,7 +124,11 @@ def test_only_the_changed_outputs_of_the_records_are_shown(small):
     for text in (lock, lock.replace("22", "44").replace("z", "new"), "stages: ["):
         Path("records", "dvc.lock").write_text(text)
         small.commit("Record")
-    text = report("HEAD~2", "HEAD~1").partition("### Outputs in records/dvc.lock")[2].partition("###")[0]
+    text = (
+        report("HEAD~2", "HEAD~1")
+        .partition("### Outputs in records/dvc.lock")[2]
+        .partition("###")[0]
+    )
     assert "1 of the 2 outputs of both have the same bytes; 1 are new, 1 removed." in text
     assert cells(text)[2:] == [["`y`", "22", "44", "no"]]
     rows = cells(outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1")))
@@ -128,7 +142,10 @@ def test_figures_are_images_if_the_remote_has_a_web_address(small):
     Path("metrics", "figures", "still.png").unlink()
     small.commit("Add and remove")
     before, after = commit("HEAD~2"), commit("HEAD")
-    then, now = (f"![](https://example.com/you/mine/raw/{revision}/metrics/figures" for revision in (before, after))
+    then, now = (
+        f"![](https://example.com/you/mine/raw/{revision}/metrics/figures"
+        for revision in (before, after)
+    )
     small.run("git", "remote", "add", "origin", "../elsewhere")
     for remote in ("https://name:secret@example.com/you/mine.git", "git@example.com:you/mine.git"):
         small.run("git", "remote", "set-url", "origin", remote)

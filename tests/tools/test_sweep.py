@@ -1,4 +1,7 @@
-"""What a sweep decides before it runs anything: experiments, names, what is refused. One test here needs Dask."""
+"""What a sweep decides before it runs anything: experiments, names, what is refused.
+
+One test here needs Dask.
+"""
 
 import importlib.metadata
 import re
@@ -23,7 +26,12 @@ from tools.sweep.combinations import combinations, load_changed
 from tools.sweep.worker import LostError, prepare
 
 PARAMS = Path("params.yaml")
-PINNED = {"train.seed": 0, "train.hidden_sizes": [50], "train.activation": "sigmoid", "train.learning_rate": 0.5}
+PINNED = {
+    "train.seed": 0,
+    "train.hidden_sizes": [50],
+    "train.activation": "sigmoid",
+    "train.learning_rate": 0.5,
+}
 PINNED |= {"train.optimizer": "sgd", "train.nesterov": False, "train.momentum": 0}
 RECIPES = [ROOT / "records" / name for name in ("simard-none.yaml", "dropout.yaml")]
 
@@ -40,11 +48,19 @@ def made(*axes: str, rev: str = "0" * 40, recipes: list[Path] | None = None) -> 
 
 
 def test_every_combination_is_an_experiment():
-    experiments = made("train.seed=0,1", "train.hidden_sizes=[50, 20],[100],[]", "train.activation=relu")
+    experiments = made(
+        "train.seed=0,1", "train.hidden_sizes=[50, 20],[100],[]", "train.activation=relu"
+    )
     assert [experiment["parameters"] for experiment in experiments] == [
-        f"train.seed={seed}, train.hidden_sizes={sizes}" for seed in (0, 1) for sizes in ("[50, 20]", "[100]", "[]")
+        f"train.seed={seed}, train.hidden_sizes={sizes}"
+        for seed in (0, 1)
+        for sizes in ("[50, 20]", "[100]", "[]")
     ]
-    assert experiments[4]["changes"] == ["train.hidden_sizes=[100]", 'train.activation="relu"', "train.seed=1"]
+    assert experiments[4]["changes"] == [
+        "train.hidden_sizes=[100]",
+        'train.activation="relu"',
+        "train.seed=1",
+    ]
 
 
 def test_a_name_belongs_to_the_commit_and_to_all_parameters():
@@ -54,14 +70,21 @@ def test_a_name_belongs_to_the_commit_and_to_all_parameters():
     (first, second) = names("train.seed=1,2")
     assert first != second
     assert names("train.seed=2", "train.seed=1") == [second, first]
-    assert names("train.seed=1", "train.activation=sigmoid") == [first], "the file's own value changes nothing"
+    assert names("train.seed=1", "train.activation=sigmoid") == [first], (
+        "the file's own value changes nothing"
+    )
     assert names("train.seed=1", rev="1" * 40) != [first]
     assert len(names("train.learning_rate=0.1,1e-1,.1")) == 1
 
 
 def test_dvc_makes_a_recipe_of_the_changes(tmp_path):
     """Values that are given are used in place of the recipe's."""
-    values = ["train.iterations=300", "train.hidden_sizes=[]", "train.learning_rate=1e-5", "train.weight_init_std=he"]
+    values = [
+        "train.iterations=300",
+        "train.hidden_sizes=[]",
+        "train.learning_rate=1e-5",
+        "train.weight_init_std=he",
+    ]
     for recipe in RECIPES:
         (experiment,) = made(*values, recipes=[recipe])
         changed = tmp_path / "changed.yaml"
@@ -112,12 +135,17 @@ def test_packages_that_differ_are_named(tmp_path, monkeypatch):
     with pytest.raises(LostError) as caught:
         prepare({"home": str(tmp_path), "packages": ["numpy==0.1", f"{absent} > '3'"]})
     version = importlib.metadata.version("numpy")
-    assert str(caught.value).endswith(f"says: numpy {version} for 0.1, no-such-package missing for 2.0")
+    assert str(caught.value).endswith(
+        f"says: numpy {version} for 0.1, no-such-package missing for 2.0"
+    )
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch, quick_dvc) -> Project:
-    """A Git repository with parameters, one commit, and a remote that has it. It is the current folder."""
+    """A Git repository with parameters, one commit, and a remote that has it.
+
+    It is the current folder.
+    """
     project = Project(tmp_path / "project")
     project.folder.mkdir()
     (project.folder / "params.yaml").write_bytes(PARAMS.read_bytes())
@@ -147,7 +175,9 @@ def test_mistakes_are_refused_before_anything_runs(repository):
     assert "uncommitted changes in params.yaml" in mistake()
 
 
-@pytest.mark.parametrize(("answer", "words"), [(b"", "no answer"), (b"HTTP/1.1 200 OK\r\n\r\n" * 9, "no scheduler")])
+@pytest.mark.parametrize(
+    ("answer", "words"), [(b"", "no answer"), (b"HTTP/1.1 200 OK\r\n\r\n" * 9, "no scheduler")]
+)
 def test_what_is_no_scheduler_is_one_sentence_after_a_while(monkeypatch, answer, words):
     """It accepts, and says nothing or something else."""
     pytest.importorskip("distributed")

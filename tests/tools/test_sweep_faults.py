@@ -1,4 +1,6 @@
-"""Sweeps on this machine's cores, and on workers elsewhere: over TLS, with a Git remote and a DVC remote."""
+"""Sweeps on this machine's cores, and on workers elsewhere: over TLS, with a Git remote and a DVC
+remote.
+"""
 
 import os
 import random
@@ -12,7 +14,16 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.faults import SEED, times
 from tests.support.project import Project
-from tests.support.sweeps import Sweeps, clones_below, ended, rows, states, trees, wait_for_log, wait_until_none_works
+from tests.support.sweeps import (
+    Sweeps,
+    clones_below,
+    ended,
+    rows,
+    states,
+    trees,
+    wait_for_log,
+    wait_until_none_works,
+)
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("distributed", reason="make test-all installs it")
@@ -30,10 +41,15 @@ def sweeps(tmp_path_factory) -> Sweeps:
 
 @pytest.fixture(scope="module")
 def undisturbed(sweeps) -> dict[str, str]:
-    """The files of each experiment, from a sweep on this machine that nothing disturbs. Two are controlled."""
+    """The files of each experiment, from a sweep on this machine that nothing disturbs.
+
+    Two are controlled.
+    """
     printed = sweeps.run("local", *AXES, "--workers", "2", "--control", "0.4")
     assert sorted(states(printed)) == ["done"] * POINTS + ["same bytes"] * 2
-    assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == POINTS + 2, "controls are elsewhere"
+    assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == POINTS + 2, (
+        "controls are elsewhere"
+    )
     found = trees(printed)
     assert len(found) == len(set(found.values())) == POINTS
     return found
@@ -43,7 +59,10 @@ def test_a_sweep_makes_ordinary_experiments(sweeps, undisturbed):
     names = [f"local-{name}" for name in undisturbed]
     dvc = sweeps.project.dvc
     assert set(names) <= set(dvc("exp", "list", "--name-only").split())
-    assert "validation accuracy" in sweeps.project.run(sys.executable, "-m", "tools.compare", "local-*").stdout
+    assert (
+        "validation accuracy"
+        in sweeps.project.run(sys.executable, "-m", "tools.compare", "local-*").stdout
+    )
     dvc("exp", "apply", "--quiet", names[0])
     assert "Data and pipelines are up to date." in dvc("status")
     sweeps.project.run("git", "restore", ".")
@@ -60,7 +79,9 @@ def test_a_stage_that_fails_fails_the_sweep(sweeps):
 
 
 def test_what_cannot_work_is_refused_before_anything_runs(sweeps):
-    assert "there is only one" in sweeps.run("alone", *ONE, "--workers", "1", "--control", "0.1", code=1)
+    assert "there is only one" in sweeps.run(
+        "alone", *ONE, "--workers", "1", "--control", "0.1", code=1
+    )
     cache = sweeps.project.folder / ".dvc" / "cache"
     cache.rename(cache.with_name("away"))
     printed = sweeps.run("nothing", *ONE, code=1)
@@ -72,7 +93,11 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
     """The known experiment gets other metrics, as if another machine had made it."""
     run = sweeps.project.run
     name = f"local-{next(iter(undisturbed))}"
-    (ref,) = (line.split()[-1] for line in run("git", "for-each-ref").stdout.splitlines() if line.endswith(name))
+    (ref,) = (
+        line.split()[-1]
+        for line in run("git", "for-each-ref").stdout.splitlines()
+        if line.endswith(name)
+    )
     rev = run("git", "rev-parse", ref).stdout.strip()
     branch = run("git", "branch", "--show-current").stdout.strip()
     run("git", "checkout", "--quiet", "--force", "--detach", rev)
@@ -92,7 +117,10 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
 
 @pytest.mark.parametrize("killed", [False, True], ids=["Ctrl-C", "killed"])
 def test_a_sweep_that_is_stopped_leaves_no_process_and_no_clone(sweeps, killed):
-    """A terminal sends Ctrl-C to all processes. What a killed sweep leaves, the next one removes."""
+    """A terminal sends Ctrl-C to all processes.
+
+    What a killed sweep leaves, the next one removes.
+    """
     process, folder = sweeps.start("stopped", *LONG), sweeps.project.folder
     wait_for_log(process, folder, "Running stage 'train'")
     if killed:
@@ -149,7 +177,9 @@ def test_who_has_no_certificate_is_refused(sweeps, cluster, tmp_path):
     assert "cannot be reached" in printed
 
 
-def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sweeps, undisturbed, cluster):
+def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(
+    sweeps, undisturbed, cluster
+):
     """There is one result."""
     hook = sweeps.origin / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho not now >&2; exit 1\n")
@@ -165,7 +195,11 @@ def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(sw
 
 def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed):
     """Each point ends once, with the files of an undisturbed sweep, and nothing is left."""
-    chance, victims, number = random.Random(SEED), ["leader", "worker", "nanny", "both"] * times(1), 0
+    chance, victims, number = (
+        random.Random(SEED),
+        ["leader", "worker", "nanny", "both"] * times(1),
+        0,
+    )
     chance.shuffle(victims)
     while victims:
         number += 1

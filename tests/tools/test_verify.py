@@ -20,14 +20,15 @@ STAGES = {
         "outs": ["doubled"],
     },
     "copy": {
-        "cmd": "python -c \"import os, shutil; os.makedirs('copies/b'); [shutil.copy('doubled', f'copies/{name}')"
-        " for name in ('b/c', 'b-c')]\"",
+        "cmd": "python -c \"import os, shutil; os.makedirs('copies/b'); "
+        "[shutil.copy('doubled', f'copies/{name}') for name in ('b/c', 'b-c')]\"",
         "deps": ["doubled"],
         "outs": ["copies"],
     },
     "score": {
-        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); [open(name, 'wb').write(b'8\\15\\12')"
-        " for name in ('score.json', 'figures/7', 'figures/8')]\"",
+        "cmd": "python -c \"import os; os.makedirs('figures', exist_ok=True); "
+        "[open(name, 'wb').write(b'8\\15\\12') "
+        "for name in ('score.json', 'figures/7', 'figures/8')]\"",
         "deps": ["doubled"],
         "metrics": [{"score.json": {"cache": False}}],
         "plots": [{"figures": {"cache": False}}],
@@ -37,7 +38,10 @@ STAGES = {
 
 def copying(source: str, out: str, result: str) -> dict:
     """Return a stage that copies a file into an output, and into a result."""
-    code = f"[open(out, 'w').write(open('{source}').read()) for out in ('{out}', 'results/{result}.json')]"
+    code = (
+        f"[open(out, 'w').write(open('{source}').read()) for out in ('{out}', "
+        f"'results/{result}.json')]"
+    )
     return {"cmd": f'python -c "{code}"', "deps": [source], "outs": [out, f"results/{result}.json"]}
 
 
@@ -50,7 +54,10 @@ RECORDS = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A project with two stages, and records: two rows and their committee. All is reproduced and committed."""
+    """A project with two stages, and records: two rows and their committee.
+
+    All is reproduced and committed.
+    """
     project = Project(tmp_path_factory.mktemp("made") / "project")
     (project.folder / "records" / "results").mkdir(parents=True)
     (project.folder / "records" / "results" / "README").touch()
@@ -93,9 +100,13 @@ def edited(name: str) -> Iterator[dict]:
     Path(name).write_text(yaml.safe_dump(text, sort_keys=False))
 
 
-def test_verify_says_what_it_leaves_out_uses_no_checkpoints_and_ends_where_a_stage_fails(small, monkeypatch):
+def test_verify_says_what_it_leaves_out_uses_no_checkpoints_and_ends_where_a_stage_fails(
+    small, monkeypatch
+):
     with edited("dvc.yaml") as project:
-        command = "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
+        command = (
+            "python -c \"import os; open('doubled', 'w').write(os.environ['TRAIN_CHECKPOINTS'])\""
+        )
         project["stages"]["double"]["cmd"] = command
     small.dvc("repro", "-q")
     Path("requirements.txt").write_text("numpy==1.0")
@@ -118,7 +129,8 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     Path("params.yaml").write_text("twice: 2\n")
     small.dvc("repro", "-q")
     small.commit("Twice")
-    small.run("git", "update-ref", f"refs/exps/aa/{'b' * 38}/twice", "HEAD")  # as DVC keeps an experiment
+    # As DVC keeps an experiment
+    small.run("git", "update-ref", f"refs/exps/aa/{'b' * 38}/twice", "HEAD")
     small.run("git", "reset", "-q", "--hard", "HEAD~1")
     with edited("dvc.lock") as lock:
         lock["stages"]["double"]["outs"][0]["md5"] = WRONG
@@ -138,10 +150,17 @@ def test_verify_makes_one_row_or_a_committee_again(small):
     result = run(verify, "--record", "a")
     assert_agree(result, 3, "records/dvc.lock")
     assert "a-1" not in result.stdout
-    assert_one_sentence(run(verify, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1")
+    assert_one_sentence(
+        run(verify, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1"
+    )
     assert_agree(run(verify, "--record", "committee-a"), 5, "records/dvc.lock")
     for words, *expected in (
-        (["--record", "a", "--seed", "2"], "records/dvc.lock", "a has no seed 2", "expected one of 0, 1."),
+        (
+            ["--record", "a", "--seed", "2"],
+            "records/dvc.lock",
+            "a has no seed 2",
+            "expected one of 0, 1.",
+        ),
         (["--record", "b"], "records/dvc.lock has no record b", "expected one of a, committee-a."),
         (["--record", "committee-a", "--seed", "1"], "committee-a has no seeds"),
         (["--record", "committee-a", "--epochs", "1"], "committee-a has no seeds and no epochs"),
@@ -153,7 +172,8 @@ def test_verify_makes_one_row_or_a_committee_again(small):
 
 WRONG, OUTSIDE = "0" * 32, str(Path(__file__).resolve())
 EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": WRONG, "size": 1}]}
-FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, and files; words of the sentence
+# What is done to a dvc.yaml, its stages, the stages in dvc.lock, and files; words of the sentence
+FORGED = {
     "a result without a stage": (
         "del stages['score']; lock['score']['outs'][0]['md5'] = WRONG",
         "dvc.lock",
@@ -163,7 +183,11 @@ FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, an
     "a figure more in Git": ("Path('figures/9').touch()", "figures/9 in Git", "stage score"),
     "a figure less in Git": ("Path('figures/8').unlink()", "figures/8 in Git", "stage score"),
     "an output": ("lock['double']['outs'][0]['md5'] = WRONG", "output doubled", "stage double"),
-    "a dependency": ("lock['double']['deps'][0]['md5'] = WRONG", "dependency given", "stage double"),
+    "a dependency": (
+        "lock['double']['deps'][0]['md5'] = WRONG",
+        "dependency given",
+        "stage double",
+    ),
     "a size": ("lock['double']['outs'][0]['size'] = 15", "output doubled", "size 15"),
     "a number of files": ("lock['copy']['outs'][0]['nfiles'] = 3", "output copies", "nfiles 3"),
     "a command": ("lock['double']['cmd'] = 'python right.py'", "command", "python right.py"),
@@ -172,12 +196,24 @@ FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, an
     "a stage less in the lock": ("del lock['copy']", "stage copy"),
     "a frozen stage": ("stages['score']['frozen'] = True", "stage score", "frozen"),
     "a stage that does nothing": (
-        "stages['score'] |= {'cmd': 'true', 'metrics': [{'score.json': {'cache': False, 'persist': True}}]}",
+        "stages['score'] |= {'cmd': 'true', 'metrics': [{'score.json': {'cache': False, 'persist': "
+        "True}}]}",
         "failed",
     ),
-    "data from outside": ("stages['double']['deps'] = ['given', OUTSIDE]", "stage double", "outside"),
-    "a metric without a stage": ("project['metrics'] = ['8.json']; Path('8.json').touch()", "8.json", "no stage"),
-    "a plot without a stage": ("project['plots'] = [{'8': {'y': {'8.csv': 'x'}}}]; Path('8.csv').touch()", "8.csv"),
+    "data from outside": (
+        "stages['double']['deps'] = ['given', OUTSIDE]",
+        "stage double",
+        "outside",
+    ),
+    "a metric without a stage": (
+        "project['metrics'] = ['8.json']; Path('8.json').touch()",
+        "8.json",
+        "no stage",
+    ),
+    "a plot without a stage": (
+        "project['plots'] = [{'8': {'y': {'8.csv': 'x'}}}]; Path('8.csv').touch()",
+        "8.csv",
+    ),
     "line ends in Git": (
         "Path('.gitattributes').write_text('* text'); Path('score.json').touch()",
         "score.json in Git",
@@ -195,7 +231,12 @@ FORGED = {  # what is done to a dvc.yaml, its stages, the stages in dvc.lock, an
 def test_verify_refuses_a_forgery(small, forgery):
     code, *words = FORGED[forgery]
     with edited("dvc.yaml") as project, edited("dvc.lock") as lock:
-        names = {"small": small, "project": project, "stages": project["stages"], "lock": lock["stages"]}
+        names = {
+            "small": small,
+            "project": project,
+            "stages": project["stages"],
+            "lock": lock["stages"],
+        }
         exec(code, globals() | names)
     small.commit("Forge")
     assert_one_sentence(run(verify), *words)
@@ -204,7 +245,10 @@ def test_verify_refuses_a_forgery(small, forgery):
 def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
     """They are no holes: every stage runs, from nothing."""
     with edited("dvc.yaml") as project:
-        changed = {"always_changed": True, "plots": [{"figures": {"cache": False, "persist": True}}]}
+        changed = {
+            "always_changed": True,
+            "plots": [{"figures": {"cache": False, "persist": True}}],
+        }
         project["stages"]["score"] |= changed
     small.dvc("repro", "-q")
     small.commit("Change always")

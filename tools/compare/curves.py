@@ -1,4 +1,6 @@
-"""A figure of settings over the epochs: the mean of the validation accuracy, and its spread over the seeds."""
+"""A figure of settings over the epochs: the mean of the validation accuracy, and its spread over
+the seeds.
+"""
 
 import textwrap
 from collections.abc import Collection
@@ -22,9 +24,14 @@ def draw_curves(settings: Settings) -> Figure:
         UserError: there are more settings than LOOKS, or the runs of one have no epoch in common.
     """
     if len(settings) > len(LOOKS):
-        raise UserError(f"a figure shows at most {len(LOOKS)} settings, not {len(settings)}; name fewer experiments.")
+        raise UserError(
+            f"a figure shows at most {len(LOOKS)} settings, not {len(settings)}; name fewer "
+            "experiments."
+        )
     use_own_settings()
-    labels = [textwrap.fill(f"{setting} (seeds: {len(runs)})", 80) for setting, runs in settings.items()]
+    labels = [
+        textwrap.fill(f"{setting} (seeds: {len(runs)})", 80) for setting, runs in settings.items()
+    ]
     height = 4.5 + 0.2 * sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(7.5, height), layout="constrained")
     axes = figure.add_subplot(ymargin=0)
@@ -35,29 +42,38 @@ def draw_curves(settings: Settings) -> Figure:
         axes.plot(epochs, mean, ls=dashes, color=colour, marker=marker, label=label)
         axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
         bottom = min(bottom, (mean - sd)[epochs > epochs[-1] / 4].min())
-    axes.set_ylim(bottom=bottom)  # above the steep beginning, or the later differences would be too small to see
+    # Above the steep beginning, or the later differences would be too small to see
+    axes.set_ylim(bottom=bottom)
     axes.set(xlabel="epoch", ylabel="accuracy (share of images classified correctly)")
     axes.locator_params(axis="x", integer=True)
     axes.grid(color="#E5E5E5")
     title = "Validation accuracy after each epoch: mean over the seeds, band ± standard deviation"
-    figure.legend(title=title, loc="outside upper center")  # above the plot: there it covers no curve
+    # Above the plot: there it covers no curve
+    figure.legend(title=title, loc="outside upper center")
     return figure
 
 
 def curve_of(runs: Collection[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the epochs that all runs have; the mean of the validation accuracy in each; its standard deviation.
+    """Return the epochs that all runs have; the mean of the validation accuracy in each; its
+    standard deviation.
 
     Raises:
         UserError: there is no such epoch.
     """
     try:
-        histories = [{int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)} for run in runs]
+        histories = [
+            {int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)}
+            for run in runs
+        ]
     except (KeyError, TypeError, ValueError):  # a damaged file
         histories = [{}]
     epochs = sorted(set.intersection(*map(set, histories)))
     if not epochs:
         names = ", ".join(run.experiment for run in runs)
-        raise UserError(f"{names}: no epoch is in every experiment's {HISTORY}; remove them or run them again.")
-    accuracy = np.array([[history[epoch] for epoch in epochs] for history in histories])  # (runs, epochs)
+        raise UserError(
+            f"{names}: no epoch is in every experiment's {HISTORY}; remove them or run them again."
+        )
+    # (runs, epochs)
+    accuracy = np.array([[history[epoch] for epoch in epochs] for history in histories])
     sd = accuracy.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(epochs))
     return np.array(epochs), accuracy.mean(axis=0), sd

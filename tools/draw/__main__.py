@@ -1,4 +1,6 @@
-"""Draw a digit, see what the network thinks, and train it in the browser: `python -m tools.draw --open`."""
+"""Draw a digit, see what the network thinks, and train it in the browser: `python -m tools.draw
+--open`.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +13,20 @@ from pipeline.program.errors import UserError
 
 @command
 def draw(
-    page: Annotated[Path, typer.Argument(help="Output: the page, one HTML file.")] = Path("draw.html"),
+    page: Annotated[Path, typer.Argument(help="Output: the page, one HTML file.")] = Path(
+        "draw.html"
+    ),
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
-    test: Annotated[Path, typer.Option(help="The test images, prepared.")] = Path("data/prepared/test.npz"),
-    without_data: Annotated[bool, typer.Option("--without-data", help="Leave out the part that trains.")] = False,
+    test: Annotated[Path, typer.Option(help="The test images, prepared.")] = Path(
+        "data/prepared/test.npz"
+    ),
+    without_data: Annotated[
+        bool, typer.Option("--without-data", help="Leave out the part that trains.")
+    ] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Make a page to draw on. It shows the network's answer at every move, and needs no network connection.
+    """Make a page to draw on. It shows the network's answer at every move, and needs no network
+    connection.
 
     In its second part the browser trains the network, and says whether it has
     the bytes that this folder's dvc.lock states. Without the file of test

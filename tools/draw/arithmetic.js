@@ -1,10 +1,11 @@
-// mlp/arithmetic.py in JavaScript, whose numbers are float64, and whose + − × ÷ round correctly. Sums of numbers on grids are
-// exact. So they may have any order, and zeros may be left out.
+// mlp/arithmetic.py in JavaScript, whose numbers are float64, and whose + − × ÷ round correctly.
+// Sums of numbers on grids are exact. So they may have any order, and zeros may be left out.
 
 const OPERAND_BITS = 21, SIGNIFICAND_BITS = 53, SMALLEST_UNIT = -500, LARGEST_EXPONENT = 480;
 
 const float = new DataView(new ArrayBuffer(8)); // to look at the bits of a number
-const POWERS = Float64Array.from({length: 2046}, (_, i) => { // no standard requires 2 ** k to be exact
+// No standard requires 2 ** k to be exact
+const POWERS = Float64Array.from({length: 2046}, (_, i) => {
   float.setInt32(0, (i + 1) << 20);
   float.setInt32(4, 0);
   return float.getFloat64(0);
@@ -52,33 +53,48 @@ function log(x) {
 class Matrix {
   constructor(rows, columns, numbers = new Float64Array(rows * columns)) {
     Object.assign(this, {rows, columns, numbers});
-    this.high = new Int32Array(numbers.buffer); // high[2 i + 1] has the sign and the exponent of number i
+    // high[2 i + 1] has the sign and the exponent of number i
+    this.high = new Int32Array(numbers.buffer);
     this.onGrid = this.turned = null; // the results of `grid` and `transpose`
   }
 }
 
-// A matrix without its zeros, for the left of `multiply`: row r has the `numbers` from begins[r] to ends[r], which are in
-// the columns `places`.
+// A matrix without its zeros, for the left of `multiply`: row r has the `numbers` from begins[r] to
+// ends[r], which are in the columns `places`.
 function newSparse(rows, columns, numbers, places) {
-  return {rows, columns, numbers, places, begins: new Uint32Array(rows), ends: new Uint32Array(rows), turned: null};
+  return {
+    rows,
+    columns,
+    numbers,
+    places,
+    begins: new Uint32Array(rows),
+    ends: new Uint32Array(rows),
+    turned: null,
+  };
 }
 
-const COUNTING = Uint16Array.from({length: 65536}, (_, i) => i); // the columns of a row without gaps
+// The columns of a row without gaps
+const COUNTING = Uint16Array.from({length: 65536}, (_, i) => i);
 
 // Return the smallest e with |x| < 2ᵉ for all numbers of some rows.
 function largestExponent({high, columns, rows}, first = 0, last = rows) {
   let largest = 0; // as an integer: NaN and ∞ are larger than all others
-  for (let i = 2 * first * columns + 1; i < 2 * last * columns; i += 2) largest = Math.max(largest, high[i] & 0x7fffffff);
+  for (let i = 2 * first * columns + 1; i < 2 * last * columns; i += 2)
+    largest = Math.max(largest, high[i] & 0x7fffffff);
   const exponent = (largest >> 20) - 1022;
   if (exponent > LARGEST_EXPONENT) throw new RangeError("a value is not finite, or too large");
   return exponent;
 }
 
-// Return some rows of x on one grid: rounded to multiples of 2ᵏ that lies `bits` bits below 2^exponent.
+// Return some rows of x on one grid: rounded to multiples of 2ᵏ that lies `bits` bits below
+// 2^exponent.
 function grid(x, bits, exponent = largestExponent(x), first = 0, last = x.rows) {
   const rounder = ROUND_TO_INTEGER * powerOfTwo(Math.max(exponent - bits, SMALLEST_UNIT));
-  const to = x.onGrid ??= new Matrix(x.numbers.length / x.columns, x.columns), from = x.numbers, {numbers} = to;
-  for (let i = first * x.columns; i < last * x.columns; i++) numbers[i] = from[i] + rounder - rounder;
+  const to = (x.onGrid ??= new Matrix(x.numbers.length / x.columns, x.columns)),
+    from = x.numbers,
+    {numbers} = to;
+  for (let i = first * x.columns; i < last * x.columns; i++)
+    numbers[i] = from[i] + rounder - rounder;
   to.rows = x.rows;
   return to;
 }
@@ -86,28 +102,44 @@ function grid(x, bits, exponent = largestExponent(x), first = 0, last = x.rows) 
 // Return x with a grid for each row, unless an exponent is known.
 function gridRows(x, bits, exponent) {
   if (exponent !== undefined) return grid(x, bits, exponent);
-  for (let row = 0; row < x.rows; row++) grid(x, bits, largestExponent(x, row, row + 1), row, row + 1);
+  for (let row = 0; row < x.rows; row++)
+    grid(x, bits, largestExponent(x, row, row + 1), row, row + 1);
   return x.onGrid;
 }
 
 // Compute out = left right. Both are on grids; the left one may be without its zeros.
-function multiply({numbers, places = COUNTING, begins, ends, rows, columns: inner}, {numbers: right, columns}, out) {
+function multiply(
+  {numbers, places = COUNTING, begins, ends, rows, columns: inner},
+  {numbers: right, columns},
+  out,
+) {
   const sums = out.numbers;
   out.rows = rows;
   for (let row = 0, o = 0; row < rows; row++, o += columns) {
-    const start = begins ? begins[row] : row * inner, end = begins ? ends[row] : start + inner;
+    const start = begins ? begins[row] : row * inner,
+      end = begins ? ends[row] : start + inner;
     const first = begins ? 0 : start; // the places begin again in each row
     sums.fill(0, o, o + columns);
     let k = start;
-    for (; k + 3 < end; k += 4) { // four terms at once: the sums are read and written less often
-      const x0 = numbers[k], x1 = numbers[k + 1], x2 = numbers[k + 2], x3 = numbers[k + 3], p = k - first;
-      const r0 = places[p] * columns, r1 = places[p + 1] * columns, r2 = places[p + 2] * columns, r3 = places[p + 3] * columns;
+    for (; k + 3 < end; k += 4) {
+      // four terms at once: the sums are read and written less often
+      const x0 = numbers[k],
+        x1 = numbers[k + 1],
+        x2 = numbers[k + 2],
+        x3 = numbers[k + 3],
+        p = k - first;
+      const r0 = places[p] * columns,
+        r1 = places[p + 1] * columns,
+        r2 = places[p + 2] * columns,
+        r3 = places[p + 3] * columns;
       for (let j = 0; j < columns; j++) {
-        sums[o + j] += x0 * right[r0 + j] + x1 * right[r1 + j] + (x2 * right[r2 + j] + x3 * right[r3 + j]);
+        sums[o + j] +=
+          x0 * right[r0 + j] + x1 * right[r1 + j] + (x2 * right[r2 + j] + x3 * right[r3 + j]);
       }
     }
     for (; k < end; k++) {
-      const x = numbers[k], r = places[k - first] * columns;
+      const x = numbers[k],
+        r = places[k - first] * columns;
       for (let j = 0; j < columns; j++) sums[o + j] += x * right[r + j];
     }
   }
@@ -123,12 +155,14 @@ function dot(a, b, out, exponent) {
 function columnSums(x, {numbers: sums}) {
   const {numbers} = grid(x, operandBits(x.rows));
   sums.fill(0);
-  for (let row = 0, i = 0; row < x.rows; row++) for (let j = 0; j < x.columns; j++, i++) sums[j] += numbers[i];
+  for (let row = 0, i = 0; row < x.rows; row++)
+    for (let j = 0; j < x.columns; j++, i++) sums[j] += numbers[i];
 }
 
 function transpose(x) {
   const {rows, columns, numbers} = x, to = x.turned ??= new Matrix(columns, rows);
-  for (let row = 0, i = 0; row < rows; row++) for (let j = 0; j < columns; j++, i++) to.numbers[j * rows + row] = numbers[i];
+  for (let row = 0, i = 0; row < rows; row++)
+    for (let j = 0; j < columns; j++, i++) to.numbers[j * rows + row] = numbers[i];
   return to;
 }
 
@@ -136,8 +170,10 @@ function transposeSparse(x) {
   const {rows, columns, numbers, places, begins, ends} = x, most = rows * columns;
   const to = x.turned ??= newSparse(columns, rows, new Uint8Array(most), new Uint16Array(most));
   to.ends.fill(0);
-  for (let row = 0; row < rows; row++) for (let k = begins[row]; k < ends[row]; k++) to.ends[places[k]]++;
-  for (let column = 1; column < columns; column++) to.begins[column] = to.begins[column - 1] + to.ends[column - 1];
+  for (let row = 0; row < rows; row++)
+    for (let k = begins[row]; k < ends[row]; k++) to.ends[places[k]]++;
+  for (let column = 1; column < columns; column++)
+    to.begins[column] = to.begins[column - 1] + to.ends[column - 1];
   to.ends.set(to.begins); // they grow to the ends
   for (let row = 0; row < rows; row++) {
     for (let k = begins[row]; k < ends[row]; k++) {

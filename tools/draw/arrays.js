@@ -13,7 +13,9 @@ function crc32(bytes) {
 
 // Return whole numbers as little-endian bytes, `size` for each.
 const little = (size, ...numbers) =>
-  numbers.flatMap(number => Array.from({length: size}, (_, i) => Math.floor(number / 256 ** i) & 255));
+  numbers.flatMap(number =>
+    Array.from({length: size}, (_, i) => Math.floor(number / 256 ** i) & 255),
+  );
 
 const ascii = text => Array.from(text, character => character.charCodeAt(0));
 
@@ -23,20 +25,28 @@ function joined(parts) {
   return whole;
 }
 
-// Return an .npy file. `type` is NumPy's name of the elements' type, `numbers` a typed array of them.
+// Return an .npy file. `type` is NumPy's name of the elements' type, `numbers` a typed array of
+// them.
 function npy(type, shape, numbers) {
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${sizes}), }`;
-  const room = shape.length ? 21 - String(shape[0]).length : 0; // NumPy leaves room for a first axis that grows
+  // NumPy leaves room for a first axis that grows
+  const room = shape.length ? 21 - String(shape[0]).length : 0;
   const length = Math.ceil((11 + text.length + room) / 64) * 64 - 10;
-  const header = [0x93, ...ascii("NUMPY\x01\x00"), ...little(2, length), ...ascii(text.padEnd(length - 1) + "\n")];
+  const header = [
+    0x93,
+    ...ascii("NUMPY\x01\x00"),
+    ...little(2, length),
+    ...ascii(text.padEnd(length - 1) + "\n"),
+  ];
   return joined([header, new Uint8Array(numbers.buffer)]);
 }
 
 // Return texts as an .npy file. They have 4 bytes a character.
 function npyOfTexts(shape, texts) {
   const width = Math.max(...texts.map(text => Array.from(text).length));
-  const points = text => Array.from({length: width}, (_, i) => Array.from(text)[i]?.codePointAt(0) ?? 0);
+  const points = text =>
+    Array.from({length: width}, (_, i) => Array.from(text)[i]?.codePointAt(0) ?? 0);
   return npy(`<U${width}`, shape, Uint32Array.from(texts.flatMap(points)));
 }
 
@@ -46,16 +56,28 @@ function npz(files) {
   let offset = 0;
   for (const [key, content] of Object.entries(files)) {
     const name = ascii(`${key}.npy`), crc = crc32(content), size = content.length;
-    const alike = [...little(2, 45, 0, 0, 0, 33), ...little(4, crc)]; // version, not compressed, 1 January 1980
-    const sizes = [...little(2, 1, 16), ...little(8, size, size)]; // of 64 bits, for those that say 2³² − 1
+    // Version, not compressed, 1 January 1980
+    const alike = [...little(2, 45, 0, 0, 0, 33), ...little(4, crc)];
+    // Of 64 bits, for those that say 2³² − 1
+    const sizes = [...little(2, 1, 16), ...little(8, size, size)];
     const begin = [...ascii("PK\x03\x04"), ...alike, ...little(4, 0xffffffff, 0xffffffff)];
     const header = [...begin, ...little(2, name.length, sizes.length), ...name, ...sizes];
     parts.push(header, content);
-    directory.push(...ascii("PK\x01\x02"), 45, 3, ...alike, ...little(4, size, size)); // 3: made on Unix
-    directory.push(...little(2, name.length, 0, 0, 0, 0), ...little(4, 0o600 * 65536, offset), ...name);
+    // 3: made on Unix
+    directory.push(...ascii("PK\x01\x02"), 45, 3, ...alike, ...little(4, size, size));
+    directory.push(
+      ...little(2, name.length, 0, 0, 0, 0),
+      ...little(4, 0o600 * 65536, offset),
+      ...name,
+    );
     offset += header.length + size;
   }
-  const end = [...ascii("PK\x05\x06"), ...little(2, 0, 0, n, n), ...little(4, directory.length, offset), ...little(2, 0)];
+  const end = [
+    ...ascii("PK\x05\x06"),
+    ...little(2, 0, 0, n, n),
+    ...little(4, directory.length, offset),
+    ...little(2, 0),
+  ];
   return joined([...parts, directory, end]);
 }
 
@@ -63,7 +85,8 @@ function npz(files) {
 function readNpz(bytes) {
   const view = new DataView(bytes.buffer), arrays = {};
   for (let at = 0; view.getUint32(at) === 0x504b0304;) { // "PK\x03\x04"
-    const [entry, extra] = [26, 28].map(place => view.getUint16(at + place, true)), start = at + 30 + entry + extra;
+    const [entry, extra] = [26, 28].map(place => view.getUint16(at + place, true)),
+      start = at + 30 + entry + extra;
     const name = String.fromCharCode(...bytes.subarray(at + 30, at + 26 + entry)); // without .npy
     at = start + view.getUint32(at + 34 + entry, true);
     arrays[name] = bytes.subarray(start + 10 + view.getUint16(start + 8, true), at);
@@ -84,15 +107,31 @@ function modelFile({layers}, {activation}, {scale, image_shape, classes, fitted,
   files.scale = number(scale);
   files.image_shape = npy("<i8", [2], BigInt64Array.from(image_shape, BigInt));
   files.classes = npyOfTexts([classes.length], classes);
-  for (const [name, flag] of Object.entries({fitted, inverted})) if (flag) files[name] = npy("|b1", [], Uint8Array.of(1));
+  for (const [name, flag] of Object.entries({fitted, inverted}))
+    if (flag) files[name] = npy("|b1", [], Uint8Array.of(1));
   return npz(files);
 }
 
-const SINES = Int32Array.from({length: 64}, (_, i) => Math.floor(2 ** 32 * Math.abs(Math.sin(i + 1))));
-const TURNS = Int32Array.from({length: 64}, (_, i) => [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]][i >> 4][i & 3]);
-const WORDS = Int32Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15);
+const SINES = Int32Array.from({length: 64}, (_, i) =>
+  Math.floor(2 ** 32 * Math.abs(Math.sin(i + 1))),
+);
+const TURNS = Int32Array.from(
+  {length: 64},
+  (_, i) =>
+    [
+      [7, 12, 17, 22],
+      [5, 9, 14, 20],
+      [4, 11, 16, 23],
+      [6, 10, 15, 21],
+    ][i >> 4][i & 3],
+);
+const WORDS = Int32Array.from(
+  {length: 64},
+  (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15,
+);
 
-// Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers have none.
+// Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers
+// have none.
 function md5(bytes) {
   const whole = bytes.length & ~63, end = new Uint8Array(bytes.length - whole < 56 ? 64 : 128);
   end.set(bytes.subarray(whole));
@@ -103,7 +142,14 @@ function md5(bytes) {
     for (let start = 0; start < words.length; start += 16) {
       let a = state[0], b = state[1], c = state[2], d = state[3];
       for (let i = 0; i < 64; i++) {
-        const f = i < 16 ? (b & c) | (~b & d) : i < 32 ? (b & d) | (c & ~d) : i < 48 ? b ^ c ^ d : c ^ (b | ~d);
+        const f =
+          i < 16
+            ? (b & c) | (~b & d)
+            : i < 32
+              ? (b & d) | (c & ~d)
+              : i < 48
+                ? b ^ c ^ d
+                : c ^ (b | ~d);
         const sum = (a + f + SINES[i] + words[start + WORDS[i]]) | 0;
         a = d;
         d = c;
@@ -113,5 +159,7 @@ function md5(bytes) {
       [a, b, c, d].forEach((x, i) => { state[i] += x; });
     }
   }
-  return Array.from(new Uint8Array(state.buffer), byte => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(new Uint8Array(state.buffer), byte => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
 }

@@ -1,5 +1,6 @@
-// mlp/network.py in JavaScript, in its order and with its names: a multi-layer perceptron, its gradients by the chain rule,
-// and one step of training. dx means ∂L/∂x. The matrices of a layer are made once, and each step overwrites them.
+// mlp/network.py in JavaScript, in its order and with its names: a multi-layer perceptron, its
+// gradients by the chain rule, and one step of training. dx means ∂L/∂x. The matrices of a layer
+// are made once, and each step overwrites them.
 
 const sigmoid = x => 1 / (exp(-x) + 1);
 
@@ -11,7 +12,13 @@ const ACTIVATIONS = {
 
 // Return a layer, with room for the numbers of a batch: its inputs h, a = h W + b, and ∂L/∂a.
 function newLayer(W, b, batch) {
-  return {W, b, h: new Matrix(batch, W.rows), a: new Matrix(batch, W.columns), da: new Matrix(batch, W.columns)};
+  return {
+    W,
+    b,
+    h: new Matrix(batch, W.rows),
+    a: new Matrix(batch, W.columns),
+    da: new Matrix(batch, W.columns),
+  };
 }
 
 // Return the logits z, (batch, classes), of images X, without zeros. Each layer keeps its input h.
@@ -19,7 +26,10 @@ function newLayer(W, b, batch) {
 function forward({layers, f, scale}, X, lit) {
   layers.forEach(({W, b, h, a}, l) => {
     if (l === 0) {
-      const exponent = lit?.reduce((most, pixel) => Math.max(most, largestExponent(W, pixel, pixel + 1)), -1022);
+      const exponent = lit?.reduce(
+        (most, pixel) => Math.max(most, largestExponent(W, pixel, pixel + 1)),
+        -1022,
+      );
       multiply(X, grid(W, operandBits(lit?.length ?? W.rows), exponent), a);
     } else {
       const before = layers[l - 1].a;
@@ -35,7 +45,8 @@ function forward({layers, f, scale}, X, lit) {
   return layers.at(-1).a;
 }
 
-// Compute y = e^z / Σ e^z over the classes. Return each row's largest logit and total: ln y = z − largest − ln total.
+// Compute y = e^z / Σ e^z over the classes. Return each row's largest logit and total: ln y = z −
+// largest − ln total.
 function softmax({rows, columns, numbers: z}, {numbers: y}) {
   const rounder = ROUND_TO_INTEGER * powerOfTwo(-termBits(columns));
   const largest = new Float64Array(rows), total = new Float64Array(rows);
@@ -64,21 +75,24 @@ function crossEntropy({shifted, total}) {
   return grid(losses, termBits(n)).numbers.reduce((sum, loss) => sum + loss, 0) / n;
 }
 
-// Compute dW and db of each layer for a batch of images X and their labels. Return the terms of the loss.
+// Compute dW and db of each layer for a batch of images X and their labels. Return the terms of the
+// loss.
 function gradients(network, X, labels, lit) {
   const {layers, f, scale} = network, n = X.rows;
   const z = forward(network, X, lit), {da} = layers.at(-1);
   const terms = lossTerms(z, labels, softmax(z, da));
   da.rows = n;
   labels.forEach((label, row) => { da.numbers[row * da.columns + label] -= 1; });
-  for (let i = 0; i < n * da.columns; i++) da.numbers[i] /= n; // ∂L/∂z: softmax and cross-entropy together
+  // ∂L/∂z: softmax and cross-entropy together
+  for (let i = 0; i < n * da.columns; i++) da.numbers[i] /= n;
   let exponent = exponentOf(1 / n); // bounds da: y and t are from 0 to 1
   for (let l = layers.length - 1; l > 0; l--) {
     const {W, h, da, dW, db} = layers[l], {da: dh} = layers[l - 1];
     dot(transpose(h), da, dW, f.exponent);
     columnSums(da, db);
     dot(da, transpose(W), dh, exponent);
-    for (let i = 0; i < n * h.columns; i++) dh.numbers[i] *= f.gradient(h.numbers[i]); // da of the layer before
+    // Da of the layer before
+    for (let i = 0; i < n * h.columns; i++) dh.numbers[i] *= f.gradient(h.numbers[i]);
     exponent = undefined;
   }
   const [{da: da1, dW, db}] = layers;
@@ -104,7 +118,8 @@ function update(w, g, v, {momentum, nesterov}, iteration, rate) {
     for (let i = 0; i < w.length; i++) w[i] -= g[i] * rate;
     return;
   }
-  const farAbove = iteration % 8 === 0 ? powerOfTwo(-700) : 0; // this rounds what is too small to act to 0
+  // This rounds what is too small to act to 0
+  const farAbove = iteration % 8 === 0 ? powerOfTwo(-700) : 0;
   for (let i = 0; i < w.length; i++) {
     v[i] = (v[i] + farAbove - farAbove) * momentum + g[i];
     w[i] -= (nesterov ? g[i] + momentum * v[i] : v[i]) * rate;
@@ -128,18 +143,28 @@ function halfCosine(x) {
   return x <= 0.5 ? y : 1 - y;
 }
 
-// Return a network with zero biases and random, almost normal weights, for batches of up to `batch` images.
-function initNetwork({hidden_sizes, activation, weight_init_std: std, seed}, {image_shape: shape, classes, scale}, batch) {
-  const sizes = [shape[0] * shape[1], ...hidden_sizes, classes.length], source = stream(seed, WEIGHTS);
+// Return a network with zero biases and random, almost normal weights, for batches of up to `batch`
+// images.
+function initNetwork(
+  {hidden_sizes, activation, weight_init_std: std, seed},
+  {image_shape: shape, classes, scale},
+  batch,
+) {
+  const sizes = [shape[0] * shape[1], ...hidden_sizes, classes.length],
+    source = stream(seed, WEIGHTS);
   const layers = sizes.slice(1).map((outputs, l) => {
-    const inputs = sizes[l], W = new Matrix(inputs, outputs);
+    const inputs = sizes[l],
+      W = new Matrix(inputs, outputs);
     // Math.sqrt is the processor's, which IEEE 754 rounds correctly
-    const size = typeof std === "number" ? std : Math.sqrt(2 / (std === "glorot" ? inputs + outputs : inputs));
+    const size =
+      typeof std === "number" ? std : Math.sqrt(2 / (std === "glorot" ? inputs + outputs : inputs));
     W.numbers.set(normals(source, inputs * outputs).map(x => size * x + 0)); // + 0 turns −0 into 0
     return {
       ...newLayer(W, new Matrix(1, outputs), batch),
-      dW: new Matrix(inputs, outputs), db: new Matrix(1, outputs),
-      vW: new Float64Array(inputs * outputs), vb: new Float64Array(outputs),
+      dW: new Matrix(inputs, outputs),
+      db: new Matrix(1, outputs),
+      vW: new Float64Array(inputs * outputs),
+      vb: new Float64Array(outputs),
     };
   });
   return {layers, f: ACTIVATIONS[activation], scale};

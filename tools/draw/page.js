@@ -12,12 +12,20 @@ const examples = (stored.examples ?? []).map(example => (
   {...example, bytes: readBytes(example.image), name: stored.classes[example.number]}));
 const paper = $("paper");
 
-// All that can be seen follows from this. `image` has the bytes of a test image, if the network sees one. `pointer` draws: a
-// second finger does not. `pen` is where the keys have moved it.
+// All that can be seen follows from this. `image` has the bytes of a test image, if the network
+// sees one. `pointer` draws: a second finger does not. `pen` is where the keys have moved it.
 const LIFTED = {pointer: null, isDown: false};
-const state = {strokes: [], image: null, source: "", pen: [SIDE / 2, SIDE / 2], keyboard: false, ...LIFTED};
+const state = {
+  strokes: [],
+  image: null,
+  source: "",
+  pen: [SIDE / 2, SIDE / 2],
+  keyboard: false,
+  ...LIFTED,
+};
 
-// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes in their order.
+// Return the network's answer, null for nothing: the prepared image, the probabilities, the classes
+// in their order.
 function answer() {
   const image = state.image ?? prepare(rasterise(state.strokes), model);
   if (!image) return null;
@@ -37,15 +45,20 @@ function show() {
   $("clear").disabled = state.strokes.length === 0 && state.image === null;
 }
 
-const ranking = probabilities => [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]); // it is stable
+// It is stable
+const ranking = probabilities =>
+  [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
 const percent = probability => `${(100 * probability).toFixed(1)} %`;
 
 function showVerdict(found) {
   if (!found) return say("Nothing there.");
-  const [best, next] = found.ranking, [first, second] = [best, next].map(number => percent(found.probabilities[number]));
+  const [best, next] = found.ranking,
+    [first, second] = [best, next].map(number => percent(found.probabilities[number]));
   const name = document.createElement("b"), isSure = found.probabilities[best] >= SURE;
   name.textContent = model.classes[best];
-  const words = isSure ? `${first} sure` : `Not sure: ${first}. Perhaps ${model.classes[next]}, ${second}.`;
+  const words = isSure
+    ? `${first} sure`
+    : `Not sure: ${first}. Perhaps ${model.classes[next]}, ${second}.`;
   say(name, ` ${words}`, state.source);
 }
 
@@ -58,7 +71,9 @@ function say(...words) {
 let timer = 0;
 
 function showBars(found) {
-  const best = found?.ranking[0], name = '<span class="name"></span>', bar = '<span class="track"><span class="bar"></span></span>';
+  const best = found?.ranking[0],
+    name = '<span class="name"></span>',
+    bar = '<span class="track"><span class="bar"></span></span>';
   fill("bars", model.classes.length, `<li>${name}${bar}<span class="percent"></span></li>`);
   [...$("bars").children].forEach((row, number) => {
     const probability = found ? found.probabilities[number] : 0;
@@ -82,7 +97,8 @@ function showNeurons(found) {
     canvas.setAttribute("aria-label", `Weights of neuron ${neuron}`);
     drawWeights(canvas, model.layers[0].W, neuron, found.image);
     text.className = share < 0 ? "against" : "for";
-    text.textContent = `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(2)} for ${model.classes[best]}`;
+    const size = `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(2)}`;
+    text.textContent = `${size} for ${model.classes[best]}`;
   });
 }
 
@@ -91,22 +107,27 @@ function fill(id, n, html) {
   if ($(id).children.length !== n) $(id).innerHTML = html.repeat(n);
 }
 
-// Paint the weights of a neuron, the strongest in full colour; those where the image is black are pale.
+// Paint the weights of a neuron, the strongest in full colour; those where the image is black are
+// pale.
 function drawWeights(canvas, {numbers, columns: outputs}, neuron, image) {
   const [excites, inhibits] = [ink("--for"), ink("--against")];
   let most = Number.MIN_VALUE;
-  for (let i = neuron; i < numbers.length; i += outputs) most = Math.max(most, Math.abs(numbers[i]));
+  for (let i = neuron; i < numbers.length; i += outputs)
+    most = Math.max(most, Math.abs(numbers[i]));
   paint(canvas, i => {
-    const w = numbers[i * outputs + neuron], strength = Math.abs(w) / most * (image && image[i] === 0 ? 90 : 255);
+    const w = numbers[i * outputs + neuron],
+      strength = (Math.abs(w) / most) * (image && image[i] === 0 ? 90 : 255);
     return Math.round(strength) << 24 | (w < 0 ? inhibits : excites);
   });
 }
 
 const drawBytes = (canvas, bytes) => paint(canvas, i => 0xff000000 | 0x10101 * bytes[i]);
 
-// Paint a canvas of the image's size: `colour` gives each pixel's opacity, blue, green and red, 8 bits each.
+// Paint a canvas of the image's size: `colour` gives each pixel's opacity, blue, green and red, 8
+// bits each.
 function paint(canvas, colour) {
-  if (canvas.width !== columns || canvas.height !== rows) [canvas.width, canvas.height] = [columns, rows];
+  if (canvas.width !== columns || canvas.height !== rows)
+    [canvas.width, canvas.height] = [columns, rows];
   const image = new ImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
   for (let i = 0; i < rows * columns; i++) pixels[i] = colour(i);
   canvas.getContext("2d").putImageData(image, 0, 0);
@@ -162,7 +183,8 @@ const clear = () => Object.assign(state, {strokes: [], image: null, source: "", 
 
 function place(event) {
   const box = paper.getBoundingClientRect();
-  const unit = (position, start, length) => Math.min(Math.max(Math.round((position - start) / length * SIDE), -SIDE), 2 * SIDE);
+  const unit = (position, start, length) =>
+    Math.min(Math.max(Math.round(((position - start) / length) * SIDE), -SIDE), 2 * SIDE);
   return [unit(event.clientX, box.left, box.width), unit(event.clientY, box.top, box.height)];
 }
 
@@ -180,10 +202,17 @@ paper.addEventListener("pointermove", event => {
   show();
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  paper.addEventListener(end, event => { if (event.pointerId === state.pointer) state.pointer = null; });
+  paper.addEventListener(end, event => {
+    if (event.pointerId === state.pointer) state.pointer = null;
+  });
 }
 
-const ARROWS = {ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP]};
+const ARROWS = {
+  ArrowLeft: [-STEP, 0],
+  ArrowRight: [STEP, 0],
+  ArrowUp: [0, -STEP],
+  ArrowDown: [0, STEP],
+};
 paper.addEventListener("keydown", event => {
   const arrow = ARROWS[event.key];
   if ((!arrow && event.key !== " ") || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -191,7 +220,9 @@ paper.addEventListener("keydown", event => {
   if (state.pointer !== null || (!arrow && event.repeat)) return;
   state.keyboard = true;
   if (arrow) {
-    state.pen = state.pen.map((position, axis) => Math.min(Math.max(position + arrow[axis], 0), SIDE));
+    state.pen = state.pen.map((position, axis) =>
+      Math.min(Math.max(position + arrow[axis], 0), SIDE),
+    );
     if (state.isDown) extend(state.pen);
   } else {
     if (!state.isDown) begin(state.pen);
@@ -203,7 +234,8 @@ paper.addEventListener("blur", () => { state.keyboard = state.isDown = false; sh
 
 addEventListener("keydown", event => {
   if (event.target.closest?.("#train")) return; // there are fields to type in
-  const isZ = event.code === "KeyZ" || event.key === "z"; // the code also where letters are not Latin
+  // The code also where letters are not Latin
+  const isZ = event.code === "KeyZ" || event.key === "z";
   if ((event.ctrlKey || event.metaKey) && isZ) undo();
   else if (event.key === "Delete" || event.key === "Backspace") clear();
   else return;
@@ -217,7 +249,11 @@ $("clear").addEventListener("click", () => { clear(); show(); });
 // Show what the network says to each test image: a bar for each class.
 function showThumbnails() {
   const bars = `<span class="columns">${"<i></i>".repeat(model.classes.length)}</span>`;
-  fill("thumbnails", examples.length, `<button type="button"><canvas class="pixels"></canvas>${bars}<span></span></button>`);
+  fill(
+    "thumbnails",
+    examples.length,
+    `<button type="button"><canvas class="pixels"></canvas>${bars}<span></span></button>`,
+  );
   examples.forEach((example, n) => {
     const {bytes, place, name, number} = example, probabilities = predict(model, bytes);
     const button = $("thumbnails").children[n], [canvas, bars, caption] = button.children;
@@ -229,7 +265,8 @@ function showThumbnails() {
     button.setAttribute("aria-label", `Test image ${place}: ${name}`);
     button.onclick = () => {
       look(example);
-      document.querySelector(".answer").scrollIntoView({block: "nearest"}); // on a telephone it is far above
+      // On a telephone it is far above
+      document.querySelector(".answer").scrollIntoView({block: "nearest"});
     };
   });
 }
@@ -249,10 +286,18 @@ function useModel(network) {
 }
 
 function showFoot() {
-  const {accuracy, arithmetic, layers, md5} = model, sizes = [rows * columns, ...layers.map(({W}) => W.columns)].join("-");
-  const share = accuracy === undefined ? "" : ` It classifies ${(100 * accuracy).toFixed(2)} % of the test images correctly.`;
-  const bits = arithmetic === "exact" ? "Its probabilities have" : "Trained in float32, its probabilities need not have";
-  $("foot").textContent = `${md5 ? `Model ${md5}` : "A model in training"}, ${sizes}.${share} ${bits} the same bits as in Python.`;
+  const {accuracy, arithmetic, layers, md5} = model,
+    sizes = [rows * columns, ...layers.map(({W}) => W.columns)].join("-");
+  const share =
+    accuracy === undefined
+      ? ""
+      : ` It classifies ${(100 * accuracy).toFixed(2)} % of the test images correctly.`;
+  const bits =
+    arithmetic === "exact"
+      ? "Its probabilities have"
+      : "Trained in float32, its probabilities need not have";
+  const name = md5 ? `Model ${md5}` : "A model in training";
+  $("foot").textContent = `${name}, ${sizes}.${share} ${bits} the same bits as in Python.`;
 }
 
 if (!model.classes.every(name => /^\d$/.test(name))) {

@@ -1,4 +1,6 @@
-"""A page to draw on: one HTML file that needs no network, with the trained network and its scripts in it."""
+"""A page to draw on: one HTML file that needs no network, with the trained network and its scripts
+in it.
+"""
 
 import base64
 import hashlib
@@ -22,7 +24,9 @@ PAGE = ("page.js", "train.js")
 RIGHT, WRONG = 10, 6  # test images on the page
 
 
-def make_page(network: Network, file: bytes, test: tuple[Prepared, Evaluation] | None, proof: Proof | None) -> str:
+def make_page(
+    network: Network, file: bytes, test: tuple[Prepared, Evaluation] | None, proof: Proof | None
+) -> str:
     """Return the page as HTML.
 
     Args:
@@ -38,7 +42,10 @@ def make_page(network: Network, file: bytes, test: tuple[Prepared, Evaluation] |
     files = {"model": file}
     if proof:
         data["proof"], files = proof.data, files | proof.files
-    scripts = [f'<script type="text/plain" id="{name}">{in_base64(file)}</script>' for name, file in files.items()]
+    scripts = [
+        f'<script type="text/plain" id="{name}">{in_base64(file)}</script>'
+        for name, file in files.items()
+    ]
     parts = {
         "STYLE": read("page.css"),
         "CORE": read(*CORE),
@@ -66,9 +73,13 @@ def about(network: Network) -> dict[str, Any]:
 
 
 def examples(prepared: Prepared, evaluation: Evaluation) -> list[dict[str, object]]:
-    """Return some test images: the first right one of each class, then the most confident mistakes."""
+    """Return some test images: the first right one of each class, then the most confident
+    mistakes.
+    """
     images, actual, predicted = prepared.split.images, evaluation.actual, evaluation.predicted
-    right = [np.flatnonzero((actual == number) & (predicted == number))[:1] for number in range(RIGHT)]
+    right = [
+        np.flatnonzero((actual == number) & (predicted == number))[:1] for number in range(RIGHT)
+    ]
     places = [*np.concatenate(right).tolist(), *evaluation.mistakes.place[:WRONG].tolist()]
     return [{"image": in_base64(images[n]), "number": int(actual[n]), "place": n} for n in places]
 

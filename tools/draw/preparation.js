@@ -1,7 +1,8 @@
-// A drawing becomes an image for the network, with the bytes of tools/pictures/preparation.py: all numbers are whole.
+// A drawing becomes an image for the network, with the bytes of tools/pictures/preparation.py: all
+// numbers are whole.
 
-// Return the image's bytes, of {rows, columns, bytes}: 255 where there is ink, 0 elsewhere; null if there is none. A model
-// of whole pictures gets the whole drawing, dark on white paper.
+// Return the image's bytes, of {rows, columns, bytes}: 255 where there is ink, 0 elsewhere; null if
+// there is none. A model of whole pictures gets the whole drawing, dark on white paper.
 function prepare(drawing, {image_shape: [rows, columns], fitted, inverted}) {
   if (!drawing.bytes.some(byte => byte)) return null;
   const image = fitted
@@ -12,12 +13,21 @@ function prepare(drawing, {image_shape: [rows, columns], fitted, inverted}) {
 
 // Return the whole picture, its proportions kept, in the middle of white paper.
 function fit(picture, rows, columns) {
-  const [height, width] = proportional(picture, rows, columns), area = picture.rows * picture.columns;
-  const bytes = resized(picture, height, width).map(sum => divided(sum, area)), image = new Uint8Array(rows * columns).fill(255);
-  return pasted(image, {rows: height, columns: width, bytes}, (rows - height) >> 1, (columns - width) >> 1, columns);
+  const [height, width] = proportional(picture, rows, columns),
+    area = picture.rows * picture.columns;
+  const bytes = resized(picture, height, width).map(sum => divided(sum, area)),
+    image = new Uint8Array(rows * columns).fill(255);
+  return pasted(
+    image,
+    {rows: height, columns: width, bytes},
+    (rows - height) >> 1,
+    (columns - width) >> 1,
+    columns,
+  );
 }
 
-// Return the ink like MNIST's digits: it fills 20/28 of the image, its centre of mass as near the middle as it fits.
+// Return the ink like MNIST's digits: it fills 20/28 of the image, its centre of mass as near the
+// middle as it fits.
 function likeMnist(ink, rows, columns) {
   const digit = cropped(ink), box = side => Math.max(1, Math.floor(side * 20 / 28));
   const [height, width] = proportional(digit, box(rows), box(columns));
@@ -32,7 +42,13 @@ function likeMnist(ink, rows, columns) {
   const start = (side, length, moment) =>
     Math.min(Math.max(divided(Math.floor(side / 2) * mass - moment, mass), 0), side - length);
   const top = start(rows, height, down), left = start(columns, width, across);
-  return pasted(new Uint8Array(rows * columns), {rows: height, columns: width, bytes}, top, left, columns);
+  return pasted(
+    new Uint8Array(rows * columns),
+    {rows: height, columns: width, bytes},
+    top,
+    left,
+    columns,
+  );
 }
 
 // Return the smallest rectangle with every pixel that is not 0.
@@ -41,7 +57,12 @@ function cropped({rows, columns, bytes}) {
   bytes.forEach((value, i) => {
     if (!value) return;
     const r = Math.floor(i / columns), c = i % columns;
-    [top, bottom, left, right] = [Math.min(top, r), Math.max(bottom, r), Math.min(left, c), Math.max(right, c)];
+    [top, bottom, left, right] = [
+      Math.min(top, r),
+      Math.max(bottom, r),
+      Math.min(left, c),
+      Math.max(right, c),
+    ];
   });
   const inside = bytes.filter((_, i) => {
     const r = Math.floor(i / columns), c = i % columns;
@@ -50,14 +71,16 @@ function cropped({rows, columns, bytes}) {
   return {rows: bottom - top + 1, columns: right - left + 1, bytes: inside};
 }
 
-// Return the largest rows and columns that fit into a box with the proportions of the picture; 1 or more each.
+// Return the largest rows and columns that fit into a box with the proportions of the picture; 1 or
+// more each.
 function proportional(picture, rows, columns) {
   return picture.rows * columns > picture.columns * rows
     ? [rows, Math.max(1, divided(picture.columns * rows, picture.rows))]
     : [Math.max(1, divided(picture.rows * columns, picture.columns)), columns];
 }
 
-// Return the picture scaled to rows × columns: each new pixel is the sum over the area that it covers.
+// Return the picture scaled to rows × columns: each new pixel is the sum over the area that it
+// covers.
 function resized(picture, rows, columns) {
   const down = overlaps(picture.rows, rows), across = overlaps(picture.columns, columns);
   const area = new Float64Array(rows * columns); // whole numbers far below 2⁵³
@@ -82,9 +105,11 @@ function overlaps(olds, news) {
 
 // Put a picture into an image that has `columns`, and return the image.
 function pasted(image, {rows, columns: width, bytes}, top, left, columns) {
-  for (let r = 0; r < rows; r++) image.set(bytes.subarray(r * width, (r + 1) * width), (top + r) * columns + left);
+  for (let r = 0; r < rows; r++)
+    image.set(bytes.subarray(r * width, (r + 1) * width), (top + r) * columns + left);
   return image;
 }
 
 // Return numerator / denominator, rounded to the nearest whole number.
-const divided = (numerator, denominator) => Math.floor((2 * numerator + denominator) / (2 * denominator));
+const divided = (numerator, denominator) =>
+  Math.floor((2 * numerator + denominator) / (2 * denominator));

@@ -1,4 +1,6 @@
-"""What the page needs to train as the pipeline does: its prepared data and its parameters, as dvc.lock has them."""
+"""What the page needs to train as the pipeline does: its prepared data and its parameters, as
+dvc.lock has them.
+"""
 
 import gzip
 import hashlib
@@ -16,7 +18,9 @@ MOST_PIXELS = 65536  # the page's numbers of pixels have 16 bits
 
 
 class Proof(NamedTuple):
-    """The state that dvc.lock describes: MD5s and parameters as JSON's types; the prepared files by path, gzipped."""
+    """The state that dvc.lock describes: MD5s and parameters as JSON's types; the prepared files by
+    path, gzipped.
+    """
 
     data: dict[str, Any]
     files: dict[str, bytes]
@@ -26,12 +30,15 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
     """Read dvc.lock, and the prepared data beside it.
 
     Raises:
-        UserError: the page could not train: a file is missing, or is not the one in dvc.lock; its images were not
-            prepared as `preparation` says; black pixels are not 0; or the images are too large.
+        UserError: the page could not train: a file is missing, or is not the one in dvc.lock; its
+            images were not prepared as `preparation` says; black pixels are not 0; or the images
+            are too large.
     """
     rows, columns = preparation.image_shape
     if preparation.shift or rows * columns > MOST_PIXELS:
-        raise UserError(f"it needs images of at most {MOST_PIXELS} pixels whose black pixels are 0 (minmax).")
+        raise UserError(
+            f"it needs images of at most {MOST_PIXELS} pixels whose black pixels are 0 (minmax)."
+        )
     stages = load_plain_yaml(lock).get("stages", {})
     md5 = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
     if missing := {*DATA, MODEL} - md5.keys():
@@ -41,9 +48,16 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
         path = lock.parent / name
         prepared, content = load_prepared(path), path.read_bytes()
         if prepared.preparation != preparation or hashlib.md5(content).hexdigest() != md5[name]:
-            raise UserError(f"{path} is not the file in {lock}, or not prepared as the network was trained.")
+            raise UserError(
+                f"{path} is not the file in {lock}, or not prepared as the network was trained."
+            )
         files[name] = gzip.compress(content, 7, mtime=0)
     params = stages["train"]["params"]["params.yaml"]
     return Proof(
-        {"files": [{"path": name, "md5": md5[name]} for name in DATA], "model": md5[MODEL], "params": params}, files
+        {
+            "files": [{"path": name, "md5": md5[name]} for name in DATA],
+            "model": md5[MODEL],
+            "params": params,
+        },
+        files,
     )

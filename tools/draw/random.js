@@ -17,7 +17,8 @@ function seedSequence(words) {
   };
   const pool = [...words, 0].map(word => scramble(word, 0x931e8875));
   for (let from = 0; from < 4; from++) {
-    for (let to = 0; to < 4; to++) if (to !== from) pool[to] = mix(pool[to], scramble(pool[from], 0x931e8875));
+    for (let to = 0; to < 4; to++)
+      if (to !== from) pool[to] = mix(pool[to], scramble(pool[from], 0x931e8875));
   }
   hash = 0x8b51f9dd;
   const made = Uint32Array.from({length: 8}, (_, i) => scramble(pool[i % 4], 0x58f38ded));
@@ -43,7 +44,8 @@ function stream(seed, purpose, number = 0) {
 function permutation(source, n) {
   const bits = bitLength(Math.max(n - 1, 1)), shift = BigInt(bits);
   const words = source(n).map((word, i) => ((word >> shift) << shift) | BigInt(i)).sort();
-  const low = new Uint32Array(words.buffer); // little-endian, as every processor that runs a browser
+  // Little-endian, as every processor that runs a browser
+  const low = new Uint32Array(words.buffer);
   return Uint32Array.from({length: n}, (_, i) => low[2 * i] & (powerOfTwo(bits) - 1));
 }
 

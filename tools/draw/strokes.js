@@ -1,5 +1,5 @@
-// Strokes become pixels here, in whole numbers. Browsers that guard privacy add noise to what a canvas shows, so the
-// page never reads its canvas.
+// Strokes become pixels here, in whole numbers. Browsers that guard privacy add noise to what a
+// canvas shows, so the page never reads its canvas.
 
 const SIDE = 1024; // the drawing is a square of SIDE × SIDE units, counted right and down
 const PIXELS = 128; // and of PIXELS × PIXELS pixels
@@ -14,14 +14,16 @@ function rasterise(strokes) {
   return {rows: PIXELS, columns: PIXELS, bytes};
 }
 
-// Ink every pixel whose centre is at most width / 2 from the line from p to q. All are whole numbers of units.
+// Ink every pixel whose centre is at most width / 2 from the line from p to q. All are whole
+// numbers of units.
 function inkLine(bytes, [px, py], [qx, qy], width) {
   const dx = qx - px, dy = qy - py, length2 = dx * dx + dy * dy;
   const first = (a, b) => Math.max(Math.floor((Math.min(a, b) - width) / UNITS), 0);
   const last = (a, b) => Math.min(Math.ceil((Math.max(a, b) + width) / UNITS), PIXELS - 1);
   for (let row = first(py, qy); row <= last(py, qy); row++) {
     for (let column = first(px, qx); column <= last(px, qx); column++) {
-      const x = column * UNITS + UNITS / 2 - px, y = row * UNITS + UNITS / 2 - py; // the centre, from p
+      // The centre, from p
+      const x = column * UNITS + UNITS / 2 - px, y = row * UNITS + UNITS / 2 - py;
       const along = x * dx + y * dy;
       const inked =
         along <= 0 ? 4 * (x * x + y * y) <= width * width

@@ -1,9 +1,21 @@
-// The page's part that trains: parameters go in; curves, pictures and in the end the bytes of a model come out.
+// The page's part that trains: parameters go in; curves, pictures and in the end the bytes of a
+// model come out.
 
-const FIXED = { // the page cannot do otherwise
-  "train.arithmetic": "exact", "train.optimizer": "sgd", "train.weight_decay": 0, "train.max_norm": 0, "train.input_dropout": 0,
-  "train.hidden_dropout": 0, "train.patience": 0, "train.keep": "last", "distort.rotation": 0, "distort.shear": 0,
-  "distort.scaling": 0, "distort.shift": 0, "distort.elastic": 0,
+const FIXED = {
+  // the page cannot do otherwise
+  "train.arithmetic": "exact",
+  "train.optimizer": "sgd",
+  "train.weight_decay": 0,
+  "train.max_norm": 0,
+  "train.input_dropout": 0,
+  "train.hidden_dropout": 0,
+  "train.patience": 0,
+  "train.keep": "last",
+  "distort.rotation": 0,
+  "distort.shear": 0,
+  "distort.scaling": 0,
+  "distort.shift": 0,
+  "distort.elastic": 0,
 };
 
 const NEURONS = 50; // to show, at most
@@ -14,13 +26,23 @@ let worker = null, frame = 0;
 let phase = "none"; // running, paused, done, failed
 let training = {number: 0}; // its settings, epochs, and the latest message
 
-const valueOf = ({type, checked, value}) => (type === "checkbox" ? checked : type === "number" ? Number(value) : value);
+const valueOf = ({type, checked, value}) =>
+  type === "checkbox" ? checked : type === "number" ? Number(value) : value;
 
 // Return the values of section train. A field with a wrong one says so.
 function readSettings() {
   const settings = Object.fromEntries(Array.from(fields, field => [field.name, valueOf(field)]));
-  const {hidden_sizes: sizes, weight_init_std: std, learning_rate: rate, momentum, nesterov, warmup, iterations} = settings;
-  const expect = (name, condition, what) => fields[name].setCustomValidity(condition ? "" : `Expected ${what}.`);
+  const {
+    hidden_sizes: sizes,
+    weight_init_std: std,
+    learning_rate: rate,
+    momentum,
+    nesterov,
+    warmup,
+    iterations,
+  } = settings;
+  const expect = (name, condition, what) =>
+    fields[name].setCustomValidity(condition ? "" : `Expected ${what}.`);
   settings.hidden_sizes = (sizes.match(/\d+/g) ?? []).map(Number);
   const isName = std === "glorot" || std === "he";
   if (!isName) settings.weight_init_std = Number(std);
@@ -35,8 +57,11 @@ function readSettings() {
 function options(settings) {
   const dotted = Object.entries(settings).map(([key, value]) => [`train.${key}`, value]);
   return [...dotted, ...Object.entries(FIXED)].flatMap(([key, value]) => {
-    const [section, name] = key.split("."), text = Array.isArray(value) ? `'${key}=[${value.join(", ")}]'` : `${key}=${value}`;
-    return JSON.stringify(value) === JSON.stringify(proof.params[section][name]) ? [] : [`-S ${text}`];
+    const [section, name] = key.split("."),
+      text = Array.isArray(value) ? `'${key}=[${value.join(", ")}]'` : `${key}=${value}`;
+    return JSON.stringify(value) === JSON.stringify(proof.params[section][name])
+      ? []
+      : [`-S ${text}`];
   });
 }
 
@@ -52,7 +77,9 @@ function start() {
   let files;
   if (!worker) {
     // A worker needs a file of its own, or a blob; this page is one file
-    worker = new Worker(URL.createObjectURL(new Blob([$("core").textContent, $("worker").textContent])));
+    worker = new Worker(
+      URL.createObjectURL(new Blob([$("core").textContent, $("worker").textContent])),
+    );
     worker.onmessage = ({data}) => hear(data);
     worker.onerror = event => hear({error: event.message, number: training.number});
     files = proof.files.map(({path, md5}) => ({path, md5, text: $(path).textContent}));
@@ -109,58 +136,109 @@ const grouped = n => Math.round(n).toLocaleString("en");
 // Return the network of a message. `more` is known of it, too.
 function networkOf({file}, more) {
   const {activation} = training.settings;
-  return readModel(file, {...stored, activation, arithmetic: "exact", accuracy: undefined, md5: undefined, ...more});
+  return readModel(file, {
+    ...stored,
+    activation,
+    arithmetic: "exact",
+    accuracy: undefined,
+    md5: undefined,
+    ...more,
+  });
 }
 
 function showProgress() {
   frame = 0;
   if (phase === "none" || phase === "failed") return;
-  const {epochs, settings: {iterations}, latest: {iteration, seconds, loss, epoch, step, md5, test}} = training;
+  const {
+    epochs,
+    settings: {iterations},
+    latest: {iteration, seconds, loss, epoch, step, md5, test},
+  } = training;
   [$("progress").max, $("progress").value] = [iterations, iteration];
-  const speed = iteration / seconds, pace = seconds ? `, ${grouped(speed)} a second, ${grouped((iterations - iteration) / speed)} s left` : "";
+  const speed = iteration / seconds,
+    pace = seconds
+      ? `, ${grouped(speed)} a second, ${grouped((iterations - iteration) / speed)} s left`
+      : "";
   const losses = iteration ? ` Loss of epoch ${epoch} so far: ${loss.toFixed(4)}.` : "";
   $("now").textContent = `${grouped(iteration)} of ${grouped(iterations)} steps${pace}.${losses}`;
   const after = pick => epochs.map(each => [each.iteration, pick(each)]);
   showCurves("losses", after(each => each.loss), after(each => each.scores[1].loss));
-  showCurves("accuracies", after(each => each.scores[0].accuracy), after(each => each.scores[1].accuracy));
-  const network = networkOf(training.latest, {md5, accuracy: test?.accuracy}), W = step?.change ?? network.layers[0].W;
+  showCurves(
+    "accuracies",
+    after(each => each.scores[0].accuracy),
+    after(each => each.scores[1].accuracy),
+  );
+  const network = networkOf(training.latest, {md5, accuracy: test?.accuracy}),
+    W = step?.change ?? network.layers[0].W;
   fill("weights", Math.min(W.columns, NEURONS), '<canvas class="pixels"></canvas>');
   [...$("weights").children].forEach((canvas, neuron) => drawWeights(canvas, W, neuron));
-  $("weights-title").textContent = step ? "How far the last step moved the first layer's weights" : "Weights of the first layer";
+  $("weights-title").textContent = step
+    ? "How far the last step moved the first layer's weights"
+    : "Weights of the first layer";
   try { useModel(network); } catch { useModel(original); } // it diverges, as the worker will notice
 }
 
 // Draw the curves of training and validation images, each a list of [iteration, value].
 function showCurves(id, ...curves) {
-  const values = curves.flat().map(([, value]) => value), low = Math.min(...values), high = Math.max(...values);
-  const digits = value => (Number.isFinite(value) ? value.toFixed(4) : ""), {iterations} = training.settings;
-  const point = ([i, value]) => `${6 + 288 * i / iterations},${158 - 134 * (value - low) / (high - low || 1)}`;
-  const lines = curves.map(points => `<polyline points="${points.map(point).join(" ")}"/>`).join("");
-  const texts = `<text x="6" y="18">${digits(high)}</text><text x="6" y="173">${digits(low)}</text>`;
+  const values = curves.flat().map(([, value]) => value),
+    low = Math.min(...values),
+    high = Math.max(...values);
+  const digits = value => (Number.isFinite(value) ? value.toFixed(4) : ""),
+    {iterations} = training.settings;
+  const point = ([i, value]) =>
+    `${6 + (288 * i) / iterations},${158 - (134 * (value - low)) / (high - low || 1)}`;
+  const lines = curves
+    .map(points => `<polyline points="${points.map(point).join(" ")}"/>`)
+    .join("");
+  const texts = `<text x="6" y="18">${digits(high)}</text>` +
+    `<text x="6" y="173">${digits(low)}</text>`;
   $(id).innerHTML = `<path d="M6 24H294M6 158H294"/>${texts}${lines}`;
-  const [ofTraining, ofValidation] = curves.map(points => digits(points.at(-1)?.[1]) || "not yet known");
-  $(id).setAttribute("aria-label", `Training images ${ofTraining}, validation images ${ofValidation}`);
+  const [ofTraining, ofValidation] = curves.map(
+    points => digits(points.at(-1)?.[1]) || "not yet known",
+  );
+  $(id).setAttribute(
+    "aria-label",
+    `Training images ${ofTraining}, validation images ${ofValidation}`,
+  );
 }
 
 // One step in numbers: its batch, and how far it moved the parameters.
 function showStep(message, before) {
-  const {batch, loss, rate} = message.step, [old, now] = [before, message].map(each => networkOf(each).layers);
-  const moved = ({numbers, ...shape}, from) => ({...shape, numbers: numbers.map((x, i) => x - from.numbers[i])});
-  const moves = now.flatMap(({W, b}, l) => [[`W${l + 1}`, moved(W, old[l].W)], [`b${l + 1}`, moved(b, old[l].b)]]);
+  const {batch, loss, rate} = message.step,
+    [old, now] = [before, message].map(each => networkOf(each).layers);
+  const moved = ({numbers, ...shape}, from) => ({
+    ...shape,
+    numbers: numbers.map((x, i) => x - from.numbers[i]),
+  });
+  const moves = now.flatMap(({W, b}, l) => [
+    [`W${l + 1}`, moved(W, old[l].W)],
+    [`b${l + 1}`, moved(b, old[l].b)],
+  ]);
   message.step.change = moves[0][1];
   $("step").hidden = false;
-  $("step-loss").textContent = `The batch has ${training.settings.batch_size} images; here are the first. Its loss before the step was ` +
+  $("step-loss").textContent =
+    `The batch has ${training.settings.batch_size} images; here are the first. ` +
+    `Its loss before the step was ` +
     `${loss.toFixed(6)}, the learning rate ${rate}.`;
-  fillTable("batch", ["image", "class", ...model.classes.map(name => `logit ${name}`)], ...batch.map(({label, bytes, logits}) => {
-    const canvas = document.createElement("canvas");
-    canvas.className = "pixels";
-    drawBytes(canvas, bytes);
-    return [canvas, model.classes[label], ...logits.map(logit => logit.toFixed(3))];
-  }));
-  fillTable("moves", ["parameter", "shape", "largest move", "mean move"], ...moves.map(([name, {rows, columns, numbers}]) => {
-    const sizes = numbers.map(Math.abs).sort(), mean = sizes.reduce((sum, x) => sum + x, 0) / sizes.length;
-    return [name, `${rows} × ${columns}`, sizes.at(-1).toPrecision(3), mean.toPrecision(3)];
-  }));
+  fillTable(
+    "batch",
+    ["image", "class", ...model.classes.map(name => `logit ${name}`)],
+    ...batch.map(({label, bytes, logits}) => {
+      const canvas = document.createElement("canvas");
+      canvas.className = "pixels";
+      drawBytes(canvas, bytes);
+      return [canvas, model.classes[label], ...logits.map(logit => logit.toFixed(3))];
+    }),
+  );
+  fillTable(
+    "moves",
+    ["parameter", "shape", "largest move", "mean move"],
+    ...moves.map(([name, {rows, columns, numbers}]) => {
+      const sizes = numbers.map(Math.abs).sort(),
+        mean = sizes.reduce((sum, x) => sum + x, 0) / sizes.length;
+      return [name, `${rows} × ${columns}`, sizes.at(-1).toPrecision(3), mean.toPrecision(3)];
+    }),
+  );
 }
 
 // Fill a table, its heads first. A cell's content is a text or an element.
@@ -174,34 +252,53 @@ function fillTable(id, ...lines) {
 }
 
 async function finish({file, md5, test, seconds}) {
-  const changes = options(training.settings), isSame = md5 === proof.model, steps = grouped(training.settings.iterations);
-  const scores = `${(100 * test.accuracy).toFixed(2)} % of the test images correctly, with a loss of ${test.loss.toFixed(5)}`;
-  const same = isSame ? `The same bytes as in dvc.lock: MD5 ${md5}.` : `Not the same bytes: MD5 ${md5}; in dvc.lock ${proof.model}.`;
-  $("bytes").textContent = changes.length ? `In Python, the command above must give models/mlp.npz this MD5: ${md5}.` : same;
-  $("results").textContent = `${steps} steps in ${seconds.toFixed(1)} s. The network classifies ${scores}. Draw above: it answers.`;
+  const changes = options(training.settings),
+    isSame = md5 === proof.model,
+    steps = grouped(training.settings.iterations);
+  const share = (100 * test.accuracy).toFixed(2), loss = test.loss.toFixed(5);
+  const scores = `${share} % of the test images correctly, with a loss of ${loss}`;
+  const same = isSame
+    ? `The same bytes as in dvc.lock: MD5 ${md5}.`
+    : `Not the same bytes: MD5 ${md5}; in dvc.lock ${proof.model}.`;
+  $("bytes").textContent = changes.length
+    ? `In Python, the command above must give models/mlp.npz this MD5: ${md5}.`
+    : same;
+  $("results").textContent =
+    `${steps} steps in ${seconds.toFixed(1)} s. ` +
+    `The network classifies ${scores}. Draw above: it answers.`;
   URL.revokeObjectURL($("save").href);
   $("save").href = URL.createObjectURL(new Blob([file]));
   $("proof").hidden = false;
   showPhase("done");
-  const told = await navigator.userAgentData?.getHighEntropyValues(["architecture", "bitness"]); // Chromium alone has it
-  const processor = told?.architecture ? `${told.architecture} ${told.bitness}` : navigator.platform;
+  // Chromium alone has it
+  const told = await navigator.userAgentData?.getHighEntropyValues(["architecture", "bitness"]);
+  const processor = told?.architecture
+    ? `${told.architecture} ${told.bitness}`
+    : navigator.platform;
   const answer = changes.length ? changes.join(" ") : isSame ? "yes" : "no";
-  $("line").value = `| ${navigator.userAgent} | ${processor} | ${seconds.toFixed(0)} | ${answer} | ${md5} |`;
+  $("line").value =
+    `| ${navigator.userAgent} | ${processor} | ${seconds.toFixed(0)} | ${answer} | ${md5} |`;
 }
 
 if (proof) {
   $("train").hidden = $("to-train").hidden = false;
   for (const field of fields) {
     const value = proof.params.train[field.name];
-    [field.checked, field.value] = [value === true, Array.isArray(value) ? value.join(", ") : value];
+    [field.checked, field.value] = [
+      value === true,
+      Array.isArray(value) ? value.join(", ") : value,
+    ];
   }
   showSettings();
   $("settings").addEventListener("input", showSettings);
   $("settings").addEventListener("submit", event => event.preventDefault());
   $("go").addEventListener("click", event => { // a double click is one
-    if (event.detail < 2) order(...(phase === "running" ? ["pause", "paused"] : ["run", "running"]));
+    if (event.detail < 2)
+      order(...(phase === "running" ? ["pause", "paused"] : ["run", "running"]));
   });
   $("one").addEventListener("click", () => order("step", "paused"));
   $("restart").addEventListener("click", restart);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (training.latest) showProgress(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    if (training.latest) showProgress();
+  });
 }

@@ -1,4 +1,6 @@
-"""Write the trained network as an ONNX file, for other programs: `python -m tools.export model.onnx`."""
+"""Write the trained network as an ONNX file, for other programs: `python -m tools.export
+model.onnx`.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -15,12 +17,16 @@ def main(
     output: Annotated[Path, Argument(help="Output: the ONNX file.")],
     model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
 ) -> None:
-    """Write the trained network as an ONNX file: its input is bytes, its output the probability of each class.
+    """Write the trained network as an ONNX file: its input is bytes, its output the probability of
+    each class.
 
     The same network gives the same bytes. docs/export.md says how to use the file.
     """
     if not importlib.util.find_spec("onnx"):
-        raise UserError("the export needs onnx; install it: python -m pip install -r tools/export/requirements.txt")
+        raise UserError(
+            "the export needs onnx; install it: python -m pip install -r "
+            "tools/export/requirements.txt"
+        )
 
     from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_model
@@ -32,7 +38,9 @@ def main(
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:
-        raise UserError(f"{model}: its weights are too large; train with a smaller train.learning_rate.") from None
+        raise UserError(
+            f"{model}: its weights are too large; train with a smaller train.learning_rate."
+        ) from None
     write_bytes(output, content)
     print(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 

@@ -15,9 +15,11 @@ OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 
 
 def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
-    """Return the network as an ONNX model, checked by the onnx package. The metadata have the `md5` of its file.
+    """Return the network as an ONNX model, checked by the onnx package. The metadata have the `md5`
+    of its file.
 
-    It computes in the type of the network's arithmetic. The weights are rounded as `A.dot` rounds them.
+    It computes in the type of the network's arithmetic. The weights are rounded as `A.dot` rounds
+    them.
 
     Raises:
         FloatingPointError: a weight is too large to compute with.
@@ -42,16 +44,28 @@ def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
         W = A.grid(W, operand_bits(len(W)))
         a = node("MatMul", h, constant(f"weights_{layer}", W), output=f"products_{layer}")
         if layer == 1:
-            a = node("Mul", a, constant("scale", preparation.scale), output="scaled")  # (scale X) W = scale (X W)
-        a = node("Add", a, constant(f"biases_{layer}", b), output="logits" if layer == last else f"sums_{layer}")
+            # (scale X) W = scale (X W)
+            a = node("Mul", a, constant("scale", preparation.scale), output="scaled")
+        a = node(
+            "Add",
+            a,
+            constant(f"biases_{layer}", b),
+            output="logits" if layer == last else f"sums_{layer}",
+        )
         if layer < last:
             h = node(OPERATORS[network.activation.name], a, output=f"inputs_{layer + 1}")
     node("Softmax", "logits", output="probabilities", axis=1)
 
-    images = helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", *preparation.image_shape])
-    probabilities = helper.make_tensor_value_info("probabilities", kind, ["batch", len(preparation.classes)])
+    images = helper.make_tensor_value_info(
+        "images", onnx.TensorProto.UINT8, ["batch", *preparation.image_shape]
+    )
+    probabilities = helper.make_tensor_value_info(
+        "probabilities", kind, ["batch", len(preparation.classes)]
+    )
     graph = helper.make_graph(nodes, "mlp", [images], [probabilities], constants)
-    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    model = helper.make_model(
+        graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
     class_names = json.dumps(preparation.classes, ensure_ascii=False)
     shape = json.dumps(preparation.image_shape)
     helper.set_model_props(model, {"classes": class_names, "image_shape": shape, "model_md5": md5})

@@ -11,21 +11,32 @@ from pipeline.program.errors import UserError, note
 
 @command
 def main(
-    source: Annotated[Path, Argument(help="A folder with a subfolder for each class, or a CSV file.")],
+    source: Annotated[
+        Path, Argument(help="A folder with a subfolder for each class, or a CSV file.")
+    ],
     name: Annotated[str, Argument(help="The dataset's name.")],
-    size: Annotated[str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")] = None,
-    prepare: Annotated[Literal["fit", "digit"], Option(help="Keep all of a picture, or find what is drawn.")] = "fit",
-    invert: Annotated[bool, Option("--invert", help="Make light pixels dark, and dark ones light.")] = False,
-    test_share: Annotated[float, Option(help="The share of each class that becomes test images.")] = 0.2,
+    size: Annotated[
+        str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")
+    ] = None,
+    prepare: Annotated[
+        Literal["fit", "digit"], Option(help="Keep all of a picture, or find what is drawn.")
+    ] = "fit",
+    invert: Annotated[
+        bool, Option("--invert", help="Make light pixels dark, and dark ones light.")
+    ] = False,
+    test_share: Annotated[
+        float, Option(help="The share of each class that becomes test images.")
+    ] = 0.2,
     seed: Annotated[int, Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
     """Make a dataset of pictures in a folder, or of pixels in a CSV file.
 
-    It writes four IDX files into datasets/NAME, and adds NAME to datasets.yaml. Pictures become grey images of --size,
-    rows × columns. With --prepare digit, a drawn digit or letter is found; tools.predict then does the same. In a CSV
-    file, a row has the label and then the pixels of one image, 0 to 255; the first row may be a header. Without --size
-    its images are square. A file that cannot be used is left out, with a sentence.
+    It writes four IDX files into datasets/NAME, and adds NAME to datasets.yaml. Pictures become
+    grey images of --size, rows × columns. With --prepare digit, a drawn digit or letter is found;
+    tools.predict then does the same. In a CSV file, a row has the label and then the pixels of one
+    image, 0 to 255; the first row may be a header. Without --size its images are square. A file
+    that cannot be used is left out, with a sentence.
     """
     import shlex
     import tempfile
@@ -35,7 +46,9 @@ def main(
 
     check_name(name)
     if not 0 < test_share < 1:
-        raise UserError(f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2.")
+        raise UserError(
+            f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2."
+        )
     shape = None if size is None else shape_of(size)
     flags = {"fitted": prepare == "fit", "inverted": invert}
     if source.is_dir():
@@ -60,7 +73,8 @@ def main(
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
     print(
-        f"{folder}: {training:,} training and {len(parts['test']):,} test images of {rows} × {columns} pixels, "
+        f"{folder}: {training:,} training and {len(parts['test']):,} test images of {rows} × "
+        f"{columns} pixels, "
         f"{len(gathered.classes)} classes."
     )
     print(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
@@ -68,7 +82,10 @@ def main(
     print(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
     held_out = max(1, training // 10)
     iterations = min(max(training, 1000), 50_000)  # some 100 epochs, with the default batches
-    changes = f"-S download.dataset={name} -S preprocess.validation_size={held_out} -S train.iterations={iterations}"
+    changes = (
+        f"-S download.dataset={name} -S preprocess.validation_size={held_out} -S "
+        f"train.iterations={iterations}"
+    )
     if (rest := training - held_out) < 100:  # the default batch
         changes += f" -S train.batch_size={max(1, rest // 10)}"
     print(f"Train on it: dvc exp run {changes}")

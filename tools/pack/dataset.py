@@ -1,4 +1,6 @@
-"""Images with their classes as a dataset of the pipeline: four IDX files, and an entry in datasets.yaml."""
+"""Images with their classes as a dataset of the pipeline: four IDX files, and an entry in
+datasets.yaml.
+"""
 
 import json
 import re
@@ -18,7 +20,8 @@ from pipeline.settings.datasets import SAVED_AS
 from tools.pack.images import Labelled, in_order
 
 FOLDER = "datasets"  # beside datasets.yaml
-VALUES = {"false", "inf", "nan", "no", "null", "off", "on", "true", "yes"}  # to YAML or `dvc exp run -S`, no names
+# To YAML or `dvc exp run -S`, no names
+VALUES = {"false", "inf", "nan", "no", "null", "off", "on", "true", "yes"}
 
 
 class Gathered(NamedTuple):
@@ -32,7 +35,10 @@ class Gathered(NamedTuple):
 def check_name(name: str) -> None:
     """Raise a UserError if `name` is not fit for a folder, a key in YAML and a command line."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name) or name.lower() in VALUES:
-        expected = "a letter, then letters, digits, - or _, at most 64 characters, and no value in YAML such as yes"
+        expected = (
+            "a letter, then letters, digits, - or _, at most 64 characters, and no value in YAML "
+            "such as yes"
+        )
         raise UserError(f"the name is {clip(repr(name))}; expected {expected}.")
 
 
@@ -52,15 +58,18 @@ def gather(source: Path, images: Iterable[Labelled], spool: Path) -> Gathered:
 def split(source: Path, gathered: Gathered, test_share: float, seed: int) -> dict[str, np.ndarray]:
     """Return the places of the training and of the test images: sorted arrays of integers.
 
-    Each class gives its share of test images: at least one, and not all. The seed and the order of the images decide.
-    A UserError says that a class has only one image.
+    Each class gives its share of test images: at least one, and not all. The seed and the order of
+    the images decide. A UserError says that a class has only one image.
     """
     is_test = np.zeros(len(gathered.labels), bool)
     for number, name in enumerate(gathered.classes):
         places = np.flatnonzero(gathered.labels == number)
         n = len(places)
         if n < 2:
-            raise UserError(f"{source}: the class {name} has 1 image; expected one to train on and one to test on.")
+            raise UserError(
+                f"{source}: the class {name} has 1 image; expected one to train on and one to test "
+                "on."
+            )
         _, held_out = hold_out(n, min(max(round(n * test_share), 1), n - 1), seed)
         is_test[places[held_out]] = True
     return {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
@@ -72,7 +81,9 @@ def write_idx_files(folder: Path, gathered: Gathered, parts: dict[str, np.ndarra
     for part, places in parts.items():
         with (folder / f"{part}_images").open("wb") as file:
             file.write(struct.pack(">2x2B3I", 8, 3, len(places), *images.shape[1:]))
-            for block in (images[places[start : start + 1000]] for start in range(0, len(places), 1000)):
+            for block in (
+                images[places[start : start + 1000]] for start in range(0, len(places), 1000)
+            ):
                 file.write(block.tobytes())
         header = struct.pack(">2x2BI", 8, 1, len(places))
         (folder / f"{part}_labels").write_bytes(header + labels[places].tobytes())
@@ -80,7 +91,8 @@ def write_idx_files(folder: Path, gathered: Gathered, parts: dict[str, np.ndarra
 
 def entry_of(name: str, classes: tuple[str, ...], flags: dict[str, bool], folder: Path) -> str:
     """Return the entry in datasets.yaml of the four files in `folder`."""
-    lines = [f"{name}:", f"  classes: {json.dumps(classes, ensure_ascii=False)}"]  # a list in JSON is one in YAML
+    # a list in JSON is one in YAML
+    lines = [f"{name}:", f"  classes: {json.dumps(classes, ensure_ascii=False)}"]
     lines += [f"  {flag}: true" for flag, is_set in flags.items() if is_set]
     lines += [f"  mirrors: [{FOLDER}/{name}]", "  files:"]
     for key, saved_as in SAVED_AS.items():
@@ -90,10 +102,12 @@ def entry_of(name: str, classes: tuple[str, ...], flags: dict[str, bool], folder
 
 
 def add(datasets: Path, name: str, entry: str, folder: Path) -> bool:
-    """Put the four files of `folder` beside the file `datasets`, then the entry at its end. Return whether it is new.
+    """Put the four files of `folder` beside the file `datasets`, then the entry at its end. Return
+    whether it is new.
 
     Raises:
-        UserError: `datasets` has another dataset of this name, or an entry at its end would not be read.
+        UserError: `datasets` has another dataset of this name, or an entry at its end would not be
+            read.
     """
     entries, added = load_plain_yaml(datasets), parse_plain_yaml(entry)
     text = datasets.read_bytes()
@@ -101,16 +115,27 @@ def add(datasets: Path, name: str, entry: str, folder: Path) -> bool:
     if is_new:
         text += b"\n" * (2 if text[-1:] not in (b"\n", b"") else 1) + entry.encode()
         try:
-            is_read = parse_plain_yaml(text.decode()) == (entries or {}) | added  # None, if it has only comments
+            # None, if it has only comments
+            is_read = parse_plain_yaml(text.decode()) == (entries or {}) | added
         except (UserError, TypeError):  # not YAML; no mapping
             is_read = False
         if not is_read:
             expected = "one dataset below the other, unindented"
-            raise UserError(f"{datasets}: a dataset cannot be added at its end; expected {expected}.")
-    elif not isinstance(entries[name], dict) or entries[name] | {"mirrors": added[name]["mirrors"]} != added[name]:
-        raise UserError(f"{datasets} has another dataset {name}; choose another name, or remove that entry.")
+            raise UserError(
+                f"{datasets}: a dataset cannot be added at its end; expected {expected}."
+            )
+    elif (
+        not isinstance(entries[name], dict)
+        or entries[name] | {"mirrors": added[name]["mirrors"]} != added[name]
+    ):
+        raise UserError(
+            f"{datasets} has another dataset {name}; choose another name, or remove that entry."
+        )
     for key, saved_as in SAVED_AS.items():
-        with (folder / key).open("rb") as file, written_whole(datasets.parent / FOLDER / name / saved_as) as copy:
+        with (
+            (folder / key).open("rb") as file,
+            written_whole(datasets.parent / FOLDER / name / saved_as) as copy,
+        ):
             copyfileobj(file, copy)
     if is_new:
         write_bytes(datasets, text)

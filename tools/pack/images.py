@@ -1,4 +1,6 @@
-"""Pictures in a folder, and pixels in a CSV file: one image at a time, with the name of its class."""
+"""Pictures in a folder, and pixels in a CSV file: one image at a time, with the name of its
+class.
+"""
 
 import csv
 import re
@@ -21,17 +23,24 @@ BYTES = {str(byte): byte for byte in range(256)}
 
 
 def shape_of(size: str) -> Shape:
-    """Return the rows and columns that `size` states: "28" or "28x20". A UserError says that it states none."""
+    """Return the rows and columns that `size` states: "28" or "28x20".
+
+    A UserError says that it states none.
+    """
     found = re.fullmatch(r"([1-9]\d{0,6})(?:x([1-9]\d{0,6}))?", size, re.ASCII)
     rows, columns = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 0 < rows * columns <= MOST_TERMS:
-        expected = f"ROWSxCOLUMNS, such as 28x20 (28 rows of 20 pixels) or 28 (a square); at most {MOST_TERMS:,} pixels"
+        expected = (
+            "ROWSxCOLUMNS, such as 28x20 (28 rows of 20 pixels) or 28 (a square); at most "
+            f"{MOST_TERMS:,} pixels"
+        )
         raise UserError(f"--size is {clip(size)}; expected {expected}.")
     return rows, columns
 
 
 def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the classes' names in their order: numbers by their value, other names by their characters.
+    """Return the classes' names in their order: numbers by their value, other names by their
+    characters.
 
     A UserError says that there are too few or too many, or that one cannot be shown in a table.
     """
@@ -41,7 +50,9 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
         raise UserError(f"{source}: expected {expected}; found {len(found)}.")
     if bad := [name for name in found if not is_name(name)]:
         expected = f"text of 1 to {LONGEST_NAME} characters"
-        raise UserError(f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}.")
+        raise UserError(
+            f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}."
+        )
     are_numbers = all(re.fullmatch(r"\d+", name, re.ASCII) for name in found)
     return tuple(sorted(found, key=int) if are_numbers else found)
 
@@ -49,8 +60,8 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
 def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> Iterator[Labelled]:
     """Yield the images of a folder with one subfolder of pictures for each class, in sorted order.
 
-    Hidden files are ignored. A line on standard error names each other file that cannot be used. A UserError says that
-    there are too few or too many subfolders, or that one has no usable picture.
+    Hidden files are ignored. A line on standard error names each other file that cannot be used. A
+    UserError says that there are too few or too many subfolders, or that one has no usable picture.
     """
     names = in_order(folder, [path.name for path in _visible(folder) if path.is_dir()])
     for path in _visible(folder):
@@ -68,18 +79,23 @@ def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> I
             usable += 1
             yield name, image
         if not usable:
-            raise UserError(f"{folder / name}: no picture that can be used; add some, or remove the folder.")
+            raise UserError(
+                f"{folder / name}: no picture that can be used; add some, or remove the folder."
+            )
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.name)
+    return sorted(
+        (path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.name
+    )
 
 
 def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labelled]:
-    """Yield the images of a CSV file in UTF-8: in each row the label, then the pixels. The first may be a header.
+    """Yield the images of a CSV file in UTF-8: in each row the label, then the pixels. The first
+    may be a header.
 
-    Images without a `shape` are square. If `inverted`, light and dark are exchanged. A UserError says that the file is
-    missing, or which row is not as expected.
+    Images without a `shape` are square. If `inverted`, light and dark are exchanged. A UserError
+    says that the file is missing, or which row is not as expected.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -90,7 +106,9 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
                     pixels = _pixels(cells, shape)
                     yield label.strip(), 255 - pixels if inverted else pixels
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; expected a folder or a CSV file.") from None
+        raise UserError(
+            f"{path}: not a text file in UTF-8; expected a folder or a CSV file."
+        ) from None
     except (csv.Error, ValueError) as error:
         raise UserError(f"{path}: line {rows.line_num}: {error}.") from None
 
@@ -102,8 +120,12 @@ def _pixels(cells: list[str], shape: Shape) -> np.ndarray:
         raise ValueError(f"expected a label and 1 to {MOST_TERMS:,} pixels, separated by commas")
     if len(cells) != rows * columns:
         cure = "--size ROWSxCOLUMNS, such as 28x20 for 28 rows of 20 pixels, states another size"
-        raise ValueError(f"expected {rows * columns} pixels ({rows} × {columns}), found {len(cells)}; {cure}")
+        raise ValueError(
+            f"expected {rows * columns} pixels ({rows} × {columns}), found {len(cells)}; {cure}"
+        )
     try:
         return np.frombuffer(bytes(BYTES[cell] for cell in cells), np.uint8).reshape(shape)
     except KeyError as error:
-        raise ValueError(f"expected whole numbers from 0 to 255, found {clip(repr(error.args[0]))}") from None
+        raise ValueError(
+            f"expected whole numbers from 0 to 255, found {clip(repr(error.args[0]))}"
+        ) from None

@@ -1,4 +1,6 @@
-"""Digit and background: which pixels of a grey picture are ink, and signs that this may be wrong."""
+"""Digit and background: which pixels of a grey picture are ink, and signs that this may be
+wrong.
+"""
 
 import numpy as np
 
@@ -8,7 +10,9 @@ INK = 3  # a pixel is ink if its contrast is above 1/INK of the largest contrast
 WINDOW = 6  # a pixel's paper is looked for within 1/WINDOW of the longer side, in each direction
 THIN = 64  # a ruled line is at most 2/THIN of the longer side thick
 SPECK = 8  # a piece is a speck if it is shorter than 1/SPECK of the longest piece
-EDGE = 2  # a piece at the border is a shadow's corner, or the like, if it is shorter than 1/EDGE of the longest
+# a piece at the border is a shadow's corner, or the like, if it is shorter than 1/EDGE of the
+# longest
+EDGE = 2
 
 
 def median_of_border(pixels: np.ndarray) -> int:
@@ -25,24 +29,29 @@ def border(pixels: np.ndarray) -> np.ndarray:
 
 
 def find_ink(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Find the ink, which is darker than the paper around it, or lighter if the picture's border is dark.
+    """Find the ink, which is darker than the paper around it, or lighter if the picture's border is
+    dark.
 
-    Return the contrast of each pixel to its paper, 0 where there is no ink, (rows, columns) uint8 like `grey`; and a
-    sentence for each sign that the ink is not that of one whole digit.
+    Return the contrast of each pixel to its paper, 0 where there is no ink, (rows, columns) uint8
+    like `grey`; and a sentence for each sign that the ink is not that of one whole digit.
 
     Raises:
         ValueError: the picture is blank.
     """
-    if 2 * border(grey).mean() < int(grey.min()) + int(grey.max()):  # the border is mainly paper, and dark
+    # The border is mainly paper, and dark
+    if 2 * border(grey).mean() < int(grey.min()) + int(grey.max()):
         grey = 255 - grey
     radius = max(grey.shape) // WINDOW
     lightest = _greatest(grey, radius, radius)
-    paper = 255 - _greatest(255 - lightest, radius, radius)  # a closing fills all dark that is narrower than a window
+    # a closing fills all dark that is narrower than a window
+    paper = 255 - _greatest(255 - lightest, radius, radius)
     difference = paper - grey
     if difference.max() < LEAST_CONTRAST:
         raise ValueError("the picture is blank")
     # Ink reflects a part of the light that falls on the paper, so in shadow it differs less
-    contrast = (difference.astype(np.int32) * 255 // np.maximum(paper, DARKEST_PAPER)).astype(np.uint8)
+    contrast = (difference.astype(np.int32) * 255 // np.maximum(paper, DARKEST_PAPER)).astype(
+        np.uint8
+    )
     ink, notes = _without_specks(_without_lines((contrast > contrast.max() // INK).view(np.uint8)))
     if difference.max() < 2 * LEAST_CONTRAST:
         notes.append("there is hardly any contrast")
@@ -51,7 +60,8 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def _without_lines(ink: np.ndarray) -> np.ndarray:
-    """Return `ink`, 0 and 1, without thin lines that cross the whole picture; strokes that cross them stay.
+    """Return `ink`, 0 and 1, without thin lines that cross the whole picture; strokes that cross
+    them stay.
 
     If there is nothing else, they are what was drawn.
     """
@@ -60,15 +70,20 @@ def _without_lines(ink: np.ndarray) -> np.ndarray:
 
 
 def _lines(ink: np.ndarray) -> np.ndarray:
-    """Return the thin ink near the rows in which every column has ink, or has it nearby: a line may slope a little."""
+    """Return the thin ink near the rows in which every column has ink, or has it nearby: a line may
+    slope a little.
+    """
     near = max(ink.shape) // THIN
     crossed = _greatest(ink, near, 0).min(axis=1, keepdims=True)
-    thick = _greatest(1 - _greatest(1 - ink, near, 0), near, 0)  # columns of ink longer than 2 · near
+    # Columns of ink longer than 2 · near
+    thick = _greatest(1 - _greatest(1 - ink, near, 0), near, 0)
     return ink & _greatest(crossed, near, 0) & (1 - thick)
 
 
 def _without_specks(ink: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Return `ink`, 0 and 1, without specks and the ends of things at the border; and the signs seen in the rest."""
+    """Return `ink`, 0 and 1, without specks and the ends of things at the border; and the signs
+    seen in the rest.
+    """
     y, x = np.nonzero(ink)
     piece = _pieces(ink)
     order = np.argsort(piece)
@@ -83,19 +98,26 @@ def _without_specks(ink: np.ndarray) -> tuple[np.ndarray, list[str]]:
     kept[y[stays[piece]], x[stays[piece]]] = 1
     top, bottom, left, right = top[stays], bottom[stays], left[stays], right[stays]
     height, width = bottom.max() - top.min(), right.max() - left.min()
-    sides = [top.min() == 0, left.min() == 0, bottom.max() == ink.shape[0], right.max() == ink.shape[1]].count(True)
+    sides = [
+        top.min() == 0,
+        left.min() == 0,
+        bottom.max() == ink.shape[0],
+        right.max() == ink.shape[1],
+    ].count(True)
     tall = np.count_nonzero(3 * (bottom - top) > 2 * height)
     signs = {
         f"ink touches {sides} sides of the picture; the digit may be cut off": sides > 1,
         "there may be several digits; one is expected": tall > 1 or 2 * width > 3 * height,
         f"the ink is in {len(top)} pieces; this may be noise": len(top) > 6,
-        "nearly all is ink; this may be no digit": 4 * kept.sum() > 3 * height * width and 2 * width > height,
+        "nearly all is ink; this may be no digit": 4 * kept.sum() > 3 * height * width
+        and 2 * width > height,
     }
     return kept, [sentence for sentence, seen in signs.items() if seen]
 
 
 def _pieces(ink: np.ndarray) -> np.ndarray:
-    """Return the number of the piece that each pixel of ink belongs to, from 0, in the order of `np.nonzero`.
+    """Return the number of the piece that each pixel of ink belongs to, from 0, in the order of
+    `np.nonzero`.
 
     A piece is all pixels that touch, also by their corners.
     """
@@ -110,7 +132,8 @@ def _pieces(ink: np.ndarray) -> np.ndarray:
         pairs.append((beside, number[pixels[beside] + step]))
     one, other = np.concatenate(pairs, axis=1)
     piece = np.arange(len(pixels))
-    while True:  # each pixel takes the lowest number that it sees, until all pixels of a piece have the same
+    # Each pixel takes the lowest number that it sees, until all pixels of a piece have the same
+    while True:
         lowest = np.minimum(piece[one], piece[other])
         joined = piece.copy()
         np.minimum.at(joined, piece[one], lowest)
@@ -122,7 +145,9 @@ def _pieces(ink: np.ndarray) -> np.ndarray:
 
 
 def _greatest(values: np.ndarray, down: int, across: int) -> np.ndarray:
-    """Return for each uint8 the greatest of itself and its neighbours, up to `down` rows and `across` columns away."""
+    """Return for each uint8 the greatest of itself and its neighbours, up to `down` rows and
+    `across` columns away.
+    """
     for radius in (down, across):
         values = np.pad(values, ((radius, radius), (0, 0)))
         covered, window = 1, 2 * radius + 1

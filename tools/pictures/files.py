@@ -15,20 +15,26 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from pipeline.program.errors import UserError
 from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare, reduction
 
-FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # Pillow reads these without starting another program
+# Pillow reads these without starting another program
+FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]
 MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million
-MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}  # more memory for each pixel; A4 at 600 dpi has 34.8 million
+# More memory for each pixel; A4 at 600 dpi has 34.8 million
+MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}
 MOST_A_SIDE = 65_535  # JPEG's own limit; decoders hold a few rows
 MOST_OF_IDX = 1 << 28  # pixels to read from an IDX file; MNIST's largest has 47 million
 
 Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
 
 
-def read_picture(path: Path, shape: Shape, fitted: bool, inverted: bool) -> tuple[np.ndarray, list[str]]:
-    """Read an image file and prepare its picture, as `prepare` does. If the file has several, use the first.
+def read_picture(
+    path: Path, shape: Shape, fitted: bool, inverted: bool
+) -> tuple[np.ndarray, list[str]]:
+    """Read an image file and prepare its picture, as `prepare` does. If the file has several, use
+    the first.
 
     Raises:
-        UserError: the file is no image, is damaged, or has too many pixels; or its picture is blank.
+        UserError: the file is no image, is damaged, or has too many pixels; or its picture is
+            blank.
     """
     if path.exists() and not path.is_file():  # opening a pipe could wait for ever
         raise UserError(f"{path}: not a regular file; expected a picture.")
@@ -41,7 +47,8 @@ def read_picture(path: Path, shape: Shape, fitted: bool, inverted: bool) -> tupl
 
 
 def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
-    """Return the images of an IDX file, gzipped or not, at most `limit`: (n, rows, columns) uint8. None: it is not one.
+    """Return the images of an IDX file, gzipped or not, at most `limit`: (n, rows, columns) uint8.
+    None: it is not one.
 
     Raises:
         UserError: the file is damaged, has too many pixels, or has labels instead of images.
@@ -61,13 +68,19 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
             images = min(stated, limit or stated)
             if not 0 < images * rows * columns <= MOST_OF_IDX:
                 found = f"{images} × {rows} × {columns} pixels"
-                raise UserError(f"{path}: expected 1 to {MOST_OF_IDX:,}, found {found}; --limit N reads only N images.")
+                raise UserError(
+                    f"{path}: expected 1 to {MOST_OF_IDX:,}, found {found}; --limit N reads only N "
+                    "images."
+                )
             content = file.read(images * rows * columns)
             rest = file.read(1) if images == stated else b""  # there, gzip compares its checksum
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: the gzip file is damaged ({str(error).rstrip('.')}).") from None
     if len(content) + len(rest) != images * rows * columns:
-        raise UserError(f"{path}: the file is shorter or longer than its {stated} images of {rows} × {columns} bytes.")
+        raise UserError(
+            f"{path}: the file is shorter or longer than its {stated} images of {rows} × {columns} "
+            "bytes."
+        )
     return np.frombuffer(content, np.uint8).reshape(images, rows, columns)
 
 
@@ -79,7 +92,8 @@ def _first_picture(path: Path) -> tuple[Image.Image, int]:
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(path, image)
                 pictures = getattr(image, "n_frames", 1)
-                # `prepare` reduces a large picture; JPEG's decoder can do it earlier, by 2, 4 or 8, in less memory
+                # `prepare` reduces a large picture; JPEG's decoder can do it earlier, by 2, 4 or 8,
+                # in less memory
                 factor = reduction(image, LONGEST_OF_FITTED)
                 image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
                 image.load()
@@ -97,7 +111,9 @@ def _first_picture(path: Path) -> tuple[Image.Image, int]:
 
 @contextmanager
 def _silent_decoders() -> Iterator[None]:
-    """Throw away what is written to the process's standard error: libtiff writes there, beside our own sentence."""
+    """Throw away what is written to the process's standard error: libtiff writes there, beside our
+    own sentence.
+    """
     try:
         saved = os.dup(2)
     except OSError:  # it is closed
@@ -112,13 +128,17 @@ def _silent_decoders() -> Iterator[None]:
 
 
 def _check_size(path: Path, image: ImageFile.ImageFile) -> None:
-    """Raise a UserError if the picture is so large that its decoder may need more than some 500 MB."""
+    """Raise a UserError if the picture is so large that its decoder may need more than some 500
+    MB.
+    """
     width, height = image.size
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder makes whole tiles; one may exceed the picture
+    # Its decoder makes whole tiles; one may exceed the picture
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         width = max(width, image.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0))
         height = max(height, image.tag_v2.get(TiffImagePlugin.TILELENGTH, 0))
     most = MOST_PIXELS_OF.get(image.format or "", MOST_PIXELS)
     if width * height > most or max(width, height) > MOST_A_SIDE:
         raise UserError(
-            f"{path}: expected at most {most:,} pixels, and {MOST_A_SIDE:,} a side; found {width} × {height}."
+            f"{path}: expected at most {most:,} pixels, and {MOST_A_SIDE:,} a side; found {width} "
+            f"× {height}."
         )

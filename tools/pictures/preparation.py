@@ -1,4 +1,6 @@
-"""A picture becomes an image for a network, in whole numbers: the same pixels give the same image on every machine."""
+"""A picture becomes an image for a network, in whole numbers: the same pixels give the same image
+on every machine.
+"""
 
 from typing import TypeVar
 
@@ -13,14 +15,18 @@ Shape = tuple[int, int]  # rows and columns
 Whole = TypeVar("Whole", int, np.ndarray)
 
 
-def prepare(picture: Image.Image, shape: Shape, fitted: bool, inverted: bool) -> tuple[np.ndarray, list[str]]:
-    """Return a picture as an image, uint8 of shape `shape`, and a sentence for each sign that it may be a wrong one.
+def prepare(
+    picture: Image.Image, shape: Shape, fitted: bool, inverted: bool
+) -> tuple[np.ndarray, list[str]]:
+    """Return a picture as an image, uint8 of shape `shape`, and a sentence for each sign that it
+    may be a wrong one.
 
-    The picture has any size and mode. Its digit is made like MNIST's, or, if `fitted`, the whole picture fits into the
-    image. Then, if `inverted`, light and dark are exchanged.
+    The picture has any size and mode. Its digit is made like MNIST's, or, if `fitted`, the whole
+    picture fits into the image. Then, if `inverted`, light and dark are exchanged.
 
     Raises:
-        ValueError: the pixels have more than 16 bits; or there should be a digit, and the picture is blank.
+        ValueError: the pixels have more than 16 bits; or there should be a digit, and the picture
+            is blank.
     """
     if fitted:
         image, notes = fit(picture, shape), list[str]()
@@ -31,9 +37,11 @@ def prepare(picture: Image.Image, shape: Shape, fitted: bool, inverted: bool) ->
 
 
 def fit(picture: Image.Image, shape: Shape) -> np.ndarray:
-    """Return a picture as a grey image, uint8 of shape `shape`, its proportions kept, in the middle.
+    """Return a picture as a grey image, uint8 of shape `shape`, its proportions kept, in the
+    middle.
 
-    The space beside it has the colour of the background, which is the median of the border. Light stays light.
+    The space beside it has the colour of the background, which is the median of the border. Light
+    stays light.
     """
     grey = np.asarray(reduced(picture, LONGEST_OF_FITTED).convert("L"))
     size = proportional(grey.shape, shape)
@@ -46,18 +54,23 @@ def fit(picture: Image.Image, shape: Shape) -> np.ndarray:
 def like_mnist(ink: np.ndarray, shape: Shape) -> np.ndarray:
     """Return a digit as an image like MNIST's: uint8 of shape `shape`, light on black.
 
-    MNIST's authors scanned digits in black and white. They scaled each digit to fit 20 × 20 pixels and kept its
-    proportions; anti-aliasing made the greys. Then they placed it in 28 × 28 pixels by its centre of mass: the centres
-    of the 60,000 training images lie between 13.49 and 14.51 in both directions, counted from 0.
+    MNIST's authors scanned digits in black and white. They scaled each digit to fit 20 × 20 pixels
+    and kept its proportions; anti-aliasing made the greys. Then they placed it in 28 × 28 pixels by
+    its centre of mass: the centres of the 60,000 training images lie between 13.49 and 14.51 in
+    both directions, counted from 0.
 
     Args:
         ink: (rows, columns) uint8, 0 where there is no ink; not 0 everywhere.
-        shape: rows and columns of the image. The digit fills 20/28 of the rows, of the columns, or of both.
+        shape: rows and columns of the image. The digit fills 20/28 of the rows, of the columns, or
+            of both.
     """
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    area = resized(digit, proportional(digit.shape, (max(1, shape[0] * 20 // 28), max(1, shape[1] * 20 // 28))))
-    digit = divided(area * 255, int(area.max()))  # not by the full area of a pixel: thin strokes would become pale
+    area = resized(
+        digit, proportional(digit.shape, (max(1, shape[0] * 20 // 28), max(1, shape[1] * 20 // 28)))
+    )
+    # Not by the full area of a pixel: thin strokes would become pale
+    digit = divided(area * 255, int(area.max()))
 
     image = np.zeros(shape, np.uint8)
     mass = int(digit.sum())
@@ -72,7 +85,9 @@ def like_mnist(ink: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def proportional(shape: tuple[int, ...], box: Shape) -> Shape:
-    """Return the largest rows and columns that fit into `box` with the proportions of `shape`; 1 or more each."""
+    """Return the largest rows and columns that fit into `box` with the proportions of `shape`; 1 or
+    more each.
+    """
     (height, width), (rows, columns) = shape, box
     if height * columns > width * rows:
         return rows, max(1, divided(width * rows, height))
@@ -80,7 +95,8 @@ def proportional(shape: tuple[int, ...], box: Shape) -> Shape:
 
 
 def resized(pixels: np.ndarray, size: Shape) -> np.ndarray:
-    """Return `pixels` scaled to `size`, rows and columns: each new pixel is the sum over the area that it covers.
+    """Return `pixels` scaled to `size`, rows and columns: each new pixel is the sum over the area
+    that it covers.
 
     The sums are whole numbers far below 2⁵³, so float64 is exact in any order.
     """
@@ -89,9 +105,13 @@ def resized(pixels: np.ndarray, size: Shape) -> np.ndarray:
 
 
 def _shared(new: int, old: int) -> np.ndarray:
-    """Return the length that each new pixel shares with each old one, on a side of new · old units: (new, old)."""
+    """Return the length that each new pixel shares with each old one, on a side of new · old units:
+    (new, old).
+    """
     starts, old_starts = old * np.arange(new)[:, np.newaxis], new * np.arange(old)
-    return np.maximum(np.minimum(starts + old, old_starts + new) - np.maximum(starts, old_starts), 0).astype(np.float64)
+    return np.maximum(
+        np.minimum(starts + old, old_starts + new) - np.maximum(starts, old_starts), 0
+    ).astype(np.float64)
 
 
 def divided(numerator: Whole, denominator: int) -> Whole:
@@ -100,7 +120,8 @@ def divided(numerator: Whole, denominator: int) -> Whole:
 
 
 def strongest_channel(picture: Image.Image) -> np.ndarray:
-    """Return the grey, red, green or blue of a picture, (rows, columns) uint8: the one that varies most.
+    """Return the grey, red, green or blue of a picture, (rows, columns) uint8: the one that varies
+    most.
 
     A coloured pen on coloured paper shows best in it.
     """
@@ -112,12 +133,15 @@ def strongest_channel(picture: Image.Image) -> np.ndarray:
 
 
 def reduction(picture: Image.Image, longest: int) -> int:
-    """Return how many times smaller a picture must become so that no side is longer than `longest` pixels."""
+    """Return how many times smaller a picture must become so that no side is longer than `longest`
+    pixels.
+    """
     return -(-max(picture.size) // longest)
 
 
 def reduced(picture: Image.Image, longest: int) -> Image.Image:
-    """Return a picture in mode L or RGB, no side longer than `longest`: each new pixel is the mean of a square.
+    """Return a picture in mode L or RGB, no side longer than `longest`: each new pixel is the mean
+    of a square.
 
     A transparent picture lies on white paper, or on black paper if most of it is light.
 
@@ -126,9 +150,14 @@ def reduced(picture: Image.Image, longest: int) -> Image.Image:
     """
     factor = reduction(picture, longest)
     width, height = picture.size
-    rows = max(1, 2_000_000 // (factor * width)) * factor  # a second copy of the whole picture would need much memory
-    bands = (picture.crop((0, top, width, min(top + rows, height))) for top in range(0, height, rows))
-    return _on_paper(Image.fromarray(np.vstack([np.asarray(_in_bytes(band).reduce(factor)) for band in bands])))
+    # a second copy of the whole picture would need much memory
+    rows = max(1, 2_000_000 // (factor * width)) * factor
+    bands = (
+        picture.crop((0, top, width, min(top + rows, height))) for top in range(0, height, rows)
+    )
+    return _on_paper(
+        Image.fromarray(np.vstack([np.asarray(_in_bytes(band).reduce(factor)) for band in bands]))
+    )
 
 
 def _in_bytes(picture: Image.Image) -> Image.Image:

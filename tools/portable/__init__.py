@@ -1,1 +1,3 @@
-"""Does the pipeline write the same bytes elsewhere? `python -m tools.portable` tries many environments."""
+"""Does the pipeline write the same bytes elsewhere? `python -m tools.portable` tries many
+environments.
+"""

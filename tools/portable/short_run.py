@@ -1,8 +1,10 @@
-"""Prepare, train and test four small networks on the tests' sample of digits, and print a hash of all their files.
+"""Prepare, train and test four small networks on the tests' sample of digits, and print a hash of
+all their files.
 
     PYTHONPATH=. python tools/portable/short_run.py 2  # processes
 
-It prints JSON: one hash for each arithmetic, and facts about the machine. It needs NumPy and nothing else.
+It prints JSON: one hash for each arithmetic, and facts about the machine. It needs NumPy and
+    nothing else.
 """
 
 import gzip
@@ -36,7 +38,8 @@ SAMPLE = Path(__file__).parents[2] / "tests" / "sample"
 CLASSES = tuple("0123456789")
 SEED = 2026
 BLAS = re.compile(r"/(lib(?:scipy_|flexi)?(?:openblas|blas|blis|mkl_rt)[^/\n]*)$", re.MULTILINE)
-Run = tuple[str, tuple[int, ...], str, float | str, Method]  # activation, hidden layers, scaling, std of the weights
+# Activation, hidden layers, scaling, std of the weights
+Run = tuple[str, tuple[int, ...], str, float | str, Method]
 
 PLAIN = Method(60, 50, SEED, Optimizer(Schedule(0.5)))
 ADAM = Optimizer(Schedule(0.01, "cosine", warmup=5, steps=60), Adam(), weight_decay=0.1)
@@ -46,8 +49,15 @@ DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, elastic=1.0, s
 RUNS: list[Run] = [
     ("sigmoid", (50,), "minmax", 0.05, PLAIN),
     ("sigmoid", (50,), "minmax", 0.05, PLAIN._replace(distortion=DISTORTION)),
-    ("tanh", (40, 30), "zscore", "glorot", PLAIN._replace(optimizer=ADAM, patience=1, keep_best=True)),
-    ("relu", (2100,), "minmax", "he", Method(6, 50, SEED, NESTEROV, Dropout(0.2, 0.5))),  # sums of over 2,048 terms
+    (
+        "tanh",
+        (40, 30),
+        "zscore",
+        "glorot",
+        PLAIN._replace(optimizer=ADAM, patience=1, keep_best=True),
+    ),
+    # Sums of over 2,048 terms
+    ("relu", (2100,), "minmax", "he", Method(6, 50, SEED, NESTEROV, Dropout(0.2, 0.5))),
 ]
 
 
@@ -60,19 +70,28 @@ def short_runs(arithmetic: str, processes: int) -> str:
 
 
 def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
-    """Write into a new folder what the stages preprocess, train and evaluate write. 200 images are for validation."""
+    """Write into a new folder what the stages preprocess, train and evaluate write. 200 images are
+    for validation.
+    """
     activation, hidden_sizes, scaling, std, method = run
     folder.mkdir()
-    for name, source in ("images", "train-images-idx3-ubyte.gz"), ("labels", "train-labels-idx1-ubyte.gz"):
+    for name, source in (
+        ("images", "train-images-idx3-ubyte.gz"),
+        ("labels", "train-labels-idx1-ubyte.gz"),
+    ):
         (folder / name).write_bytes(gzip.decompress((SAMPLE / source).read_bytes()))
     images, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
     files = [folder / f"{name}.npz" for name in ("train", "validation")]
     known = Preparation(0.0, 1.0, (28, 28), CLASSES)
-    preparation = prepare_training(files[0], files[1], images, labels, known, scaling, validation_size=200, seed=SEED)
+    preparation = prepare_training(
+        files[0], files[1], images, labels, known, scaling, validation_size=200, seed=SEED
+    )
     training, validation = (load_prepared(file).split for file in files)
 
     network = init_network(hidden_sizes, ACTIVATIONS[activation], std, A, preparation, SEED)
-    fitting = Fitting(network, method, training, seen=training, unseen=validation, processes=processes)
+    fitting = Fitting(
+        network, method, training, seen=training, unseen=validation, processes=processes
+    )
     for _ in fitting.run():
         pass
     fitted = fitting.result()
@@ -85,7 +104,9 @@ def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
 
 
 def hash_of(folder: Path) -> str:
-    """Return the SHA-256 of the names and the bytes of all files in a folder and below, in hexadecimal."""
+    """Return the SHA-256 of the names and the bytes of all files in a folder and below, in
+    hexadecimal.
+    """
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
@@ -97,21 +118,27 @@ def describe() -> dict[str, str]:
     """Return facts about the machine under the names that they have in the table."""
     try:  # Linux
         memory = Path("/proc/self/maps").read_text()
-        processors = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        processors = re.findall(
+            r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        )
     except OSError:
         memory, processors = "", []
     # A system that lists no memory gives the name of the BLAS that NumPy was built with
     built_with = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     return {
-        "processor": os.environ.get("EMULATED") or (processors or [platform.processor() or platform.machine()])[0],
+        "processor": os.environ.get("EMULATED")
+        or (processors or [platform.processor() or platform.machine()])[0],
         "byte_order": sys.byteorder,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "blas": " + ".join(sorted(set(BLAS.findall(memory)))) or built_with,  # the files in this process's memory
+        # The files in this process's memory
+        "blas": " + ".join(sorted(set(BLAS.findall(memory)))) or built_with,
     }
 
 
 if __name__ == "__main__":
-    hashes = {arithmetic: short_runs(arithmetic, processes=int(sys.argv[1])) for arithmetic in ARITHMETICS}
+    hashes = {
+        arithmetic: short_runs(arithmetic, processes=int(sys.argv[1])) for arithmetic in ARITHMETICS
+    }
     print(json.dumps(describe() | hashes))  # after the runs, so that every library is loaded

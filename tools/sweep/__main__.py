@@ -21,19 +21,37 @@ from tools.lock import output
 @command
 def main(
     name: Annotated[str, Argument(help="The experiments are called NAME-….")],
-    axes: Annotated[list[str], Option("--set-param", "-S", metavar="SECTION.KEY=V1,V2", help="Values to combine.")],
-    recipes: Annotated[list[Path] | None, Option("--recipe", help="Use this file in place of params.yaml.")] = None,
-    workers: Annotated[int, Option(min=0, help="Workers on this machine.", show_default="one for each core")] = 0,
-    scheduler: Annotated[str | None, Option(help="Use the workers of this Dask scheduler: tls://host:8786.")] = None,
-    insecure: Annotated[bool, Option("--insecure", help="Allow one without TLS: who reaches it runs code.")] = False,
-    home: Annotated[str, Option(help="The folder for clones and checkpoints on each worker.")] = "~/.cache/dvc-sweep",
-    again: Annotated[bool, Option("--again", help="Run known experiments too, and compare the bytes.")] = False,
-    control: Annotated[float, Option(min=0, max=1, help="Run this share on another worker, too, and compare.")] = 0,
+    axes: Annotated[
+        list[str],
+        Option("--set-param", "-S", metavar="SECTION.KEY=V1,V2", help="Values to combine."),
+    ],
+    recipes: Annotated[
+        list[Path] | None, Option("--recipe", help="Use this file in place of params.yaml.")
+    ] = None,
+    workers: Annotated[
+        int, Option(min=0, help="Workers on this machine.", show_default="one for each core")
+    ] = 0,
+    scheduler: Annotated[
+        str | None, Option(help="Use the workers of this Dask scheduler: tls://host:8786.")
+    ] = None,
+    insecure: Annotated[
+        bool, Option("--insecure", help="Allow one without TLS: who reaches it runs code.")
+    ] = False,
+    home: Annotated[
+        str, Option(help="The folder for clones and checkpoints on each worker.")
+    ] = "~/.cache/dvc-sweep",
+    again: Annotated[
+        bool, Option("--again", help="Run known experiments too, and compare the bytes.")
+    ] = False,
+    control: Annotated[
+        float, Option(min=0, max=1, help="Run this share on another worker, too, and compare.")
+    ] = 0,
 ) -> None:
     """Run an experiment for every combination of values that the project does not have yet.
 
-    -S and --recipe may be repeated. Each is an ordinary DVC experiment of the last commit: `dvc exp show`, `dvc exp
-    apply` and tools.compare know it. If the sweep is started again, it runs what is missing. Ctrl-C stops it.
+    -S and --recipe may be repeated. Each is an ordinary DVC experiment of the last commit: `dvc exp
+    show`, `dvc exp apply` and tools.compare know it. If the sweep is started again, it runs what is
+    missing. Ctrl-C stops it.
     """
     from tools.sweep import cluster
     from tools.sweep.combinations import combinations
@@ -41,14 +59,19 @@ def main(
     if sys.platform == "win32":
         raise UserError("sweeps need Linux or macOS.")
     if scheduler and not scheduler.startswith("tls://") and not insecure:
-        raise UserError(f"--scheduler is {scheduler}: who reaches it runs code; expected tls://…, or --insecure.")
+        raise UserError(
+            f"--scheduler is {scheduler}: who reaches it runs code; expected tls://…, or "
+            "--insecure."
+        )
     rev = committed()
     wanted = combinations(name, axes, Path("params.yaml"), rev, recipes or [])
     origin = remote_with(rev) if scheduler else str(Path.cwd())
     names = {one["name"] for one in wanted}
     refs = f"refs/exps/{rev[:2]}/{rev[2:]}"  # DVC's folder of the commit's experiments
     known = names & experiments(origin, refs)
-    missing = [one | {"again": one["name"] in known} for one in wanted if again or one["name"] not in known]
+    missing = [
+        one | {"again": one["name"] in known} for one in wanted if again or one["name"] not in known
+    ]
     typer.echo(f"{len(wanted)} experiments, {len(known)} of them known.")
     well = True
     if missing:
@@ -57,8 +80,10 @@ def main(
             "rev": rev,
             "refs": refs,
             "origin": origin,  # the Git remote, which has the commit
-            "home": home if scheduler else str(Path(".dvc", "tmp", "sweep").resolve()),  # the folder for clones
-            "cache": None if scheduler else cache_with_data(),  # else each worker has one, and pushes
+            # The folder for clones
+            "home": home if scheduler else str(Path(".dvc", "tmp", "sweep").resolve()),
+            # Else each worker has one, and pushes
+            "cache": None if scheduler else cache_with_data(),
             "packages": pinned_packages() if scheduler else [],
         }
         with cluster.connect(scheduler, workers) as client:
@@ -72,43 +97,74 @@ def committed() -> str:
     """Return HEAD. Raise a UserError if files that Git tracks have changes."""
     if changed := output("git", "diff", "--name-only", "-z", "HEAD"):
         names = ", ".join(changed.split("\0")[:-1][:3])
-        raise UserError(f"uncommitted changes in {names}; workers run the last commit: commit or restore them first.")
+        raise UserError(
+            f"uncommitted changes in {names}; workers run the last commit: commit or restore them "
+            "first."
+        )
     return output("git", "rev-parse", "HEAD")
 
 
 def remote_with(rev: str) -> str:
-    """Return the address of the Git remote `origin`. Raise a UserError if it lacks the commit, or DVC has no remote."""
+    """Return the address of the Git remote `origin`.
+
+    Raise a UserError if it lacks the commit, or DVC has no remote.
+    """
     origin = output("git", "remote", "get-url", "origin")
     output("git", "fetch", "--quiet", "origin")
     if not output("git", "branch", "--remotes", "--contains", rev):
-        raise UserError(f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push")
-    output("dvc", "remote", "default", cure="; workers need one for data: dvc remote add --default storage …")
+        raise UserError(
+            f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push"
+        )
+    output(
+        "dvc",
+        "remote",
+        "default",
+        cure="; workers need one for data: dvc remote add --default storage …",
+    )
     return str(Path(origin).resolve()) if Path(origin).exists() else origin
 
 
 def cache_with_data() -> str:
-    """Return the folder of DVC's cache. Raise a UserError if it lacks an output in dvc.lock: workers need them."""
+    """Return the folder of DVC's cache.
+
+    Raise a UserError if it lacks an output in dvc.lock: workers need them.
+    """
     if missing := json.loads(output("dvc", "data", "status", "--json")).get("not_in_cache"):
-        raise UserError(f"DVC's cache lacks {', '.join(missing[:3])}; make or get them first: dvc repro, or dvc pull")
+        raise UserError(
+            f"DVC's cache lacks {', '.join(missing[:3])}; make or get them first: dvc repro, or "
+            "dvc pull"
+        )
     return str(Path(output("dvc", "cache", "dir")).resolve())
 
 
 def experiments(origin: str, refs: str) -> set[str]:
     """Return the names of the experiments that a remote has."""
-    return {line.rpartition("/")[2] for line in output("git", "ls-remote", origin, f"{refs}/*").splitlines()}
+    return {
+        line.rpartition("/")[2]
+        for line in output("git", "ls-remote", origin, f"{refs}/*").splitlines()
+    }
 
 
 def fetch(origin: str, refs: str, names: set[str]) -> None:
-    """Bring those of these experiments that a remote has into this repository, where `dvc exp show` finds them."""
+    """Bring those of these experiments that a remote has into this repository, where `dvc exp show`
+    finds them.
+    """
     if new := names & experiments(origin, refs) - experiments(".", refs):
         output(
-            "git", "fetch", "--quiet", "--stdin", origin, stdin="\n".join(f"{refs}/{one}:{refs}/{one}" for one in new)
+            "git",
+            "fetch",
+            "--quiet",
+            "--stdin",
+            origin,
+            stdin="\n".join(f"{refs}/{one}:{refs}/{one}" for one in new),
         )
 
 
 def pinned_packages() -> list[str]:
     """Return the lines of requirements.txt that name a package and its version."""
-    return re.findall(r"^[\w.-]+==[^\\\n]+", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(
+        r"^[\w.-]+==[^\\\n]+", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The experiments of a sweep: every combination of the values, each checked and named by what it will run."""
+"""The experiments of a sweep: every combination of the values, each checked and named by what it
+will run.
+"""
 
 import hashlib
 import itertools
@@ -16,26 +18,33 @@ from pipeline.settings.params import Params, load_params, read_values
 def combinations(
     prefix: str, axes: list[str], params: Path, rev: str, recipes: Sequence[Path] = ()
 ) -> list[dict[str, Any]]:
-    """Return an experiment for every combination of `recipes`, if there are some, and values: "train.seed=0,1,2".
+    """Return an experiment for every combination of `recipes`, if there are some, and values:
+    "train.seed=0,1,2".
 
-    A recipe is a parameter file in place of `params`. The same parameters are one experiment, and always have the same
-    name in the same commit.
+    A recipe is a parameter file in place of `params`. The same parameters are one experiment, and
+    always have the same name in the same commit.
 
     Returns:
-        Of each its `name`, its `changes` of `params`, such as 'train.activation="relu"', and as text the `parameters`
-        that tell it from the others.
+        Of each its `name`, its `changes` of `params`, such as 'train.activation="relu"', and as
+        text the `parameters` that tell it from the others.
 
     Raises:
-        UserError: the prefix is no name, an axis has no values, or a file or a combination is not allowed.
+        UserError: the prefix is no name, an axis has no values, or a file or a combination is not
+            allowed.
     """
     if not re.fullmatch(r"\w[\w.-]{0,99}", prefix) or ".." in prefix:
-        raise UserError(f"NAME is {show(prefix)}; expected at most 100 letters, digits, -, _ and ., such as rate.")
+        raise UserError(
+            f"NAME is {show(prefix)}; expected at most 100 letters, digits, -, _ and ., such as "
+            "rate."
+        )
     values: dict[str, list[str]] = {}
     for axis in axes:
         key, _, text = axis.partition("=")
         parts = re.findall(r"(?:\[[^\]]*\]|[^,])+", text)  # split at commas outside of brackets
         if not text or ",".join(parts) != text:
-            raise UserError(f"-S is {show(axis)}; expected SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2.")
+            raise UserError(
+                f"-S is {show(axis)}; expected SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2."
+            )
         values.setdefault(key, []).extend(f"{key}={part.strip()}" for part in parts)
     shown = [key for key in values if len(values[key]) > 1] or list(values)
     old = _flat(load_params(params))
@@ -44,12 +53,21 @@ def combinations(
         for combination in itertools.product(*values.values()):
             new = _flat(load_changed(file, combination))
             # Of 10 digits, two of 10,000 experiments have the same once in 20,000 sweeps
-            digest = hashlib.sha256(json.dumps([rev, new], sort_keys=True).encode()).hexdigest()[:10]
+            digest = hashlib.sha256(json.dumps([rev, new], sort_keys=True).encode()).hexdigest()[
+                :10
+            ]
             # DVC's -S has the grammar of Hydra, which reads JSON as JSON
-            changes = [f"{key}={json.dumps(value)}" for key, value in new.items() if value != old[key]]
-            texts = [f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}" for key in shown]
+            changes = [
+                f"{key}={json.dumps(value)}" for key, value in new.items() if value != old[key]
+            ]
+            texts = [
+                f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}"
+                for key in shown
+            ]
             parameters = ", ".join([str(file), *texts] if recipes else texts)
-            found.setdefault(digest, {"name": f"{prefix}-{digest}", "changes": changes, "parameters": parameters})
+            found.setdefault(
+                digest, {"name": f"{prefix}-{digest}", "changes": changes, "parameters": parameters}
+            )
     return list(found.values())
 
 
@@ -57,7 +75,8 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     """Read and check a parameter file, with some values replaced: "train.seed=3". A value is YAML.
 
     Raises:
-        UserError: the file is not a right one, or a change is not. The sentence names the file or the change.
+        UserError: the file is not a right one, or a change is not. The sentence names the file or
+            the change.
     """
     load_params(path)  # a mistake of the file is not one of a change
     values = read_values(path)
@@ -65,7 +84,9 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     for change in changes:
         parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
         if not parts:
-            raise UserError(f"-S is {show(change)}; expected SECTION.KEY=VALUE, such as train.seed=3.")
+            raise UserError(
+                f"-S is {show(change)}; expected SECTION.KEY=VALUE, such as train.seed=3."
+            )
         section, key, text = parts.groups()
         try:
             values.setdefault(section, {})[key] = parse_plain_yaml(text)
@@ -78,10 +99,16 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
         if error.about not in changed:
             raise
         sentence = str(error).removeprefix(f"{path}: ")
-        raise UserError(f"-S is {show(changed[error.about])}: {sentence}", about=error.about) from None
+        raise UserError(
+            f"-S is {show(changed[error.about])}: {sentence}", about=error.about
+        ) from None
 
 
 def _flat(params: Params) -> dict[str, Any]:
     """Return the parameters by their dotted keys."""
     sections = params.model_dump(mode="json")
-    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+    return {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in values.items()
+    }

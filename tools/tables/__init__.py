@@ -1,4 +1,6 @@
-"""What the commands print: tables for a terminal of any width, for pipes and files; numbers over several seeds."""
+"""What the commands print: tables for a terminal of any width, for pipes and files; numbers over
+several seeds.
+"""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
@@ -9,7 +11,8 @@ if TYPE_CHECKING:  # imported inside the function: the records' ledger prints no
 
 
 def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "") -> str:
-    """Return mean ± standard deviation of a sample (n − 1), or the number alone if there is only one.
+    """Return mean ± standard deviation of a sample (n − 1), or the number alone if there is only
+    one.
 
     There are so many `digits` after the point. "+" as `sign` gives a positive mean a sign, too.
     """
@@ -18,7 +21,10 @@ def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "")
 
 
 def markdown(head: str, rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; without rows, "No changes.". In `head`, "a | b:", the colon puts b flush right."""
+    """Return a table in Markdown; without rows, "No changes.".
+
+    In `head`, "a | b:", the colon puts b flush right.
+    """
     if not rows:
         return "No changes."
     names = head.split(" | ")
@@ -29,7 +35,10 @@ def markdown(head: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain_console() -> "Console":
-    """Return a console that prints text as it is: brackets are no markup. A pipe or a file gets lines of any length."""
+    """Return a console that prints text as it is: brackets are no markup.
+
+    A pipe or a file gets lines of any length.
+    """
     from rich.console import Console
 
     console = Console(markup=False, emoji=False, highlight=False)

@@ -1,5 +1,6 @@
 """Whether the optimizers and regularization do what PyTorch's do: the same steps by both."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,10 +8,10 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine, table
-from mlp.arithmetic import ARITHMETICS, Arithmetic
-from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Split, init_network, step
+from mlp.arithmetic import ARITHMETICS, Arithmetic, Float32
+from mlp.network import MLP, init_network, step
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.protocol import Split
 from mlp.regularization import Dropout, Mask
 from pipeline.store.artifacts import load_prepared
 
@@ -26,7 +27,7 @@ TRAIN64, TRAIN32, EXACT = "training, float64", "training, float32", "training, e
 BOUNDS = {RULE64: 1e-9, RULE32: 1e-5, TRAIN64: 1e-9, TRAIN32: 1e-4, EXACT: 1e-3}
 
 
-class Float64(Arithmetic):
+class Float64(Float32):
     """The formulas as they stand, by NumPy's own operations in float64, without grids."""
 
     name = "float64"
@@ -131,8 +132,8 @@ class Torch:
         for W, b, mask in zip(weights, biases, masks, strict=True):
             if W is not weights[0]:
                 h = torch.tanh(h)
-            if mask.kept is not None:
-                h = h * torch.tensor(mask.kept * mask.gain, dtype=h.dtype)
+            if mask.keep is not None:
+                h = h * torch.tensor(mask.keep * mask.gain, dtype=h.dtype)
             h = h @ W + b
         self.optimizer.zero_grad()
         torch.nn.functional.cross_entropy(h, classes).backward()
@@ -154,13 +155,11 @@ def rule_alone(setting: Setting, dtype: type) -> float:
     """
     generator = np.random.default_rng(0)
     parameters = [generator.normal(0.0, 0.1, shape).astype(dtype) for shape in ((30, 20), (20,))]
-    optimizer = setting.optimizer._replace(max_norm=0.0)  # a step of training applies it
-    memory, theirs = (
-        optimizer.new_memory(parameters),
-        Torch(setting._replace(max_norm=0.0), parameters),
-    )
+    optimizer = replace(setting.optimizer, max_norm=0.0)  # a step of training applies it
+    opt_state = optimizer.new_state(parameters)
+    theirs = Torch(setting._replace(max_norm=0.0), parameters)
     for iteration in range(STEPS):
-        for mine, its, arrays in zip(parameters, theirs.parameters, memory, strict=True):
+        for mine, its, arrays in zip(parameters, theirs.parameters, opt_state, strict=True):
             gradient = generator.normal(0.0, 0.01, mine.shape).astype(dtype)
             its.grad = torch.tensor(gradient)
             optimizer.update(mine, gradient, arrays, iteration)
@@ -168,12 +167,12 @@ def rule_alone(setting: Setting, dtype: type) -> float:
     return difference(parameters, theirs.parameters)
 
 
-def training(setting: Setting, A: Arithmetic, split: Split, network: Network, dtype: type) -> float:
+def training(setting: Setting, A: Arithmetic, split: Split, network: MLP, dtype: type) -> float:
     """Train the same network on the same batches, by `step` in `A` and by PyTorch.
 
     Return how much they differ.
     """
-    ours = Network(
+    ours = MLP(
         [W.astype(A.dtype) for W in network.weights],
         [b.astype(A.dtype) for b in network.biases],
         network.activation,
@@ -182,21 +181,19 @@ def training(setting: Setting, A: Arithmetic, split: Split, network: Network, dt
     )
     parameters = ours.weights + ours.biases
     optimizer = setting.optimizer
-    memory = optimizer.new_memory(parameters)
+    opt_state = optimizer.new_state(parameters)
     theirs = Torch(setting, [parameter.astype(dtype) for parameter in parameters])
     for iteration in range(STEPS):
         rows = slice(iteration * BATCH, (iteration + 1) * BATCH)
         X, t = split.images[rows], split.labels[rows]
-        masks = setting.dropout.masks(
-            [len(W) for W in ours.weights], BATCH, seed=0, iteration=iteration
-        )
+        masks = setting.dropout.masks(ours.layer_inputs, BATCH, seed=0, iteration=iteration)
         inputs = torch.tensor(X, dtype=DTYPES[dtype]) * network.preparation.scale
         theirs.train(inputs, torch.tensor(t.argmax(axis=1)), masks)
-        step(ours, X, t, optimizer, memory, iteration, masks)
+        step(ours, X, t, optimizer, opt_state, iteration, masks)
     return difference(parameters, theirs.parameters)
 
 
-def measure(setting: Setting, split: Split, network: Network) -> dict[str, float]:
+def measure(setting: Setting, split: Split, network: MLP) -> dict[str, float]:
     """Return the difference of each column."""
     float32, exact = ARITHMETICS["float32"], ARITHMETICS["exact"]
     return {
@@ -242,7 +239,7 @@ def report(quick: bool) -> tuple[str, list[str]]:
     """Measure. Return the page, and a sentence for each difference that is too large."""
     torch.set_num_threads(1)  # the matrices are small
     split, preparation = load_prepared(DATA)
-    network = init_network((HIDDEN,), ACTIVATIONS["tanh"], "glorot", Float64(), preparation, seed=0)
+    network = init_network((HIDDEN,), "tanh", "glorot", Float64(), preparation, seed=0)
     settings = SETTINGS[-1:] if quick else SETTINGS
     found = {setting.name: measure(setting, split, network) for setting in settings}
     wrong = [

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp.team import available_processes
+from pipeline.fitting.processes import available_processes
 
 PROCESSES = available_processes()
 BATCH = 100
@@ -173,14 +173,16 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
     """
     from mlp.arithmetic import ARITHMETICS
     from mlp.layers import ACTIVATIONS
-    from mlp.network import Network, Preparation, Split
+    from mlp.network import MLP
     from mlp.optimizers import Optimizer, Schedule
-    from mlp.pace import helpful_processes
-    from mlp.training import Method, new_state, train
+    from mlp.protocol import Preparation, Split
+    from mlp.training import Method, new_state
+    from pipeline.fitting.fit import loop_for
+    from pipeline.fitting.processes import helpful_processes
 
     A = ARITHMETICS[arithmetic]
     classes = tuple("0123456789")
-    network = Network(
+    network = MLP(
         weights=[W.astype(A.dtype) for W in (task.W1, task.W2)],
         biases=[np.zeros(W.shape[1], A.dtype) for W in (task.W1, task.W2)],
         activation=ACTIVATIONS[activation],
@@ -188,10 +190,8 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
         preparation=Preparation(0.0, task.scale, (28, 28), classes),
     )
     method = Method(**{"optimizer": Optimizer(Schedule(LEARNING_RATE))} | fields, **ENDLESS)
-    processes = helpful_processes((*task.W1.shape, len(classes)), BATCH, arithmetic)
-    epochs = train(
-        new_state(network, method), Split(task.images, task.labels), method, processes=processes
-    )
+    train = loop_for(helpful_processes(network, BATCH))
+    epochs = train(new_state(network, method), Split(task.images, task.labels), method)
 
     def run():
         return [next(epochs).loss]

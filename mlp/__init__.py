@@ -1,22 +1,15 @@
 """A multi-layer perceptron in NumPy, with the same bits on every machine.
 
-These names are enough to train and to use a network. docs/mathematics.md has a program of a few
-lines.
+`Classifier` trains and uses a network in two lines. The other names are its parts: docs/library.md
 """
 
-from mlp.network import Network, Preparation, Split, init_network, predict
+from mlp.classifier import Classifier
+from mlp.network import MLP, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
-from mlp.training import Method, measure, new_state, train
+from mlp.prediction import measure, predict
+from mlp.protocol import Network, Preparation, Split
+from mlp.training import Method, new_state, train, trained_network
 
-__all__ = [
-    "SGD",
-    "Adam",
-    "Method",
-    "Network",
-    "Optimizer",
-    "Preparation",
-    "Schedule",
-    "Split",
-    "init_network",
-]
-__all__ += ["measure", "new_state", "predict", "train"]
+__all__ = ["MLP", "SGD", "Adam", "Classifier", "Method", "Network", "Optimizer", "Preparation"]
+__all__ += ["Schedule", "Split", "init_network", "measure", "new_state", "predict", "train"]
+__all__ += ["trained_network"]

@@ -8,6 +8,7 @@ docs/exact-arithmetic.md has the proof.
 """
 
 import math
+from abc import ABC, abstractmethod
 from functools import cache, lru_cache
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 OPERAND_BITS = 21  # at most, of each factor of a product
 MOST_TERMS = 2**21  # of a sum of products
 SIGNIFICAND_BITS = 53  # of a float64
+GRID_BITS = 51  # at most, of a number on a grid
 # Exponent of the finest grid: the product of two units is then no denormal number
 SMALLEST_UNIT = -500
 LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
@@ -94,42 +96,61 @@ def power(x: float, n: int) -> float:
     return y
 
 
-class Arithmetic:
-    """The operations that the network is written in.
+class Arithmetic(ABC):
+    """The operations that the network is written in."""
 
-    Here they are NumPy's own, in the order of the machine's BLAS.
-    """
+    name: str  # in params.yaml and in model files
+    dtype: type  # of all numbers
 
-    name = "float32"  # in params.yaml and in model files
-    dtype: type = np.float32  # twice as many numbers to a vector register as float64
-
+    @abstractmethod
     def exponent(self, x: np.ndarray) -> int:
         """Return the exponent of a power of two that no element of `x` exceeds; 0 without grids.
 
         Errors: see `grid`.
         """
-        return 0
 
+    @abstractmethod
     def grid(
         self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
         """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if this
         arithmetic has grids.
 
-        The grid's unit is `bits` bits below a power of two that no element exceeds. If its
-        `exponent` is given, nothing is checked. `out` is an array for the result, if given.
+        The grid's unit is `bits` bits below a power of two that no element exceeds. The caller may
+        give the `exponent` of such a power; then the elements are not looked at. `out` is an array
+        for the result, if given.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.
         """
-        return x
 
+    @abstractmethod
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
         """Return `x`, (m, n), as the left operand of `matmul`.
 
         Each row has a grid of its own. See `grid`.
         """
-        return x
+
+    @abstractmethod
+    def sum(
+        self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
+    ) -> np.ndarray:
+        """Return the sum over `axis`, kept with length 1, or of all elements.
+
+        `exponent` and errors as in `grid`.
+        """
+
+    @abstractmethod
+    def norms(self, x: np.ndarray) -> np.ndarray:
+        """Return the Euclidean norm of each column of `x`, (m, n): (n,). Errors as in `grid`."""
+
+    @abstractmethod
+    def exp(self, x: np.ndarray) -> np.ndarray:
+        """Return eˣ, finite for every x."""
+
+    @abstractmethod
+    def log(self, x: np.ndarray) -> np.ndarray:
+        """Return ln x."""
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a b, (m, k) times (k, n). Both operands are on grids.
@@ -152,37 +173,42 @@ class Arithmetic:
             product += a[:, terms] @ b[terms]
         return product
 
-    def dot(self, a: np.ndarray, b: np.ndarray, exponent: int | None = None) -> np.ndarray:
-        """Return a b, (m, k) times (k, n). In exact arithmetic, a row depends only on `b` and on
-        its own row of `a`.
-
-        `exponent` is that of a power of two that no element of `a` exceeds, if it is known. Errors
-        are those of `grid`.
-        """
-        bits = operand_bits(a.shape[1])
-        return self.matmul(self.grid_rows(a, bits, exponent), self.grid(b, bits))
-
     def column_sums(self, x: np.ndarray) -> np.ndarray:
-        """Return the sum of each column of `x`, (m, n), as a product with a row of ones: (n,).
+        """Return the sum of each column of `x`, (m, n), which is on a grid for m terms: (n,).
 
-        Errors as in `dot`.
+        It is a product with a row of ones, which is faster than NumPy's sum.
         """
-        return self.matmul(np.ones((1, len(x)), self.dtype), self.grid(x, operand_bits(len(x))))[0]
+        return self.matmul(np.ones((1, len(x)), self.dtype), x)[0]
+
+
+class Float32(Arithmetic):
+    """NumPy's own operations, in the order of the machine's BLAS. There are no grids."""
+
+    name = "float32"
+    dtype: type = np.float32  # twice as many numbers to a vector register as float64
+
+    def exponent(self, x: np.ndarray) -> int:
+        """Return 0: there are no grids."""
+        return 0
+
+    def grid(
+        self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return `x` itself."""
+        return x
+
+    def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
+        """Return `x` itself."""
+        return x
 
     def sum(
         self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
     ) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all elements.
-
-        `exponent` and errors as in `grid`.
-        """
+        """Return the sum over `axis`, kept with length 1, or of all elements."""
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the Euclidean norm of each column of `x`, (m, n): (n,).
-
-        Errors are those of `grid`.
-        """
+        """Return the norm of each column."""
         squares = np.add.reduce(x * x, 0)
         if not np.isfinite(squares).all():
             raise FloatingPointError("a value is not finite, or too large")
@@ -216,9 +242,14 @@ class Exact(Arithmetic):
     def grid(
         self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Round `x` to multiples of 2ᵏ, `bits` (at most 51) bits below the power of two above its
-        largest element.
+        """Round `x` to multiples of 2ᵏ, `bits` bits below the power of two above its largest
+        element.
+
+        Raises:
+            ValueError: there are more than 51 bits. Adding `ROUND_TO_INTEGER` rounds no finer.
         """
+        if bits > GRID_BITS:
+            raise ValueError(f"a grid of {bits} bits; at most {GRID_BITS} are exact")
         exponent = self.exponent(x) if exponent is None else exponent
         # Its last bit is worth one unit
         rounder = math.ldexp(ROUND_TO_INTEGER, max(exponent - bits, SMALLEST_UNIT))
@@ -324,4 +355,31 @@ class Exact(Arithmetic):
         return k * LN2_HIGH + (m - (tail - k * LN2_LOW))
 
 
-ARITHMETICS = {arithmetic.name: arithmetic for arithmetic in (Exact(), Arithmetic())}
+ARITHMETICS = {arithmetic.name: arithmetic for arithmetic in (Exact(), Float32())}
+
+
+def arithmetic_of(name: str) -> Arithmetic:
+    """Return the arithmetic of a name. A ValueError says that there is none."""
+    if name not in ARITHMETICS:
+        known = ", ".join(ARITHMETICS)
+        raise ValueError(f"there is no arithmetic {name!r}; expected one of {known}")
+    return ARITHMETICS[name]
+
+
+def check_float_environment() -> None:
+    """Check that this thread rounds as IEEE 754 does by default: to nearest, once, with denormals.
+
+    Libraries can change the mode of the processor for all code of the process.
+
+    Raises:
+        ArithmeticError: it does not, so results would differ from those of other machines.
+    """
+    one, large = np.array([1.0]), 1e16  # the neighbours of `large` are 2 away
+    up, down = math.ldexp(1.0, -53), math.ldexp(1.0, -54)  # half of the way to 1's neighbours
+    if one + up != one or one - down != one:
+        raise ArithmeticError("this process does not round numbers to the nearest")
+    smallest = math.ldexp(1.0, -1022)  # of the normal numbers
+    if np.array([smallest]) / 2.0 * 2.0 != smallest:
+        raise ArithmeticError("this process replaces denormal numbers by 0")
+    if large + 2.9999 != large + 2.0:  # x87 rounds 2.9999 to 3, and then to 4
+        raise ArithmeticError("this process rounds twice (x87); use a 64-bit Python")

@@ -6,20 +6,34 @@ any shape.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
-from mlp.arithmetic import Arithmetic
+from mlp.arithmetic import ARITHMETICS, Arithmetic
+
+# Arguments at which `Activation` looks at its bound: 0, and powers of two of both signs
+POWERS = np.ldexp(1.0, np.arange(-60, 400, 4))
+ARGUMENTS = np.concatenate([-POWERS, [0.0], POWERS])
 
 
-class Activation(NamedTuple):
-    """An elementwise activation function."""
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise activation function.
+
+    Raises:
+        ValueError: 2^exponent is no bound: sums would not be exact.
+    """
 
     name: str  # in params.yaml and in model files
     function: Callable[[Arithmetic, np.ndarray], np.ndarray]  # y = f(x), from the arithmetic and x
     gradient: Callable[[np.ndarray], np.ndarray]  # ∂y/∂x, from y
     exponent: int | None  # 2^exponent bounds |y|; None if nothing does
+
+    def __post_init__(self) -> None:
+        y = self.function(ARITHMETICS["exact"], ARGUMENTS)
+        if self.exponent is not None and np.abs(y).max() > math.ldexp(1.0, self.exponent):
+            raise ValueError(f"{self.name} exceeds its bound, 2 to the power of {self.exponent}")
 
 
 def sigmoid(A: Arithmetic, x: np.ndarray) -> np.ndarray:
@@ -58,6 +72,14 @@ SIGMOID = Activation("sigmoid", sigmoid, sigmoid_gradient, 0)
 TANH = Activation("tanh", tanh, tanh_gradient, 0)
 RELU = Activation("relu", relu, relu_gradient, None)
 ACTIVATIONS = {activation.name: activation for activation in (SIGMOID, TANH, RELU)}
+
+
+def activation_of(name: str) -> Activation:
+    """Return the activation of a name. A ValueError says that there is none."""
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"there is no activation {name!r}; expected one of {known}")
+    return ACTIVATIONS[name]
 
 
 def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

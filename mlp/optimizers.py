@@ -6,15 +6,14 @@ may also be applied to parts of a parameter, in any order.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from mlp.arithmetic import power, tan
 
-# What a rule remembers: some arrays for each parameter, of its shape
-Memory = list[list[np.ndarray]]
+OptState = list[list[np.ndarray]]  # the rule's arrays for each parameter, of its shape
 
 # Numbers changed at once: few enough that the arrays of a block stay in the processor's cache
 BLOCK = 2**18
@@ -29,7 +28,20 @@ FAR_ABOVE = {
 }
 
 
-class SGD(NamedTuple):
+def check_share(name: str, value: float) -> None:
+    """Raise a ValueError unless `value` is at least 0 and below 1."""
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{name} is {value}; expected a number, at least 0 and below 1")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raise a ValueError unless `value` is 0 or more, and finite."""
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; expected a finite number, 0 or more")
+
+
+@dataclass(frozen=True)
+class SGD:
     """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov's form: w ← w − η (g + μ
     v).
 
@@ -41,22 +53,25 @@ class SGD(NamedTuple):
     momentum: float = 0.0  # μ, from 0 to below 1
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        check_share("momentum", self.momentum)
+
     @property
     def arrays(self) -> int:
-        """The number of arrays that it remembers for each parameter: v, if there is momentum."""
+        """The number of arrays in its state of a parameter: v, if there is momentum."""
         return int(self.momentum > 0.0)
 
     def change(
-        self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float
+        self, g: np.ndarray, state: Sequence[np.ndarray], iteration: int, rate: float
     ) -> None:
         """Overwrite `g` with what is to be subtracted from w.
 
-        `memory` is [v]. `iteration` is from 0.
+        `state` is [v]. `iteration` is from 0.
         """
         if self.momentum == 0.0:
             g *= rate
             return
-        (v,) = memory
+        (v,) = state
         v *= self.momentum
         v += g
         if self.nesterov:
@@ -66,7 +81,8 @@ class SGD(NamedTuple):
             np.multiply(v, rate, out=g)
 
 
-class Adam(NamedTuple):
+@dataclass(frozen=True)
+class Adam:
     """Adam, by Kingma and Ba, "Adam: a method for stochastic optimization" (2015).
 
     m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − η m̂ / (√v̂ + ε), at step t, from 1, with
@@ -80,19 +96,23 @@ class Adam(NamedTuple):
     beta2: float = 0.999
     epsilon: float = 1e-8
 
+    def __post_init__(self) -> None:
+        check_share("beta1", self.beta1)
+        check_share("beta2", self.beta2)
+
     @property
     def arrays(self) -> int:
-        """The number of arrays that it remembers for each parameter: M and V."""
+        """The number of arrays in its state of a parameter: M and V."""
         return 2
 
     def change(
-        self, g: np.ndarray, memory: Sequence[np.ndarray], iteration: int, rate: float
+        self, g: np.ndarray, state: Sequence[np.ndarray], iteration: int, rate: float
     ) -> None:
         """Overwrite `g` with what is to be subtracted from w.
 
-        `memory` is [M, V]. `iteration` is from 0.
+        `state` is [M, V]. `iteration` is from 0.
         """
-        M, V = memory
+        M, V = state
         M *= self.beta1
         M += g
         V *= self.beta2
@@ -117,7 +137,8 @@ def half_cosine(x: float) -> float:
     return y if x <= 0.5 else 1.0 - y
 
 
-class Schedule(NamedTuple):
+@dataclass(frozen=True)
+class Schedule:
     """The learning rate at each step.
 
     It grows linearly over the warm-up. Then it is constant, or falls to 0 over the other steps:
@@ -130,6 +151,12 @@ class Schedule(NamedTuple):
     warmup: int = 0  # steps
     steps: int = 1  # of the whole training
 
+    def __post_init__(self) -> None:
+        if self.shape not in ("constant", "linear", "cosine"):
+            raise ValueError(f"shape is {self.shape!r}; expected constant, linear or cosine")
+        check_not_negative("rate", self.rate)
+        check_not_negative("warmup", self.warmup)
+
     def at(self, iteration: int) -> float:
         """Return the rate of the step after `iteration` steps."""
         if iteration < self.warmup:
@@ -140,7 +167,8 @@ class Schedule(NamedTuple):
         return self.rate * half_cosine(done) if self.shape == "cosine" else self.rate
 
 
-class Optimizer(NamedTuple):
+@dataclass(frozen=True)
+class Optimizer:
     """How training changes the parameters.
 
     Weight decay λ is decoupled from the rule: w ← w − η λ w beside the rule's change, for weights
@@ -154,8 +182,12 @@ class Optimizer(NamedTuple):
     # Bound on the norm of a neuron's incoming weights, for `limit_norms`; 0 for none
     max_norm: float = 0.0
 
-    def new_memory(self, parameters: Sequence[np.ndarray]) -> Memory:
-        """Return what the rule remembers before the first step: zeros."""
+    def __post_init__(self) -> None:
+        check_not_negative("weight_decay", self.weight_decay)
+        check_not_negative("max_norm", self.max_norm)
+
+    def new_state(self, parameters: Iterable[np.ndarray]) -> OptState:
+        """Return the state before the first step: zeros."""
         return [
             [np.zeros_like(parameter) for _ in range(self.rule.arrays)] for parameter in parameters
         ]
@@ -164,26 +196,27 @@ class Optimizer(NamedTuple):
         self,
         parameter: np.ndarray,
         gradient: np.ndarray,
-        memory: Sequence[np.ndarray],
+        state: Sequence[np.ndarray],
         iteration: int,
     ) -> None:
-        """Change `parameter`, an array of any shape, and its `memory` in place. Overwrite
+        """Change `parameter`, an array of any shape, and its `state` in place. Overwrite
         `gradient`.
 
-        All arrays have one shape and no gaps. A matrix holds weights, a vector biases. `iteration`
-        is the number of steps before this one.
+        All arrays have one shape. A matrix holds weights, a vector biases. `iteration` is the
+        number of steps before this one.
         """
         rate = self.schedule.at(iteration)
         decay = rate * self.weight_decay if parameter.ndim == 2 else 0.0
-        arrays = [array.reshape(-1) for array in (parameter, gradient, *memory)]
-        for start in range(0, parameter.size, BLOCK):
-            w, g, *remembered = [array[start : start + BLOCK] for array in arrays]
-            if remembered and iteration % TIDY == 0:
-                for array in remembered:
+        rows = max(BLOCK * len(parameter) // max(parameter.size, 1), 1)
+        for start in range(0, len(parameter), rows):
+            block = slice(start, start + rows)
+            w, g, arrays = parameter[block], gradient[block], [array[block] for array in state]
+            if iteration % TIDY == 0:
+                for array in arrays:
                     far_above = FAR_ABOVE[array.dtype]
                     array += far_above
                     array -= far_above
-            self.rule.change(g, remembered, iteration, rate)
+            self.rule.change(g, arrays, iteration, rate)
             if decay:
                 g += decay * w
             w -= g

@@ -6,6 +6,7 @@ prevent neural networks from overfitting" (2014). Weight decay is in mlp.optimiz
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,28 +19,34 @@ class Mask(NamedTuple):
     """The inputs of a layer that a step keeps. The others are 0 in this step.
 
     The kept ones should be multiplied by `gain`, so that a sum over them has the mean that it has
-    without dropout. A layer multiplies its product instead: gain · ((h ⊙ kept) W). Then the
+    without dropout. A layer multiplies its product instead: gain · ((h ⊙ keep) W). Then the
     operands of the product need no rounding.
     """
 
-    kept: np.ndarray | None  # (batch, in) bool; None: all
+    keep: np.ndarray | None  # (batch, in) bool; None: all
     gain: float  # 1 / (share that is kept)
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Return `x`, (batch, in), with 0 in place of what is not kept."""
-        return x if self.kept is None else x * self.kept
+        """Return `x`, (batch, in), with 0 in place of the others."""
+        return x if self.keep is None else x * self.keep
 
 
 KEEP_ALL = Mask(None, 1.0)
 
 
-class Dropout(NamedTuple):
+@dataclass(frozen=True)
+class Dropout:
     """The probability with which a step leaves out an input, or a neuron of a hidden layer: from 0
     to below 1.
     """
 
     inputs: float = 0.0
     hidden: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, share in (("inputs", self.inputs), ("hidden", self.hidden)):
+            if not 0.0 <= share < 1.0:
+                raise ValueError(f"dropout of {name} is {share}; expected 0 to below 1")
 
     def masks(self, sizes: Sequence[int], batch_size: int, seed: int, iteration: int) -> list[Mask]:
         """Return a mask for the inputs of each layer in step `iteration`.
@@ -62,6 +69,9 @@ class Dropout(NamedTuple):
                 source.advance(-(-batch_size * size // 4))
                 masks.append(KEEP_ALL)
         return masks
+
+
+NO_DROPOUT = Dropout()
 
 
 def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:

@@ -13,14 +13,15 @@ from typing import Annotated
 import numpy as np
 from typer import Argument, Exit, Option
 
-from mlp.network import predict
+from mlp.prediction import predict
 from pipeline.evaluation.evaluation import evaluation_of, save_evaluation
-from pipeline.fitting.fit import fitting_of
+from pipeline.fitting.fit import training_of
+from pipeline.fitting.processes import processes_for
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json, write_text
 from pipeline.settings.params import load_params
-from pipeline.store.artifacts import load_misclassified, load_model, load_prepared
+from pipeline.store.artifacts import NETWORK, load_misclassified, load_model, load_prepared
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
 
 
@@ -120,14 +121,16 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
             f"the result of {result.stem} has no states of its epochs; verify the whole row."
         )
     train, validation = (load_prepared(data / f"{split}.npz") for split in ("train", "validation"))
-    fitting = fitting_of(load_params(params), params, train, validation)
-    for state, epoch in zip(stated[:epochs], fitting.run(), strict=False):
-        if epoch.state != state:
-            raise UserError(
-                f"{result.stem}: after epoch {epoch.epoch} the state is {epoch.state}, not {state}."
-            )
+    parameters = load_params(params)
+    network = NETWORK.new(parameters.train, train.preparation)
+    processes = processes_for(network, parameters.train.batch_size)
+    training = training_of(network, parameters, params, train, validation, processes)
+    for state, epoch in zip(stated[:epochs], training.run(), strict=False):
+        if epoch.fingerprint != state:
+            what = f"the state is {epoch.fingerprint}, not {state}"
+            raise UserError(f"{result.stem}: after epoch {epoch.epoch} {what}.")
     print(
-        f"{len(fitting.epochs)} of {len(stated)} epochs have the states of the result. The others "
+        f"{len(training.epochs)} of {len(stated)} epochs have the states of the result. The others "
         "were not checked."
     )
 

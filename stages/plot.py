@@ -49,13 +49,13 @@ def plot(
     images = first_of_each_class(prepared.split)
     made = distorted(parameters, images, shape, EPOCHS)
     use_own_settings()
-    save_figures(
-        figures,
-        parameters.plot.dpi,
-        misclassified=draw_misclassified(mistakes, parameters.plot.misclassified),
-        training_images=draw_training_images(images, made, shape),
-        weights=draw_weights(network.weights[0], shape),
-    )
+    drawn = {
+        "misclassified": draw_misclassified(mistakes, parameters.plot.misclassified),
+        "training_images": draw_training_images(images, made, shape),
+    }
+    if (first_layer := network.first_layer()) is not None:
+        drawn["weights"] = draw_weights(*first_layer)
+    save_figures(figures, parameters.plot.dpi, **drawn)
 
 
 if __name__ == "__main__":

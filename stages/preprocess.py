@@ -3,7 +3,7 @@ from typing import Annotated
 
 from typer import Argument
 
-from mlp.network import Preparation
+from mlp.protocol import Preparation
 from pipeline.images.idx import read_labelled
 from pipeline.images.prepare import one_hot, prepare_training
 from pipeline.program.command import DatasetsFile, ParamsFile, command
@@ -63,7 +63,7 @@ def preprocess(
             f"{params}: preprocess.validation_size is {settings.validation_size}; {what}."
         )
 
-    known = Preparation(0.0, 1.0, (height, width), classes, dataset.fitted, dataset.inverted)
+    known = Preparation(0.0, 1.0, (height, width), classes, dataset.whole, dataset.inverted)
     how = settings.scaling, settings.validation_size, settings.seed
     preparation = prepare_training(train, validation, images, labels, known, *how)
     save_prepared(test, test_images, one_hot(test_labels, len(classes)), preparation)

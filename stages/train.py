@@ -6,13 +6,14 @@ from typer import Argument, Option
 
 from mlp.training import Epoch
 from pipeline.fitting.checkpoint import Checkpoint
-from pipeline.fitting.fit import failures_explained, fitting_of, processes_for
+from pipeline.fitting.fit import failures_explained, training_of
+from pipeline.fitting.processes import processes_for
 from pipeline.program.command import ParamsFile, command
 from pipeline.program.errors import note
 from pipeline.program.files import check_distinct, write_json
 from pipeline.program.progress import progress
 from pipeline.settings.params import load_params
-from pipeline.store.artifacts import check_alike, load_prepared, save_model
+from pipeline.store.artifacts import NETWORK, check_alike, load_prepared, save_model
 from pipeline.store.tables import write_history
 
 INTERVAL = 2.0  # seconds between two states of the history, at least
@@ -47,45 +48,46 @@ def train(
     check_distinct(train, validation, model, on_train, on_validation, history, params)
     parameters = load_params(params)
     settings = parameters.train
-    training, held_out = load_prepared(train), load_prepared(validation)
-    check_alike(train, training.preparation, validation, held_out.preparation)
-    processes = processes_for(settings, training.preparation)
+    images, held_out = load_prepared(train), load_prepared(validation)
+    check_alike(train, images.preparation, validation, held_out.preparation)
+    network = NETWORK.new(settings, images.preparation)
+    processes = processes_for(network, settings.batch_size)
     checkpoint = Checkpoint(parameters, [train, validation], processes, fresh)
-    fitting = fitting_of(parameters, params, training, held_out, processes, checkpoint)
-    if fitting.resumed:
-        note(f"Training continues after epoch {fitting.resumed}.")
+    training = training_of(network, parameters, params, images, held_out, processes, checkpoint)
+    if training.resumed:
+        note(f"Training continues after epoch {training.resumed}.")
 
     def described(epoch: Epoch) -> str:
         accuracy = epoch.scores[-1].accuracy
-        where = f"epoch {epoch.epoch} of {fitting.total}"
+        where = f"epoch {epoch.epoch} of {training.total}"
         return f"{where}, loss {epoch.loss:.4f}, validation accuracy {accuracy:.4f}"
 
     with failures_explained(settings, params):
         written = 0.0
-        for _ in progress(fitting.run(), "Training", fitting.total, fitting.resumed, described):
+        for _ in progress(training.run(), "Training", training.total, training.resumed, described):
             if time.monotonic() - written >= INTERVAL:
-                write_history(history, fitting.epochs)
+                write_history(history, training.epochs)
                 written = time.monotonic()
-        fitted = fitting.result()
+        result = training.result()
 
-    save_model(model, fitted.network)
-    write_json(on_train, fitted.train._asdict())
-    write_json(on_validation, fitted.validation._asdict())
-    write_history(history, fitting.epochs, fitted.epoch)
+    save_model(model, result.network)
+    write_json(on_train, result.train._asdict())
+    write_json(on_validation, result.validation._asdict())
+    write_history(history, training.epochs, result.epoch)
     checkpoint.remove()
-    if len(fitting.epochs) < fitting.total:
+    if len(training.epochs) < training.total:
         note(
-            f"Training stopped after epoch {len(fitting.epochs)}: {settings.patience} epochs "
+            f"Training stopped after epoch {len(training.epochs)}: {settings.patience} epochs "
             "without a better one. The "
-            f"network of epoch {fitted.epoch} is kept."
+            f"network of epoch {result.epoch} is kept."
         )
-    guessing = 1 / len(training.preparation.classes)
-    if max(fitted.train.accuracy, fitted.validation.accuracy) < min(
+    guessing = 1 / len(images.preparation.classes)
+    if max(result.train.accuracy, result.validation.accuracy) < min(
         2 * guessing, (1 + guessing) / 2
     ):
         note(
             "note: the network is hardly better than guessing (validation accuracy "
-            f"{fitted.validation.accuracy:.3f}); try another train.learning_rate (now "
+            f"{result.validation.accuracy:.3f}); try another train.learning_rate (now "
             f"{settings.learning_rate}) or "
             f"train.weight_init_std (now {settings.weight_init_std}; glorot suits most networks), "
             "or more "

@@ -25,7 +25,7 @@ def predict(
     limit: Annotated[
         int | None, Option(min=1, help="The most images to use of an IDX file.")
     ] = None,
-    fitted: Annotated[
+    whole: Annotated[
         bool | None, Option("--fit/--digit", help="Use the whole picture, or find the digit.")
     ] = None,
     inverted: Annotated[
@@ -47,14 +47,14 @@ def predict(
     """
     import numpy as np  # here, so that --help answers at once
 
-    from mlp.network import predict as probabilities_of
+    from mlp.prediction import predict as probabilities_of
     from pipeline.store.artifacts import load_model
     from tools.pictures.files import read_idx, read_picture
 
     network = load_model(model)
     preparation = network.preparation
     shape = preparation.image_shape
-    fit = preparation.fitted if fitted is None else fitted
+    fit = preparation.whole if whole is None else whole
     invert = preparation.inverted if inverted is None else inverted
     answers: list[dict[str, Any]] = []
     images = []

@@ -18,7 +18,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from mlp.network import Split
+from mlp.protocol import Split
 from pipeline.drawing.png import png_bytes
 from pipeline.program.files import write_bytes
 from pipeline.store.artifacts import Misclassified

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.layers import cross_entropy, loss_terms
-from mlp.network import Network, Split, predict
-from mlp.training import quiet
+from mlp.prediction import predict, quiet
+from mlp.protocol import Network, Split
 from pipeline.program.files import write_json
 from pipeline.store.artifacts import Misclassified, save_misclassified
 from pipeline.store.tables import write_confusion

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlp.training import Best, Epoch, Score, State
+from mlp.prediction import Score
+from mlp.training import Best, Epoch, State
 from pipeline.program.errors import UserError, note
 from pipeline.program.files import sha256_of
 from pipeline.store.arrays import load_arrays, save_arrays

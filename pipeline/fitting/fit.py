@@ -1,44 +1,51 @@
-"""One training: from a new network and prepared images to the network that is kept, and its
-scores.
-"""
+"""One training: from a new network and prepared images to the trained network and its scores."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mlp.distortions import Distortion, Strength
-from mlp.network import Network, Preparation, Split, init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
-from mlp.pace import helpful_processes
+from mlp.prediction import Score, measure
+from mlp.protocol import Network, Split
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import DivergedError, Epoch, Method, Score, kept, measure, new_state, train
+from mlp.training import DivergedError, Epoch, Method, new_state, train, trained_network
 from pipeline.fitting.checkpoint import Checkpoint
-from pipeline.program.errors import UserError, clip
+from pipeline.program.errors import UserError
 from pipeline.store.artifacts import Prepared
 
 if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
     from pipeline.settings.params import Params, Train
 
-PROCESSES = "TRAIN_PROCESSES"  # the environment variable that sets the number of processes
+Loop = Callable[..., Iterator[Epoch]]
 
 
-class Fitted(NamedTuple):
+class Result(NamedTuple):
     """What a training gives."""
 
-    network: Network  # the network that is kept
-    epoch: int  # number of the epoch after which it is kept
-    train: Score  # its loss and accuracy on all training images
+    network: Network  # the trained network: that of the last or of the best epoch
+    epoch: int  # number of this epoch
+    train: Score  # the network's loss and accuracy on all training images
     validation: Score  # the same on the validation images
 
 
+def loop_for(processes: int) -> Loop:
+    """Return the training loop for so many processes. It takes the arguments of `train`."""
+    n, loop = processes, train
+    # Several divide each step. Without this line and mlp/divided, one trains the same network.
+    loop = partial(import_module("mlp.divided").train, processes=n) if n > 1 else train
+    return loop
+
+
 @dataclass
-class Fitting:
+class Training:
     """A training, epoch by epoch. A training that was killed continues from its checkpoint.
 
     `epochs` has the results of the epochs so far. The checkpoint brought `resumed` of them. Without
@@ -47,26 +54,24 @@ class Fitting:
 
     network: Network
     method: Method
-    training: Split
-    seen: Split  # some of the training images, to measure after each epoch
-    unseen: Split  # other images, to measure after each epoch
-    processes: int
+    images: Split
+    sample: Split  # some of the training images, to measure after each epoch
+    validation: Split  # other images, to measure after each epoch
+    processes: int = 1
     checkpoint: Checkpoint | None = None
 
     def __post_init__(self) -> None:
         self._state = new_state(self.network, self.method)
         self.epochs: list[Epoch] = self.checkpoint.load(self._state) if self.checkpoint else []
         self.resumed = len(self.epochs)
-        self.total = -(
-            -self.method.iterations // (len(self.training.images) // self.method.batch_size)
-        )
+        batches = len(self.images.images) // self.method.batch_size
+        self.total = -(-self.method.iterations // batches)
 
     def run(self) -> Iterator[Epoch]:
         """Train, and yield the results of each epoch. Errors are those of `mlp.training.train`."""
+        loop, watched = loop_for(self.processes), [self.sample, self.validation]
         try:
-            for epoch in train(
-                self._state, self.training, self.method, [self.seen, self.unseen], self.processes
-            ):
+            for epoch in loop(self._state, self.images, self.method, watched):
                 self.epochs.append(epoch)
                 if self.checkpoint:
                     self.checkpoint.save(self._state, self.epochs)
@@ -76,67 +81,40 @@ class Fitting:
                 self.checkpoint.remove()
             raise
 
-    def result(self) -> Fitted:
-        """Measure the network that is kept, after the last epoch.
-
-        Errors are those of `mlp.training.measure`.
-        """
-        network = kept(self._state, self.method)
+    def result(self) -> Result:
+        """Measure the trained network, after the last epoch. Errors are those of `measure`."""
+        network = trained_network(self._state, self.method)
         number = self._state.best.epoch if self.method.keep_best else len(self.epochs)
         _, validation = self.epochs[number - 1].scores
-        return Fitted(network, number, measure(network, self.training, self.processes), validation)
+        return Result(network, number, measure(network, self.images), validation)
 
 
-def fitting_of(
+def training_of(
+    network: Network,
     params: "Params",
     path: Path,
-    training: Prepared,
+    train: Prepared,
     validation: Prepared,
-    processes: int | None = None,
+    processes: int = 1,
     checkpoint: Checkpoint | None = None,
-) -> Fitting:
-    """Return the training, of a new network, that the parameters of the file `path` describe.
+) -> Training:
+    """Return the training of a network that the parameters of the file `path` describe.
 
     After each epoch, accuracy is measured on as many training images as there are validation
-    images. Without a number, there are as many processes as `processes_for` says. A UserError says
-    that a mini-batch has more images than there are, or that the images are too large for
-    distortions.
+    images. A UserError says that a mini-batch has more images than there are, or that the images
+    are too large for distortions.
     """
-    settings, (images, labels) = params.train, training.split
+    settings, (images, labels) = params.train, train.split
     if (n := len(images)) < settings.batch_size:
         what = (
             f"train.batch_size is {settings.batch_size}, more than the {n} training images; "
             f"expected {n} or less"
         )
         raise UserError(f"{path}: {what}.", path=path, about="train.batch_size")
-    shape = (
-        settings.hidden_sizes,
-        settings.activation,
-        settings.weight_init_std,
-        settings.arithmetic,
-    )
-    network = init_network(*shape, training.preparation, settings.seed)
     some = np.sort(permutation(stream(settings.seed, SAMPLE), n)[: len(validation.split.images)])
-    seen = Split(images[some], labels[some])
-    method = method_of(params, training.preparation.image_shape)
-    processes = processes or processes_for(settings, training.preparation)
-    return Fitting(network, method, training.split, seen, validation.split, processes, checkpoint)
-
-
-def processes_for(train: "Train", preparation: Preparation) -> int:
-    """Return how many processes share a step: as TRAIN_PROCESSES says, or as the cores and the
-    network's size allow.
-
-    Raises:
-        UserError: TRAIN_PROCESSES is no number from 1 to 64.
-    """
-    if text := os.environ.get(PROCESSES):
-        if not (text.isdecimal() and 1 <= int(text) <= 64):
-            raise UserError(f"{PROCESSES} is {clip(text)}; expected a whole number from 1 to 64.")
-        return int(text)
-    rows, columns = preparation.image_shape
-    sizes = (rows * columns, *train.hidden_sizes, len(preparation.classes))
-    return helpful_processes(sizes, train.batch_size, train.arithmetic)
+    sample = Split(images[some], labels[some])
+    method = method_of(params, train.preparation.image_shape)
+    return Training(network, method, train.split, sample, validation.split, processes, checkpoint)
 
 
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
@@ -154,14 +132,14 @@ def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
         else SGD(settings.momentum, settings.nesterov)
     )
     return Method(
-        settings.iterations,
-        settings.batch_size,
-        settings.seed,
-        Optimizer(schedule, rule, settings.weight_decay, settings.max_norm),
-        Dropout(settings.input_dropout, settings.hidden_dropout),
-        distortion_of(params, image_shape),
-        settings.patience,
-        settings.keep == "best",
+        iterations=settings.iterations,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        optimizer=Optimizer(schedule, rule, settings.weight_decay, settings.max_norm),
+        dropout=Dropout(settings.input_dropout, settings.hidden_dropout),
+        distortion=distortion_of(params, image_shape),
+        patience=settings.patience,
+        keep_best=settings.keep == "best",
     )
 
 
@@ -215,6 +193,8 @@ def failures_explained(train: "Train", path: Path) -> Iterator[None]:
         what = "the trained network's loss on the training images is not finite"
         raise UserError(f"{what}; {rate} in {path}. No model was written.") from None
     except ChildProcessError as error:
-        raise UserError(
-            f"one of training's processes {error}. No model was written; run it again."
-        ) from None
+        what = f"one of training's processes {error}. No model was written; run it again."
+        raise UserError(what) from None
+    except ArithmeticError as error:
+        what = f"{error}, so its results would differ from those of other machines"
+        raise UserError(f"{what}. No model was written.") from None

@@ -2,13 +2,14 @@
 with a single 1.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
 
-from mlp.network import Preparation
+from mlp.protocol import Preparation
 from mlp.random import permutation
 from pipeline.program.errors import UserError
 from pipeline.store.artifacts import save_prepared
@@ -32,12 +33,12 @@ def prepare_training(
     Images are (n, rows, columns) bytes, labels the numbers of their classes, (n,). The shift and
     the scale of `preparation` are not known yet. Errors are those of `scaling_of`.
     """
-    kept, held_out = hold_out(len(images), validation_size, seed)
-    to_train = images[kept]
-    shift, scale = scaling_of(to_train, scaling)
-    preparation = preparation._replace(shift=shift, scale=scale)
+    to_train, held_out = hold_out(len(images), validation_size, seed)
+    chosen = images[to_train]
+    shift, scale = scaling_of(chosen, scaling)
+    preparation = replace(preparation, shift=shift, scale=scale)
     classes = len(preparation.classes)
-    save_prepared(train, to_train, one_hot(labels[kept], classes), preparation)
+    save_prepared(train, chosen, one_hot(labels[to_train], classes), preparation)
     save_prepared(validation, images[held_out], one_hot(labels[held_out], classes), preparation)
     return preparation
 

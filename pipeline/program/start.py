@@ -1,5 +1,5 @@
-"""What happens before a stage's own imports: packages are there, Ctrl-C ends it silently, the BLAS
-has one thread.
+"""What happens when a command begins, before its own imports: packages are there, Ctrl-C ends it
+silently, the BLAS has one thread. The packages of commands import this module.
 """
 
 import importlib.util
@@ -22,25 +22,23 @@ def _report(
         sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _report
+def start() -> None:
+    """Make this process one of a command, or end it with a sentence."""
+    sys.excepthook = _report
+    python = f"{sys.executable} is Python {sys.version.split()[0]}"
+    if sys.version_info < (3, 11, 4):  # older ones write other ZIP files
+        sys.exit(f"error: {python}; expected 3.11.4 or newer")
+    if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` in the PATH
+        what = "lacks the pipeline's packages; activate its environment: . .venv/bin/activate"
+        sys.exit(f"error: {sys.executable} {what}")
+    # NumPy's BLAS reads these once. On Linux several processes train: more threads would mostly
+    # wait for each other
+    if sys.platform == "linux":
+        libraries = ("OPENBLAS", "OMP", "MKL", "BLIS")
+        os.environ |= {f"{library}_NUM_THREADS": "1" for library in libraries}
 
-if sys.version_info < (3, 11, 4):  # older ones write other ZIP files
-    sys.exit(
-        f"error: {sys.executable} is Python {sys.version.split()[0]}; expected 3.11.4 or newer"
-    )
 
-LARGE = 1e16  # whose neighbours are 2 away: x87 rounds 2.9999 to 3, and then to 4
-if LARGE + 2.9999 != LARGE + 2.0:
-    sys.exit("error: this Python rounds twice (x87), so its results differ; use a 64-bit one")
-
-if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` that the shell finds
-    sys.exit(
-        f"error: {sys.executable} lacks the pipeline's packages; activate its environment: . "
-        ".venv/bin/activate"
-    )
-
-# NumPy's BLAS reads these once. On Linux several processes train: more threads would mostly wait
-# for each other
-if sys.platform == "linux":
-    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-    os.environ |= dict.fromkeys(threads, "1")
+# While Python imports the package of `python -m package.command`, this is its first argument. Who
+# imports the package for other reasons keeps the process as it is.
+if sys.argv[:1] == ["-m"]:
+    start()

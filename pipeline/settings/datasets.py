@@ -89,7 +89,7 @@ class Files(Section):
 class Dataset(Section):
     """A dataset. `classes` has the name of each label; `mirrors` are addresses of folders.
 
-    `fitted` and `inverted` say how a picture becomes an image: see `mlp.network.Preparation`.
+    `whole` and `inverted` say how a picture becomes an image: see `mlp.protocol.Preparation`.
     """
 
     classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
@@ -102,7 +102,7 @@ class Dataset(Section):
         strict=False, min_length=1, description="a list of one address or more, as text"
     )
     files: Files
-    fitted: bool = Field(False, description="true or false")
+    whole: bool = Field(False, description="true or false")
     inverted: bool = Field(False, description="true or false")
 
     def by_name(self) -> dict[str, File]:

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from mlp.arithmetic import ARITHMETICS, MOST_TERMS
-from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation, Split
+from mlp.network import MLP
+from mlp.protocol import Network, Preparation, Split
 from pipeline.program.errors import UserError, is_name
 from pipeline.store.arrays import load_arrays, save_arrays
 
-FLAGS = ("fitted", "inverted")  # of a preparation: a file has the array only if it is true
+# The network that the pipeline trains. Another one: docs/make-it-yours.md
+NETWORK: type[Network] = MLP
+
+FLAGS = ("whole", "inverted")  # of a preparation: a file has the array only if it is true
 
 T = TypeVar("T")
 
@@ -81,12 +84,10 @@ def check_alike(path: Path, preparation: Preparation, other: Path, others: Prepa
 
 
 def save_model(path: Path, network: Network) -> None:
-    """Write a trained network."""
-    layers = {}
-    for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
-        layers[f"weights_{layer}"], layers[f"biases_{layer}"] = W, b
-    names = {"activation": network.activation.name, "arithmetic": network.arithmetic.name}
-    save_arrays(path, **layers, **names, **_preparation_arrays(network.preparation))
+    """Write a trained network: its arrays layer by layer, its settings, its preparation."""
+    by_layer = sorted(network.arrays.items(), key=lambda item: int(item[0].rpartition("_")[2]))
+    texts = network.settings | {"arithmetic": network.arithmetic.name}
+    save_arrays(path, **dict(by_layer), **texts, **_preparation_arrays(network.preparation))
 
 
 def load_model(path: Path) -> Network:
@@ -96,21 +97,23 @@ def load_model(path: Path) -> Network:
     """
     found = _Arrays(path)
     preparation = found.preparation()
-    activation, arithmetic = (
-        found.named("activation", ACTIVATIONS),
-        found.named("arithmetic", ARITHMETICS),
-    )
-    weights: list[np.ndarray] = []
-    biases: list[np.ndarray] = []
-    outputs = preparation.image_shape[0] * preparation.image_shape[1]
-    while not weights or f"weights_{len(weights) + 1}" in found.arrays:
-        name = f"weights_{len(weights) + 1}"
-        weights.append(found.take(name, arithmetic.dtype, outputs, None))
-        outputs = weights[-1].shape[1]
-        biases.append(found.take(f"biases_{len(weights)}", arithmetic.dtype, outputs))
-    if outputs != len(preparation.classes):
-        raise found.wrong(name, f"its last layer, {name}, does not have one output per class")
-    return Network(weights, biases, activation, arithmetic, preparation)
+    arithmetic = found.named("arithmetic", ARITHMETICS)
+    known = {"arithmetic", *_preparation_arrays(preparation)}
+    own = {name: array for name, array in found.arrays.items() if name not in known}
+    settings = {name: str(text) for name, text in own.items() if text.dtype.kind == "U"}
+    arrays = {name: array for name, array in own.items() if name not in settings}
+    try:
+        return NETWORK.load(arrays, settings, arithmetic, preparation)
+    except ValueError as error:
+        raise found.wrong(str(error).split()[0], f"its {error}") from None
+
+
+def load_mlp(path: Path) -> MLP:
+    """Read a multi-layer perceptron. Errors are those of `load_model`, or it is another network."""
+    network = load_model(path)
+    if not isinstance(network, MLP):
+        raise UserError(f"{path}: expected a multi-layer perceptron, found another network.")
+    return network
 
 
 def save_misclassified(path: Path, mistakes: Misclassified) -> None:
@@ -192,14 +195,12 @@ class _Arrays:
         return names
 
     def preparation(self) -> Preparation:
-        shift, scale = float(self.take("shift", np.float64)), float(self.take("scale", np.float64))
-        return Preparation(
-            shift,
-            scale,
-            self.image_shape(),
-            self.classes(),
-            *(name in self.arrays for name in FLAGS),
-        )
+        shift, scale = (float(self.take(name, np.float64)) for name in ("shift", "scale"))
+        flags = [name in self.arrays for name in FLAGS]
+        try:
+            return Preparation(shift, scale, self.image_shape(), self.classes(), *flags)
+        except ValueError as error:
+            raise self.wrong(str(error).split()[0], f"its {error}") from None
 
 
 def _preparation_arrays(preparation: Preparation) -> dict[str, Any]:

@@ -29,28 +29,21 @@ HISTORY_COLUMNS = (
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
 
 
-def write_history(path: Path, epochs: Sequence[Epoch], kept: int = 0) -> None:
+def write_history(path: Path, epochs: Sequence[Epoch], best: int = 0) -> None:
     """Write the results of each epoch, one row each; floats with all their digits.
 
-    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the one
-    that is `kept`, if it is known. The epochs' scores are those of training images and of the
-    validation images.
+    Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the epoch
+    `best`, whose network is kept, if it is known. The scores of an epoch are those of a sample of
+    the training images, and of the validation images.
     """
     every = -(-len(epochs) // MOST_ROWS)
-    rows = [
-        (
-            number,
-            iteration,
-            loss,
-            seen.accuracy,
-            unseen.loss,
-            unseen.accuracy,
-            state,
-            int(number == kept),
-        )
-        for number, iteration, loss, (seen, unseen), state in epochs
-        if number % every == 0 or number in (kept, epochs[-1].epoch)
-    ]
+    rows = []
+    for epoch in epochs:
+        number, (sample, validation) = epoch.epoch, epoch.scores
+        if number % every == 0 or number in (best, epochs[-1].epoch):
+            accuracies = sample.accuracy, validation.loss, validation.accuracy
+            ends = epoch.fingerprint, int(number == best)
+            rows.append((number, epoch.iteration, epoch.loss, *accuracies, *ends))
     _write(path, HISTORY_COLUMNS, rows)
 
 

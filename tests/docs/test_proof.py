@@ -13,6 +13,7 @@ import pytest
 
 from mlp import arithmetic
 from mlp.arithmetic import MOST_TERMS, SMALLEST_UNIT, Exact, operand_bits
+from tests.support.networks import dot
 from tests.support.project import ROOT
 
 PROOF = ROOT / "proof" / "exact.v"
@@ -128,7 +129,7 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
             f"(products (operand_bits {n}) [{pairs}] ({exact.exponent(a)}) ({exact.exponent(b)}))"
         )
         for way in ("sum_of", "fused"):
-            expected[f"result ({way} {terms})"] = exact.dot(a, b)[0, 0]
+            expected[f"result ({way} {terms})"] = dot(exact, a, b)[0, 0]
 
     # Bits for every number of terms. More terms have no more bits (`fewer_bits`), so the ends of
     # each run are enough.

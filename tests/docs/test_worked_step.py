@@ -12,8 +12,9 @@ import pytest
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy, softmax
-from mlp.network import Network, Preparation, forward, gradients
-from tests.support.networks import take_step
+from mlp.network import MLP
+from mlp.protocol import Preparation
+from tests.support.networks import dot, take_step
 from tests.support.project import ROOT
 
 _, _, SECTION = (
@@ -57,20 +58,20 @@ def computed() -> dict[str, np.ndarray]:
     )
     images, t = np.rint(255 * X).astype(np.uint8), t.astype(np.uint8)
     preparation = Preparation(0.0, 1 / 255, (1, 2), ("0", "1"))
-    network = Network([W1, W2], [b1, b2], ACTIVATIONS["sigmoid"], ARITHMETICS["exact"], preparation)
+    network = MLP([W1, W2], [b1, b2], ACTIVATIONS["sigmoid"], ARITHMETICS["exact"], preparation)
     A = network.arithmetic
 
-    a, _ = forward(replace(network, weights=[W1], biases=[b1]), images)
-    z, (_, h) = forward(network, images)
+    a, _ = replace(network, weights=[W1], biases=[b1]).forward(images)
+    z, (_, h) = network.forward(images)
     y, _, _ = softmax(A, z)
-    (dW1, dW2), (db1, db2), terms = gradients(network, images, t)
+    (dW1, dW2, db1, db2), terms = network.gradients(images, t)
     dz = (y - t) / len(t)
-    dh = A.dot(dz, W2.T)
+    dh = dot(A, dz, W2.T)
     losses = [cross_entropy(A, terms[:, [image]]) for image in range(len(t))]
     values = [a, h, z, y, losses, cross_entropy(A, terms)]
     values += [dz, dW2, db2, dh, dh * network.activation.gradient(h), dW1, db1]
     take_step(network, images, t, float(RATE))  # it changes W1, b1, W2 and b2
-    loss_after = cross_entropy(A, gradients(network, images, t)[2])
+    loss_after = cross_entropy(A, network.gradients(images, t)[1])
     return dict(zip([*NAMES, "loss after"], [*values, W1, b1, W2, b2, loss_after], strict=True))
 
 

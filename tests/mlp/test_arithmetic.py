@@ -3,6 +3,7 @@ digits.
 """
 
 import math
+from dataclasses import replace
 from decimal import Context, Decimal
 from fractions import Fraction
 
@@ -21,8 +22,8 @@ from mlp.arithmetic import (
     power,
     tan,
 )
-from mlp.network import predict
-from tests.support.networks import MINMAX, digits, new_network, take_step
+from mlp.prediction import predict
+from tests.support.networks import MINMAX, digits, dot, new_network, take_step
 
 exact = Exact()
 some = settings(max_examples=15)
@@ -108,8 +109,8 @@ def test_numbers_that_are_too_large_are_refused_in_any_place(bad, place):
         lambda: exact.sum(x),
         lambda: exact.norms(x),
         lambda: exact.grid_rows(x, 21),
-        lambda: exact.dot(x, np.ones((3, 1))),
-        lambda: exact.dot(np.ones((1, 2)), x),
+        lambda: dot(exact, x, np.ones((3, 1))),
+        lambda: dot(exact, np.ones((1, 2)), x),
     ):
         with pytest.raises(FloatingPointError):
             use()
@@ -182,7 +183,7 @@ def test_sum_is_exact_but_for_the_grid_of_its_terms_and_has_no_order(
         (exact.sum, x.reshape(-1, 1), 53 - max(x.size.bit_length(), 2)),
         (lambda x: exact.sum(x, axis=0), x, bits),
         (lambda x: exact.sum(x.T, axis=1).T, x, bits),
-        (exact.column_sums, x, operand_bits(rows)),
+        (lambda x: exact.column_sums(exact.grid(x, operand_bits(rows))), x, operand_bits(rows)),
     ]:
         unit, found = unit_of(x, bits_of_terms), add(x)
         assert same_bits(add(shuffled), found)
@@ -337,7 +338,7 @@ def test_every_product_of_training_and_prediction_is_exact(activation, hidden, s
     watched = Watched()
     X, t = digits("train")
     network = new_network(
-        watched, hidden, activation, 0.05, MINMAX._replace(shift=shift, scale=scale)
+        watched, hidden, activation, 0.05, replace(MINMAX, shift=shift, scale=scale)
     )
     for rows in (slice(0, 4), slice(4, 8)):
         take_step(network, X[rows], t[rows], 0.1)

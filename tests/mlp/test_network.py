@@ -9,7 +9,8 @@ import pytest
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy
-from mlp.network import CHUNK, Preparation, gradients, predict, widen
+from mlp.prediction import CHUNK, predict
+from mlp.protocol import Preparation
 from mlp.regularization import Dropout
 from tests.support.networks import Float64, digits, new_network, take_step
 
@@ -49,8 +50,8 @@ def test_seed_decides_the_initial_weights_and_float32_rounds_them():
 def test_widened_bytes_are_not_rounded(arithmetic, shift):
     X = np.arange(256, dtype=np.uint8).reshape(1, 256)
     network = new_network(arithmetic, preparation=Preparation(shift, 1.0, (16, 16), ("a", "b")))
-    assert widen(network, X).dtype == ARITHMETICS[arithmetic].dtype
-    assert widen(network, X).ravel().tolist() == [byte - shift for byte in range(256)]
+    assert network.widen(X).dtype == ARITHMETICS[arithmetic].dtype
+    assert network.widen(X).ravel().tolist() == [byte - shift for byte in range(256)]
 
 
 # Gradients
@@ -72,13 +73,13 @@ def test_gradient_of_every_parameter(activation, hidden, shift, scale, dropout):
     for b in network.biases:
         b += rng.uniform(-0.3, 0.3, b.shape)
     masks = dropout.masks([len(W) for W in network.weights], 9, 0, 0)
-    dWs, dbs, _ = gradients(network, X, t, masks)
-    for parameter, gradient in zip(network.weights + network.biases, dWs + dbs, strict=True):
+    found, _ = network.gradients(X, t, masks)
+    for parameter, gradient in zip(network.arrays.values(), found, strict=True):
         for place in np.ndindex(parameter.shape):
             before, losses = parameter[place], []
             for value in (before + h, before - h):
                 parameter[place] = value
-                losses.append(cross_entropy(A, gradients(network, X, t, masks)[2]))
+                losses.append(cross_entropy(A, network.gradients(X, t, masks)[1]))
             parameter[place] = before
             assert abs(gradient[place] - (losses[0] - losses[1]) / (2 * h)) < 1e-8
         assert np.abs(gradient).max() > 1e-4

@@ -25,9 +25,9 @@ def normal(shape, dtype, seed):
 def follow(optimizer, start, gradients):
     """Return a parameter after each of the updates by the gradients, float64."""
     w, found = start.copy(), []
-    (memory,) = optimizer.new_memory([w])
+    (state,) = optimizer.new_state([w])
     for iteration, g in enumerate(gradients):
-        optimizer.update(w, g.copy(), memory, iteration)
+        optimizer.update(w, g.copy(), state, iteration)
         found.append(w.astype(np.float64))
     return found
 
@@ -93,10 +93,10 @@ def test_nesterov_takes_the_gradient_where_the_momentum_leads(dtype, momentum):
     curvature, target, rate = np.linspace(0.1, 5, 40), np.linspace(-1, 2, 40), 0.05
     optimizer = Optimizer(Schedule(rate), SGD(momentum, nesterov=True))
     w = normal(40, dtype, 0)
-    (memory,) = optimizer.new_memory([w])
+    (state,) = optimizer.new_state([w])
     theta, v = w.astype(np.float64), np.zeros(40)
     for iteration in range(STEPS):
-        optimizer.update(w, (curvature * (w - target)).astype(dtype), memory, iteration)
+        optimizer.update(w, (curvature * (w - target)).astype(dtype), state, iteration)
         v = momentum * v - rate * curvature * (theta + momentum * v - target)
         theta = theta + v
         assert np.abs(w - (theta + momentum * v)).max() <= TOLERANCE[dtype]
@@ -105,7 +105,7 @@ def test_nesterov_takes_the_gradient_where_the_momentum_leads(dtype, momentum):
 @both_types
 @rules
 def test_decay_takes_its_share_of_each_weight_beside_the_rule_and_of_no_bias(dtype, rule):
-    # Loshchilov and Hutter: λ does not pass through the rule's memory, so the rule's change is that
+    # Loshchilov and Hutter: λ does not pass through the rule's state, so the rule's change is that
     # without decay
     start, gradients = start_and_gradients((9, 8), dtype)
     schedule = Schedule(0.05, "cosine", 10, STEPS)
@@ -126,7 +126,7 @@ def test_plain_descent_has_the_bits_of_w_minus_rate_times_gradient(dtype):
     w, g = normal((BLOCK + 3,), dtype, 0), normal((BLOCK + 3,), dtype, 1)
     expected = w - w.dtype.type(0.3) * g
     optimizer = Optimizer(Schedule(0.3))
-    assert optimizer.new_memory([w]) == [[]]
+    assert optimizer.new_state([w]) == [[]]
     optimizer.update(w, g, [], 0)
     assert w.tobytes() == expected.tobytes()
 
@@ -145,30 +145,30 @@ def test_no_parameter_becomes_minus_zero(dtype, rule, decay):
         for array in np.meshgrid(values, [*values.tolist(), -0.0])
     )
     optimizer = Optimizer(Schedule(1.0), rule, decay)
-    (memory,) = optimizer.new_memory([w])
+    (state,) = optimizer.new_state([w])
     with np.errstate(under="ignore"):
         for iteration in range(2 * TIDY):
-            optimizer.update(w, g * (iteration % 3 - 1), memory, iteration)
+            optimizer.update(w, g * (iteration % 3 - 1), state, iteration)
             assert not np.signbit(w[w == 0.0]).any()
 
 
 @both_types
 @pytest.mark.parametrize("rule", [SGD(0.5), SGD(0.9, True), Adam(0.5, 0.9)], ids=str)
 def test_no_denormal_number_stays_in_the_memory_and_no_weight_notices(dtype, rule):
-    # The gradient stops after ten steps. The memory shrinks until nothing of it is left.
+    # The gradient stops after ten steps. The state shrinks until nothing of it is left.
     optimizer = Optimizer(Schedule(0.1), rule)
     w = normal(20, dtype, 0)
-    (memory,) = optimizer.new_memory([w])
-    plain, remembered = w.copy(), [array.copy() for array in memory]
+    (state,) = optimizer.new_state([w])
+    plain, remembered = w.copy(), [array.copy() for array in state]
     smallest, denormal_since, iteration = np.finfo(dtype).smallest_normal, 0, 0
-    while iteration < 10 or any(array.any() for array in memory):
+    while iteration < 10 or any(array.any() for array in state):
         g = normal(20, dtype, [1, iteration]) if iteration < 10 else np.zeros(20, dtype)
-        # And nothing is removed from this memory
+        # And nothing is removed from this state
         rule.change(change := g.copy(), remembered, iteration, 0.1)
         plain -= change
-        optimizer.update(w, g, memory, iteration)
+        optimizer.update(w, g, state, iteration)
         assert w.tobytes() == plain.tobytes()
-        denormal = any(((array != 0) & (np.abs(array) < smallest)).any() for array in memory)
+        denormal = any(((array != 0) & (np.abs(array) < smallest)).any() for array in state)
         denormal_since = denormal_since + 1 if denormal else 0
         assert denormal_since < TIDY
         iteration += 1

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mlp.arithmetic import ARITHMETICS
-from mlp.network import forward
 from mlp.random import DROPOUT, stream
 from mlp.regularization import KEEP_ALL, Dropout, limit_norms
 from tests.support.networks import ZSCORE, Float64, new_network, some_digits
@@ -16,8 +15,8 @@ from tests.support.networks import ZSCORE, Float64, new_network, some_digits
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 
 
-def kept(masks):
-    return [None if mask.kept is None else mask.kept.tolist() for mask in masks]
+def trained_network(masks):
+    return [None if mask.keep is None else mask.keep.tolist() for mask in masks]
 
 
 # The masks
@@ -42,19 +41,19 @@ def test_integers_decide_image_by_image_and_layer_by_layer():
     words = stream(11, DROPOUT, 4).random_raw(5).tolist()
     integers = [word >> shift & 0xFFFF for word in words for shift in (0, 16, 32, 48)]
     # Ten for the inputs, in three words; six for the hidden neurons, in two words
-    assert kept(masks)[0] == [
+    assert trained_network(masks)[0] == [
         [i >= round(0.3 * 65536) for i in integers[5 * n : 5 * n + 5]] for n in range(2)
     ]
-    assert kept(masks)[1] == [
+    assert trained_network(masks)[1] == [
         [i >= round(0.6 * 65536) for i in integers[12 + 3 * n : 15 + 3 * n]] for n in range(2)
     ]
 
 
 def test_dropout_of_one_kind_does_not_move_that_of_the_other():
     sizes = [785, 51, 20]
-    whole = kept(Dropout(0.2, 0.5).masks(sizes, 3, 0, 0))
-    assert kept(Dropout(0.0, 0.5).masks(sizes, 3, 0, 0)) == [None, *whole[1:]]
-    assert kept(Dropout(0.2, 0.0).masks(sizes, 3, 0, 0)) == [whole[0], None, None]
+    whole = trained_network(Dropout(0.2, 0.5).masks(sizes, 3, 0, 0))
+    assert trained_network(Dropout(0.0, 0.5).masks(sizes, 3, 0, 0)) == [None, *whole[1:]]
+    assert trained_network(Dropout(0.2, 0.0).masks(sizes, 3, 0, 0)) == [whole[0], None, None]
     assert Dropout().masks(sizes, 3, 0, 0) == [KEEP_ALL] * 3
 
 
@@ -63,14 +62,14 @@ def test_image_goes_forward_through_the_weights_of_what_is_kept_times_the_gain(a
     X, _ = some_digits(0, 20)
     network = new_network(arithmetic, (30, 20), "tanh", 0.1, ZSCORE)
     masks = Dropout(0.2, 0.5).masks([784, 30, 20], 20, 0, 0)
-    z, _ = forward(network, X, masks)
+    z, _ = network.forward(X, masks)
     tolerance = 1e-4 if isinstance(arithmetic, str) else 1e-12
     for image in range(20):
-        factors = [(mask.gain * mask.kept[image])[:, np.newaxis] for mask in masks]
+        factors = [(mask.gain * mask.keep[image])[:, np.newaxis] for mask in masks]
         weights = [
             (W * some).astype(W.dtype) for W, some in zip(network.weights, factors, strict=True)
         ]
-        expected, _ = forward(replace(network, weights=weights), X[[image]])
+        expected, _ = replace(network, weights=weights).forward(X[[image]])
         np.testing.assert_allclose(
             z[[image]], expected, rtol=0, atol=tolerance * np.abs(expected).max()
         )

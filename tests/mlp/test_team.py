@@ -14,14 +14,16 @@ import numpy as np
 import psutil
 import pytest
 
-import mlp.pace
-import mlp.team
+import mlp.divided.pace
+import mlp.divided.team
+import pipeline.fitting.processes
 from mlp.arithmetic import ARITHMETICS
-from mlp.network import Split
-from mlp.pace import Pace
-from mlp.team import Team, available_processes, shared
-from mlp.training import measure, new_state, train
-from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits
+from mlp.divided.pace import Pace
+from mlp.divided.team import Team, shared
+from mlp.protocol import Split
+from mlp.training import new_state
+from pipeline.fitting.processes import available_processes
+from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits, train_by
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 forks = pytest.mark.skipif(
@@ -33,9 +35,9 @@ WATCHED = [some_digits(500, 600)]
 @pytest.fixture(autouse=True)
 def together_to_the_end(monkeypatch):
     """Whatever else the machine does, the two processes stay together; and none is left over."""
-    monkeypatch.setattr(mlp.pace, "TRIAL", 0.0)
-    monkeypatch.setattr(mlp.team, "NAP", 0.05)
-    monkeypatch.setattr(mlp.team, "LONGEST_START", 600)
+    monkeypatch.setattr(mlp.divided.pace, "TRIAL", 0.0)
+    monkeypatch.setattr(mlp.divided.team, "NAP", 0.05)
+    monkeypatch.setattr(mlp.divided.team, "LONGEST_START", 600)
     before = children()
     yield
     assert children() == before
@@ -48,7 +50,7 @@ def children() -> list[psutil.Process]:
 def start(network, iterations=40, batch_size=50):
     """Return training by two processes, ready to begin."""
     how = method(iterations, batch_size, 0.5)
-    return train(new_state(network, how), some_digits(0, 500), how, WATCHED, 2)
+    return train_by(2, new_state(network, how), some_digits(0, 500), how, WATCHED)
 
 
 # Two processes
@@ -63,7 +65,6 @@ def test_two_processes_train_almost_the_same_network_in_float32():
         found.append(network.weights + network.biases)
     for left, right in zip(*found, strict=True):
         assert np.abs(left - right).max() <= 1e-4 * np.abs(left).max()
-    assert measure(new_network(), *WATCHED, processes=2) == measure(new_network(), *WATCHED)
 
 
 # Ends
@@ -98,7 +99,7 @@ def test_leader_notices_that_the_worker_hangs(monkeypatch):
     (worker,) = children()
     worker.suspend()
     # Naps; only now, because a busy machine may let it wait as long
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 4)
+    monkeypatch.setattr(mlp.divided.team, "LONGEST_WAIT", 4)
     with pytest.raises(ChildProcessError, match="ended early or hangs"):
         list(epochs)
     assert not worker.is_running()
@@ -112,7 +113,7 @@ def test_leader_waits_for_a_worker_that_computes(monkeypatch):
             pass
 
     leader = os.getpid()
-    monkeypatch.setattr(mlp.team, "LONGEST_WAIT", 16)  # naps: two thirds of the time
+    monkeypatch.setattr(mlp.divided.team, "LONGEST_WAIT", 16)  # naps: two thirds of the time
     team = Team(2)
     with team.start(task):
         team.run(0)
@@ -158,17 +159,13 @@ def test_worker_ends_with_its_leader_and_not_at_ctrl_c(number):
     ids=["diverged", "unforeseen"],
 )
 def test_leader_sees_the_workers_error_where_the_worker_met_it(error, kind, said):
-    """The worker fails after they have met.
-
-    A leader that is slow to come must not see it at the meeting already.
-    """
+    """The worker fails after the barrier. A slow leader must not see it there already."""
     team, met = Team(2), []
 
     def task():
         if 0 in team.parts:
-            arrive = team._arrive
-            team._arrive = lambda *to: (arrive(*to), time.sleep(0.1))
-        team.meet()
+            time.sleep(0.1)
+        team.barrier()
         met.append(True)
         if 1 in team.parts:
             raise error
@@ -187,7 +184,7 @@ def test_one_of_four_is_killed_wherever_it_is(fate):
         for meeting in range(3):
             if meeting == fate and list(team.parts) == [2]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            team.meet()
+            team.barrier()
 
     team = Team(4)
     with team.start(task):
@@ -204,7 +201,7 @@ def test_parts_are_shared_out_among_as_many_processes_as_take_part():
 
     def task(row):
         for _ in range(3):  # who is quick may not overtake
-            team.meet()
+            team.barrier()
         ran[row, list(team.parts)] += os.getpid()
 
     with team.start(*(partial(task, row) for row in range(3))):
@@ -233,7 +230,7 @@ def test_memory_of_eight_processes(tmp_path):
         np.eye(10, dtype=np.uint8)[np.arange(n) % 10],
     )
     how, before = method(50, 100, 0.1), kilobytes_of([psutil.Process()])
-    for _ in train(new_state(new_network(), how), training, how, (), 8):
+    for _ in train_by(8, new_state(new_network(), how), training, how):
         team = [psutil.Process(), *children()]
         used = 1024 * (kilobytes_of(team) - before)
     assert len(team) == 8
@@ -276,7 +273,8 @@ def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_kil
 
     real_fork = os.fork
     monkeypatch.setattr(os, "fork", fork)
-    monkeypatch.setattr(mlp.team, "LONGEST_START", 2 if what == "is silent" else 600)  # naps
+    naps = 2 if what == "is silent" else 600
+    monkeypatch.setattr(mlp.divided.team, "LONGEST_START", naps)
     network, expected = new_network(), new_network()
     if what == "is killed":
         with pytest.raises(ChildProcessError):
@@ -329,7 +327,7 @@ def test_pace_follows_a_machine_that_becomes_busy_and_quiet_again():
     lone.train(9)
     lone.seconds = {1: 0.2}
     lone.train(20)
-    assert lone.pace.next() == (1, mlp.pace.SPELL)
+    assert lone.pace.next() == (1, mlp.divided.pace.SPELL)
     machine.train(120)
     machine.seconds = {1: 0.02, 2: 0.012}
     machine.train(150)
@@ -352,7 +350,7 @@ def test_as_many_processes_as_cores_that_may_be_used(
 ):
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    monkeypatch.setattr(mlp.team, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(pipeline.fitting.processes, "QUOTA", tmp_path / "cpu.max")
     if quota:
         (tmp_path / "cpu.max").write_text(quota)
     assert available_processes() == processes

@@ -8,20 +8,20 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-import mlp.batches
 import textbook
 from mlp.arithmetic import ARITHMETICS
-from mlp.batches import pixels_by_use
 from mlp.distortions import Distortion, Strength
-from mlp.network import Split, logits, predict
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.prediction import logits, predict
+from mlp.protocol import Split
 from mlp.random import ORDER, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import DivergedError, kept, new_state, train
+from mlp.training import DivergedError, new_state, train, trained_network
 from tests.support.networks import (
     MINMAX,
     ZSCORE,
@@ -32,13 +32,14 @@ from tests.support.networks import (
     run,
     some_digits,
     take_step,
+    train_by,
 )
 from tests.support.project import ROOT
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 WATCHED = [some_digits(500, 600)]
 SPLITS = [some_digits(0, 100), *WATCHED]
-PROCESSES = [1, 2, 3, 4, 8] if sys.platform == "linux" else [1]
+PROCESSES = [0, 1, 2, 3, 4, 8] if sys.platform == "linux" else [0, 1]
 DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, 1.0, 5.0))
 
 
@@ -68,12 +69,9 @@ def test_training_agrees_with_the_textbook_step_by_step(arithmetic, hidden):
 @both
 @pytest.mark.parametrize("preparation", [MINMAX, ZSCORE], ids=["minmax", "zscore"])
 @pytest.mark.parametrize("distortion", [None, DISTORTION], ids=["", "distorted"])
-def test_epochs_are_what_steps_over_a_new_order_each_give(
-    arithmetic, preparation, distortion, monkeypatch
-):
+def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparation, distortion):
     # 23 images in batches of 5: four batches an epoch, three images left over; ten steps are two
     # epochs and a half
-    monkeypatch.setattr(mlp.batches, "ROWS", 10)  # two batches are distorted at once
     training = some_digits(0, 23)
     network = new_network(arithmetic, preparation=preparation)
     by_hand = copy_of(network)
@@ -99,10 +97,6 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(
 def test_pixels_that_are_black_in_all_images_keep_their_weights_unless_these_decay_or_are_bounded():
     training = some_digits(0, 23)
     black = ~training.images.any(axis=0)
-    lit = pixels_by_use(training.images)
-    np.testing.assert_array_equal(np.sort(lit), np.flatnonzero(~black))
-    often = np.count_nonzero(training.images[:, lit], axis=0)
-    assert (often[1:] <= often[:-1]).all()
     start = new_network(std=0.1)
     plain, decayed, limited = copy_of(start), copy_of(start), copy_of(start)
     run(plain, 8, 5, training=training)
@@ -164,8 +158,8 @@ def train_to(ends, preparation, features, copies, batch_size, processes):
     epochs = []
     for end in ends:
         how = method(end, batch_size, **features)
-        epochs += train(state, Split(images, labels), how, WATCHED, processes)
-    arrays = [*state.best.parameters, *(array for arrays in state.memory for array in arrays)]
+        epochs += train_by(processes, state, Split(images, labels), how, WATCHED)
+    arrays = [*state.best.parameters, *(array for arrays in state.opt_state for array in arrays)]
     left = (
         bits(state.network),
         state.iteration,
@@ -178,26 +172,26 @@ def train_to(ends, preparation, features, copies, batch_size, processes):
 @pytest.mark.parametrize("name", CASES)
 def test_stops_and_processes_change_nothing(name, monkeypatch):
     *case, ends = CASES[name]
-    undisturbed, epochs = train_to(ends[-1:], *case, processes=1)
+    undisturbed, epochs = train_to(ends[-1:], *case, processes=0)
     for processes in PROCESSES:
         stopped, parts = train_to(ends, *case, processes)
         assert stopped == undisturbed
-        assert parts[-1][3:] == epochs[-1][3:]  # scores, and state
+        assert parts[-1][3:] == epochs[-1][3:]  # scores, and fingerprint
     # Another number in every step: what one process has made, another may need next
     turns = itertools.cycle([1, 4, 2, 3, 4, 1, 3])
-    monkeypatch.setattr("mlp.pace.Pace.next", lambda pace: (next(turns), 0.0))
+    monkeypatch.setattr("mlp.divided.pace.Pace.next", lambda pace: (next(turns), 0.0))
     assert train_to(ends[-1:], *case, processes=4) == (undisturbed, epochs)
 
 
 def test_fingerprint_is_that_of_every_number_in_exact_arithmetic():
-    """Training starts from it: parameters, memory and iteration decide all that follows."""
+    """Parameters, optimizer's state and iteration decide all that follows."""
     how = method(30, 100, **ADAM)
     start = new_state(new_network("exact", (30, 20)), how)
     found = [start.fingerprint()]
     for array in (
         *start.network.weights,
         *start.network.biases,
-        *(one for some in start.memory for one in some),
+        *(one for some in start.opt_state for one in some),
     ):
         array.flat[-1] += 2.0**-40
         found.append(start.fingerprint())
@@ -243,8 +237,12 @@ def test_best_network_is_that_of_a_training_which_ends_there(whole):
     assert state.best.epoch == best + 1
     assert (state.best.score.accuracy, -state.best.score.loss) == whole[best]
     run(network, 5 * (best + 1), 100, 0.5)
-    assert bits(kept(state, how)) == bits(network)
-    assert bits(kept(state, how._replace(keep_best=False))) == bits(state.network) != bits(network)
+    assert bits(trained_network(state, how)) == bits(network)
+    assert (
+        bits(trained_network(state, replace(how, keep_best=False)))
+        == bits(state.network)
+        != bits(network)
+    )
 
 
 # Divergence
@@ -271,7 +269,7 @@ def test_divergence_names_the_step_and_the_layer(arithmetic, layer, place, bad, 
     state = new_state(network, how)
     state.iteration = 10
     with pytest.raises(DivergedError) as caught:
-        list(train(state, some_digits(0, 500), how, WATCHED, processes))
+        list(train_by(processes, state, some_digits(0, 500), how, WATCHED))
     assert (caught.value.iteration, caught.value.layer) == (11, layer)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation
+from mlp.network import MLP
+from mlp.protocol import Preparation
 from pipeline.store.arrays import save_arrays
 from pipeline.store.artifacts import (
     Misclassified,
@@ -40,9 +41,7 @@ def test_model_is_read_back_to_the_last_bit(path, arithmetic, hidden, magnitude)
         (magnitude * rng.normal(size=shape)).astype(arithmetic.dtype) for shape in pairwise(sizes)
     ]
     biases = [(magnitude * rng.normal(size=size)).astype(arithmetic.dtype) for size in sizes[1:]]
-    model = Network(
-        weights, biases, ACTIVATIONS["tanh" if hidden else "relu"], arithmetic, preparation
-    )
+    model = MLP(weights, biases, ACTIVATIONS["tanh" if hidden else "relu"], arithmetic, preparation)
     save_model(path, model)
     found = load_model(path)
     for name in ("activation", "arithmetic", "preparation"):

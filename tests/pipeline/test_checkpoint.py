@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from pipeline.fitting import checkpoint
 from pipeline.fitting.checkpoint import Checkpoint, checkpoint_folder
-from pipeline.fitting.fit import Fitting, fitting_of
+from pipeline.fitting.fit import Training, training_of
 from pipeline.settings.params import load_params
-from pipeline.store.artifacts import load_prepared
+from pipeline.store.artifacts import NETWORK, load_prepared
 from stages.train import train as app
 from tests.support.files import contents, save_prepared
 from tests.support.networks import bits, digits
@@ -71,12 +71,17 @@ def start(new_checkpoint, folder, write_params):
     changed.
     """
 
-    def start(**changes) -> Fitting:
+    def start(**changes) -> Training:
         path = write_params(EVERYTHING | changes)
         images = [load_prepared(folder.parent / name) for name in ("train.npz", "validation.npz")]
-        return fitting_of(load_params(path), path, *images, 1, new_checkpoint(**changes))
+        return begin(load_params(path), path, images, new_checkpoint(**changes))
 
     return start
+
+
+def begin(params, path, images, checkpoint) -> Training:
+    network = NETWORK.new(params.train, images[0].preparation)
+    return training_of(network, params, path, *images, 1, checkpoint)
 
 
 @pytest.fixture

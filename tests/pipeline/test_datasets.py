@@ -25,7 +25,7 @@ def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):
     dataset = load_dataset(write_datasets(tmp_path, ["x"], files=files), "tiny")
     assert dataset.files.train_labels.bytes is None
     assert dataset.files.test_labels.sha256 == entry([])["files"]["test_labels"]["sha256"]
-    assert (dataset.fitted, dataset.inverted) == (False, False)
+    assert (dataset.whole, dataset.inverted) == (False, False)
 
 
 def test_only_the_entry_asked_for_is_checked_and_a_name_that_is_none_gets_a_hint(tmp_path):
@@ -86,7 +86,7 @@ def test_no_mirror(tmp_path, text):
 
 GOOD = entry(["x"])
 BAD_ENTRIES = {
-    "a list": ([], "tiny", "classes, mirrors, files, fitted, inverted"),
+    "a list": ([], "tiny", "classes, mirrors, files, whole, inverted"),
     "a key missing": (
         {"classes": ["a", "b"], "files": GOOD["files"]},
         "tiny.mirrors",
@@ -105,7 +105,7 @@ BAD_ENTRIES = {
         ", ".join(SAVED_AS),
     ),
     "text for true": (GOOD | {"inverted": "yes"}, "tiny.inverted", "true or false"),
-    "text for false": (GOOD | {"fitted": "no"}, "tiny.fitted", "true or false"),
+    "text for false": (GOOD | {"whole": "no"}, "tiny.whole", "true or false"),
 }
 
 

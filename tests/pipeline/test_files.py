@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlp.training import Epoch, Score
+from mlp.prediction import Score
+from mlp.training import Epoch
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json, write_text, written_whole
 from pipeline.store.arrays import load_arrays, save_arrays
@@ -232,7 +233,7 @@ def test_history_has_each_number_to_its_last_bit(tmp_path):
         epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0),
         epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3),
     ]
-    write_history(tmp_path / "history.csv", epochs, kept=2)
+    write_history(tmp_path / "history.csv", epochs, best=2)
     assert cells(tmp_path / "history.csv") == [
         [
             "epoch",

@@ -168,8 +168,13 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("code", "ends", "last"), ENDS.values(), ids=list(ENDS))
-def test_ctrl_c_while_a_stage_imports_ends_it_silently_and_other_errors_are_shown(code, ends, last):
-    done = python("-c", f"import stages; {code}")
+def test_ctrl_c_while_a_stage_imports_ends_it_silently_and_other_errors_are_shown(
+    tmp_path, code, ends, last
+):
+    (tmp_path / "command").mkdir()
+    (tmp_path / "command" / "__init__.py").write_text("import stages")
+    (tmp_path / "command" / "__main__.py").write_text(code)
+    done = python("-m", "command", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode in ends
     assert done.stdout == ""
     assert (

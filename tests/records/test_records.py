@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, predict
+from mlp.network import MLP
+from mlp.prediction import predict
 from pipeline.settings.checked import load_plain_yaml
 from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model, load_prepared, save_model
@@ -172,7 +173,7 @@ def test_a_committee_decides_by_the_mean_of_the_probabilities_of_all_its_network
     alone: dict[str, list[np.ndarray]] = {"simard-elastic": [], "ciresan-small": []}
     for record, seed in product(alone, SEEDS):
         layer = [rng.normal(0, 0.01, (784, 10))], [np.zeros(10)]
-        network = Network(*layer, ACTIVATIONS["relu"], ARITHMETICS["exact"], prepared.preparation)
+        network = MLP(*layer, ACTIVATIONS["relu"], ARITHMETICS["exact"], prepared.preparation)
         alone[record].append(predict(network, prepared.split.images)[0])
         save_model(row.HERE / "models" / f"{record}-{seed}.npz", network)
     for name, records in COMMITTEES.items():

@@ -11,7 +11,8 @@ import pytest
 import textbook
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation
+from mlp.network import MLP
+from mlp.protocol import Preparation
 from pipeline.store.arrays import load_arrays
 from pipeline.store.artifacts import load_model, save_model, save_prepared
 from tests.support.flow import make, refused, run_stage
@@ -110,7 +111,7 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(
     # With the second one, the network is less sure of bright images
     bias = 255.0 if right else 509.0
     layer = [np.array([[-2, 2]], arithmetic.dtype)], [np.array([bias, -bias], arithmetic.dtype)]
-    save_model(MODEL, Network(*layer, ACTIVATIONS["relu"], arithmetic, preparation))
+    save_model(MODEL, MLP(*layer, ACTIVATIONS["relu"], arithmetic, preparation))
     bright = np.arange(300) % 2
     images, labels = (
         bright[:, np.newaxis] * 255,

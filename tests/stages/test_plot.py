@@ -14,7 +14,8 @@ from PIL import Image
 from mlp.arithmetic import ARITHMETICS
 from mlp.distortions import Distortion, Strength
 from mlp.layers import ACTIVATIONS
-from mlp.network import Network, Preparation
+from mlp.network import MLP
+from mlp.protocol import Preparation
 from pipeline.drawing import figures
 from pipeline.store.arrays import save_arrays
 from pipeline.store.artifacts import load_misclassified, save_model
@@ -44,7 +45,7 @@ def write_inputs(
     n, neurons = len(names), weights.shape[1]
     layers = [weights, np.zeros((neurons, n))], [np.zeros(neurons), np.zeros(n)]
     preparation = Preparation(0.0, 1 / 255, SHAPE, names)
-    save_model(MODEL, Network(*layers, ACTIVATIONS["sigmoid"], ARITHMETICS["exact"], preparation))
+    save_model(MODEL, MLP(*layers, ACTIVATIONS["sigmoid"], ARITHMETICS["exact"], preparation))
     labels = np.eye(n, dtype=np.uint8)[np.arange(len(images)) % n]
     description = {"image_shape": np.array(SHAPE, np.int64), "classes": np.array(names)}
     save_prepared(TRAINING_IMAGES, images, labels, **description)

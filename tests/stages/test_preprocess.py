@@ -80,13 +80,13 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared):
     assert set(of(prepared(seed=1)[0][1])) != held_out
 
 
-@pytest.mark.parametrize("flag", ["fitted", "inverted"])
+@pytest.mark.parametrize("flag", ["whole", "inverted"])
 def test_how_pictures_became_images_is_remembered(prepared, flag):
     Path("own.yaml").write_text(
         yaml.safe_dump({"mnist": sample_datasets()["mnist"] | {flag: True}}), encoding="utf-8"
     )
     _, preparation = prepared("own.yaml")
-    assert (preparation.fitted, preparation.inverted) == (flag == "fitted", flag == "inverted")
+    assert (preparation.whole, preparation.inverted) == (flag == "whole", flag == "inverted")
 
 
 @pytest.mark.parametrize("scaling", ["none", "zscore"])

@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlp.network import Split
 from mlp.optimizers import SGD, Optimizer, Schedule
+from mlp.prediction import measure
+from mlp.protocol import Split
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
-from mlp.training import Method, measure
-from pipeline.fitting.fit import PROCESSES, method_of, processes_for
+from mlp.training import Method
+from pipeline.fitting.fit import method_of
+from pipeline.fitting.processes import PROCESSES, processes_for
 from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model, load_prepared
 from tests.support.files import save_prepared
 from tests.support.flow import arguments, by_name, is_beginning, refused, run_stage
-from tests.support.networks import MINMAX, digits
+from tests.support.networks import MINMAX, digits, new_network
 from tests.support.project import PLAIN, ROOT
 from tests.support.refusals import refusal
 
@@ -177,7 +179,12 @@ def test_each_parameter_has_its_place_in_the_method(write_params):
     )
     optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
     assert method_of(params, (28, 28)) == Method(
-        70, 30, 5, optimizer, Dropout(0.2, 0.4), None, 4, False
+        iterations=70,
+        batch_size=30,
+        seed=5,
+        optimizer=optimizer,
+        dropout=Dropout(0.2, 0.4),
+        patience=4,
     )
 
 
@@ -220,9 +227,9 @@ def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "pipeline.fitting.fit.train", lambda *_: fail(ChildProcessError("ended early"))
-        )
+        loop = "mlp.divided.training.Team.run", lambda *_: fail(ChildProcessError("ended early"))
+        patch.setattr(*loop)
+        patch.setenv(PROCESSES, "2")
         refused("train", train(), "", "processes", "ended early")
     monkeypatch.setattr("pipeline.fitting.fit.measure", lambda *_: fail(FloatingPointError()))
     refusal(train(), "params.yaml", "loss", "train.learning_rate")
@@ -242,15 +249,11 @@ def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence
     ],
 )
 def test_as_many_processes_as_cores_and_work_allow_or_as_one_says(
-    monkeypatch, write_params, cores, sizes, batch, arithmetic, said, processes
+    monkeypatch, cores, sizes, batch, arithmetic, said, processes
 ):
-    monkeypatch.setattr("mlp.pace.available_processes", lambda: cores)
+    monkeypatch.setattr("pipeline.fitting.processes.available_processes", lambda: cores)
     monkeypatch.setenv(PROCESSES, said) if said else monkeypatch.delenv(PROCESSES, raising=False)
-    params = write_params(
-        PLAIN
-        | {"train.hidden_sizes": sizes, "train.batch_size": batch, "train.arithmetic": arithmetic}
-    )
-    assert processes_for(load_params(params).train, MINMAX) == processes
+    assert processes_for(new_network(arithmetic, sizes), batch) == processes
 
 
 @pytest.mark.parametrize("text", ["two", "0", "-1", "65", "1.5"])
@@ -265,20 +268,29 @@ def test_number_of_processes_that_is_none_is_one_sentence(train, monkeypatch, te
 def test_the_blas_has_one_thread(train):
     """Each of the two processes has a processor. More threads would wait for each other."""
     train(iterations=5)  # writes the parameters, too
+    (ours := Path("command")).mkdir()
+    (ours / "__init__.py").write_text("import stages")  # as `python -m stages.train` does first
     code = "import os; from stages.train import train\n"
     code += f"train({arguments('train')}, standalone_mode=False)\n"
-    code += (
-        "print(*(value for name, value in os.environ.items() if name.endswith('_NUM_THREADS')))\n"
-    )
+    code += "print(*(os.environ[name] for name in os.environ if name.endswith('_NUM_THREADS')))\n"
     code += "print(len(os.listdir('/proc/self/task')))"
-    environment = {
-        name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")
-    }
-    environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
-    )
+    (ours / "__main__.py").write_text(code)
+    done = python("-m", "command")
     assert (done.stdout, done.returncode) == ("1 1 1 1\n1\n", 0), done.stderr
+
+
+def python(*words: str) -> subprocess.CompletedProcess:
+    """Run Python where no variable limits the threads of the BLAS."""
+    kept = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment = kept | {"PYTHONPATH": f".{os.pathsep}{ROOT}"}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+
+
+def test_importing_the_packages_leaves_the_process_as_it_is():
+    code = "import os, sys; before = dict(os.environ), sys.excepthook\n"
+    code += "import records, stages, tools\nprint(before == (dict(os.environ), sys.excepthook))"
+    done = python("-c", code)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_images_that_are_too_large_for_distortions_are_refused(train):

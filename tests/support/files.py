@@ -4,6 +4,7 @@ import struct
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ MISCLASSIFIED = KIND | {
 
 def save_prepared(path, images, labels, **changes):
     """Write a prepared split, as the preprocess stage does, of digits unless `changes` say more."""
-    artifacts.save_prepared(path, images, labels, MINMAX._replace(**changes))
+    artifacts.save_prepared(path, images, labels, replace(MINMAX, **changes))
 
 
 def contents(folder) -> dict[str, bytes]:

@@ -2,28 +2,37 @@
 
 import gzip
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from mlp.arithmetic import ARITHMETICS, Arithmetic
-from mlp.layers import ACTIVATIONS, cross_entropy
-from mlp.network import Network, Preparation, Split, init_network, step
+from mlp.arithmetic import Arithmetic, Float32, operand_bits
+from mlp.divided import train as train_divided
+from mlp.layers import cross_entropy
+from mlp.network import MLP, init_network, step
 from mlp.optimizers import Optimizer, Schedule
-from mlp.training import Method, new_state, train
+from mlp.protocol import Preparation, Split
+from mlp.training import Epoch, Method, State, new_state, train
 from pipeline.images.prepare import one_hot
 from tests.support.project import SAMPLE
 
 MINMAX = Preparation(0.0, 1 / 255, (28, 28), tuple("0123456789"))
-ZSCORE = MINMAX._replace(shift=33.25, scale=1 / 80)
+ZSCORE = replace(MINMAX, shift=33.25, scale=1 / 80)
 
 
-class Float64(Arithmetic):
+class Float64(Float32):
     """Plain float64, without grids: the formulas as they stand, for comparison."""
 
     name = "float64"
     dtype = np.float64
+
+
+def dot(A: Arithmetic, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a b, (m, k) times (k, n), both rounded to their grids."""
+    bits = operand_bits(a.shape[1])
+    return A.matmul(A.grid_rows(a, bits), A.grid(b, bits))
 
 
 @cache
@@ -52,11 +61,9 @@ def new_network(
     std=0.01,
     preparation=MINMAX,
     seed=0,
-) -> Network:
+) -> MLP:
     """Return a network for the sample; without arguments the project's default one, 784-50-10."""
-    if isinstance(arithmetic, str):
-        arithmetic = ARITHMETICS[arithmetic]
-    return init_network(tuple(hidden), ACTIVATIONS[activation], std, arithmetic, preparation, seed)
+    return init_network(tuple(hidden), activation, std, arithmetic, preparation, seed)
 
 
 def descent(learning_rate: float, **others) -> Optimizer:
@@ -66,9 +73,17 @@ def descent(learning_rate: float, **others) -> Optimizer:
 
 def method(iterations, batch_size=50, learning_rate=1.0, seed=0, **others) -> Method:
     """Return plain gradient descent as a method, unless `others` say more."""
-    return Method(
-        iterations, batch_size, seed, others.pop("optimizer", descent(learning_rate)), **others
-    )
+    others = {"optimizer": descent(learning_rate)} | others
+    return Method(iterations=iterations, batch_size=batch_size, seed=seed, **others)
+
+
+def train_by(
+    processes: int, state: State, training: Split, how: Method, watched=()
+) -> Iterator[Epoch]:
+    """Train by the plain loop, or by the divided one with so many processes; 0: the plain one."""
+    if processes:
+        return train_divided(state, training, how, watched, processes)
+    return train(state, training, how, watched)
 
 
 def run(
@@ -79,31 +94,30 @@ def run(
     seed=0,
     training=None,
     watched=(),
-    processes=1,
+    processes=0,
     **more,
 ):
     """Train, on 500 real digits unless told otherwise; return the epochs."""
     how = method(iterations, batch_size, learning_rate, seed, **more)
-    return list(
-        train(new_state(network, how), training or some_digits(0, 500), how, watched, processes)
-    )
+    state, training = new_state(network, how), training or some_digits(0, 500)
+    return list(train_by(processes, state, training, how, watched))
 
 
-def take_step(network: Network, X: np.ndarray, t: np.ndarray, learning_rate: float) -> float:
+def take_step(network: MLP, X: np.ndarray, t: np.ndarray, learning_rate: float) -> float:
     """Take one plain step; return the loss before it."""
     optimizer = descent(learning_rate)
-    memory = optimizer.new_memory(network.weights + network.biases)
-    return cross_entropy(network.arithmetic, step(network, X, t, optimizer, memory, 0))
+    opt_state = optimizer.new_state(network.arrays.values())
+    return cross_entropy(network.arithmetic, step(network, X, t, optimizer, opt_state, 0))
 
 
-def bits(network: Network) -> str:
+def bits(network: MLP) -> str:
     """Return a hash of all parameters."""
     return hashlib.sha256(
         b"".join(array.tobytes() for array in network.weights + network.biases)
     ).hexdigest()
 
 
-def copy_of(network: Network) -> Network:
+def copy_of(network: MLP) -> MLP:
     """Return a network with parameters of its own."""
     weights, biases = (
         [array.copy() for array in arrays] for arrays in (network.weights, network.biases)

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mlp.network import Network, Preparation, forward, predict
+from mlp.prediction import predict
+from mlp.protocol import Network, Preparation
 from pipeline.store.artifacts import save_model
 from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
@@ -70,9 +72,9 @@ def test_network_answers_with_the_same_bits(settings, tmp_path):
 
 SHAPES = [(28, 28), (20, 32), (7, 5)]
 MODELS = [
-    {"image_shape": shape, "fitted": fitted, "inverted": inverted}
+    {"image_shape": shape, "whole": whole, "inverted": inverted}
     for shape in SHAPES
-    for fitted, inverted in ((False, False), (True, False), (True, True))
+    for whole, inverted in ((False, False), (True, False), (True, True))
 ]
 
 
@@ -95,7 +97,7 @@ def test_strokes_become_the_image_that_python_makes_of_their_pixels():
         ink = rasterised(strokes)
         assert pixels == ink.ravel().tolist()
         if strokes in DRAWINGS:  # `predict` says the same of a picture of the drawing
-            found, _ = prepare(Image.fromarray(255 - ink), SHAPES[0], fitted=False, inverted=False)
+            found, _ = prepare(Image.fromarray(255 - ink), SHAPES[0], whole=False, inverted=False)
             assert images[0] == found.ravel().tolist()
         expected = []
         for shape in SHAPES:
@@ -118,16 +120,21 @@ def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path)
         f"(model => (predict(model, data.image), [...contributions(model, 3)]))({MODEL})",
         with_network(network, tmp_path / "mlp.npz") | {"image": image[0].tolist()},
     )
-    _, (_, h, *_) = forward(network, image)
-    preparation = network.preparation._replace(shift=0.0, scale=1.0)
-    above = Network(
-        network.weights[1:], network.biases[1:], network.activation, Float64(), preparation
-    )
+    _, (_, h, *_) = network.forward(image)
+
+    def logit(h: np.ndarray) -> float:
+        W, *weights = network.weights[1:]
+        b, *biases = network.biases[1:]
+        a = h @ W + b
+        for W, b in zip(weights, biases, strict=True):
+            a = network.activation.function(Float64(), a) @ W + b
+        return a[0, 3]
+
     expected = []
     for neuron in range(hidden[0]):
         change = np.zeros(hidden[0])
         change[neuron] = 1e-4
-        up, down = (forward(above, h + sign * change)[0][0, 3] for sign in (1, -1))
+        up, down = (logit(h + sign * change) for sign in (1, -1))
         expected.append(h[0, neuron] * (up - down) / 2e-4)
     np.testing.assert_allclose(there, expected, atol=1e-4)
 
@@ -139,7 +146,7 @@ def draw_page(tmp_path, monkeypatch):
     """
     monkeypatch.chdir(tmp_path)
     classes = ("</script>", *"abcdefghi")  # inside of a script, HTML ends at the first
-    save_model(Path("mlp.npz"), new_network(preparation=MINMAX._replace(classes=classes)))
+    save_model(Path("mlp.npz"), new_network(preparation=replace(MINMAX, classes=classes)))
     save_prepared(Path("test.npz"), *digits("test"), classes=np.array(classes))
     options = ["--model", "mlp.npz", "--without-data", "--test"]
     return lambda page, test: CliRunner().invoke(draw, [page, *options, test])

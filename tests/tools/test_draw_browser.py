@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mlp.network import Preparation, predict
+from mlp.prediction import predict
+from mlp.protocol import Preparation
 from pipeline.store.artifacts import load_model, save_model
 from tests.support import chromium
 from tests.support.browsers import CHROMIUM, FIREFOX, OVERFLOW
@@ -144,11 +145,11 @@ def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, f
     assert f"really {number}" in page.run("$('verdict').textContent")
 
 
-@pytest.mark.parametrize(("hidden", "fitted"), [((), False), ((20, 10), True)])
-def test_other_models(page, make, tmp_path, hidden, fitted):
+@pytest.mark.parametrize(("hidden", "whole"), [((), False), ((20, 10), True)])
+def test_other_models(page, make, tmp_path, hidden, whole):
     """26 classes with names, images of another size, whole pictures; no test images."""
     classes = tuple(f"letter <{name}>" for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    preparation = Preparation(10.0, 1 / 64, (20, 32), classes, fitted, fitted)
+    preparation = Preparation(10.0, 1 / 64, (20, 32), classes, whole, whole)
     save_model(
         tmp_path / "models/mlp.npz",
         new_network(hidden=hidden, std="glorot", preparation=preparation),

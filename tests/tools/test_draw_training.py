@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
-from mlp.network import Split
 from mlp.optimizers import SGD, Optimizer, Schedule
+from mlp.prediction import measure
+from mlp.protocol import Split
 from mlp.random import SAMPLE, permutation, stream
-from mlp.training import measure
 from pipeline.store.artifacts import save_model
 from tests.support import project
 from tests.support.networks import MINMAX, digits, new_network, run
@@ -34,7 +34,7 @@ TRAININGS = {
         "hidden_sizes": [], "seed": 2**32 - 1, "batch_size": 33,
     },
     "tanh, two hidden layers": {**TANH, "hidden_sizes": [7, 12]},
-    # The largest weight belongs to a pixel that is always black. The others' grid is finer
+    # The largest weight belongs to a pixel that is always black. It decides the grid, too
     "sigmoid, a black pixel's weight above a power of two": {"seed": 8, "weight_init_std": 0.01554},
     "relu, batches of one": {**RELU, "batch_size": 1, "learning_rate": 0.01},
 }  # fmt: skip

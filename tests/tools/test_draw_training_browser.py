@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from mlp.layers import cross_entropy
-from mlp.network import predict, step
+from mlp.network import step
+from mlp.prediction import predict
 from mlp.random import ORDER, permutation, stream
 from pipeline.store.artifacts import load_model, load_prepared
 from tests.support import chromium
@@ -160,8 +161,8 @@ def test_one_step_in_numbers(page, folder):
     network, X, t = new_network(), split.images[order], split.labels[order]
     before = [network.weights[0].copy(), network.biases[1].copy()]
     optimizer = descent(1.0)
-    memory = optimizer.new_memory([*network.weights, *network.biases])
-    loss = cross_entropy(network.arithmetic, step(network, X, t, optimizer, memory, 0))
+    state = optimizer.new_state(network.arrays.values())
+    loss = cross_entropy(network.arithmetic, step(network, X, t, optimizer, state, 0))
     assert f"{loss:.6f}" in page.run("$('step-loss').textContent")
     rows, moves = (
         page.run(f"[...$('{table}').rows].map(row => [...row.cells].map(cell => cell.textContent))")

@@ -5,13 +5,15 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mlp.network import Network, predict
+from mlp.prediction import predict
+from mlp.protocol import Network
 from pipeline.images.idx import read_images
 from pipeline.store.artifacts import load_model, save_model
 from tests.support.networks import MINMAX, ZSCORE, digits, new_network, run
@@ -81,7 +83,7 @@ def test_same_classes_and_probabilities(export, settings):
 
 
 def test_any_number_of_images_of_another_shape_and_other_classes(export):
-    preparation = MINMAX._replace(image_shape=(20, 12), classes=("T-shirt/top", "신발", 'a "bag"'))
+    preparation = replace(MINMAX, image_shape=(20, 12), classes=("T-shirt/top", "신발", 'a "bag"'))
     network = new_network(preparation=preparation, std=0.3)
     images = np.random.default_rng(0).integers(0, 256, (50, 20, 12), np.uint8)
     assert export(network).exit_code == 0

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from mlp.network import predict as probabilities
+from mlp.prediction import predict as probabilities
 from pipeline.images.idx import read_labelled
 from pipeline.settings.datasets import (
     TEST_IMAGES,
@@ -213,7 +213,7 @@ def test_folder_that_is_no_dataset(files, words):
 def test_options_for_the_images_are_used_and_remembered():
     def remembered(name: str) -> tuple[bool, bool]:
         dataset = load_dataset(Path("datasets.yaml"), name)
-        return dataset.fitted, dataset.inverted
+        return dataset.whole, dataset.inverted
 
     two_classes()
     assert packed("photos", "small", "--size", "12x20")["dog"][0].shape == (12, 20)

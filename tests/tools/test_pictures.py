@@ -18,7 +18,7 @@ from tools.pictures.preparation import prepare as prepare_picture
 def examined(picture, shape=(28, 28)):
     """Return the image of a digit on a picture, or on an array of pixels, and the notes."""
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    return prepare_picture(picture, shape, fitted=False, inverted=False)
+    return prepare_picture(picture, shape, whole=False, inverted=False)
 
 
 def prepare(picture, shape=(28, 28)):
@@ -192,5 +192,5 @@ def test_fit_keeps_the_whole_picture_and_puts_it_on_its_background():
     assert (image[:5] == 200).all()
     assert (image[15:] == 200).all()
     assert np.array_equal(image[5:15], picture)
-    inverted, _ = prepare_picture(Image.fromarray(picture), (20, 20), fitted=True, inverted=True)
+    inverted, _ = prepare_picture(Image.fromarray(picture), (20, 20), whole=True, inverted=True)
     assert np.array_equal(inverted, 255 - image)

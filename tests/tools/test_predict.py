@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mlp import network
+from mlp.prediction import predict
 from pipeline.store.artifacts import load_model, save_model
 from tests.support.files import drawn, idx
 from tests.support.networks import digits
@@ -59,7 +60,7 @@ def test_idx_file_is_predicted_as_it_is(trained, predictions):
     Path("images").write_bytes(CONTENT)
     found = predictions("images")
     images, labels = digits("test")
-    expected, _ = network.predict(load_model(trained), images)
+    expected, _ = predict(load_model(trained), images)
     assert [[*prediction["probabilities"].values()] for prediction in found] == expected.tolist()
     assert [prediction["index"] for prediction in found] == list(range(200))
     assert np.mean([int(p["class"]) for p in found] == labels.argmax(axis=1)) > 0.75
@@ -200,16 +201,16 @@ def test_a_model_of_whole_pictures_gets_whole_pictures(run, predictions, trained
     Image.fromarray(255 - RANDOM).save("inverted.png")
     Path("idx").write_bytes(idx(RANDOM[np.newaxis]))
     model = load_model(trained)
-    for name, inverted in (("fitted.npz", False), ("inverted.npz", True)):
-        model.preparation = model.preparation._replace(fitted=True, inverted=inverted)
+    for name, inverted in (("whole.npz", False), ("inverted.npz", True)):
+        model.preparation = replace(model.preparation, whole=True, inverted=inverted)
         save_model(Path(name), model)
 
     def found(*arguments, model=trained):
         return [answer["probabilities"] for answer in predictions(*arguments, model=model)]
 
     (expected,) = found("idx")  # an IDX file has images already
-    assert found("idx", "x.png", model="fitted.npz") == [expected] * 2
+    assert found("idx", "x.png", model="whole.npz") == [expected] * 2
     assert found("idx", "inverted.png", model="inverted.npz") == [expected] * 2
     assert found("x.png", "--as-it-is", model="inverted.npz") == [expected]
     assert found("idx", "inverted.png", "--fit", "--invert") == [expected] * 2
-    assert found("x.png", "--digit", model="fitted.npz") == found("x.png") != [expected]
+    assert found("x.png", "--digit", model="whole.npz") == found("x.png") != [expected]

@@ -36,12 +36,12 @@ def draw(
 
     from pipeline.evaluation.evaluation import evaluate
     from pipeline.program.files import check_distinct, write_text
-    from pipeline.store.artifacts import load_model, load_prepared
+    from pipeline.store.artifacts import load_mlp, load_prepared
     from tools.draw.page import make_page
     from tools.draw.proof import load_proof
 
     check_distinct(model, test, Path("dvc.lock"), page)
-    network = load_model(model)
+    network = load_mlp(model)
     measured = proof = None
     try:
         if test.exists():

@@ -95,7 +95,7 @@ function readNpz(bytes) {
 }
 
 // Return a network as the train stage saves it.
-function modelFile({layers}, {activation}, {scale, image_shape, classes, fitted, inverted}) {
+function modelFile({layers}, {activation}, {scale, image_shape, classes, whole, inverted}) {
   const files = {}, number = x => npy("<f8", [], Float64Array.of(x));
   layers.forEach(({W, b}, l) => {
     files[`weights_${l + 1}`] = npy("<f8", [W.rows, W.columns], W.numbers);
@@ -107,7 +107,7 @@ function modelFile({layers}, {activation}, {scale, image_shape, classes, fitted,
   files.scale = number(scale);
   files.image_shape = npy("<i8", [2], BigInt64Array.from(image_shape, BigInt));
   files.classes = npyOfTexts([classes.length], classes);
-  for (const [name, flag] of Object.entries({fitted, inverted}))
+  for (const [name, flag] of Object.entries({whole, inverted}))
     if (flag) files[name] = npy("|b1", [], Uint8Array.of(1));
   return npz(files);
 }

@@ -22,15 +22,10 @@ function newLayer(W, b, batch) {
 }
 
 // Return the logits z, (batch, classes), of images X, without zeros. Each layer keeps its input h.
-// `lit` are the pixels that training knows: only their weights decide the grid. Without it, all do.
-function forward({layers, f, scale}, X, lit) {
+function forward({layers, f, scale}, X) {
   layers.forEach(({W, b, h, a}, l) => {
     if (l === 0) {
-      const exponent = lit?.reduce(
-        (most, pixel) => Math.max(most, largestExponent(W, pixel, pixel + 1)),
-        -1022,
-      );
-      multiply(X, grid(W, operandBits(lit?.length ?? W.rows), exponent), a);
+      multiply(X, grid(W, operandBits(W.rows)), a);
     } else {
       const before = layers[l - 1].a;
       h.rows = before.rows;
@@ -77,9 +72,9 @@ function crossEntropy({shifted, total}) {
 
 // Compute dW and db of each layer for a batch of images X and their labels. Return the terms of the
 // loss.
-function gradients(network, X, labels, lit) {
+function gradients(network, X, labels) {
   const {layers, f, scale} = network, n = X.rows;
-  const z = forward(network, X, lit), {da} = layers.at(-1);
+  const z = forward(network, X), {da} = layers.at(-1);
   const terms = lossTerms(z, labels, softmax(z, da));
   da.rows = n;
   labels.forEach((label, row) => { da.numbers[row * da.columns + label] -= 1; });
@@ -103,8 +98,8 @@ function gradients(network, X, labels, lit) {
 }
 
 // Take one training step after `iteration` steps. Return the terms of the loss before it.
-function step(network, X, labels, settings, iteration, lit) {
-  const terms = gradients(network, X, labels, lit), rate = learningRate(settings, iteration);
+function step(network, X, labels, settings, iteration) {
+  const terms = gradients(network, X, labels), rate = learningRate(settings, iteration);
   for (const {W, b, dW, db, vW, vb} of network.layers) {
     update(W.numbers, dW.numbers, vW, settings, iteration, rate);
     update(b.numbers, db.numbers, vb, settings, iteration, rate);

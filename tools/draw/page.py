@@ -5,12 +5,13 @@ in it.
 import base64
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlp.network import Network
+from mlp.network import MLP
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.store.artifacts import Prepared
 from tools.draw.proof import Proof
@@ -25,7 +26,7 @@ RIGHT, WRONG = 10, 6  # test images on the page
 
 
 def make_page(
-    network: Network, file: bytes, test: tuple[Prepared, Evaluation] | None, proof: Proof | None
+    network: MLP, file: bytes, test: tuple[Prepared, Evaluation] | None, proof: Proof | None
 ) -> str:
     """Return the page as HTML.
 
@@ -66,10 +67,10 @@ def read(*names: str) -> str:
     return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
-def about(network: Network) -> dict[str, Any]:
+def about(network: MLP) -> dict[str, Any]:
     """Return what the page knows of a network beside its parameters, as JSON's types."""
     names = {"activation": network.activation.name, "arithmetic": network.arithmetic.name}
-    return names | network.preparation._asdict()
+    return names | asdict(network.preparation)
 
 
 def examples(prepared: Prepared, evaluation: Evaluation) -> list[dict[str, object]]:

@@ -3,9 +3,9 @@
 
 // Return the image's bytes, of {rows, columns, bytes}: 255 where there is ink, 0 elsewhere; null if
 // there is none. A model of whole pictures gets the whole drawing, dark on white paper.
-function prepare(drawing, {image_shape: [rows, columns], fitted, inverted}) {
+function prepare(drawing, {image_shape: [rows, columns], whole, inverted}) {
   if (!drawing.bytes.some(byte => byte)) return null;
-  const image = fitted
+  const image = whole
     ? fit({...drawing, bytes: drawing.bytes.map(byte => 255 - byte)}, rows, columns)
     : likeMnist(drawing, rows, columns);
   return inverted ? image.map(byte => 255 - byte) : image;

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp.network import Preparation
+from mlp.protocol import Preparation
 from pipeline.program.errors import UserError
 from pipeline.settings.checked import load_plain_yaml
 from pipeline.store.artifacts import load_prepared

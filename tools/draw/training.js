@@ -15,10 +15,6 @@ class Training {
     this.network = initNetwork(settings, preparation, this.room);
     this.count = Math.floor(train.labels.length / n); // batches in an epoch
     this.X = train.newBatch(n);
-    const isLit = new Uint8Array(train.pixels);
-    for (const pixel of train.places) isLit[pixel] = 1;
-    // a pixel that is always black is not trained
-    this.lit = Array.from(isLit.keys()).filter(pixel => isLit[pixel]);
     const some = permutation(stream(settings.seed, SAMPLE), train.labels.length);
     // Training images, to score after each epoch
     this.seen = some.subarray(0, validation.labels.length).sort();
@@ -61,7 +57,7 @@ class Training {
         train.labels.length,
       );
     this.labels = train.choose(this.X, this.order.subarray(place, place + n));
-    this.terms = step(this.network, this.X, this.labels, settings, iteration, this.lit);
+    this.terms = step(this.network, this.X, this.labels, settings, iteration);
     this.shifted.set(this.terms.shifted, place);
     this.total.set(this.terms.total, place);
     this.iteration++;

@@ -29,12 +29,12 @@ def main(
         )
 
     from pipeline.program.files import check_distinct, write_bytes
-    from pipeline.store.artifacts import load_model
+    from pipeline.store.artifacts import load_mlp
     from tools.export.graph import onnx_model
     from tools.lock import md5_of
 
     check_distinct(output, model)
-    network = load_model(model)
+    network = load_mlp(model)
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:

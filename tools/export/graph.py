@@ -8,17 +8,18 @@ import onnx
 from onnx import helper, numpy_helper
 
 from mlp.arithmetic import operand_bits
-from mlp.network import Network
+from mlp.network import MLP
 
 OPSET, IR_VERSION = 17, 8  # of 2022: onnxruntime 1.12 and newer read them
 OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 
 
-def onnx_model(network: Network, md5: str) -> onnx.ModelProto:
+def onnx_model(network: MLP, md5: str) -> onnx.ModelProto:
     """Return the network as an ONNX model, checked by the onnx package. The metadata have the `md5`
     of its file.
 
-    It computes in the type of the network's arithmetic. The weights are rounded as `A.dot` rounds
+    It computes in the type of the network's arithmetic. The weights are rounded as the
+    forward pass rounds
     them.
 
     Raises:

@@ -50,7 +50,7 @@ def main(
             f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2."
         )
     shape = None if size is None else shape_of(size)
-    flags = {"fitted": prepare == "fit", "inverted": invert}
+    flags = {"whole": prepare == "fit", "inverted": invert}
     if source.is_dir():
         images = folder_images(source, shape or (28, 28), **flags)
     elif prepare == "digit":

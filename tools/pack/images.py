@@ -57,7 +57,7 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=int) if are_numbers else found)
 
 
-def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> Iterator[Labelled]:
+def folder_images(folder: Path, shape: Shape, whole: bool, inverted: bool) -> Iterator[Labelled]:
     """Yield the images of a folder with one subfolder of pictures for each class, in sorted order.
 
     Hidden files are ignored. A line on standard error names each other file that cannot be used. A
@@ -72,7 +72,7 @@ def folder_images(folder: Path, shape: Shape, fitted: bool, inverted: bool) -> I
         files = _visible(folder / name)
         for path in progress(files, f"Class {number} of {len(names)}", total=len(files)):
             try:
-                image, _ = read_picture(path, shape, fitted, inverted)
+                image, _ = read_picture(path, shape, whole, inverted)
             except UserError as error:
                 note(visible(f"left out: {error}"))
                 continue

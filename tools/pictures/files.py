@@ -27,7 +27,7 @@ Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
 
 
 def read_picture(
-    path: Path, shape: Shape, fitted: bool, inverted: bool
+    path: Path, shape: Shape, whole: bool, inverted: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Read an image file and prepare its picture, as `prepare` does. If the file has several, use
     the first.
@@ -40,7 +40,7 @@ def read_picture(
         raise UserError(f"{path}: not a regular file; expected a picture.")
     picture, pictures = _first_picture(path)
     try:
-        image, notes = prepare(picture, shape, fitted, inverted)
+        image, notes = prepare(picture, shape, whole, inverted)
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from None
     return image, [f"the first of {pictures} pictures is used"] * (pictures > 1) + notes

@@ -16,19 +16,19 @@ Whole = TypeVar("Whole", int, np.ndarray)
 
 
 def prepare(
-    picture: Image.Image, shape: Shape, fitted: bool, inverted: bool
+    picture: Image.Image, shape: Shape, whole: bool, inverted: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Return a picture as an image, uint8 of shape `shape`, and a sentence for each sign that it
     may be a wrong one.
 
-    The picture has any size and mode. Its digit is made like MNIST's, or, if `fitted`, the whole
+    The picture has any size and mode. Its digit is made like MNIST's, or, if `whole`, the whole
     picture fits into the image. Then, if `inverted`, light and dark are exchanged.
 
     Raises:
         ValueError: the pixels have more than 16 bits; or there should be a digit, and the picture
             is blank.
     """
-    if fitted:
+    if whole:
         image, notes = fit(picture, shape), list[str]()
     else:
         ink, notes = find_ink(strongest_channel(reduced(picture, LONGEST_OF_DIGIT)))

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 from typer import Argument, Option
 
-from mlp.team import available_processes
+from pipeline.fitting.processes import available_processes
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import write_text

@@ -15,19 +15,20 @@ import platform
 import re
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mlp.arithmetic import ARITHMETICS, Arithmetic
 from mlp.distortions import Distortion, Strength
-from mlp.layers import ACTIVATIONS
-from mlp.network import Preparation, init_network
+from mlp.network import init_network
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.protocol import Preparation
 from mlp.regularization import Dropout
 from mlp.training import Method
 from pipeline.evaluation.evaluation import evaluate, save_evaluation
-from pipeline.fitting.fit import Fitting
+from pipeline.fitting.fit import Training
 from pipeline.images.idx import read_labelled
 from pipeline.images.prepare import prepare_training
 from pipeline.program.files import write_json
@@ -41,23 +42,18 @@ BLAS = re.compile(r"/(lib(?:scipy_|flexi)?(?:openblas|blas|blis|mkl_rt)[^/\n]*)$
 # Activation, hidden layers, scaling, std of the weights
 Run = tuple[str, tuple[int, ...], str, float | str, Method]
 
-PLAIN = Method(60, 50, SEED, Optimizer(Schedule(0.5)))
+PLAIN = Method(iterations=60, batch_size=50, seed=SEED, optimizer=Optimizer(Schedule(0.5)))
 ADAM = Optimizer(Schedule(0.01, "cosine", warmup=5, steps=60), Adam(), weight_decay=0.1)
 NESTEROV = Optimizer(Schedule(0.01, "linear", steps=6), SGD(0.9, nesterov=True), max_norm=1.5)
 DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, elastic=1.0, smoothness=5.0))
+BEST = replace(PLAIN, optimizer=ADAM, patience=1, keep_best=True)
+LARGE = replace(PLAIN, iterations=6, optimizer=NESTEROV, dropout=Dropout(0.2, 0.5))
 # Together they use every function of mlp
 RUNS: list[Run] = [
     ("sigmoid", (50,), "minmax", 0.05, PLAIN),
-    ("sigmoid", (50,), "minmax", 0.05, PLAIN._replace(distortion=DISTORTION)),
-    (
-        "tanh",
-        (40, 30),
-        "zscore",
-        "glorot",
-        PLAIN._replace(optimizer=ADAM, patience=1, keep_best=True),
-    ),
-    # Sums of over 2,048 terms
-    ("relu", (2100,), "minmax", "he", Method(6, 50, SEED, NESTEROV, Dropout(0.2, 0.5))),
+    ("sigmoid", (50,), "minmax", 0.05, replace(PLAIN, distortion=DISTORTION)),
+    ("tanh", (40, 30), "zscore", "glorot", BEST),
+    ("relu", (2100,), "minmax", "he", LARGE),  # sums of over 2,048 terms
 ]
 
 
@@ -80,24 +76,22 @@ def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
         ("labels", "train-labels-idx1-ubyte.gz"),
     ):
         (folder / name).write_bytes(gzip.decompress((SAMPLE / source).read_bytes()))
-    images, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
+    digits, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
     files = [folder / f"{name}.npz" for name in ("train", "validation")]
     known = Preparation(0.0, 1.0, (28, 28), CLASSES)
     preparation = prepare_training(
-        files[0], files[1], images, labels, known, scaling, validation_size=200, seed=SEED
+        files[0], files[1], digits, labels, known, scaling, validation_size=200, seed=SEED
     )
-    training, validation = (load_prepared(file).split for file in files)
+    images, validation = (load_prepared(file).split for file in files)
 
-    network = init_network(hidden_sizes, ACTIVATIONS[activation], std, A, preparation, SEED)
-    fitting = Fitting(
-        network, method, training, seen=training, unseen=validation, processes=processes
-    )
-    for _ in fitting.run():
+    network = init_network(hidden_sizes, activation, std, A, preparation, SEED)
+    training = Training(network, method, images, images, validation, processes)
+    for _ in training.run():
         pass
-    fitted = fitting.result()
-    save_model(folder / "mlp.npz", fitted.network)
-    write_history(folder / "history.csv", fitting.epochs)
-    write_json(folder / "train.json", fitted.train._asdict())
+    result = training.result()
+    save_model(folder / "mlp.npz", result.network)
+    write_history(folder / "history.csv", training.epochs)
+    write_json(folder / "train.json", result.train._asdict())
     found = evaluate(load_model(folder / "mlp.npz"), validation)
     names = ("misclassified.npz", "test.json", "classes.json", "confusion.csv")
     save_evaluation(found, *(folder / name for name in names))

@@ -41,7 +41,7 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster, Security
 
-    from mlp.team import available_processes
+    from pipeline.fitting.processes import available_processes
 
     # The table says what is lost
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)

@@ -11,11 +11,11 @@ from itertools import accumulate
 import numpy as np
 
 from mlp.arithmetic import operand_bits
+from mlp.divided.team import Team, cut_evenly, shared
 from mlp.layers import loss_terms, softmax
-from mlp.network import Network, widen
-from mlp.optimizers import Memory, Optimizer
+from mlp.network import MLP
+from mlp.optimizers import Optimizer, OptState
 from mlp.regularization import Mask, limit_norms
-from mlp.team import Team, cut_evenly, shared
 
 
 @dataclass
@@ -28,29 +28,25 @@ class DividedStep:
     rows; for `limit_norms`, some columns.
     """
 
-    network: Network  # with its parameters in shared memory
+    network: MLP  # with its parameters in shared memory
     images: list[np.ndarray]  # of `Batches`, one array for each part; they may change between steps
     ends: list[np.ndarray]  # of `Batches`
     batch_size: int
     optimizer: Optimizer
-    memory: Memory  # what the optimizer remembers, in shared memory
+    opt_state: OptState  # the optimizer's arrays, in shared memory
     team: Team  # says which parts this process runs
     # Divides n things into parts: cut(n, parts)
     cut: Callable[[int, int], list[slice]] = cut_evenly
 
     def __post_init__(self) -> None:
-        images, batch_size, cut, dtype = (
-            self.images,
-            self.batch_size,
-            self.cut,
-            self.network.arithmetic.dtype,
-        )
+        images, batch_size, cut = self.images, self.batch_size, self.cut
+        dtype = self.network.arithmetic.dtype
         stops = accumulate(part.shape[1] for part in images)
         first, *later = self.network.weights
-        self.rows_of_W = [
-            [slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)]
+        pixels = [
+            slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)
         ]
-        self.rows_of_W += [cut(len(W), len(images)) for W in later]
+        self.rows_of_W = [pixels, *(cut(len(W), len(images)) for W in later)]
         self.columns_of_W = [cut(W.shape[1], len(images)) for W in self.network.weights]
         self.rows = cut(batch_size, len(images))
         self.bits = operand_bits(batch_size)
@@ -69,6 +65,8 @@ class DividedStep:
         self.X: list[np.ndarray] = [np.empty(part.shape, dtype) for part in self.bytes]
         # How many of a part's pixels this batch needs: the others are black in it
         self.used = [0] * len(images)
+        # Without momentum and decay, a weight whose gradient is 0 stays as it is
+        self.skips_black = not (self.optimizer.rule.arrays or self.optimizer.weight_decay)
         # Each buffer holds first W₁ on its grid, then the gradient of W₁
         self.buffers: list[np.ndarray] = [
             np.empty((part.shape[1], first.shape[1]), dtype) for part in images
@@ -92,15 +90,15 @@ class DividedStep:
         for part in team.parts:
             # mode="clip" lets NumPy write straight into `out`; no index is out of range
             np.take(self.images[part], batch, axis=0, out=self.bytes[part], mode="clip")
-            X = widen(self.network, self.bytes[part], self.X[part])
-            if (kept := self.masks[0].kept) is not None:
-                X *= kept[:, self.rows_of_W[0][part]]
+            X = self.network.widen(self.bytes[part], self.X[part])
+            if (keep := self.masks[0].keep) is not None:
+                X *= keep[:, self.rows_of_W[0][part]]
             self.used[part] = int(np.maximum.reduce(self.ends[part][batch]))
         while True:
             exponent = int(self.exponent[0])
             for part in team.parts:
                 self.multiply(part, exponent)
-            team.meet()
+            team.barrier()
             if (largest := max(self.exponents.tolist())) == exponent:
                 break
             # Usually the last exponent is still right, so we try it first. Here W₁ has grown beyond
@@ -109,16 +107,15 @@ class DividedStep:
         for part in team.parts:
             rows = self.rows[part]
             self.forward_backward(rows, t[rows], terms[:, rows])
-        team.meet()
+        team.barrier()
         self.update(iteration)
         if self.optimizer.max_norm:
-            team.meet()
+            team.barrier()
             for part in team.parts:
                 for W, columns in zip(self.network.weights, self.columns_of_W, strict=True):
-                    limit_norms(
-                        self.network.arithmetic, W[:, columns[part]], self.optimizer.max_norm
-                    )
-            team.meet()
+                    own = W[:, columns[part]]
+                    limit_norms(self.network.arithmetic, own, self.optimizer.max_norm)
+            team.barrier()
 
     def multiply(self, part: int, exponent: int) -> None:
         """Compute X W₁ over a part's pixels, with W₁ on the grid of `exponent`.
@@ -149,8 +146,8 @@ class DividedStep:
         a = network.preparation.scale * first.gain * product + network.biases[0]
         for h, W, b, mask in zip(self.h, weights, network.biases[1:], later, strict=True):
             own = f.function(A, a)
-            if mask.kept is not None:
-                own *= mask.kept[rows]
+            if mask.keep is not None:
+                own *= mask.keep[rows]
             h[rows] = own
             a = mask.gain * A.matmul(A.grid_rows(own, operand_bits(len(W)), f.exponent), W) + b
         y, shifted, total = softmax(A, a)
@@ -163,8 +160,8 @@ class DividedStep:
             if bits != operand_bits(len(W)):
                 W = A.grid(network.weights[layer + 1], bits)
             dh = A.matmul(A.grid_rows(da, bits, exponent), W.T)
-            if (kept := later[layer].kept) is not None:
-                dh *= kept[rows]
+            if (keep := later[layer].keep) is not None:
+                dh *= keep[rows]
                 dh *= later[layer].gain
             da = self.da[layer][rows] = dh * f.gradient(self.h[layer][rows])
             exponent = None
@@ -176,24 +173,25 @@ class DividedStep:
         """
         network, parts, optimizer = self.network, self.team.parts, self.optimizer
         A, f = network.arithmetic, network.activation
+        layers = len(self.da)
         for layer, da in enumerate(self.da):
             da = A.grid(da, self.bits)
-            W = network.weights[layer]
+            W, state = network.weights[layer], self.opt_state[layer]
             for part in parts:
                 rows = self.rows_of_W[layer][part]
                 if layer == 0:
                     dW, n = self.buffers[part], self.used[part]
                     A.matmul(self.X[part][:, :n].T, da, out=dW[:n])
                     dW[:n] *= network.preparation.scale * self.masks[0].gain
-                    dW[n:] = 0.0
+                    if self.skips_black:
+                        rows, dW = slice(rows.start, rows.start + n), dW[:n]
+                    else:
+                        dW[n:] = 0.0
                 else:
-                    dW = A.matmul(
-                        A.grid_rows(self.h[layer - 1][:, rows].T, self.bits, f.exponent), da
-                    )
+                    h = A.grid_rows(self.h[layer - 1][:, rows].T, self.bits, f.exponent)
+                    dW = A.matmul(h, da)
                     dW *= self.masks[layer].gain
-                optimizer.update(
-                    W[rows], dW, [array[rows] for array in self.memory[layer]], iteration
-                )
+                optimizer.update(W[rows], dW, [array[rows] for array in state], iteration)
             if layer % len(self.images) in parts:
-                b, db = network.biases[layer], A.matmul(self.ones, da)[0]
-                optimizer.update(b, db, self.memory[len(self.da) + layer], iteration)
+                b, state = network.biases[layer], self.opt_state[layers + layer]
+                optimizer.update(b, A.matmul(self.ones, da)[0], state, iteration)

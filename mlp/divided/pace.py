@@ -1,36 +1,18 @@
-"""How many processes share a step: how many parts it has, and how many of the processes take it
-now.
-"""
+"""How many of a team's processes take the steps now."""
 
 import itertools
 import math
-from collections.abc import Sequence
 
-from mlp.team import available_processes
-
-# Products of a step for each process. With fewer, on two cores, they meet for longer than they save
-LEAST_PRODUCTS = {"exact": 300_000, "float32": 1_000_000}
 # Seconds of steps by as many processes as are fastest, and by another number
 SPELL, TRIAL = 1.0, 0.05
 LONGEST_GAP = 16  # spells between two trials: 1 at first, then 2, 4, 8, 16
 
 
-def helpful_processes(sizes: Sequence[int], batch_size: int, arithmetic: str) -> int:
-    """Return how many processes help to train a network with layers of these sizes, from the inputs
-    to the outputs.
-    """
-    products = 0
-    for m, n in itertools.pairwise(sizes):
-        products += batch_size * m * n
-    return min(available_processes(), max(products // LEAST_PRODUCTS[arithmetic], 1))
-
-
 class Pace:
-    """How many processes take the steps: as many as are fastest now. Other numbers have a short
-    trial now and then.
+    """How many processes take the steps: as many as are fastest now.
 
-    On a busy machine many are slower than one: all wait whenever one loses its processor to another
-    program.
+    Other numbers have a short trial now and then. On a busy machine many are slower than one: all
+    wait whenever one loses its processor to another program.
     """
 
     def __init__(self, most: int):

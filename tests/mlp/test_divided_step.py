@@ -1,16 +1,19 @@
 """A divided step has the bits of the undivided one, however it is divided."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp.batches import ends
-from mlp.network import Preparation, step
+from mlp.divided.batches import ends
+from mlp.divided.step import DividedStep
+from mlp.divided.team import Team
+from mlp.network import step
 from mlp.optimizers import SGD, Adam, Optimizer, Schedule
-from mlp.parallel import DividedStep
+from mlp.protocol import Preparation
 from mlp.regularization import Dropout
-from mlp.team import Team
 from tests.support.networks import MINMAX, ZSCORE, bits, copy_of, descent, new_network, some_digits
 
 PLAIN, NO_DROPOUT = descent(0.5), Dropout()
@@ -18,28 +21,26 @@ PLAIN, NO_DROPOUT = descent(0.5), Dropout()
 
 def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=NO_DROPOUT):
     """Take some steps undivided and divided; compare the bits of the loss, of all parameters and of
-    the memory.
+    the optimizer's state.
     """
     plain, divided = network, copy_of(network)
     batch_size = len(X) // steps
-    memories = [optimizer.new_memory(plain.weights + plain.biases) for _ in range(2)]
+    states = [optimizer.new_state(plain.arrays.values()) for _ in range(2)]
     pieces = [np.ascontiguousarray(X[:, pixels]) for pixels in cut(X.shape[1], parts)]
     needed = [
         ends(piece) if plain.preparation.shift == 0.0 else np.full(len(X), piece.shape[1])
         for piece in pieces
     ]
-    take = DividedStep(
-        divided, pieces, needed, batch_size, optimizer, memories[1], Team(parts), cut
-    )
+    take = DividedStep(divided, pieces, needed, batch_size, optimizer, states[1], Team(parts), cut)
     for number in range(steps):
         rows = np.arange(number * batch_size, (number + 1) * batch_size)
         masks = dropout.masks([len(W) for W in plain.weights], batch_size, 5, number)
-        expected = step(plain, X[rows], t[rows], optimizer, memories[0], number, masks)
+        expected = step(plain, X[rows], t[rows], optimizer, states[0], number, masks)
         found = np.zeros((2, batch_size))
         take(rows, t[rows], found, number, masks)
         assert found.tobytes() == expected.tobytes()
         assert bits(divided) == bits(plain)
-        for ours, theirs in zip(*memories, strict=True):
+        for ours, theirs in zip(*states, strict=True):
             for one, other in zip(ours, theirs, strict=True):
                 assert (one == other).all()
 
@@ -69,7 +70,7 @@ OPTIMIZERS = [
 def test_any_division_gives_the_bits_of_the_undivided_step(data):
     hidden = data.draw(st.lists(st.integers(1, 40), max_size=3), label="hidden")
     activation = data.draw(st.sampled_from(["sigmoid", "tanh", "relu"]))
-    preparation = data.draw(st.sampled_from([MINMAX, ZSCORE, MINMAX._replace(shift=1.0)]))
+    preparation = data.draw(st.sampled_from([MINMAX, ZSCORE, replace(MINMAX, shift=1.0)]))
     batch_size = data.draw(st.integers(1, 100), label="batch size")
     std = data.draw(st.sampled_from([1e-200, 1e-5, 0.05, 0.5, 3.0]))
     optimizer = data.draw(st.sampled_from(OPTIMIZERS), label="optimizer")

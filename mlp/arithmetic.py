@@ -8,7 +8,6 @@ docs/exact-arithmetic.md has the proof.
 """
 
 import math
-from abc import ABC, abstractmethod
 from functools import cache, lru_cache
 
 import numpy as np
@@ -84,9 +83,7 @@ def tan(degrees: float) -> float:
 
 @lru_cache(8)
 def power(x: float, n: int) -> float:
-    """Return xⁿ for a whole number n ≥ 0, by repeated squaring: products alone, in an order that n
-    gives.
-    """
+    """Return xⁿ for a whole number n ≥ 0, by repeated squaring: products in an order of n alone."""
     y = 1.0
     while n:
         if n & 1:
@@ -96,25 +93,21 @@ def power(x: float, n: int) -> float:
     return y
 
 
-class Arithmetic(ABC):
-    """The operations that the network is written in."""
+class Arithmetic:
+    """The operations that the network is written in. Here they are NumPy's, without grids."""
 
     name: str  # in params.yaml and in model files
     dtype: type  # of all numbers
 
-    @abstractmethod
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of a power of two that no element of `x` exceeds; 0 without grids.
+        """Return the exponent of a power of two that no element exceeds. Errors: see `grid`."""
+        return 0
 
-        Errors: see `grid`.
-        """
-
-    @abstractmethod
     def grid(
         self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if this
-        arithmetic has grids.
+        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if there are
+        grids.
 
         The grid's unit is `bits` bits below a power of two that no element exceeds. The caller may
         give the `exponent` of such a power; then the elements are not looked at. `out` is an array
@@ -123,34 +116,11 @@ class Arithmetic(ABC):
         Raises:
             FloatingPointError: an element is not finite, or too large.
         """
+        return x
 
-    @abstractmethod
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Return `x`, (m, n), as the left operand of `matmul`.
-
-        Each row has a grid of its own. See `grid`.
-        """
-
-    @abstractmethod
-    def sum(
-        self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
-    ) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all elements.
-
-        `exponent` and errors as in `grid`.
-        """
-
-    @abstractmethod
-    def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the Euclidean norm of each column of `x`, (m, n): (n,). Errors as in `grid`."""
-
-    @abstractmethod
-    def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ, finite for every x."""
-
-    @abstractmethod
-    def log(self, x: np.ndarray) -> np.ndarray:
-        """Return ln x."""
+        """Return `x`, (m, n), as the left operand of `matmul`: each row has a grid of its own."""
+        return x
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a b, (m, k) times (k, n). Both operands are on grids.
@@ -174,53 +144,41 @@ class Arithmetic(ABC):
         return product
 
     def column_sums(self, x: np.ndarray) -> np.ndarray:
-        """Return the sum of each column of `x`, (m, n), which is on a grid for m terms: (n,).
-
-        It is a product with a row of ones, which is faster than NumPy's sum.
-        """
+        """Return the sums, (n,), of the columns of `x`, (m, n), which is on a grid for m terms."""
+        # Faster than NumPy's sum
         return self.matmul(np.ones((1, len(x)), self.dtype), x)[0]
-
-
-class Float32(Arithmetic):
-    """NumPy's own operations, in the order of the machine's BLAS. There are no grids."""
-
-    name = "float32"
-    dtype: type = np.float32  # twice as many numbers to a vector register as float64
-
-    def exponent(self, x: np.ndarray) -> int:
-        """Return 0: there are no grids."""
-        return 0
-
-    def grid(
-        self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return `x` itself."""
-        return x
-
-    def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Return `x` itself."""
-        return x
 
     def sum(
         self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
     ) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all elements."""
+        """Return the sum over `axis`, kept with length 1, or of all. Else as `grid`."""
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the norm of each column."""
+        """Return the Euclidean norm of each column of `x`, (m, n): (n,). Errors: see `grid`."""
         squares = np.add.reduce(x * x, 0)
         if not np.isfinite(squares).all():
             raise FloatingPointError("a value is not finite, or too large")
         return np.sqrt(squares)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ. Above x = 88 float32 would overflow, so the result is e⁸⁸ there."""
-        return np.exp(np.minimum(x, self.dtype(88.0)))
+        """Return eˣ."""
+        return np.exp(x)
 
     def log(self, x: np.ndarray) -> np.ndarray:
         """Return ln x."""
         return np.log(x)
+
+
+class Float32(Arithmetic):
+    """float32, in the order of the machine's BLAS."""
+
+    name = "float32"
+    dtype = np.float32  # twice as many numbers to a vector register as float64
+
+    def exp(self, x: np.ndarray) -> np.ndarray:
+        """Return eˣ. Above x = 88 float32 would overflow, so the result is e⁸⁸ there."""
+        return np.exp(np.minimum(x, self.dtype(88.0)))
 
 
 class Exact(Arithmetic):
@@ -230,9 +188,7 @@ class Exact(Arithmetic):
     dtype = np.float64
 
     def exponent(self, x: np.ndarray) -> int:
-        """Return the exponent of the power of two above the largest element; `SMALLEST_UNIT` where
-        all are 0.
-        """
+        """Return the exponent of the power of two above the largest element, if one is not 0."""
         # On small matrices argmax and argmin are faster than x.max() and x.min()
         largest = max(x.item(x.argmax()), -x.item(x.argmin())) if x.size else 0.0
         if not largest < LARGEST:
@@ -242,11 +198,9 @@ class Exact(Arithmetic):
     def grid(
         self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Round `x` to multiples of 2ᵏ, `bits` bits below the power of two above its largest
-        element.
+        """Round `x` to multiples of 2ᵏ, `bits` bits below the power of two above its largest.
 
-        Raises:
-            ValueError: there are more than 51 bits. Adding `ROUND_TO_INTEGER` rounds no finer.
+        A ValueError says that there are more than 51 bits. `ROUND_TO_INTEGER` rounds no finer.
         """
         if bits > GRID_BITS:
             raise ValueError(f"a grid of {bits} bits; at most {GRID_BITS} are exact")
@@ -257,10 +211,7 @@ class Exact(Arithmetic):
         return np.subtract(rounded, rounder, out=rounded)
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
-        """Round each row of `x`, (m, n), to a grid of its own.
-
-        A right operand needs one grid for all rows: `grid`.
-        """
+        """Round each row of `x`, (m, n), to its own grid. A right operand needs one: `grid`."""
         if exponent is not None:
             return self.grid(x, bits, exponent)
         largest = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=0.0)
@@ -273,20 +224,14 @@ class Exact(Arithmetic):
     def sum(
         self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
     ) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all elements.
-
-        It is exact on its grid.
-        """
+        """Return the sum over `axis`, kept with length 1, or of all. It is exact on its grid."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
         on_grid = self.grid(x, bits, exponent)
         return np.add.reduce(on_grid, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
-        """Return the norm of each column.
-
-        It depends only on its own column, whose squares are on their own grid.
-        """
+        """Return the norm of each column. The squares of a column are on a grid of their own."""
         largest = np.maximum.reduce(np.abs(x), 0, initial=0.0)
         if not (largest < math.sqrt(LARGEST)).all():
             raise FloatingPointError("a value is not finite, or too large")

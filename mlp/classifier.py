@@ -1,13 +1,14 @@
 """The network behind the interface of scikit-learn's classifiers. It needs NumPy alone."""
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 
 from mlp.network import init_network
-from mlp.optimizers import SGD, Optimizer, Schedule
+from mlp.optimizers import Optimizer, Schedule
 from mlp.prediction import predict, quiet
 from mlp.protocol import Preparation, Split
 from mlp.training import Method, new_state, train
@@ -15,11 +16,7 @@ from mlp.training import Method, new_state, train
 
 @dataclass(eq=False)
 class Classifier:
-    """A multi-layer perceptron for images of bytes, trained by mini-batch gradient descent.
-
-    The same arguments and images give the same bits on every machine. Pixels become numbers from 0
-    to 1. After `fit`, `classes_` has the labels that were seen, and `network_` the network.
-    """
+    """A multi-layer perceptron for images of bytes. The same arguments give the same bits."""
 
     hidden_sizes: Sequence[int] = (50,)
     activation: str = "sigmoid"  # or tanh, relu
@@ -27,48 +24,27 @@ class Classifier:
     epochs: int = 10
     batch_size: int = 100
     learning_rate: float = 0.5
-    momentum: float = 0.0
     arithmetic: str = "exact"  # or float32
     seed: int = 0
 
     def fit(self, images: np.ndarray, labels: np.ndarray) -> Self:
-        """Learn from images, (n, features) uint8, and their labels, (n,).
-
-        Raises:
-            ValueError: an argument is wrong; the text says which.
-            DivergedError: a number is no longer finite; see `mlp.training.train`.
-        """
-        images, labels = np.asarray(images), np.asarray(labels)
-        if images.ndim != 2 or labels.shape != images.shape[:1]:
-            found = f"found images {images.shape} and labels {labels.shape}"
-            raise ValueError(f"expected images (n, features) and labels (n,); {found}")
-        self.classes_, indices = np.unique(labels, return_inverse=True)
-        names = tuple(map(str, self.classes_))
-        preparation = Preparation(0.0, 1 / 255, (1, images.shape[1]), names)
-        self.network_ = init_network(
-            self.hidden_sizes,
-            self.activation,
-            self.weight_init_std,
-            self.arithmetic,
-            preparation,
-            self.seed,
-        )
-        batch_size = min(self.batch_size, len(images))
-        steps = self.epochs * (len(images) // max(batch_size, 1))
-        optimizer = Optimizer(Schedule(self.learning_rate), SGD(self.momentum))
-        method = Method(
-            iterations=steps, batch_size=batch_size, seed=self.seed, optimizer=optimizer
-        )
-        one_hot = np.eye(len(names), dtype=np.uint8)[indices]
-        for _ in train(new_state(self.network_, method), Split(images, one_hot), method):
-            pass
+        """Learn from images, (n, features) uint8, and labels, (n,). Errors are those of `train`."""
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        one_hot = np.eye(len(self.classes_), dtype=np.uint8)[numbers]
+        shape, names = (1, np.shape(images)[-1]), tuple(map(str, self.classes_))
+        preparation = Preparation(0.0, 1 / 255, shape, names)
+        layers = self.hidden_sizes, self.activation, self.weight_init_std, self.arithmetic
+        self.network_ = init_network(*layers, preparation, self.seed)
+        size, optimizer = self.batch_size, Optimizer(Schedule(self.learning_rate))
+        n = self.epochs * (len(images) // size)
+        method = Method(iterations=n, batch_size=size, seed=self.seed, optimizer=optimizer)
+        split = Split(np.asarray(images), one_hot)
+        list(train(new_state(self.network_, method), split, method))
         return self
 
     @quiet()
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of each of `classes_`, (n, classes), for images like those of
-        `fit`.
-        """
+        """Return the probability of each of `classes_`, (n, classes), for images."""
         return predict(self.network_, np.asarray(images))[0]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -85,8 +61,11 @@ class Classifier:
 
     def set_params(self, **arguments: Any) -> Self:
         """Change arguments by name."""
-        for name, value in arguments.items():
-            if name not in self.get_params():
-                raise ValueError(f"there is no argument {name}")
-            setattr(self, name, value)
+        vars(self).update(vars(replace(self, **arguments)))
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn, which alone asks, that this is a classifier."""
+        tags = sys.modules["sklearn.utils"]
+        kind = tags.ClassifierTags()
+        return tags.Tags("classifier", tags.TargetTags(required=True), classifier_tags=kind)

@@ -61,10 +61,11 @@ class Distortion:
     """Random distortions of images of one size."""
 
     def __init__(self, image_shape: tuple[int, int], strength: Strength):
-        """Compute what all images of a shape share.
-
-        A ValueError says that they are too large for exact sums.
-        """
+        """Compute what all images share. A ValueError says that sums would not be exact."""
+        rotation, shear, scaling, shift, elastic, smoothness = strength
+        angles = 0.0 <= rotation <= 90.0 and 0.0 <= shear <= 45.0
+        if not (angles and 0.0 <= scaling < 100.0 and shift >= 0.0 <= elastic and smoothness > 0.0):
+            raise ValueError(f"a number is out of its range in {strength}")
         self.height, self.width = image_shape
         self.strength = strength
         self.tan_half_rotation, self.tan_shear = tan(strength.rotation / 2.0), tan(strength.shear)
@@ -128,9 +129,7 @@ class Distortion:
         return places.view(np.uint32)
 
     def coefficients(self, source: np.random.PCG64, n: int) -> np.ndarray:
-        """Return the factors C of x and of y, for n images: (2, m_y + 2, n, m_x + 2), in 1/256
-        pixel.
-        """
+        """Return the factors C of x and y, in 1/256 pixel: (2, m_y + 2, n images, m_x + 2)."""
         integers = uniform_integers(source, 4 * self.words * n).reshape(n, -1)[:, : self.numbers]
         u = (2.0 * integers - 65535.0) / 65536.0  # exact, between −1 and 1
         m_y, m_x = self.bumps

@@ -64,10 +64,7 @@ class SGD:
     def change(
         self, g: np.ndarray, state: Sequence[np.ndarray], iteration: int, rate: float
     ) -> None:
-        """Overwrite `g` with what is to be subtracted from w.
-
-        `state` is [v]. `iteration` is from 0.
-        """
+        """Overwrite `g` with the change that w loses. `state` is [v], `iteration` from 0."""
         if self.momentum == 0.0:
             g *= rate
             return
@@ -108,10 +105,7 @@ class Adam:
     def change(
         self, g: np.ndarray, state: Sequence[np.ndarray], iteration: int, rate: float
     ) -> None:
-        """Overwrite `g` with what is to be subtracted from w.
-
-        `state` is [M, V]. `iteration` is from 0.
-        """
+        """Overwrite `g` with the change that w loses. `state` is [M, V], `iteration` from 0."""
         M, V = state
         M *= self.beta1
         M += g
@@ -128,10 +122,7 @@ class Adam:
 
 
 def half_cosine(x: float) -> float:
-    """Return (1 + cos π x) / 2 for x from 0 to 1.
-
-    It is cos² of half the angle, and cos² = 1 / (1 + tan²).
-    """
+    """Return (1 + cos π x) / 2 for x from 0 to 1, as cos² = 1 / (1 + tan²) of half the angle."""
     t = tan(90.0 * min(x, 1.0 - x))
     y = 1.0 / (1.0 + t * t)
     return y if x <= 0.5 else 1.0 - y

@@ -36,9 +36,7 @@ KEEP_ALL = Mask(None, 1.0)
 
 @dataclass(frozen=True)
 class Dropout:
-    """The probability with which a step leaves out an input, or a neuron of a hidden layer: from 0
-    to below 1.
-    """
+    """The probability that a step leaves out an input, or a hidden neuron: 0 to below 1."""
 
     inputs: float = 0.0
     hidden: float = 0.0

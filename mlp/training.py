@@ -61,10 +61,7 @@ class Best(NamedTuple):
 
 @dataclass
 class State:
-    """Everything that training changes.
-
-    With it and the arguments of `train`, a stopped training can continue.
-    """
+    """Everything that training changes, so that a stopped training can continue."""
 
     network: Network  # the network, with its parameters after the last finished epoch
     opt_state: OptState  # the optimizer's arrays for each parameter
@@ -164,10 +161,7 @@ def check_arguments(
 
 
 def is_finished(state: State, method: Method, batches: int) -> bool:
-    """Return whether all steps are taken, or no epoch has been better for too long.
-
-    An epoch has so many `batches`.
-    """
+    """Return whether all steps are taken, or no epoch was better for too many `batches`."""
     if state.iteration >= method.iterations:
         return True
     waited = -(-state.iteration // batches) - state.best.epoch

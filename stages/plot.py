@@ -34,9 +34,7 @@ def plot(
     ),
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Draw the misclassified images, the training images as training distorts them, and the first
-    layer's weights.
-    """
+    """Draw misclassified images, training images as distorted, and the first layer."""
     check_distinct(model, train, misclassified, figures, params)
     parameters = load_params(params)
     network, prepared, mistakes = (

@@ -56,10 +56,7 @@ class Batches:
         self._made = shared(np.array([-1]))
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of `images` in a batch of an epoch, and their labels.
-
-        Batches and epochs are counted from 0.
-        """
+        """Return the rows of `images` in a batch, and their labels. All numbers are from 0."""
         if epoch != self._epoch:
             order = permutation(stream(self.seed, ORDER, epoch), len(self.training.labels))
             self._epoch, self._order = epoch, order
@@ -82,10 +79,7 @@ class Batches:
         return np.concatenate([images[rows] for images in self.images], axis=1)
 
     def _distort(self, distortion: Distortion, block: int) -> None:
-        """Put the distorted images of a block into `images`.
-
-        Each process makes some of them, all of their pixels.
-        """
+        """Put the distorted images of a block into `images`. Each process makes some of them."""
         start = block * len(self.images[0])
         stop = min(start + len(self.images[0]), self.count * self.batch_size)
         order = self._order[start:stop]
@@ -112,9 +106,7 @@ def pixels_by_use(images: np.ndarray) -> np.ndarray:
 
 
 def columns(images: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the pixels of each part, from images, (n, features) uint8: one array, (n, pixels), for
-    each part.
-    """
+    """Return the pixels of each part, from images, (n, features) uint8: (n, pixels) each."""
     found = [np.empty((len(images), len(pixels)), np.uint8) for pixels in parts]
     for start in range(0, len(images), ROWS):
         rows = images[start : start + ROWS]
@@ -124,9 +116,7 @@ def columns(images: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]
 
 
 def ends(images: np.ndarray) -> np.ndarray:
-    """Return how many pixels each of the images, (n, pixels) uint8, has up to its last lit one:
-    (n,).
-    """
+    """Return how many pixels, (n,), images, (n, pixels) uint8, have up to the last lit one."""
     found = np.full(len(images), images.shape[1])
     for start in range(0, len(images) if images.size else 0, ROWS):
         lit = images[start : start + ROWS, ::-1] != 0

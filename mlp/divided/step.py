@@ -1,7 +1,4 @@
-"""A training step in parts, in exact arithmetic with the bits of `step`.
-
-Optional reading: docs/parallel.md.
-"""
+"""A training step in parts, with the bits of `step`. Optional reading: docs/parallel.md."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -118,10 +115,7 @@ class DividedStep:
             team.barrier()
 
     def multiply(self, part: int, exponent: int) -> None:
-        """Compute X W₁ over a part's pixels, with W₁ on the grid of `exponent`.
-
-        Store the exponent that W₁ needs.
-        """
+        """Compute X W₁ over a part's pixels. Store the exponent that the part of W₁ needs."""
         A, W = self.network.arithmetic, self.network.weights[0]
         rows = self.rows_of_W[0][part]
         self.exponents[part] = A.exponent(W[rows])
@@ -130,9 +124,7 @@ class DividedStep:
         A.matmul(self.X[part][:, :n], on_grid, out=self.products[part])
 
     def forward_backward(self, rows: slice, t: np.ndarray, terms: np.ndarray) -> None:
-        """Go forward from X W₁ to the loss, and backward to every ∂L/∂a, for some images of the
-        batch.
-        """
+        """Go forward from X W₁ to the loss, and back to every ∂L/∂a, for some of the images."""
         network, batch_size = self.network, self.batch_size
         A, f = network.arithmetic, network.activation
         # One grid serves h W and da Wᵀ, unless one has so many more terms that its operands need
@@ -167,10 +159,7 @@ class DividedStep:
             exponent = None
 
     def update(self, iteration: int) -> None:
-        """Update the rows of every W that belong to this process's parts.
-
-        Each b belongs to one part.
-        """
+        """Update this process's rows of every W. Each b belongs to one part."""
         network, parts, optimizer = self.network, self.team.parts, self.optimizer
         A, f = network.arithmetic, network.activation
         layers = len(self.da)

@@ -20,10 +20,7 @@ LEADER = 0
 
 
 def shared(values: np.ndarray) -> np.ndarray:
-    """Return a copy of an array in memory that later forks of this process share.
-
-    A MemoryError says there is none.
-    """
+    """Return a copy of an array in memory that later forks share, or raise a MemoryError."""
     try:
         memory = mmap.mmap(-1, max(values.nbytes, 1))
     except OSError:
@@ -34,10 +31,7 @@ def shared(values: np.ndarray) -> np.ndarray:
 
 
 def cut_evenly(n: int, parts: int) -> list[slice]:
-    """Divide n things into parts, in order. Return the slice of each part.
-
-    Their sizes differ by at most one.
-    """
+    """Return the slices that divide n things into parts, in order, of almost the same size."""
     return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
 

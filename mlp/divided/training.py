@@ -117,9 +117,7 @@ class _Loop:
 
     @quiet()
     def epoch(self) -> Epoch:
-        """Take the remaining steps of an epoch and return its results. Errors are those of
-        `Team.run`.
-        """
+        """Take the remaining steps of an epoch; return its results. Errors: see `Team.run`."""
         state, count = self.state, self.batches.count
         start = state.iteration
         number, taken = divmod(start, count)

@@ -39,9 +39,7 @@ def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
 
 
 def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the colours of `png_bytes`, (n, 3) uint8, and the number of each pixel's colour,
-    (height, width) uint8.
-    """
+    """Return the colours, (n, 3) uint8, and the number of each pixel's, (height, width) uint8."""
     levels = (pixels.astype(np.int64) * 63 + 127) // 255
     present, indices, counts = np.unique(
         (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2],
@@ -56,9 +54,7 @@ def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zlib_bytes(content: bytes) -> bytes:
-    """Compress the runs of equal bytes in `content`, at least one byte, into a zlib stream (RFC
-    1950 and 1951).
-    """
+    """Compress the runs of equal bytes in `content` into a zlib stream (RFC 1950 and 1951)."""
     literals, repeats = (
         [_huffman(byte) for byte in range(256)],
         [_repeat(length) for length in range(259)],
@@ -81,7 +77,7 @@ def zlib_bytes(content: bytes) -> bytes:
 
 
 def _huffman(symbol: int) -> str:
-    """Return the bits of a symbol of deflate's fixed code, first bit first."""
+    """Return the bits of "repeat the last byte" 3 to 258 times (RFC 1951, 3.2.5), or none."""
     if symbol < 144:
         return f"{0b00110000 + symbol:08b}"
     if symbol < 256:
@@ -90,9 +86,7 @@ def _huffman(symbol: int) -> str:
 
 
 def _repeat(length: int) -> str:
-    """Return the bits of "repeat the last byte so many times": 3 to 258 (RFC 1951, 3.2.5), or none
-    for fewer.
-    """
+    """Return the bits of "repeat the last byte" 3 to 258 times (RFC 1951, 3.2.5), or none."""
     if length < 3:
         return ""
     # Lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit, the

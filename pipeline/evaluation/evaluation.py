@@ -25,10 +25,7 @@ class Evaluation(NamedTuple):
 
 @quiet()
 def evaluate(network: Network, split: Split) -> Evaluation:
-    """Measure a network on images and their labels.
-
-    A FloatingPointError says that the loss is not finite.
-    """
+    """Measure a network on a split. A FloatingPointError says that the loss is not finite."""
     return evaluation_of(network, split, *predict(network, split.images))
 
 

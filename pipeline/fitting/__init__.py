@@ -1,3 +1,1 @@
-"""What the train stage does around the network's training: the method from the parameters, the
-epochs, checkpoints.
-"""
+"""What the train stage does around training: the method, the epochs, checkpoints."""

@@ -40,10 +40,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Checkpoint:
-    """The checkpoint of one training.
-
-    If it is `fresh`, the training begins at its beginning in any case.
-    """
+    """The checkpoint of one training. A `fresh` one begins at its beginning in any case."""
 
     def __init__(self, params: "Params", data: Sequence[Path], processes: int, fresh: bool = False):
         folder = checkpoint_folder()
@@ -53,9 +50,7 @@ class Checkpoint:
         self._fresh = fresh
 
     def load(self, state: State) -> list[Epoch]:
-        """Put `state` where the checkpoint is, and return the epochs until then; none, if there is
-        no whole file.
-        """
+        """Put `state` where the checkpoint is; return the epochs until then, or none."""
         if self.path is None or self._fresh:
             return []
         try:
@@ -73,10 +68,7 @@ class Checkpoint:
         ]
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
-        """Write the file whole, unless it was written a moment ago.
-
-        If the system refuses it, a note says so once.
-        """
+        """Write the file whole, if the last one is not new. A note says once that it cannot be."""
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
         results = np.array(
@@ -94,9 +86,7 @@ class Checkpoint:
         self._saved = time.monotonic()  # a slow disk delays training no more than the interval says
 
     def remove(self) -> None:
-        """Remove the file and what kills left of it, and those of other trainings that nothing has
-        used for long.
-        """
+        """Remove the file, what kills left of it, and files that nothing has used for long."""
         if self.path is None:
             return
         with suppress(OSError):
@@ -123,10 +113,7 @@ def checkpoint_folder() -> Path | None:
 
 
 def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
-    """Return the SHA-256 of all that decides the result of a training.
-
-    With float32, the processes do, too.
-    """
+    """Return the SHA-256 of all that decides the result of a training."""
     digest = hashlib.sha256()
     code = {
         path.relative_to(ROOT).as_posix(): path

@@ -118,10 +118,7 @@ def training_of(
 
 
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
-    """Return the method of training for images of a shape, (rows, columns).
-
-    Errors are those of `distortion_of`.
-    """
+    """Return the method of training for images of a shape. Errors: see `distortion_of`."""
     settings = params.train
     schedule = Schedule(
         settings.learning_rate, settings.schedule, settings.warmup, settings.iterations
@@ -144,10 +141,7 @@ def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
 
 
 def distortion_of(params: "Params", image_shape: tuple[int, int]) -> Distortion | None:
-    """Return the distortion of images of a shape, if they shall be distorted.
-
-    A UserError says they are too large.
-    """
+    """Return the distortion of images of a shape, if any. A UserError: they are too large."""
     strength = Strength(**params.distort.model_dump())
     if not any(strength._replace(smoothness=0.0)):  # which distorts nothing by itself
         return None
@@ -162,9 +156,7 @@ def distortion_of(params: "Params", image_shape: tuple[int, int]) -> Distortion 
 def distorted(
     params: "Params", images: np.ndarray, image_shape: tuple[int, int], epochs: int
 ) -> list[np.ndarray]:
-    """Return images, (n, features) uint8, as each of the first epochs distorts them; none, if
-    training does not.
-    """
+    """Return images, (n, features) uint8, as each of the first epochs distorts them, if any."""
     distortion = distortion_of(params, image_shape)
     return (
         [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)]

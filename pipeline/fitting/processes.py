@@ -19,9 +19,7 @@ LEAST_PRODUCTS = {"exact": 300_000, "float32": 1_000_000}
 
 
 def available_processes() -> int:
-    """Return how many cores this process may use, by affinity and quota; 1 where no BLAS survives a
-    fork (macOS).
-    """
+    """Return how many cores this process may use; 1 where no BLAS survives a fork (macOS)."""
     if sys.platform != "linux":
         return 1
     cores = len(os.sched_getaffinity(0))

@@ -26,10 +26,7 @@ def read_images(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path, classes: int) -> np.ndarray:
-    """Read labels: (images,) bytes from 0 to `classes` − 1.
-
-    Errors as for `read_images`, or a label is out of range.
-    """
+    """Read labels, (images,) bytes below `classes`. Errors are like those of `read_images`."""
     labels = _read(path, dimensions=1)
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
@@ -41,10 +38,7 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
 def read_labelled(
     images_path: Path, labels_path: Path, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read images and their labels.
-
-    A UserError is as above, or says that there is not one label for each image.
-    """
+    """Read images and as many labels. Errors are those of `read_images`."""
     images, labels = read_images(images_path), read_labels(labels_path, classes)
     if len(images) != len(labels):
         what = (

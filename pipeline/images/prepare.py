@@ -1,6 +1,4 @@
-"""From raw images to prepared ones: which are held out, how bytes become inputs, labels as rows
-with a single 1.
-"""
+"""From raw images to prepared ones: a split, a scaling, one-hot labels."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -44,18 +42,13 @@ def prepare_training(
 
 
 def hold_out(n: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to train on and the rows held out for validation, of n images: two sorted
-    arrays of integers.
-    """
+    """Return the rows to train on, and those held out, of n images: two sorted arrays."""
     order = permutation(np.random.PCG64(seed), n)
     return np.sort(order[validation_size:]), np.sort(order[:validation_size])
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return (n, classes) uint8: row i has a 1 in column `labels[i]` and 0 elsewhere.
-
-    `labels` is (n,) integers.
-    """
+    """Return a 1 in the column of each of the labels, (n,), and else 0: (n, classes) uint8."""
     return (labels[:, np.newaxis] == np.arange(classes)).view(np.uint8)
 
 

@@ -20,9 +20,7 @@ class UserError(Exception):
 
 
 def visible(text: str) -> str:
-    """Return `text` with "?" for control characters: a file's name may have some, and a terminal
-    would obey them.
-    """
+    """Return `text` with "?" for control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -33,9 +31,7 @@ def clip(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether `text` can be shown in a table: on one line, not blank, of at most
-    `LONGEST_NAME` characters.
-    """
+    """Return whether `text` fits into a table: one line, not blank, not longer than a name."""
     return bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
 
 

@@ -12,9 +12,7 @@ from pipeline.program.errors import UserError
 
 
 def check_distinct(*paths: Path) -> None:
-    """Raise a UserError if two of the paths are the same: a result would replace an input, or
-    another result.
-    """
+    """Raise a UserError if two paths are the same: a result would replace another file."""
     resolved = [path.resolve() for path in paths]
     for number, path in enumerate(paths):
         if resolved[number] in resolved[:number]:
@@ -69,10 +67,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file that the pipeline wrote.
-
-    A UserError says that it is missing, or damaged.
-    """
+    """Read a JSON file of the pipeline. A UserError says that it is missing, or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -86,8 +81,5 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write `values` as JSON, in their order.
-
-    Floats are written by `repr`: reading them gives the same bits.
-    """
+    """Write `values` as JSON, in their order. Reading a float gives the same bits."""
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")

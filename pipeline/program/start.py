@@ -11,10 +11,7 @@ from types import TracebackType
 def _report(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Print no traceback for Ctrl-C while a command imports.
-
-    Typer takes care of it at other times.
-    """
+    """Print no traceback for Ctrl-C while a command imports. Later, Typer prints none."""
     # Python 3.11 wraps it, if it comes while a class is made
     if isinstance(error.__cause__, KeyboardInterrupt):
         sys.exit(130)

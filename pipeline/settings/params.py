@@ -125,10 +125,7 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a parameter file, also that its values go together.
-
-    See `read_values`, and `check` for errors.
-    """
+    """Read and check a parameter file. See `read_values`, and `check` for errors."""
     return check(path, Params, read_values(path))
 
 

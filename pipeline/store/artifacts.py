@@ -12,12 +12,10 @@ import numpy as np
 
 from mlp.arithmetic import ARITHMETICS, MOST_TERMS
 from mlp.network import MLP
+from mlp.network import MLP as NETWORK  # what the pipeline trains; others: docs/make-it-yours.md
 from mlp.protocol import Network, Preparation, Split
 from pipeline.program.errors import UserError, is_name
 from pipeline.store.arrays import load_arrays, save_arrays
-
-# The network that the pipeline trains. Another one: docs/make-it-yours.md
-NETWORK: type[Network] = MLP
 
 FLAGS = ("whole", "inverted")  # of a preparation: a file has the array only if it is true
 
@@ -46,9 +44,7 @@ class Misclassified(NamedTuple):
 def save_prepared(
     path: Path, images: np.ndarray, labels: np.ndarray, preparation: Preparation
 ) -> None:
-    """Write a prepared split: images, (n, rows, columns) uint8, and their one-hot labels, (n,
-    classes) uint8.
-    """
+    """Write a split: images, (n, rows, columns) uint8, one-hot labels, (n, classes) uint8."""
     flat = images.reshape(len(images), -1)
     save_arrays(path, images=flat, labels=labels, **_preparation_arrays(preparation))
 
@@ -91,10 +87,7 @@ def save_model(path: Path, network: Network) -> None:
 
 
 def load_model(path: Path) -> Network:
-    """Read a network that the train stage wrote.
-
-    A UserError says that the file is missing, damaged, or no network.
-    """
+    """Read a network. A UserError says that the file is missing, damaged, or no network."""
     found = _Arrays(path)
     preparation = found.preparation()
     arithmetic = found.named("arithmetic", ARITHMETICS)
@@ -123,10 +116,7 @@ def save_misclassified(path: Path, mistakes: Misclassified) -> None:
 
 
 def load_misclassified(path: Path) -> Misclassified:
-    """Read the misclassified images that the evaluate stage wrote.
-
-    Errors are like those of `load_model`.
-    """
+    """Read what the evaluate stage wrote. Errors are like those of `load_model`."""
     found = _Arrays(path)
     shape = found.image_shape()
     images = found.take("images", np.uint8, None, shape[0] * shape[1])
@@ -141,10 +131,7 @@ def load_misclassified(path: Path) -> Misclassified:
 
 
 class _Arrays:
-    """The arrays of a file.
-
-    Each method raises a UserError if what it looks for is not there, or is of another kind.
-    """
+    """The arrays of a file. Each method raises a UserError if its array is not as expected."""
 
     def __init__(self, path: Path, mapped: tuple[str, ...] = ()):
         self.path, self.arrays = path, load_arrays(path, mapped)

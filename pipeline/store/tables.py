@@ -1,6 +1,4 @@
-"""The two CSV tables that DVC plots: the history of training, and the actual and predicted class of
-each test image.
-"""
+"""The CSV tables that DVC plots: training epoch by epoch, and classes of test images."""
 
 import csv
 import io

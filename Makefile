@@ -5,7 +5,7 @@ RUN = .venv/bin/python -m
 WITH_DVC = PATH="$(CURDIR)/.venv/bin:$$PATH"
 INSTALL = pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help setup repro draw test test-all lint check verify verify-portable proof records update bench requirements
+.PHONY: help setup repro course draw test test-all lint check verify verify-portable proof records update bench requirements
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says (WIT
 repro: setup ## run the pipeline, or the part that changed, and show the metrics
 	@$(WITH_DVC) $(RUN) dvc repro
 	@$(RUN) dvc metrics show
+
+course: setup ## check your solutions of course/exercises.py, one after another
+	@$(RUN) course
 
 draw: setup ## make draw.html, a page to draw digits on and to train the network in the browser, and open it
 	@$(RUN) tools.draw --open

@@ -1,0 +1,1 @@
+import pipeline.program.start  # noqa: F401

@@ -96,7 +96,7 @@ MISTAKES = [
     ("numerical_gradient", lambda loss, p, h=1e-5: ((p + h) ** 3 - p**3) / h, "both sides"),
     ("numerical_gradient", never_put_back, "put back"),
     ("grid", lambda x, bits, exponent=None: textbook_exact.grid(x, bits), "`exponent`"),
-    ("operand_bits", lambda n: (53 - (n - 1).bit_length()) // 2, "wrong"),
+    ("operand_bits", lambda n: (53 - (n - 1).bit_length()) // 2, "at most 21"),
     ("operand_bits", lambda n: min(21, (54 - n.bit_length()) // 2), "up, not down"),
     ("exact_gradients", lambda W, b, X, t: textbook.gradients(W, b, X / 255, t), "exp|grid"),
     ("exact_gradients", lambda W, b, X, t: textbook_exact.gradients([1.01 * W[0], W[1]], b, X, t),

@@ -136,13 +136,13 @@ HOT, TIES = np.eye(3)[[0, 2]], np.array([[0.3125, -0.6875, 1.3], [2.5, -5.3, 0.1
 GRADIENTS = ("dW₁ = Xᵀ da", "dW₂ = hᵀ dz", "db₁ = Σ da, da = dh ∘ h (1 − h),", "db₂ = Σ dz")
 # What can be wrong with weights of 0; with those of the first layer alone; without
 FIRST = ("dW₁", "dW₂ = hᵀ dz", "db₁", "exp, softmax or Σ dz", "Xᵀ da", "z = h W₂ + b₂")
-EXACT = (*FIRST, "dz W₂ᵀ or Σ da", "z = h W₂ + b₂", *["a = X W₁ + b₁"] * 4)
+EXACT = (*FIRST, "dz W₂ᵀ or Σ da", "z = h W₂ + b₂", *["X W₁ or h W₂"] * 4)
 
 
 def network(first: float = 1, second: float = 1) -> tuple[list, list]:
     """Return the weights, each layer's times a factor, and the biases of 2-3-2."""
     (W1, W2), (b1, b2) = textbook.initial_parameters([2, 3, 2], 1, np.random.default_rng(2))
-    return [first * W1 + 0, second * W2 + 0], [b1 + 0.5, b2 + 0.25]
+    return [first * W1 + 0, second * W2 + 0], [b1 - 2.5, b2 + 0.25]
 
 
 def cubes() -> tuple:
@@ -177,8 +177,7 @@ EXERCISES = [
     Exercise("operand_bits", textbook_exact.operand_bits, TERMS, rounding=0),
     Exercise("exact_gradients", textbook_exact.gradients, NETWORKS, EXACT, rounding=0),
 ]
-# The name of a function, a wrong one, what is wrong with it
-MISTAKES: list[tuple[str, Function, str]] = [
+MISTAKES: list[tuple[str, Function, str]] = [  # name, a wrong function, what is wrong with it
     ("one_hot", lambda n, k: np.eye(k)[n - 1], "label 0 has its 1 in the first column."),
     ("one_hot", lambda n, k: np.eye(len(n), k), "row i has its 1 at its label, not at i."),
     ("affine", lambda h, W, b: h @ W, "the bias is missing."),
@@ -186,13 +185,11 @@ MISTAKES: list[tuple[str, Function, str]] = [
     ("sigmoid", lambda a: 1 / 1 + np.exp(-a), "1 + e⁻ᵃ needs brackets."),
     ("softmax", lambda z: np.exp(z) / np.exp(z).sum(), "sum over a row, not over all: axis=1."),
     ("softmax", lambda z: np.exp(z) / np.exp(z).sum(0), "sum over the classes: axis=1."),
-    ("softmax", lambda z: textbook.softmax(z - z.max(0)), "subtract each row's largest: axis=1."),
-    ("output_gradient", lambda y, t: -t / y / len(t), "this is ∂L/∂y: go on to z."),
     ("train_epoch", epoch(lambda r, n, o: (-r, n, o)), "it goes up: subtract the gradient."),
     ("train_epoch", epoch(lambda r, n, o: (1, n, o)), "the learning rate is missing."),
     ("train_epoch", epoch(lambda r, n, o: (r, n, np.arange(5))), "it leaves out `order`."),
     ("numerical_gradient", lambda _, p: ((p + 1e-5) ** 3 - p**3) / 1e-5, "step to both sides."),
-    ("grid", lambda x, b, e=0: textbook_exact.grid(x, b, np.frexp(x.max())[1]), "largest of |x|."),
+    ("grid", lambda x, b, e=0: textbook_exact.grid(x, b, np.frexp(x.max())[1]), "take max |x|."),
     ("grid", lambda x, b, e=None: textbook_exact.grid(x, b), "it leaves out `exponent`."),
     ("operand_bits", lambda n: (53 - (n - 1).bit_length()) // 2, "b is at most 21."),
     ("operand_bits", lambda n: min(21, (54 - n.bit_length()) // 2), "round log₂ up, not down."),

@@ -100,7 +100,7 @@ MISTAKES = [
     ("operand_bits", lambda n: min(21, (54 - n.bit_length()) // 2), "up, not down"),
     ("exact_gradients", lambda W, b, X, t: textbook.gradients(W, b, X / 255, t), "exp|grid"),
     ("exact_gradients", lambda W, b, X, t: textbook_exact.gradients([1.01 * W[0], W[1]], b, X, t),
-     "a = X W₁"),
+     "X W₁"),
 ]  # fmt: skip
 
 

@@ -82,7 +82,7 @@ class MLP:
             bits = operand_bits(W.shape[1])
             dh = A.matmul(A.grid_rows(da, bits, exponent), A.grid(W.T, bits))
             dh = mask.gain * mask.apply(dh)
-            da, exponent = dh * f.gradient(h), None  # textbook.py: da = da @ W.T * h * (1 - h)
+            da, exponent = dh * f.gradient(h), None  # textbook.py: da = da @ W.T * (h * (1 - h))
         on_grid = A.grid(da, batch_bits)
         dWs.insert(0, scale * masks[0].gain * A.matmul(inputs[0].T, on_grid))
         dbs.insert(0, A.column_sums(on_grid))

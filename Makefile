@@ -37,6 +37,7 @@ setup: ## make .venv, if it is missing or is not what requirements.txt says (WIT
 	done
 
 repro: setup ## run the pipeline, or the part that changed, and show the metrics
+	@$(RUN) pipeline.mend
 	@$(WITH_DVC) $(RUN) dvc repro
 	@$(RUN) dvc metrics show
 
@@ -84,6 +85,7 @@ proof: ## let Coq check the proof of docs/exact-arithmetic.md, and what it assum
 		grep -oE '^($(ASSUMED))' assumptions | sort -u
 
 records: setup ## train the rows of the records that are missing (hours; it can be stopped)
+	@$(RUN) pipeline.mend records/dvc.lock
 	@cd records && $(WITH_DVC) dvc repro prepare && $(WITH_DVC) dvc repro --allow-missing
 
 update: setup ## after an edit: run the pipeline; write the ledger, the tour's outputs and README's picture again

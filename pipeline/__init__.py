@@ -1,1 +1,1 @@
-"""What the stages share, in packages that say what they hold."""
+"""What the stages share: program, settings, fetching, images, store, fitting, and so on."""

@@ -29,9 +29,7 @@ MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
 
 
 def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
-    """Draw the first images of `mistakes`, at most `most`, each below its predicted and its true
-    class.
-    """
+    """Draw the first `most` images of `mistakes` below their predicted and true classes."""
     images = mistakes.images
     shown = min(len(images), most)
     columns = max(math.ceil(math.sqrt(shown)), 4)
@@ -80,9 +78,7 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
 
 
 def first_of_each_class(split: Split) -> np.ndarray:
-    """Return the first images of each class, up to ten images; where there are more classes, one of
-    each, up to 30.
-    """
+    """Return the first images of each class: ten in all, or one of each class, up to 30."""
     classes = min(split.labels.shape[1], 30)
     each = max(1, 10 // classes)
     return split.images[
@@ -120,9 +116,7 @@ def draw_training_images(
 
 
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
-    """Draw the first layer, (inputs, neurons): an image for each neuron, a pixel for each weight,
-    one colour scale.
-    """
+    """Draw the first layer, (inputs, neurons): an image per neuron, a pixel per weight."""
     height, width = image_shape
     neurons = weights.shape[1]
     shown = min(neurons, MOST_NEURONS)

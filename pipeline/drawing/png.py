@@ -39,7 +39,7 @@ def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
 
 
 def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the colours, (n, 3) uint8, and the number of each pixel's, (height, width) uint8."""
+    """Return the colours, (n, 3) uint8, and each pixel's place among them, (height, width)."""
     levels = (pixels.astype(np.int64) * 63 + 127) // 255
     present, indices, counts = np.unique(
         (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2],
@@ -54,7 +54,7 @@ def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zlib_bytes(content: bytes) -> bytes:
-    """Compress the runs of equal bytes in `content` into a zlib stream (RFC 1950 and 1951)."""
+    """Compress the runs of equal bytes in `content` into a zlib stream (RFC 1950, 1951)."""
     literals, repeats = (
         [_huffman(byte) for byte in range(256)],
         [_repeat(length) for length in range(259)],
@@ -86,7 +86,7 @@ def _huffman(symbol: int) -> str:
 
 
 def _repeat(length: int) -> str:
-    """Return the bits of "repeat the last byte" 3 to 258 times (RFC 1951, 3.2.5), or none."""
+    """Return the bits of "repeat the last byte": 3 to 258 times (RFC 1951); none for fewer."""
     if length < 3:
         return ""
     # Lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit, the

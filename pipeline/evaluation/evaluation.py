@@ -79,15 +79,9 @@ def classification_report(
     harmonic mean. A share of no images is 0.
     """
     # Row i, column j counts the images of class i predicted as class j
-    matrix = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(
-        classes, classes
-    )
-    counts = zip(
-        matrix.diagonal().tolist(),
-        matrix.sum(axis=0).tolist(),
-        matrix.sum(axis=1).tolist(),
-        strict=True,
-    )
+    counts = np.bincount(actual * classes + predicted, minlength=classes * classes)
+    matrix = counts.reshape(classes, classes)
+    columns = np.stack([matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)], axis=1)
     return [
         {
             "precision": right / n_predicted if n_predicted else 0.0,
@@ -95,5 +89,5 @@ def classification_report(
             "f1": 2 * right / (n_predicted + n_actual) if right else 0.0,
             "images": n_actual,
         }
-        for right, n_predicted, n_actual in counts
+        for right, n_predicted, n_actual in columns.tolist()
     ]

@@ -1,16 +1,15 @@
-"""Download a dataset's files from its mirrors, decompress them, and verify the SHA-256 of the
-decompressed bytes.
-"""
+"""Download a dataset's files, decompress them, and verify the SHA-256 of the result."""
 
 import hashlib
 import itertools
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.fetching.mirrors import BLOCK, FileFailure, MirrorFailure, Read, opened
-from pipeline.program.errors import UserError, note
+from pipeline.program.errors import UserError, clip, note
 from pipeline.program.files import sha256_of, written_whole
 from pipeline.program.progress import progress
 from pipeline.settings.datasets import File
@@ -31,7 +30,7 @@ def fetch(
     failure no unverified file has a data file's name. `report` gets a line for each file, and for
     each failure that did not matter. If no mirror gave some file, a UserError lists the failures.
     """
-    if folder.resolve() in [Path(mirror).resolve() for mirror in mirrors]:
+    if os.path.realpath(folder) in map(os.path.realpath, mirrors):
         raise UserError(
             f"{folder} is both the mirror and the output; put your files into another folder."
         )
@@ -48,7 +47,7 @@ def fetch(
     for mirror in mirrors:
         if not missing:
             break
-        shown = re.sub("//[^/]*@", "//", mirror)  # no password
+        shown = clip(re.sub("//[^/]*@", "//", mirror), 200)  # no password
         try:
             with opened(mirror) as read:
                 for name, file in list(missing.items()):
@@ -110,11 +109,14 @@ def _decompressed(read: Read, name: str, max_bytes: int) -> Iterator[bytes]:
         if not start.startswith(b"\x1f\x8b"):
             yield from pieces
             return
-        gzipped = zlib.decompressobj(wbits=31)
-        while not gzipped.eof:
-            if not (piece := gzipped.unconsumed_tail or next(pieces, b"")):
-                raise FileFailure("it breaks off")
-            # At most so much at once, however far it unfolds
-            yield gzipped.decompress(piece, BLOCK)
+        rest = b""
+        while (rest := rest or next(pieces, b"")).startswith(b"\x1f"):  # a file may have several
+            gzipped = zlib.decompressobj(wbits=31)
+            while not gzipped.eof:
+                if not (piece := rest or gzipped.unconsumed_tail or next(pieces, b"")):
+                    raise FileFailure("it breaks off")
+                # At most so much at once, however far it unfolds
+                yield gzipped.decompress(piece, BLOCK)
+                rest = gzipped.unused_data
     except (zlib.error, OSError) as error:
         raise FileFailure(f"it cannot be read ({error})") from None

@@ -58,7 +58,7 @@ def opened(mirror: str) -> AbstractContextManager[Read]:
 
 
 def _folder(folder: Path) -> AbstractContextManager[Read]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False for every path that the system refuses
         raise MirrorFailure("no such folder")
     return nullcontext(
         lambda name, _: _blocks((folder / name).open("rb") if (folder / name).is_file() else None)
@@ -206,9 +206,7 @@ def _pack(package: str, scratch: Path) -> Path:
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A gzipped archive of bounded length. tarfile reads and keeps as much as the archive's headers
-    say.
-    """
+    """A gzipped archive of bounded length: tarfile keeps as much as its headers say."""
 
     left = MAX_HEADER_BYTES
 

@@ -1,1 +1,1 @@
-"""What the train stage does around training: the method, the epochs, checkpoints."""
+"""What the train stage needs beside `mlp`: methods from parameters, epochs, checkpoints."""

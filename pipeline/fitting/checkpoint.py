@@ -21,7 +21,7 @@ import numpy as np
 
 from mlp.prediction import Score
 from mlp.training import Best, Epoch, State
-from pipeline.program.errors import UserError, note
+from pipeline.program.errors import note
 from pipeline.program.files import sha256_of
 from pipeline.store.arrays import load_arrays, save_arrays
 
@@ -50,22 +50,27 @@ class Checkpoint:
         self._fresh = fresh
 
     def load(self, state: State) -> list[Epoch]:
-        """Put `state` where the checkpoint is; return the epochs until then, or none."""
+        """Put `state` where the checkpoint is. Return the epochs until then; none without one."""
         if self.path is None or self._fresh:
             return []
         try:
-            arrays = load_arrays(self.path)
-        except (UserError, OSError, MemoryError):
+            saved = load_arrays(self.path)
+            iteration, best, score, rows = json.loads(str(saved["results"]))
+            epochs = [
+                Epoch(number, step, loss, tuple(Score(*score) for score in scores), fingerprint)
+                for number, step, loss, scores, fingerprint in rows
+            ]
+            parameters = [saved[f"best_{i}"] for i in range(len(saved)) if f"best_{i}" in saved]
+            kept = Best(best, Score(*score), parameters)
+            pairs = [(array, saved[f"state_{i}"]) for i, array in enumerate(state.arrays())]
+            if any(old.shape != new.shape for old, new in pairs):
+                return []
+        except Exception:  # whatever is wrong with the file, training begins at its beginning
             return []
-        for number, array in enumerate(state.arrays()):
-            array[...] = arrays[f"state_{number}"]
-        state.iteration, best, score, epochs = json.loads(str(arrays["results"]))
-        parameters = [arrays[f"best_{i}"] for i in range(len(arrays)) if f"best_{i}" in arrays]
-        state.best = Best(best, Score(*score), parameters)
-        return [
-            Epoch(number, iteration, loss, tuple(Score(*score) for score in scores), fingerprint)
-            for number, iteration, loss, scores, fingerprint in epochs
-        ]
+        for old, new in pairs:
+            old[...] = new
+        state.iteration, state.best = iteration, kept
+        return epochs
 
     def save(self, state: State, epochs: Sequence[Epoch]) -> None:
         """Write the file whole, if the last one is not new. A note says once that it cannot be."""
@@ -86,7 +91,7 @@ class Checkpoint:
         self._saved = time.monotonic()  # a slow disk delays training no more than the interval says
 
     def remove(self) -> None:
-        """Remove the file, what kills left of it, and files that nothing has used for long."""
+        """Remove the file, what kills left of it, and files that no training used for long."""
         if self.path is None:
             return
         with suppress(OSError):

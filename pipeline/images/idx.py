@@ -65,11 +65,8 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
         expected = f"the first bytes {magic.hex(' ')} of an IDX file of bytes in {dimensions}-D"
         found, about = header[:4].hex(" ") or "none", "header"
     elif length != whole or 0 in shape:
-        expected, found, about = (
-            f"{whole} bytes for {' × '.join(map(str, shape))}",
-            str(length),
-            "length",
-        )
+        expected = f"{whole} bytes for {' × '.join(map(str, shape))}"
+        found, about = str(length), "length"
     else:
         return np.memmap(path, np.uint8, "r", 4 + 4 * dimensions, shape)
     raise UserError(f"{path}: expected {expected}, found {found}.", path=path, about=about)

@@ -1,4 +1,4 @@
-"""From raw images to prepared ones: a split, a scaling, one-hot labels."""
+"""From raw images to prepared ones: the split, the scaling, labels as rows with one 1."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -42,7 +42,7 @@ def prepare_training(
 
 
 def hold_out(n: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to train on, and those held out, of n images: two sorted arrays."""
+    """Return the rows to train on and those held out of n images: two sorted arrays."""
     order = permutation(np.random.PCG64(seed), n)
     return np.sort(order[validation_size:]), np.sort(order[:validation_size])
 

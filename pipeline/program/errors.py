@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LONGEST_NAME = 100  # characters
+JOINERS = "\u200c\u200d"  # Persian words have the first one, and many emoji have the second one
 
 
 class UserError(Exception):
@@ -19,20 +20,20 @@ class UserError(Exception):
         self.path, self.about = path, about
 
 
-def visible(text: str) -> str:
-    """Return `text` with "?" for control characters, which a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def visible(text: str, instead: str = "?") -> str:
+    """Return `text` with `instead` for control characters, which a terminal would obey."""
+    return "".join(one if one.isprintable() or one in JOINERS else instead for one in text)
 
 
-def clip(text: str) -> str:
-    """Make a text from a file fit for a sentence: one line, and not a long one."""
-    text = "".join(character if character.isprintable() else " " for character in text[:81])
-    return text if len(text) <= 80 else text[:77] + "..."
+def clip(text: str, most: int = 80) -> str:
+    """Make a text from a file fit for a sentence: one line, of at most `most` characters."""
+    text = visible(text[: most + 1], " ")
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def is_name(text: str) -> bool:
-    """Return whether `text` fits into a table: one line, not blank, not longer than a name."""
-    return bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
+    """Return whether `text` fits a table: one line, not blank, not above `LONGEST_NAME`."""
+    return text == visible(text) and 0 < len(text.strip(f" {JOINERS}")) <= len(text) <= LONGEST_NAME
 
 
 def note(line: str) -> None:

@@ -13,7 +13,7 @@ from pipeline.program.errors import UserError
 
 def check_distinct(*paths: Path) -> None:
     """Raise a UserError if two paths are the same: a result would replace another file."""
-    resolved = [path.resolve() for path in paths]
+    resolved = [os.path.realpath(path) for path in paths]  # it allows links in a circle
     for number, path in enumerate(paths):
         if resolved[number] in resolved[:number]:
             raise UserError(
@@ -71,13 +71,10 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path
-        ) from None
+        what = "no such file; run `dvc repro`, if a stage makes it"
     except ValueError:
-        raise UserError(
-            f"{path}: not a whole JSON file; run `dvc repro` to make it again.", path=path
-        ) from None
+        what = "not a whole JSON file; run `dvc repro` to make it again"
+    raise UserError(f"{path}: {what}.", path=path)
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:

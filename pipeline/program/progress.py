@@ -35,24 +35,12 @@ def progress(
                 said = time.monotonic()
             yield item
         return
-    from rich.console import Console  # here, so that a quiet run does not spend start-up time on it
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import console  # here: a quiet run spends no start-up time on it
+    from rich import progress as rich
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
+    bars = rich.BarColumn(), rich.TaskProgressColumn(), "{task.fields[note]}"
+    columns = ("{task.description}", *bars, rich.TimeRemainingColumn())
+    with rich.Progress(*columns, console=console.Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total, completed=done, note="")
         for item in items:
             bar.update(task, advance=size(item), note=note(item) if note else "")

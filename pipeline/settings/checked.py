@@ -5,50 +5,21 @@ A mistake becomes one sentence.
 
 import difflib
 import json
-import re
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline.program.errors import UserError, clip
 
+# Bounds of a file: beyond them, reading would take many seconds
+MOST_CHARACTERS, MOST_VALUES, DEEPEST = 100_000, 20_000, 20
+
 Key = tuple[str | int, ...]  # the names and list indices that lead to a value
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's, with the scalars of YAML 1.2, which DVC reads.
-
-    By YAML 1.1, `1e-3` is text, `010` 8 and `no` false.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        for place, (key, _) in enumerate(node.value):
-            if key.value in [other.value for other, _ in node.value[:place]]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-_SCALARS: list[tuple[str, str, Callable[[str], Any]]] = [
-    ("null", "|~|null|Null|NULL", lambda text: None),
-    ("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
-    ("int", "[-+]?[0-9]+", int),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", float),
-    ("special", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
-]
-for _kind, _pattern, _read in _SCALARS:
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None
-    )
-    _Loader.add_constructor(
-        f"tag:yaml.org,2002:{_kind}", partial(lambda read, loader, node: read(node.value), _read)
-    )
 
 
 def load_plain_yaml(path: Path) -> Any:
@@ -57,8 +28,10 @@ def load_plain_yaml(path: Path) -> Any:
     A UserError names the file, and says what is wrong with it.
     """
     try:
-        # PyYAML refuses what is no UTF-8 after it was escaped
-        return parse_plain_yaml(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        with path.open("rb") as file:
+            content = file.read(4 * MOST_CHARACTERS + 4)  # a character has at most four bytes
+        # The parser refuses the characters that stand for bytes which are not UTF-8
+        return parse_plain_yaml(content.decode(errors="surrogateescape"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.", path=path) from None
     except UserError as error:
@@ -66,19 +39,45 @@ def load_plain_yaml(path: Path) -> Any:
 
 
 def parse_plain_yaml(text: str) -> Any:
-    """Read text as DVC reads a file: YAML 1.2, in which `1e-3` is a number, `010` is 10, and `no`
-    is text.
+    """Read text with the parser that DVC reads parameters with: YAML 1.2, in which `1e-3` is a
+    number, `010` is 10, and `no` is text.
 
-    A UserError says, without a full stop, why it is not YAML, or which key of a mapping is there
-    twice.
+    A UserError says, without a full stop, that the text is too long or nested too deeply, why it is
+    not YAML, or which key of a mapping is there twice.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"expected at most {MOST_CHARACTERS:,} characters")
+    yaml = YAML(typ="safe", pure=True)
     try:
-        return yaml.load(text, Loader=_Loader)
-    except Exception as error:  # odd escapes and deep nesting raise other errors than YAMLError
+        root = yaml.compose(text)
+        if root is not None:
+            _check_bounds(root)
+        return root and yaml.constructor.construct_document(root)
+    except UserError:
+        raise
+    except Exception as error:  # odd escapes and odd tags raise other errors than YAMLError
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark else ""
         problem = clip(str(getattr(error, "problem", None) or error))
         raise UserError(f"not YAML{line and f' in {line}'}: {problem}", about=line) from None
+
+
+def _check_bounds(root: Node) -> None:
+    """Raise a UserError if a text has too many values or nests them too deeply.
+
+    What an anchor names counts at each of its aliases.
+    """
+    count, waiting = 0, [(root, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if count > MOST_VALUES or depth > DEEPEST:
+            expected = f"at most {MOST_VALUES:,} values, nested at most {DEEPEST} deep"
+            raise UserError(f"expected {expected}")
+        if isinstance(node, SequenceNode):
+            waiting += [(item, depth + 1) for item in node.value]
+        elif isinstance(node, MappingNode):
+            waiting += [(part, depth + 1) for pair in node.value for part in pair]
 
 
 class Section(BaseModel):
@@ -107,10 +106,8 @@ def check(path: Path, model: type[Model], values: Any, place: Key = ()) -> Model
         return model.model_validate(values, context=path.parent)
     except ValidationError as error:
         # A misspelt key is both unknown and missing. The first says more.
-        problem = min(
-            error.errors(include_url=False),
-            key=lambda problem: problem["type"] != "extra_forbidden",
-        )
+        problems = error.errors(include_url=False)
+        problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     about, sentence = _described(problem, model, values, place)
     raise UserError(f"{path}: {sentence}", path=path, about=about)
 
@@ -122,12 +119,9 @@ def _described(problem: Any, model: Any, values: Any, place: Key) -> tuple[str, 
     for name in problem["loc"]:
         if name not in model.model_fields:
             unknown, near = _dotted(place + key + (name,)), nearest(name, model.model_fields)
-            hint = (
-                f"did you mean {_dotted(place + key + (near,))}?"
-                if near
-                else f"expected {_keys(model)}."
-            )
-            return unknown, f"unknown key {clip(unknown)}; {hint}"
+            hint = f"did you mean {_dotted(place + key + (near,))}?" if near else ""
+            expected = f"expected {_keys(model)}."
+            return unknown, f"unknown key {clip(unknown)}; {hint or expected}"
         field = model.model_fields[name]
         key += (name,)
         if expected := field.description:
@@ -161,4 +155,9 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def show(value: Any) -> str:
     """Return a value as JSON, for a sentence. A long text is cut."""
-    return clip(json.dumps(value, ensure_ascii=False, default=str))
+    encoder = json.JSONEncoder(ensure_ascii=False, default=str, skipkeys=True)
+    try:
+        # A piece has one character or more
+        return clip("".join(islice(encoder.iterencode(value), 81)))
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"

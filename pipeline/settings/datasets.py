@@ -7,7 +7,7 @@ from urllib.request import url2pathname
 
 from pydantic import AfterValidator, Field
 
-from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name
+from pipeline.program.errors import LONGEST_NAME, UserError, clip, is_name, visible
 from pipeline.settings.checked import Section, check, load_plain_yaml, nearest, show
 
 # The key of a file in datasets.yaml, and the name to save it under
@@ -37,12 +37,12 @@ def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> st
         ValueError: `text` is not an address. The text of the error says what is expected.
     """
     local = re.sub("^file://(localhost)?(?=/)", "", text)
-    if local != text:
-        return url2pathname(local)
+    folder = url2pathname(local) if local != text else text
     if NPM.fullmatch(text) or (WEB.fullmatch(text) and (insecure or text.startswith("https:"))):
         return text
-    if text.strip() and text.isprintable() and "://" not in text and not text.startswith("npm:"):
-        return str(base / text)
+    is_folder = local != text or ("://" not in text and not text.startswith("npm:"))
+    if is_folder and folder.strip() and folder == visible(folder):
+        return str(base / folder)
     raise ValueError(
         "https://host/folder, file:///folder, the path of a folder, or npm:package@1.2.3/folder"
     )
@@ -116,11 +116,7 @@ def load_dataset(path: Path, name: str) -> Dataset:
     if not isinstance(entries, dict):
         raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)
     if name not in entries:
-        near = nearest(name, entries)
-        hint = (
-            f"did you mean {clip(near)}?"
-            if near
-            else f"it has {clip(', '.join(map(str, entries)))}."
-        )
+        near, names = nearest(name, entries), ", ".join(map(str, entries))
+        hint = f"did you mean {clip(near)}?" if near else f"it has {clip(names)}."
         raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", path=path, about=name)
     return check(path, Dataset, entries[name], (name,))

@@ -5,17 +5,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.settings.checked import Section, check, load_plain_yaml
+from pipeline.program.errors import UserError, is_name
+from pipeline.settings.checked import Section, check, load_plain_yaml, show
 
 # No key has a default here: DVC tracks only what stands in the file.
 
 
 def _whole(low: int, high: int) -> Any:
-    return Field(
-        ge=low,
-        le=high,
-        description=f"a whole number from {low} to {high}, without point or exponent",
-    )
+    expected = f"a whole number from {low} to {high}, without point or exponent"
+    return Field(ge=low, le=high, description=expected)
 
 
 def _number(low: float, high: float) -> Any:
@@ -140,7 +138,14 @@ def read_values(path: Path) -> Any:
     if not isinstance(values, dict) or "base" not in values:
         return values
     values.pop("record", None)
-    merged = load_plain_yaml(path.parent / str(values.pop("base")))
+    base = values.pop("base")
+    if not isinstance(base, str) or not is_name(base):
+        expected = "the name of a parameter file beside this one"
+        raise UserError(f"{path}: base is {show(base)}; expected {expected}.", path=path)
+    merged = load_plain_yaml(path.parent / base)
+    if not isinstance(merged, dict):
+        found = f"the file is {show(merged)}; expected sections, as in params.yaml"
+        raise UserError(f"{path.parent / base}: {found}.", path=path.parent / base)
     for section, own in values.items():
         there = merged.get(section)
         merged[section] = there | own if isinstance(there, dict) and isinstance(own, dict) else own

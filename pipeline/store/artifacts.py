@@ -44,7 +44,7 @@ class Misclassified(NamedTuple):
 def save_prepared(
     path: Path, images: np.ndarray, labels: np.ndarray, preparation: Preparation
 ) -> None:
-    """Write a split: images, (n, rows, columns) uint8, one-hot labels, (n, classes) uint8."""
+    """Write images, (n, rows, columns) uint8, and one-hot labels, (n, classes) uint8."""
     flat = images.reshape(len(images), -1)
     save_arrays(path, images=flat, labels=labels, **_preparation_arrays(preparation))
 
@@ -66,17 +66,16 @@ def load_prepared(path: Path) -> Prepared:
             f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
         )
         raise UserError(sentence, path=path, about="image_shape")
+    if labels.max(initial=0) > 1 or (np.count_nonzero(labels, axis=1) != 1).any():
+        raise found.wrong("labels", "its labels are not one-hot: one 1 in each row, and else 0")
     return Prepared(Split(images, labels), preparation)
 
 
 def check_alike(path: Path, preparation: Preparation, other: Path, others: Preparation) -> None:
     """Raise a UserError unless what two files have was prepared alike."""
     if preparation != others:
-        sentence = (
-            f"{path} and {other} come from different preparations; run `dvc repro` to make both "
-            "again."
-        )
-        raise UserError(sentence, path=path)
+        what = "come from different preparations; run `dvc repro` to make both again"
+        raise UserError(f"{path} and {other} {what}.", path=path)
 
 
 def save_model(path: Path, network: Network) -> None:
@@ -120,14 +119,14 @@ def load_misclassified(path: Path) -> Misclassified:
     found = _Arrays(path)
     shape = found.image_shape()
     images = found.take("images", np.uint8, None, shape[0] * shape[1])
-    actual, predicted = (
-        found.take(name, np.int64, len(images)) for name in ("actual", "predicted")
-    )
-    probability, place = (
-        found.take("probability", np.float64, len(images)),
-        found.take("place", np.int64, len(images)),
-    )
-    return Misclassified(images, actual, predicted, probability, place, shape, found.classes())
+    names = ("actual", "predicted", "place")
+    actual, predicted, place = (found.take(name, np.int64, len(images)) for name in names)
+    probability = found.take("probability", np.float64, len(images))
+    classes = found.classes()
+    for name, numbers in (("actual", actual), ("predicted", predicted)):
+        if not np.isin(numbers, range(len(classes))).all():
+            raise found.wrong(name, f"its array {name} has numbers that no class has")
+    return Misclassified(images, actual, predicted, probability, place, shape, classes)
 
 
 class _Arrays:
@@ -146,19 +145,13 @@ class _Arrays:
         if name not in self.arrays:
             raise self.wrong(name, f"it has no array {name}")
         array = self.arrays[name]
-        expected = tuple(
-            length if n is None else n for n, length in zip(shape, array.shape, strict=False)
+        is_alike = len(shape) == array.ndim and all(
+            n in (None, length) for n, length in zip(shape, array.shape, strict=True)
         )
-        if (
-            not np.issubdtype(array.dtype, dtype)
-            or array.shape != expected
-            or len(shape) != array.ndim
-        ):
-            text = ", ".join("n" if n is None else str(n) for n in shape)
-            what = (
-                f"{array.dtype} of the shape {array.shape}, not {np.dtype(dtype)} of the shape "
-                f"({text})"
-            )
+        if not np.issubdtype(array.dtype, dtype) or not is_alike:
+            expected = ", ".join("n" if n is None else str(n) for n in shape)
+            found = f"{array.dtype} of the shape {array.shape}"
+            what = f"{found}, not {np.dtype(dtype)} of the shape ({expected})"
             raise self.wrong(name, f"its array {name} is {what}")
         return array
 

@@ -1,4 +1,4 @@
-"""The CSV tables that DVC plots: training epoch by epoch, and classes of test images."""
+"""The two CSV tables that DVC plots: the history, and the class of each test image."""
 
 import csv
 import io
@@ -49,11 +49,8 @@ def write_confusion(
     path: Path, classes: Sequence[str], actual: np.ndarray, predicted: np.ndarray
 ) -> None:
     """Write the names of each image's actual and predicted class, given as indices of `classes`."""
-    _write(
-        path,
-        ("actual", "predicted"),
-        ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)),
-    )
+    rows = ((classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True))
+    _write(path, ("actual", "predicted"), rows)
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.program.command import command
+from pipeline.program.errors import UserError
 
 if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CURVES = Path("docs/curves.png")
+HISTORY = Path("metrics/history.csv")
+COLUMNS = ("epoch", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept")
 
 
 @command
@@ -22,12 +25,16 @@ def main() -> None:
     from pipeline.drawing.figures import picture, use_own_settings
     from pipeline.program.files import write_bytes
 
-    with Path("metrics/history.csv").open(encoding="utf-8", newline="") as file:
+    with HISTORY.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    try:
+        history = {column: [float(row[column]) for row in rows] for column in COLUMNS}
+        history["kept"].index(1)
+    except (KeyError, TypeError, ValueError):
+        what = "no epoch is kept yet, because training runs or broke off"
+        raise UserError(f"{HISTORY}: {what}; `dvc repro` ends it.", path=HISTORY) from None
     use_own_settings()
-    figure = draw_curves(
-        {column: [float(row[column]) for row in rows] for column in rows[0] if column != "state"}
-    )
+    figure = draw_curves(history)
     write_bytes(CURVES, picture(figure, 120))
     print(f"{CURVES}: written.")
 

@@ -39,8 +39,13 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
         raise UserError(
             f"it needs images of at most {MOST_PIXELS} pixels whose black pixels are 0 (minmax)."
         )
-    stages = load_plain_yaml(lock).get("stages", {})
-    md5 = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
+    try:
+        stages = load_plain_yaml(lock)["stages"]
+        outs = [out for stage in stages.values() for out in stage.get("outs", ())]
+        md5 = {out["path"]: out["md5"] for out in outs}
+        params = stages["train"]["params"]["params.yaml"]
+    except (AttributeError, KeyError, TypeError):  # it is empty, or half
+        raise UserError(f"{lock} states no training; run `dvc repro`.", path=lock) from None
     if missing := {*DATA, MODEL} - md5.keys():
         raise UserError(f"{lock} has no {min(missing)}.")
     files = {}
@@ -52,7 +57,6 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
                 f"{path} is not the file in {lock}, or not prepared as the network was trained."
             )
         files[name] = gzip.compress(content, 7, mtime=0)
-    params = stages["train"]["params"]["params.yaml"]
     return Proof(
         {
             "files": [{"path": name, "md5": md5[name]} for name in DATA],

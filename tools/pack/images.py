@@ -102,7 +102,7 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
             rows = csv.reader(file, skipinitialspace=True, strict=True)
             for label, *cells in filter(None, rows):  # blank lines are empty
                 shape = shape or (isqrt(len(cells)),) * 2
-                if rows.line_num > 1 or any(cell in BYTES for cell in cells):  # no header
+                if rows.line_num > 1 or not _is_header(cells):
                     pixels = _pixels(cells, shape)
                     yield label.strip(), 255 - pixels if inverted else pixels
     except UnicodeDecodeError:
@@ -111,6 +111,14 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
         ) from None
     except (csv.Error, ValueError) as error:
         raise UserError(f"{path}: line {rows.line_num}: {error}.") from None
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Return whether the cells of the first row are names: no byte among them, or their numbers, as
+    pandas writes them.
+    """
+    numbers = [[str(first + place) for place in range(len(cells))] for first in (0, 1)]
+    return not any(cell in BYTES for cell in cells) or (len(cells) > 16 and cells in numbers)
 
 
 def _pixels(cells: list[str], shape: Shape) -> np.ndarray:

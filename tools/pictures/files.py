@@ -21,6 +21,7 @@ MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million
 # More memory for each pixel; A4 at 600 dpi has 34.8 million
 MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}
 MOST_A_SIDE = 65_535  # JPEG's own limit; decoders hold a few rows
+IDX_TYPES = (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e")  # of an IDX file's numbers
 MOST_OF_IDX = 1 << 28  # pixels to read from an IDX file; MNIST's largest has 47 million
 
 Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
@@ -59,7 +60,8 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
     try:
         with gzip.open(path) if is_gzipped else path.open("rb") as file:
             header = file.read(16)
-            if header[:2] != b"\0\0":  # no image format begins so
+            # Formats of pictures, such as HEIC, begin with two zero bytes, too
+            if header[:2] != b"\0\0" or header[2:3] not in IDX_TYPES:
                 return None
             if header[:4] != b"\0\0\x08\x03" or len(header) < 16:
                 kind = "labels" if header[:4] == b"\0\0\x08\x01" else "something else"

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
@@ -44,6 +44,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.path.stem not in ("test_make_it_yours", "test_sweep_faults", "test_tour")
         )
     )
+
+
+def _end_of_time(*_: object) -> None:
+    raise TimeoutError("the test has run for too long")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End a test that waits for ever; it fails, and the next one runs."""
+    if not hasattr(signal, "SIGALRM"):  # on Windows
+        return (yield)
+    signal.signal(signal.SIGALRM, _end_of_time)
+    signal.alarm(3600 if item.get_closest_marker("slow") else 300)  # seconds, on a busy machine
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 they show exist.
 """
 
-import ast
 import importlib.util
 import json
 import re
@@ -20,7 +19,6 @@ from tests.support.project import ROOT
 from tests.support.tables import cells
 
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
-CLAIMS = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WITH_OPTIONS = ("tools", "stages", "benchmarks")  # folders of programs for people
 
@@ -126,20 +124,6 @@ def options(module: str) -> set[str]:
     }
 
 
-def test_tests_and_commands_that_prove_a_claim_exist():
-    named = re.findall(r"\btests/[\w/]+\.py(?:::\w+)?", CLAIMS)
-    assert len(named) > 10
-    for name in named:
-        file, _, function = name.partition("::")
-        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        assert not function or function in {
-            node.name for node in tree.body if isinstance(node, ast.FunctionDef)
-        }, name
-    commands = re.findall(r"\bmake ([\w-]+)", CLAIMS)
-    assert len(commands) > 4
-    assert set(commands) <= make_targets()
-
-
 def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
     page = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
     (program,) = (block for language, block in BLOCK.findall(page) if language == "python")
@@ -211,21 +195,12 @@ def test_records_have_the_numbers_of_the_ledger_and_the_readme_shows_some_of_the
 ENGLISH, KOREAN = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md")
 )
-MATHEMATICS = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
 SPLITS = ("train", "validation", "test")
 
 
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text, digits only, without those in addresses of links."""
     return sorted(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", re.sub(r"\]\([^)]*\)", "]", text)))
-
-
-def formulas(text: str) -> set[str]:
-    """Return the indented lines with an equals sign or an arrow, without what explains them at
-    their ends.
-    """
-    lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
-    return {line.split("   ")[0] for line in lines if "=" in line or "←" in line}
 
 
 @pytest.mark.committed
@@ -259,10 +234,3 @@ SAME = {
 @pytest.mark.parametrize("found", SAME.values(), ids=list(SAME))
 def test_korean_has_the_same(found):
     assert found(KOREAN) == found(ENGLISH) != []
-
-
-def test_walk_in_korean_has_the_formulas_and_numbers_of_the_mathematics():
-    walk = KOREAN[KOREAN.index("## 학습 한 단계 따라가기") :]
-    assert formulas(walk)
-    assert formulas(walk) <= formulas(MATHEMATICS)
-    assert set(numbers(walk)) <= set(numbers(MATHEMATICS))

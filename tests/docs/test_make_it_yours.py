@@ -32,17 +32,9 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     save_pictures(tmp_path / "photos", "train")
     project.run(sys.executable, "-m", "tools.pack", "../photos", "parity", "--size", "20x14")
     project.dvc("add", "datasets/parity")
-    values = {
-        "download.dataset": "parity",
-        "preprocess.validation_size": 50,
-        "train.hidden_sizes": [8, 8],
-    }
-    values |= {
-        "train.batch_size": 20,
-        "train.momentum": 0.5,
-        "train.arithmetic": "float32",
-        "distort.shift": 1,
-    }
+    values = {"download.dataset": "parity", "preprocess.validation_size": 50, "distort.shift": 1}
+    values |= {"train.hidden_sizes": [8, 8], "train.batch_size": 20}
+    values |= {"train.momentum": 0.5, "train.arithmetic": "float32"}
     project.set_params(project.small | values)
 
     # A stage with a parameter of its own
@@ -74,18 +66,8 @@ def test_own_dataset_stage_and_parameter(tmp_path):
         f"import sys, pytest; sys.path = [one for one in sys.path if one != {str(ROOT)!r}]; "
         "sys.exit(pytest.main())"
     )
-    tests = [
-        sys.executable,
-        "-c",
-        code,
-        "-q",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "-p",
-        "no:cacheprovider",
-    ]
+    options = ["-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+    tests = [sys.executable, "-c", code, *options]
     mine.run(*tests)
     found = [path.relative_to(project.folder) for path in project.folder.glob("tests/*/test_*.py")]
     project.run(*tests, *(str(path) for path in found if not (mine.folder / path).exists()))

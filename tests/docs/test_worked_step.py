@@ -3,7 +3,6 @@ calculator.
 """
 
 import json
-import math
 import re
 from dataclasses import replace
 
@@ -32,21 +31,8 @@ SHOWN = {
     for name, numbers, *_ in [*GIVEN, *TABLE]
 }
 SHOWN["loss after"] = LOSS_AFTER
-NAMES = [
-    "a",
-    "h",
-    "z",
-    "y",
-    "loss of each image",
-    "L",
-    "dz",
-    "dW₂",
-    "db₂",
-    "dh",
-    "da",
-    "dW₁",
-    "db₁",
-]
+NAMES = ["a", "h", "z", "y", "loss of each image", "L"]
+NAMES += ["dz", "dW₂", "db₂", "dh", "da", "dW₁", "db₁"]
 NAMES += ["new W₁", "new b₁", "new W₂", "new b₂"]
 
 
@@ -80,10 +66,3 @@ def test_mlp_computes_the_numbers(computed, name):
     np.testing.assert_allclose(
         np.array(SHOWN[name], float), computed[name], rtol=0, atol=0.50001e-4
     )
-
-
-@pytest.mark.parametrize(("_", "numbers", "formula"), TABLE)
-def test_pocket_calculator_agrees(_, numbers, formula):
-    result = eval(formula.replace("·", "*").replace("^", "**"), {"e": math.e, "ln": math.log})
-    last = np.ravel(json.loads(numbers))[-1]
-    assert abs(round(result, 4) - last) < 1.5e-4  # the last digit may differ by one

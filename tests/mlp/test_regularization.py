@@ -10,7 +10,7 @@ import pytest
 from mlp.arithmetic import ARITHMETICS
 from mlp.random import DROPOUT, stream
 from mlp.regularization import KEEP_ALL, Dropout, limit_norms
-from tests.support.networks import ZSCORE, Float64, new_network, some_digits
+from tests.support.networks import ZSCORE, Float64, descent, new_network, run, some_digits
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 
@@ -76,6 +76,16 @@ def test_image_goes_forward_through_the_weights_of_what_is_kept_times_the_gain(a
 
 
 # The bound on norms
+
+
+@pytest.mark.parametrize("bound", [0.5, 2.0])
+def test_no_norm_is_above_the_bound_after_a_step(bound):
+    network = new_network("exact", (20,), "relu", 0.1, ZSCORE)
+    run(network, 7, optimizer=descent(1.0, max_norm=bound))
+    for W in network.weights:
+        norms = np.linalg.norm(W, axis=0)
+        assert norms.max() <= bound * (1 + 1e-12)
+        assert norms.max() > 0.99 * bound
 
 
 @both

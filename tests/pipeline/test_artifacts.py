@@ -99,11 +99,15 @@ PREPARED_DAMAGE = {
         PREPARED["labels"][:3],
         np.eye(4, dtype=np.uint8),
         np.array([0, 1, 2, 1], np.uint8),
+        2 * PREPARED["labels"],
+        0 * PREPARED["labels"],
+        1 - PREPARED["labels"],
     ],
 }
 MISCLASSIFIED_DAMAGE = {
     "images": [np.zeros((2, 6)), {"image_shape": np.array([2, 2])}],
-    "actual": [None, np.array([2, 0], np.uint8)],
+    "actual": [None, np.array([2, 0], np.uint8), np.array([2, 3]), np.array([-1, 0])],
+    "predicted": [np.array([1, 3]), np.array([1, -1])],
     "place": [np.array([7])],
     "probability": [np.zeros(3)],
 }

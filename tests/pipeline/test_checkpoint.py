@@ -15,26 +15,16 @@ from pipeline.fitting import checkpoint
 from pipeline.fitting.checkpoint import Checkpoint, checkpoint_folder
 from pipeline.fitting.fit import Training, training_of
 from pipeline.settings.params import load_params
+from pipeline.store.arrays import load_arrays, save_arrays
 from pipeline.store.artifacts import NETWORK, load_prepared
 from stages.train import train as app
 from tests.support.files import contents, save_prepared
 from tests.support.networks import bits, digits
-from tests.support.project import PLAIN
+from tests.support.project import PLAIN, changed_params
 
-CHANGES = {
-    "hidden_sizes": [20],
-    "activation": "relu",
-    "weight_init_std": "he",
-    "iterations": 43,
-    "batch_size": 50,
-}
-CHANGES |= {
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "schedule": "cosine",
-    "warmup": 3,
-    "momentum": 0.9,
-}
+CHANGES = {"hidden_sizes": [20], "activation": "relu", "weight_init_std": "he"}
+CHANGES |= {"iterations": 43, "batch_size": 50, "optimizer": "adam", "learning_rate": 0.01}
+CHANGES |= {"schedule": "cosine", "warmup": 3, "momentum": 0.9}
 CHANGES |= {"max_norm": 2, "hidden_dropout": 0.5, "patience": 100, "keep": "best"}
 EVERYTHING = (
     PLAIN | {f"train.{name}": value for name, value in CHANGES.items()} | {"distort.rotation": 15}
@@ -119,13 +109,30 @@ def test_training_continues_from_an_epoch_as_if_nothing_had_happened(
 
 def test_other_parameters_begin_anew_but_not_those_of_other_stages(written, start):
     assert start(**{"plot.dpi": 61, "preprocess.seed": 5}).resumed == 3
-    for key, value in {
-        "train.seed": 1,
-        "train.patience": 99,
-        "train.keep": "last",
-        "distort.rotation": 14,
-    }.items():
+    for key, value in {"train.max_norm": 1.99, "distort.rotation": 14}.items():
         assert start(**{key: value}).resumed == 0
+
+
+# Another value of each parameter that decides the result; float32 needs no entry
+OTHERS = {"hidden_sizes": [21], "activation": "tanh", "weight_init_std": "glorot"}
+OTHERS |= {"arithmetic": "float32", "optimizer": "sgd", "schedule": "linear", "keep": "last"}
+
+
+def test_every_parameter_of_training_decides_which_checkpoint_is_its_own(new_checkpoint):
+    keys = [(name, key) for name in ("train", "distort") for key in changed_params({})[name]]
+    paths = [new_checkpoint().path]
+    for section, key in keys:
+        before = EVERYTHING[f"{section}.{key}"]
+        if key == "nesterov":
+            changes = {"train.optimizer": "sgd"}
+            paths.append(new_checkpoint(**changes, **{"train.nesterov": True}).path)
+        elif key in OTHERS:
+            paths.append(new_checkpoint(**{f"{section}.{key}": OTHERS[key]}).path)
+        else:
+            near = before * 0.9 if isinstance(before, float) else before + 1
+            near = 0.01 if key in ("input_dropout", "weight_decay") else near
+            paths.append(new_checkpoint(**{f"{section}.{key}": near}).path)
+    assert len(set(paths)) == len(keys) + 1
 
 
 def test_other_data_code_and_numpy_begin_anew(new_checkpoint, tmp_path, monkeypatch):
@@ -173,18 +180,6 @@ def test_folder_is_that_of_the_variable_or_of_the_dvc_project(tmp_path, monkeypa
     assert checkpoint_folder() is None
 
 
-def test_an_epoch_soon_after_another_is_not_written(new_checkpoint, start, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(checkpoint, "INTERVAL", 10.0)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    path, epochs = new_checkpoint().path, start().run()
-    for seconds, is_new in [(9.9, False), (10.0, True), (19.9, False), (20.1, True)]:
-        clock[0] = seconds
-        next(epochs)
-        assert path.exists() == is_new
-        path.unlink(missing_ok=True)
-
-
 def test_end_removes_its_own_files_and_those_that_nothing_has_used_for_long(written, folder):
     now, day, name = time.time(), 24 * 3600, "0123456789abcdef" * 2
     mine = [written.path, folder / f".{written.path.name}.12.part"]
@@ -227,5 +222,17 @@ def test_stage_continues_or_begins_anew_and_ends_with_the_same_bytes(written, fo
     continued, files = run_on("continued", content)
     assert continued
     assert run_on("fresh", content, "--fresh") == (False, files)
+    other = folder.parent / "validation.npz"  # a whole file, of another kind
+    assert run_on("another", other.read_bytes()) == (False, files)
     content[len(content) // 2] ^= 1
     assert run_on("damaged", content) == (False, files)
+
+
+def test_a_checkpoint_of_other_arrays_is_none(written, start):
+    arrays = load_arrays(written.path)
+    for changes in ({"state_0": np.float64(0)}, {"results": np.array("[1]")}, {"results": None}):
+        changed = {name: array for name, array in (arrays | changes).items() if array is not None}
+        save_arrays(written.path, **changed)
+        assert start().resumed == 0
+    save_arrays(written.path, **arrays)
+    assert start().resumed == 3

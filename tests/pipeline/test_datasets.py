@@ -28,6 +28,17 @@ def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):
     assert (dataset.whole, dataset.inverted) == (False, False)
 
 
+def test_a_class_may_have_any_name_that_a_terminal_can_show(tmp_path):
+    """Persian has a joiner inside of words, and so have emoji."""
+    classes = ["می\u200cشود", "👩\u200d🚀"]
+    assert load_dataset(write_datasets(tmp_path, ["x"], classes=classes), "tiny").classes == tuple(
+        classes
+    )
+    for name in ("\u200c", "a\u202eb", "a\u2028b", "a\x7f"):
+        path = write_datasets(tmp_path, ["x"], classes=["a", name])
+        assert refusal(path).about == "tiny.classes[1]"
+
+
 def test_only_the_entry_asked_for_is_checked_and_a_name_that_is_none_gets_a_hint(tmp_path):
     path = tmp_path / "datasets.yaml"
     path.write_text(yaml.safe_dump({"broken": 5, "tiny": entry(["x"])}))
@@ -77,7 +88,10 @@ NO_MIRRORS = """
 """
 
 
-@pytest.mark.parametrize("text", ["", " ", "a\nb", *NO_MIRRORS.split()])
+BREAKING = ("file:///a%0ab", "file:///a%00", "file:///%1b", "a\0b")
+
+
+@pytest.mark.parametrize("text", ["", " ", "a\nb", *BREAKING, *NO_MIRRORS.split()])
 def test_no_mirror(tmp_path, text):
     error = refusal(write_datasets(tmp_path, ["fine", text]))
     assert error.about == "tiny.mirrors[1]"

@@ -37,6 +37,7 @@ from tests.support.mirrors import (
     write_datasets,
 )
 from tests.support.project import changed_params
+from tests.support.refusals import refusal
 
 # Seconds for a server that never ends
 QUICK = {"CONNECT": 2, "ANSWER": 0.3, "TOTAL": 0.4, "AGAIN": 0.02}
@@ -117,6 +118,35 @@ def test_web_mirror(serve, files, raw):
     server = serve(answers | {f"{TRAIN_IMAGES}.gz": answer(CONTENT[TRAIN_IMAGES])})
     fetched(files, raw, server.url)
     assert all("accept-encoding: identity\r\n" in request.lower() for request in server.requests)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
+def test_answers_that_are_right_though_odd(serve, files, raw):
+    """A gzip file may have several members, and padding. An answer may end with trailers."""
+    halves = {
+        name: gzip.compress(content[:9]) + gzip.compress(content[9:]) + bytes(512)
+        for name, content in CONTENT.items()
+    }
+    fetched(files, raw, serve({f"{name}.gz": answer(half) for name, half in halves.items()}).url)
+    shutil.rmtree(raw)
+    answers = {f"{name}.gz": CHUNKED % (len(half), half) for name, half in halves.items()}
+    fetched(files, raw, serve(answers).url)
+
+
+def near(files):
+    """Return the files with a SHA-256 of which the last digit alone is another one."""
+    others = {name: file.sha256[:-1] + "01"[file.sha256[-1] == "0"] for name, file in files.items()}
+    return {name: file.model_copy(update={"sha256": others[name]}) for name, file in files.items()}
+
+
+def test_every_digit_of_the_sha256_counts(files, raw, good):
+    assert "SHA-256" in failure(near(files), raw, good)
+    assert contents(raw) == {}
+    fetched(files, raw, good)
+    failure(near(files), raw, good)
+    assert contents(raw) == {}, "what was there already is not what is expected"
 
 
 def test_own_names_at_the_mirror_become_the_standard_ones(tmp_path, raw):
@@ -304,6 +334,14 @@ def test_all_failures_are_listed_once(serve, tmp_path, files, raw, monkeypatch):
     assert contents(raw) == {}
 
 
+def test_a_mirror_that_the_system_refuses_is_one_short_sentence(tmp_path, files, raw):
+    (tmp_path / "loop").symlink_to("loop")
+    for mirror in (str(tmp_path / "loop"), str(tmp_path / ("x" * 5000))):
+        text = failure(files, raw, mirror)
+        assert "no such folder" in text
+        assert len(text) < 800
+
+
 def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good):
     (Path(good) / TRAIN_IMAGES).write_bytes(ALTERED)
     (tmp_path / "link").symlink_to(good)
@@ -419,3 +457,13 @@ def test_stage_takes_the_named_mirror_and_no_other(serve, tmp_path, raw, good, b
         assert contents(raw) == (CONTENT if code == 0 else {})
         shutil.rmtree(raw)
     assert TRAIN_IMAGES in server.asked
+
+
+@pytest.mark.parametrize(
+    "mirror", ["ftp://host/x", "npm:tiny/data", "file:///a%0ab", "x" * 2000 + "\n"]
+)
+def test_stage_refuses_a_mirror_that_is_none(tmp_path, raw, good, mirror):
+    result = CliRunner().invoke(download, arguments(tmp_path, raw), env={"DATA_MIRROR": mirror})
+    assert "the mirror is" in refusal(result, "", "npm:package@1.2.3/folder")
+    assert len(result.stderr) < 250
+    assert not raw.exists()

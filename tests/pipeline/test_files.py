@@ -16,9 +16,9 @@ import pytest
 from mlp.prediction import Score
 from mlp.training import Epoch
 from pipeline.program.errors import UserError
-from pipeline.program.files import read_json, write_json, write_text, written_whole
+from pipeline.program.files import check_distinct, read_json, write_json, write_text, written_whole
 from pipeline.store.arrays import load_arrays, save_arrays
-from pipeline.store.tables import write_confusion, write_history
+from pipeline.store.tables import HISTORY_COLUMNS, write_confusion, write_history
 from tests.support.files import memory_below
 from tests.support.refusals import refused
 
@@ -143,6 +143,16 @@ def test_compressed_entry_is_refused_before_it_is_unfolded(path):
             assert refused(load, path).about == ""
 
 
+def test_a_path_given_twice_is_refused_and_links_in_a_circle_are_not(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("a")
+    check_distinct(tmp_path / "a", tmp_path / "b", tmp_path / "loop")
+    for name in ("b/../a", "link"):
+        with pytest.raises(UserError, match="given twice") as caught:
+            check_distinct(tmp_path / "a", tmp_path / name)
+        assert caught.value.path == tmp_path / name
+
+
 def test_failed_write_leaves_the_old_file_and_nothing_else(path):
     save_arrays(path, **GOOD)
     before = path.read_bytes()
@@ -234,37 +244,12 @@ def test_history_has_each_number_to_its_last_bit(tmp_path):
         epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3),
     ]
     write_history(tmp_path / "history.csv", epochs, best=2)
-    assert cells(tmp_path / "history.csv") == [
-        [
-            "epoch",
-            "iteration",
-            "loss",
-            "train_accuracy",
-            "validation_loss",
-            "validation_accuracy",
-            "state",
-            "kept",
-        ],
-        [
-            "1",
-            "550",
-            "0.30000000000000004",
-            "0.3333333333333333",
-            "1e-320",
-            "1.0",
-            "0000000000000001",
-            "0",
-        ],
-        [
-            "2",
-            "1100",
-            "5e+22",
-            "0.0",
-            "123456789.123",
-            "0.6666666666666666",
-            "0000000000000002",
-            "1",
-        ],
+    head, *rows = cells(tmp_path / "history.csv")
+    assert head == list(HISTORY_COLUMNS)
+    third = "0.3333333333333333"
+    assert rows == [
+        ["1", "550", "0.30000000000000004", third, "1e-320", "1.0", f"{1:016x}", "0"],
+        ["2", "1100", "5e+22", "0.0", "123456789.123", "0.6666666666666666", f"{2:016x}", "1"],
     ]
 
 

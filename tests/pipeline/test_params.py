@@ -1,14 +1,19 @@
 """params.yaml: what is right is read, and what is wrong is one sentence."""
 
+import re
+import time
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 
 from pipeline.program.errors import UserError, clip
+from pipeline.settings.checked import parse_plain_yaml, show
 from pipeline.settings.params import Params, load_params
+from tests.support.files import memory_below
 from tests.support.project import changed_params
 from tests.support.refusals import refused
 
@@ -29,6 +34,12 @@ def with_value(key: str, text: object) -> str:
 
 
 GOOD = dump(VALUES)
+# Two aliases in each line, so the last one has 2**24 values
+LINES = [
+    f"{new}: &{new} ITEM[*{old}, *{old}]" for old, new in pairwise("abcdefghijklmnopqrstuvwxy")
+]
+LISTS = "\n".join(["a: &a [x]", *LINES]).replace("ITEM", "")
+MERGED = re.sub("ITEM(.*)", r"{<<: \1}", "\n".join(["a: &a {x: 1}", *LINES]))
 
 
 @pytest.fixture
@@ -133,18 +144,10 @@ def test_a_range_has_both_its_ends_and_nothing_beyond(write, refusal, key):
 @pytest.mark.parametrize(
     ("text", "key", "suggestion"),
     [
-        (
-            GOOD.replace("learning_rate:", "lerning_rate:"),
-            "train.lerning_rate",
-            " train.learning_rate?",
-        ),
+        (GOOD.replace("learning_rate:", "lerning_rate:"), "train.lerning_rate", "learning_rate?"),
         (GOOD.replace("train:", "trian:"), "trian", " train?"),
         (GOOD + "x: 1\n", "x", f" {', '.join(SECTIONS)}."),
-        (
-            GOOD.replace("plot:", "plot:\n  x: 1"),
-            "plot.x",
-            f" {', '.join(SECTIONS['plot'].model_fields)}.",
-        ),
+        (GOOD.replace("plot:", "plot:\n  x: 1"), "plot.x", " misclassified, dpi."),
     ],
 )
 def test_unknown_key_suggests_the_nearest(refusal, text, key, suggestion):
@@ -160,23 +163,74 @@ def test_unknown_key_suggests_the_nearest(refusal, text, key, suggestion):
         ("download: 5", "download"),
         ("a: 1\nb: 2\na: 3", "line 3"),
         ("a: !x {b: 1}", "line 1"),
-        (
-            "a: &a [x]\n"
-            + "".join(
-                f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise("abcdefghijklmn")
-            ),
-            "a",
-        ),
+        (LISTS, ""),
+        (MERGED, ""),
+        (with_value("train.hidden_sizes", "&a [*a]"), ""),
+        (with_value("train.seed", f"0x{'9' * 5000}"), "train.seed"),
+        ("".join(f"k{number}: 1\n" for number in range(20_000)), ""),
+        (f"x: [{'1,' * 5_000_000}]", ""),
+        (with_value("train.seed", "{2001-01-01: 1}"), "train.seed"),
         ("- " * 2_000, ""),
         ("a\x00", ""),
         ('"\\UFFFFFFFF"', ""),
         (b"\xff\xfe", ""),
+        (GOOD.encode() + b"# \xff", ""),
         ('"a\\nb": 1', "a\nb"),
     ],
     ids=lambda text: repr(text[:12]),
 )
 def test_hostile_files_are_one_sentence(refusal, text, about):
+    begun = time.process_time()
     assert refusal(text).about == about
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        (20 * "[" + 20 * "]", 21 * "[" + 21 * "]"),
+        (f"[{19_998 * '1,'}1]", f"[{19_999 * '1,'}1]"),
+        (f"a: 1  #{99_993 * ' '}", f"a: 1  #{99_994 * ' '}"),
+    ],
+    ids=["depth", "values", "characters"],
+)
+def test_a_file_has_bounds(within, beyond):
+    parse_plain_yaml(within)
+    with pytest.raises(UserError, match="expected at most"):
+        parse_plain_yaml(beyond)
+
+
+def test_a_long_value_is_not_written_out_to_be_cut():
+    with memory_below(40_000_000):
+        assert show(4000 * ["a" * 80_000]) == '["' + "a" * 75 + "..."
+
+
+SCALARS = """
+    1 +1 -1 01 010 0o17 0x1F 0b11 1_000 50_000 1__0 _1 1_ 0x_1 1:30 1.5 1. .5 -.5 1_0.5 1e3 1e-3
+    1E+3 1.5e3 1_0e1 .inf -.Inf .NAN nan inf 1e 0x 0o8 true True TRUE tRue yes no on off y n null
+    Null ~ nULL none 2001-01-01 2001-01-01T00:00:00Z 2001-99-99 12:30 = << * &
+    ! !!str !!int !!float abc '1' "1" "\\u0041" '' [] {} [1,2] {a:1} [a,,b] | > % @ ` # - ? : , é
+    1,5 0.1.2 9999999999999999999
+"""
+TEXTS = ("{}", "a: {}", "{{a: {}}}", "- {}\n- 1", "{}: 1", "a: &x {}\nb: *x", "a: !!str {}")
+
+
+def test_every_text_means_what_it_means_to_dvc():
+    """DVC tells a changed parameter by its value, and writes values into dvc.lock."""
+    both = [text.format(scalar) for text in TEXTS for scalar in SCALARS.split()]
+    both += ["a: {<<: {b: 1}, c: 2}", "a: &x {b: 1}\nc: {<<: *x, b: 2}", "%YAML 1.1\n---\na: no"]
+    both += ["a: 1\n---\nb: 2", "a: 1\na: 1", "\ufeffa: 1", "a: 1\r\nb: 2\r\n", "a:\t1", "\ta: 1"]
+    read = 0
+    for text in both:
+        try:
+            expected = repr(parse_yaml(text, "params.yaml"))
+        except Exception:
+            with pytest.raises(UserError):
+                parse_plain_yaml(text)
+        else:
+            assert repr(parse_plain_yaml(text) or {}) == expected, text
+            read += 1
+    assert 300 < read < len(both)
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -214,13 +268,21 @@ def test_a_file_replaces_values_of_its_base(tmp_path, write):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("base: 5", ["/5: "]),
+        *(
+            (f"base: {base}", ["based.yaml", "name of"])
+            for base in ("5", "null", "''", '"a\\0"', "[]")
+        ),
+        (f"base: {'a' * 101}", ["based.yaml", "aaa..."]),
+        *((f"base: {name}", [f"/{name}: "]) for name in ("absent", "empty", "list", "text")),
+        ("base: .", ["directory"]),
         ("base: params.yaml\ntrain: {sed: 7}", ["based.yaml", "train.sed", "train.seed"]),
     ],
 )
 def test_a_wrong_base_is_one_sentence(tmp_path, write, text, words):
     write(GOOD)
-    (tmp_path / "based.yaml").write_text(text)
+    for name, content in {"empty": "", "list": "[1]", "text": "a", "based.yaml": text}.items():
+        (tmp_path / name).write_text(content)
     with pytest.raises(UserError) as caught:
         load_params(tmp_path / "based.yaml")
     assert all(word in str(caught.value) for word in words)
+    assert len(str(caught.value)) < 300

@@ -3,7 +3,6 @@ network.
 """
 
 import time
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,9 +10,6 @@ from typer.testing import CliRunner
 from pipeline.plots_page import main
 from tests.support.chromium import CHROMIUM, new_tab
 from tests.support.project import Project
-
-TEST_IMAGES = 200  # in the sample
-FIGURES = ["misclassified", "training_images", "weights"]
 
 
 @pytest.mark.parametrize(
@@ -44,21 +40,12 @@ def test_template_has_the_scripts_and_dvc_is_told(tmp_path, monkeypatch):
 
 # What the page shows
 PROBE = """
-(() => {
-  const all = (element, selector) => [...element.querySelectorAll(selector)];
-  const texts = (element, selector) =>
-    all(element, selector).map(text => text.textContent).filter(Boolean);
-  return {
-    requests: performance.getEntriesByType("resource").map(entry => entry.name),
-    images: [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth]),
-    charts: Object.fromEntries(all(document, ".vega-embed").map(chart => [chart.id, {
-      legend: texts(chart, ".role-legend-label text"),
-      lines: all(chart, ".mark-line path").map(line => line.getBBox().width),
-      panels: all(chart, "g.cell > g")
-        .map(panel => texts(panel, ".mark-text.role-mark text").map(Number)),
-    }])),
-  };
-})()
+({
+  requests: performance.getEntriesByType("resource").map(entry => entry.name),
+  images: [...document.images].map(image => image.naturalWidth),
+  charts: Object.fromEntries([...document.querySelectorAll(".vega-embed")].map(chart =>
+    [chart.id, chart.querySelectorAll(".mark-line path, .mark-text.role-mark text").length])),
+})
 """
 
 
@@ -90,33 +77,21 @@ def test_plots_page_needs_no_network(project_with_results):
 
     project.run("python", "-m", "pipeline.plots_page")
     project.dvc("plots", "show")
-    assert check(look(project, 3), "workspace")["legend"] == ["training", "validation"]
-
+    check(look(project, 3), revisions=1)
     project.set_params(project.small | {"train.learning_rate": 0.5})
     project.dvc("repro")
     project.dvc("plots", "diff", "HEAD")
-    assert set(check(look(project, 3), "HEAD", "workspace")["legend"]) == {"HEAD", "workspace"}
+    check(look(project, 3), revisions=2)
 
 
-def check(seen: dict, *revisions: str) -> dict:
-    """Check that a page shows all charts and images for each revision, without the network; return
-    the curves.
-    """
+def check(seen: dict, revisions: int) -> None:
+    """Check that a page shows all charts and images of some revisions, without the network."""
     assert seen["errors"] == []
     assert all(request.startswith(("file:", "data:")) for request in seen["requests"])
-    assert sorted(Path(name).name for name, _ in seen["images"]) == sorted(
-        f"{revision}_metrics_figures_{figure}.png" for revision in revisions for figure in FIGURES
-    )
-    assert all(width > 0 for _, width in seen["images"])
-
+    assert len(seen["images"]) == 3 * revisions
+    assert min(seen["images"]) > 0
     charts = seen["charts"]
     assert charts.keys() == {"metrics_history_csv", "metrics_confusion_csv", "metrics_classes_json"}
-    history, confusion, scores = (
-        charts[f"metrics_{name}"] for name in ("history_csv", "confusion_csv", "classes_json")
-    )
-    assert len(history["lines"]) == 4 * len(revisions)
-    assert all(width > 0 for width in history["lines"])
-    assert [sum(panel) for panel in confusion["panels"]] == [TEST_IMAGES] * len(revisions)
-    assert [len(panel) for panel in scores["panels"]] == [10] * len(revisions)
-    assert all(0 <= value <= 1 for panel in scores["panels"] for value in panel)
-    return history
+    assert charts["metrics_history_csv"] == 4 * revisions
+    assert charts["metrics_classes_json"] == 10 * revisions
+    assert charts["metrics_confusion_csv"] >= 10 * revisions

@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from statistics import fmean
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.drawing import figures
 from records import ledger
-from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS, rows, text
-from tests.support.project import ROOT
+from records.ledger import HERE, rows, text
 from tests.support.refusals import refused
 from tests.support.tables import cells
 
@@ -82,6 +82,24 @@ def test_the_ledger_has_each_record_and_committee(small):
     assert records["ciresan-small"][4].startswith("alike")
 
 
+def test_the_figure_has_each_error_beside_its_record(small, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "picture", lambda figure, dpi: drawn.append(figure) or b"")
+    ledger.draw(rows(), small / "ledger.png")
+    (axes,) = drawn[0].axes
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert names == ["committee-both", "nielsen", "ciresan-small", "simard-elastic"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    points = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert points["published"][1:3] == [[1.96, 1], [0.49, 2]]
+    assert points["mean of seeds 0 to 4"][1:3] == pytest.approx(np.array([[2.0, 1], [0.5, 2]]))
+    assert points["seeds 5 to 9"] == pytest.approx(
+        np.array([[error, 1] for error in (2.2, 1.8, 2.2, 1.8, 2.0)])
+    )
+    assert points["seeds 0 to 4"][-2:] == pytest.approx(np.array([[0.72, 3], [0.71, 3]]))
+    assert [float(tick.get_text()) for tick in axes.get_xticklabels()] == axes.get_xticks().tolist()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "about"),
     [("published: 0.49", "publised: 0.49", "publised"), ("    published: 0.31\n", "", "published")],
@@ -97,35 +115,3 @@ def test_a_wrong_record_is_refused(small, old, new, about):
 @pytest.mark.committed
 def test_the_ledger_is_what_the_results_say():
     assert (HERE / "ledger.md").read_text(encoding="utf-8") == text(rows())
-
-
-@pytest.mark.committed
-def test_the_lessons_have_the_numbers_of_the_ledger():
-    """docs/records.md: what each record removes of the mistakes, in how many times the time; what
-    networks share.
-    """
-    lines = {row.name: row for row in rows()}
-    mean = {name: fmean(row.errors) for name, row in lines.items()}
-    exact, float32 = (
-        [lines[name].cost["seconds"][kind] for name in RECORDS] for kind in ("exact", "float32")
-    )
-    seconds = dict(zip(RECORDS, exact, strict=True))
-    page = " ".join((ROOT / "docs" / "records.md").read_text(encoding="utf-8").split())
-    none, affine, elastic, small = "simard-none", "simard-affine", "simard-elastic", "ciresan-small"
-    for before, after in ((none, affine), (elastic, small), (none, "dropout"), (none, elastic)):
-        assert f"{100 * (1 - mean[after] / mean[before]):.0f} %" in page, after
-        assert after == affine or f"{seconds[after] / seconds[before]:.0f} times" in page, after
-    assert f"removes {100 * (1 - mean[f'committee-{elastic}'] / mean[elastic]):.0f} %" in page
-    ratios = [one / other for one, other in zip(exact, float32, strict=True)]
-    assert f"takes {min(ratios):.1f} to {max(ratios):.1f} times as long" in page
-    fives = [abs(mean[name] - fmean(row.unseen)) for name, row in lines.items() if row.unseen]
-    apart = [abs(mean[name] - fmean(lines[name].cost["float32_errors"]) / 100) for name in RECORDS]
-    for largest in (max(fives), max(apart)):
-        assert f"differ by at most {largest:.2f} percentage points" in page
-    for committee, records in COMMITTEES.items():
-        names = [committee, *(f"{record}-{seed}" for record in records for seed in SEEDS)]
-        results = [
-            json.loads((HERE / "results" / f"{name}.json").read_text())["wrong"] for name in names
-        ]
-        common = set.intersection(*({tuple(mistake[:2]) for mistake in wrong} for wrong in results))
-        assert f"| {len(results[0])} | {len(common)} |" in page

@@ -16,14 +16,16 @@ from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
 from mlp.network import MLP
 from mlp.prediction import predict
+from pipeline.fitting.fit import training_of
+from pipeline.program.errors import UserError
 from pipeline.settings.checked import load_plain_yaml
 from pipeline.settings.params import load_params
-from pipeline.store.artifacts import load_model, load_prepared, save_model
+from pipeline.store.artifacts import NETWORK, load_model, load_prepared, save_model
 from records import canary, row
 from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS, UNSEEN
 from tests.support.files import save_prepared
 from tests.support.networks import digits
-from tests.support.project import ROOT
+from tests.support.project import PLAIN, ROOT
 from tests.support.refusals import refusal
 from tools.lock import md5_of
 
@@ -130,6 +132,16 @@ def test_the_code_computes_what_it_did_when_the_records_were_trained(tmp_path):
     assert md5_of(tmp_path / "dropout").removesuffix(".dir") == CANARY["dropout"]
 
 
+@pytest.mark.committed
+def test_the_command_writes_the_hash_of_each_record_and_of_a_committee(tmp_path, monkeypatch):
+    monkeypatch.setattr(canary, "RECORDS", ["nielsen"])
+    ran = CliRunner().invoke(canary.main, [str(tmp_path / "canary.json")])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads((tmp_path / "canary.json").read_text())
+    assert found.keys() == {"nielsen", "committee"}
+    assert found["nielsen"] == CANARY["nielsen"]
+
+
 # A row
 
 
@@ -165,6 +177,26 @@ def test_a_row_is_a_trained_network_and_its_mistakes(data):
     assert result["loss"] != other["loss"]
     actual = load_prepared(data / "test.npz").split.labels.argmax(axis=1)
     assert all(actual[place] == label != predicted for place, label, predicted in result["wrong"])
+
+
+def test_an_audit_compares_every_digit_of_every_state(data, tmp_path, write_params, capsys):
+    params = write_params(PLAIN | {"train.iterations": 6, "train.batch_size": 100})
+    parts = [load_prepared(data / f"{name}.npz") for name in ("train", "validation")]
+    parameters = load_params(params)
+    network = NETWORK.new(parameters.train, parts[0].preparation)
+    epochs = list(training_of(network, parameters, params, *parts).run())
+    states = [epoch.fingerprint for epoch in epochs]
+    assert len(states) == 3
+    result = tmp_path / "some-0.json"
+    result.write_text(json.dumps({"states": states}))
+    row.audit(result, params, data, 2)
+    assert "2 of 3 epochs" in capsys.readouterr().out
+    for place in range(2):
+        near = states[place][:-1] + "01"[states[place][-1] == "0"]
+        result.write_text(json.dumps({"states": [*states[:place], near, *states[place + 1 :]]}))
+        with pytest.raises(UserError, match=f"after epoch {place + 1} ") as caught:
+            row.audit(result, params, data, 2)
+        assert near in str(caught.value)
 
 
 def test_a_committee_decides_by_the_mean_of_the_probabilities_of_all_its_networks(data):

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,11 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(
             "loss": pytest.approx(510 + math.log1p(math.exp(-2)) / 2),
             "macro_f1": 0.0,
         }
+
+
+def test_test_images_that_were_prepared_otherwise_are_refused(folder):
+    save_prepared(TEST, *digits("test"), replace(MINMAX, scale=MINMAX.scale * 1.001))
+    refused("evaluate", run_stage("evaluate"), MODEL, "different preparations")
 
 
 @pytest.mark.filterwarnings("error")

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -107,32 +106,6 @@ def test_dvc_shows_the_metrics_and_draws_each_chart_once(reproduced):
     )
     dag = reproduced.dvc("dag", "--dot").replace('"', "").replace(" ", "")
     assert all(f"{before}->{after}" in dag for before, after in itertools.pairwise(STAGES))
-
-
-@pytest.mark.slow
-def test_dvc_draws_the_curves_of_a_training_that_runs(project_with_results):
-    """`dvc plots show` in another process waits for no lock, and sees more epochs each time."""
-    project, seen = project_with_results, [40]  # as many epochs have the results
-    project.set_params(project.small | {"train.iterations": 10**8})
-    options = {"cwd": project.folder, "env": project.environment, "start_new_session": True}
-    repro = subprocess.Popen(["dvc", "repro", "--quiet", "train"], **options)
-    try:
-        while len(seen) < 3:
-            shown = project.run(
-                "dvc", "plots", "show", "--json", "metrics/history.csv", check=False
-            ).stdout
-            assert repro.poll() is None, "training has ended"
-            # Before the first epoch
-            charts = json.loads(shown)["data"].get("metrics/history.csv", []) if shown else []
-            epochs = [
-                int(row["epoch"]) for chart in charts for row in chart["content"]["data"]["values"]
-            ]
-            assert epochs == sorted(epochs)
-            seen += epochs[-1:] if epochs and epochs[-1] > seen[-1] else []
-    finally:
-        os.killpg(repro.pid, signal.SIGKILL)
-        repro.wait()
-    assert not (project.folder / "models" / "mlp.npz").exists()
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "plot"])

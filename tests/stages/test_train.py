@@ -164,6 +164,23 @@ def test_a_mini_batch_has_at_most_all_images(train):
     assert train(batch_size=500, iterations=2).exit_code == 0
 
 
+def test_of_two_classes_half_are_guessed_so_four_fifths_are_better(train):
+    images, labels = digits("train")
+    halves = np.eye(2, dtype=np.uint8)[labels.argmax(axis=1) // 5]
+    for path, part in ((TRAIN, slice(500)), (VALIDATION, slice(500, None))):
+        save_prepared(path, images[part], halves[part], classes=("low", "high"))
+    assert "guessing" in train(learning_rate=0.1).stderr
+    assert train(iterations=200, weight_init_std="glorot").output == ""
+    assert 0.75 < json.loads(by_name("train")["validation.json"])["accuracy"] < 1
+
+
+def test_a_network_that_learnt_by_heart_is_not_called_a_guess(train):
+    images, labels = digits("train")
+    save_prepared(VALIDATION, images[500:], np.roll(labels[500:], 1, axis=1))
+    assert train().output == ""
+    assert json.loads(by_name("train")["validation.json"])["accuracy"] < 0.1
+
+
 def test_each_parameter_has_its_place_in_the_method(write_params):
     whole = {"iterations": 70, "batch_size": 30, "seed": 5, "warmup": 7, "patience": 4}
     shares = {

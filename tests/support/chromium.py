@@ -16,14 +16,8 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 OPTIONS = (
-    *(
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--hide-scrollbars",
-    ),
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+    *("--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
@@ -82,13 +76,8 @@ class Tab:
         self, width: int, height: int = 900, dark: bool = False, mobile: bool = False
     ) -> None:
         """Set the size of the window, and which colours the user prefers."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=mobile,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -126,26 +115,14 @@ class Tab:
             return
         kinds = ["mousePressed", *["mouseMoved"] * last, "mouseReleased"]
         for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
-            self.call(
-                "Input.dispatchMouseEvent",
-                type=kind,
-                x=x,
-                y=y,
-                button="left",
-                buttons=1,
-                clickCount=clicks,
-            )
+            mouse = {"x": x, "y": y, "button": "left", "buttons": 1, "clickCount": clicks}
+            self.call("Input.dispatchMouseEvent", type=kind, **mouse)
 
     def key(self, name: str, control: bool = False, text: str = "") -> None:
         """Press a key and release it, with Ctrl held down or not. `text` is what it types."""
         for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=name,
-                text=text,
-                modifiers=2 if control else 0,
-            )
+            key = {"key": name, "text": text, "modifiers": 2 if control else 0}
+            self.call("Input.dispatchKeyEvent", type=kind, **key)
 
     def _read(self) -> dict:
         while b"\0" not in self._rest:
@@ -174,17 +151,9 @@ def new_tab(folder: Path) -> Iterator[Tab]:
     answers, write_answers = os.pipe()
     # The browser reads from descriptor 3 and writes to 4
     shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
+    options = [*OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
     browser = subprocess.Popen(
-        [
-            "bash",
-            "-c",
-            shell,
-            "-",
-            CHROMIUM,
-            *OPTIONS,
-            "--remote-debugging-pipe",
-            f"--user-data-dir={folder}",
-        ],
+        ["bash", "-c", shell, "-", CHROMIUM, *options],
         pass_fds=(read_commands, write_answers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

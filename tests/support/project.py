@@ -116,17 +116,8 @@ class Project:
     def commit(self, message: str) -> None:
         """Commit every file that Git does not ignore."""
         self.run("git", "add", "--all")
-        self.run(
-            "git",
-            "-c",
-            "user.name=Somebody",
-            "-c",
-            "user.email=a@example.com",
-            "commit",
-            "-q",
-            "-m",
-            message,
-        )
+        who = ["-c", "user.name=Somebody", "-c", "user.email=a@example.com"]
+        self.run("git", *who, "commit", "-q", "-m", message)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from pipeline.settings.checked import load_plain_yaml, parse_plain_yaml
 from tests.support.project import ROOT
-from tools.curves import CURVES, draw_curves, main
+from tests.support.refusals import refusal
+from tools.curves import CURVES, HISTORY, draw_curves, main
 from tools.lock import locked_outputs
 
 
@@ -67,6 +68,18 @@ def test_the_picture_is_that_of_the_committed_history(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main, []).exit_code == 0
     assert CURVES.read_bytes() == (ROOT / CURVES).read_bytes(), "run `python -m tools.curves`"
+
+
+def test_a_history_without_a_kept_epoch_is_one_sentence(tmp_path, monkeypatch):
+    """Training runs or broke off, or the file is damaged."""
+    monkeypatch.chdir(tmp_path)
+    HISTORY.parent.mkdir()
+    text = (ROOT / HISTORY).read_text()
+    head = text[: text.index("\n") + 1]
+    for content in ("", head, text[: text.index(",1\n") - 20], text[:300], "a,b\n1,2\n"):
+        HISTORY.write_text(content)
+        refusal(CliRunner().invoke(main, []), HISTORY, "no epoch is kept yet")
+    assert not CURVES.exists()
 
 
 def test_the_picture_shows_accuracy_and_loss_of_each_epoch():

@@ -17,15 +17,17 @@ from typer.testing import CliRunner
 
 from mlp.prediction import predict
 from mlp.protocol import Network, Preparation
-from pipeline.store.artifacts import save_model
+from pipeline.program.errors import UserError
+from pipeline.store.artifacts import load_prepared, save_model
 from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.files import save_prepared
 from tests.support.networks import MINMAX, ZSCORE, Float64, digits, new_network, run
 from tests.support.node import javascript, needs_node
 from tests.support.proofs import DATA, new_proven_project
-from tests.support.refusals import refusal
+from tests.support.refusals import refusal, refused
 from tools.draw.__main__ import draw
 from tools.draw.page import about, in_base64
+from tools.draw.proof import load_proof
 from tools.pictures.preparation import fit, like_mnist, prepare
 
 MODEL = "readModel(readBytes(data.file), data.about)"
@@ -175,6 +177,24 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     for example in stored["examples"]:
         assert example["number"] == actual[example["place"]]
         assert base64.b64decode(example["image"]) == split.images[example["place"]].tobytes()
+
+
+def test_every_digit_of_the_lock_counts(tmp_path):
+    lock = new_proven_project(tmp_path) / "dvc.lock"
+    preparation = load_prepared(tmp_path / DATA[0]).preparation
+    text, files = lock.read_text(), load_proof(lock, preparation).data["files"]
+    for file in files:
+        near = file["md5"][:-1] + "01"[file["md5"][-1] == "0"]
+        lock.write_text(text.replace(file["md5"], near))
+        with pytest.raises(UserError, match=re.escape(file["path"])):
+            load_proof(lock, preparation)
+
+
+def test_a_lock_that_states_no_training_is_one_sentence(tmp_path):
+    lock = tmp_path / "dvc.lock"
+    for text in ("", "[]", "stages:", "stages: {train: 5}", "stages: {train: {outs: []}}"):
+        lock.write_text(text)
+        assert "dvc repro" in str(refused(load_proof, lock, MINMAX))
 
 
 def test_the_page_has_the_data_that_dvc_lock_describes(tmp_path, monkeypatch):

@@ -257,6 +257,18 @@ def test_csv_gives_its_images_and_labels(header, line_end, encoding):
         ]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("pixels", [25, 400])
+def test_a_header_of_numbers_is_no_image(first, pixels):
+    """Pandas numbers columns without names."""
+    header = ["label", *range(first, first + pixels)]
+    write_csv([header, *([name, *[number] * pixels] for name in "ab" for number in (3, 9))])
+    assert greys(packed("own.csv", "own")) == {"a": [3, 9], "b": [3, 9]}
+    header[-1] = 300
+    write_csv([header, ["a", *[1] * pixels]])
+    refuses("own.csv", "other", words=["line 1"])
+
+
 def test_entry_is_added_below_unless_the_name_is_there():
     """The same dataset may be packed again."""
     write_csv(ROWS)

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from tests.support.files import drawn
 from tests.support.networks import digits
+from tools.pictures.background import find_ink
 from tools.pictures.preparation import fit
 from tools.pictures.preparation import prepare as prepare_picture
 
@@ -124,6 +125,18 @@ def test_notes_on_doubtful_pictures(picture, note):
     found = "; ".join(examined(picture)[1])
     assert note in found
     assert bool(note) == bool(found)
+
+
+def test_a_winding_stroke_is_one_piece():
+    """Its pixels meet over a long way."""
+    snake = np.full((300, 300), 255, np.uint8)
+    for number, row in enumerate(range(40, 240, 20)):
+        snake[row : row + 4, 60:240] = 0
+        end = 60 if number % 2 else 236
+        snake[row : row + 24, end : end + 4] = 0
+    ink, notes = find_ink(snake)
+    assert (ink[snake == 0] > 0).all()
+    assert notes == []
 
 
 def transparent(picture, ink):

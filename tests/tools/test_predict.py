@@ -131,6 +131,9 @@ def test_files_that_are_no_image(run, tmp_path, capfd):
     for content in (b"", b"<html>404</html>", b"%!PS-Adobe-3.0 EPSF-3.0\n"):
         Path("bad.png").write_bytes(content)
         refusal(run("good.png", "bad.png", "good.png"), "bad.png", "not an image")
+    for content in (b"\0\0\0\x18ftypheic", b"\0\0\0\x0cjP  \r\n\x87\n"):  # HEIC and JPEG 2000
+        Path("x.heic").write_bytes(content + bytes(99))
+        refusal(run("x.heic"), "x.heic", "not an image")
     drawn().save("x.pcx")  # Pillow could read it
     refusal(run("x.pcx"), "x.pcx", "not an image")
     for name in ["x.png", "x.jpg", "x.tif"]:
@@ -178,7 +181,8 @@ def test_damaged_idx_file(run, monkeypatch):
     damage = "gzip file is damaged"
     for content, *words in (
         (LABELS.read_bytes(), "labels"),
-        (bytes(99) + b"x", "something else"),
+        (b"\0\0\x0d\x03" + bytes(99), "something else"),
+        (bytes(99) + b"x", "not an image"),
         (CONTENT[:8] + struct.pack(">II", 14, 56) + CONTENT[16:], "28 × 28", "14 × 56"),
         (CONTENT[:-1], "200 images of 28 × 28"),
         (CONTENT + b"0", "200 images of 28 × 28"),

@@ -12,6 +12,7 @@ from pipeline.program.errors import UserError, clip
 from pipeline.program.files import written_whole
 
 BLOCK = 1 << 20  # bytes read at once
+MOST_ENTRIES = 1000  # of a file; a network of 400 layers has fewer
 
 
 def save_arrays(path: Path, **arrays: Any) -> None:
@@ -38,14 +39,15 @@ def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
     read-only.
 
     It compares every byte with the file's checksums, and reads no pickles. It takes no more memory
-    than the file is
-    long: compressed entries, and entries that share bytes, are refused. A UserError says that the
-    file is missing, or is not such an archive.
+    than the file is long: compressed entries, and entries that share bytes, are refused. A
+    UserError says that the file is missing, or is not such an archive.
     """
     name = ""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
+            if len(entries) > MOST_ENTRIES or any(entry.compress_type for entry in entries):
+                raise ValueError("it has compressed entries, or too many")
             if sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size:
                 raise ValueError("its entries are longer than the file")
             arrays = {}
@@ -74,6 +76,8 @@ def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
 
 def _read(member: IO[bytes]) -> np.ndarray:
     array = np.lib.format.read_array(member, allow_pickle=False)
+    if array.size > array.nbytes:  # a short file could state any number of them
+        raise ValueError("its elements have no bytes")
     if array.dtype.kind == "U":
         array.tolist()  # raises ValueError if a number is no character
     return array.astype(array.dtype.newbyteorder("="), copy=False)

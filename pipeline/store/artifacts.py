@@ -61,11 +61,6 @@ def load_prepared(path: Path) -> Prepared:
     rows, columns = preparation.image_shape
     images = found.take("images", np.uint8, None, rows * columns)
     labels = found.take("labels", np.uint8, len(images), len(preparation.classes))
-    if rows * columns > MOST_TERMS:
-        sentence = (
-            f"{path}: expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}."
-        )
-        raise UserError(sentence, path=path, about="image_shape")
     if labels.max(initial=0) > 1 or (np.count_nonzero(labels, axis=1) != 1).any():
         raise found.wrong("labels", "its labels are not one-hot: one 1 in each row, and else 0")
     return Prepared(Split(images, labels), preparation)
@@ -141,14 +136,16 @@ class _Arrays:
         )
 
     def take(self, name: str, dtype: type, *shape: int | None) -> np.ndarray:
-        """Return an array of a type and a shape, in which None stands for any length."""
+        """Return an array of a type and a shape, in which None stands for any length; 0 is only the
+        first.
+        """
         if name not in self.arrays:
             raise self.wrong(name, f"it has no array {name}")
         array = self.arrays[name]
         is_alike = len(shape) == array.ndim and all(
             n in (None, length) for n, length in zip(shape, array.shape, strict=True)
         )
-        if not np.issubdtype(array.dtype, dtype) or not is_alike:
+        if not np.issubdtype(array.dtype, dtype) or not is_alike or 0 in array.shape[1:]:
             expected = ", ".join("n" if n is None else str(n) for n in shape)
             found = f"{array.dtype} of the shape {array.shape}"
             what = f"{found}, not {np.dtype(dtype)} of the shape ({expected})"
@@ -166,6 +163,12 @@ class _Arrays:
         rows, columns = self.take("image_shape", np.int64, 2).tolist()
         if rows < 1 or columns < 1:
             raise self.wrong("image_shape", "its image_shape is not two positive numbers")
+        if rows * columns > MOST_TERMS:
+            sentence = (
+                f"{self.path}: expected images of at most {MOST_TERMS} pixels, found {rows} × "
+                f"{columns}."
+            )
+            raise UserError(sentence, path=self.path, about="image_shape")
         return rows, columns
 
     def classes(self) -> tuple[str, ...]:

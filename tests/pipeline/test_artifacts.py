@@ -80,6 +80,7 @@ MODEL_DAMAGE = {
         W1.ravel(),
         {"arithmetic": np.array("float32")},
         {"image_shape": np.array([3, 3])},
+        {"weights_1": W1[:, :0], "biases_1": np.zeros(0), "weights_2": np.zeros((0, 3))},
     ],
     "weights_2": [np.zeros((5, 3)), {"classes": np.array(["a", "b"])}],
     "biases_1": [np.zeros(5)],
@@ -162,3 +163,5 @@ def test_images_whose_sums_would_not_be_exact_are_refused(path):
             assert load_prepared(path).preparation.image_shape == (1, pixels)
     error = refused(load_prepared, path)
     assert (error.about, numbers(error)) == ("image_shape", [2097152, 1, 2097153])
+    save_arrays(path, **(MODEL | {"image_shape": np.array([30_000, 30_000])}))
+    assert refused(load_model, path).about == "image_shape"

@@ -122,6 +122,7 @@ NO_ARRAYS = {
     "enormous": npy(shape="(999999999999999999, 999999999999999999)"),
     "nested": npy(shape=f"{'(' * 3000}2"),
     "objects": npy(descr="'|O'", shape="(1,)", content=pickle.dumps(np.array(["a"], object))),
+    "no bytes": npy(descr="'<U0'", shape="(20000000,)", content=b""),
     "no characters": npy(descr="'<U1'", shape="(1,)", content=b"\xff\xff\xff\xff"),
 }
 
@@ -134,10 +135,14 @@ def test_entries_that_are_no_plain_arrays_are_refused(path, kind):
     assert refused(load_arrays, path).about == "a"
 
 
-def test_compressed_entry_is_refused_before_it_is_unfolded(path):
-    pack(
-        path, npy(shape="(20000000,)", content=bytes(20_000_000)), compression=zipfile.ZIP_DEFLATED
-    )
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressed_entry_is_refused_before_it_is_unfolded(path, compression):
+    """The archive says that it is short."""
+    pack(path, npy(shape="(20000000,)", content=bytes(20_000_000)), compression=compression)
+    content = bytearray(path.read_bytes())
+    length = content.rindex(b"PK\1\2") + 24
+    content[length : length + 4] = (99).to_bytes(4, "little")
+    path.write_bytes(content)
     with memory_below(1_000_000):
         for load in (load_arrays, stored):
             assert refused(load, path).about == ""
@@ -151,6 +156,11 @@ def test_a_path_given_twice_is_refused_and_links_in_a_circle_are_not(tmp_path):
         with pytest.raises(UserError, match="given twice") as caught:
             check_distinct(tmp_path / "a", tmp_path / name)
         assert caught.value.path == tmp_path / name
+
+
+def test_a_file_of_thousands_of_arrays_is_refused(path):
+    save_arrays(path, **{str(number): np.zeros(1) for number in range(2000)})
+    refused(load_arrays, path)
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(path):

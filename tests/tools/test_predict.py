@@ -108,7 +108,10 @@ def test_notes_and_a_model_that_cannot_be_used(run, predictions, trained):
     model.weights, model.biases = [W * 0 for W in model.weights], [b * 0 for b in model.biases]
     save_model(Path("undecided.npz"), model)
     drawn(scale=4).save("7.gif", save_all=True, append_images=[Image.new("RGB", (120, 160))])
-    notes = ["the first of 2 pictures is used", "not sure: the most probable class has 10.0 %"]
+    notes = [
+        "the first of several pictures is used",
+        "not sure: the most probable class has 10.0 %",
+    ]
     files = ("7.gif", PACKED, "--limit", 1)
     result = run(*files, model="undecided.npz")
     assert (result.exit_code, result.stderr) == (
@@ -174,6 +177,21 @@ def test_pictures_that_are_blank_or_too_large(run, monkeypatch):
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     Path("x.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4))
     refusal(run("x.tif"), "x.tif", "35,000,000", "100 × 400000")
+
+
+def test_short_files_that_would_take_long(run, predictions):
+    """A JPEG file with many scans, a PPM file with many spaces, a JPEG file with many segments."""
+    drawn(scale=4).save("7.jpg", progressive=True)
+    content = Path("7.jpg").read_bytes()
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    for scans, file in ((80, "some.jpg"), (101, "x.jpg")):
+        Path(file).write_bytes(content[:-2] + scans * scan + content[-2:])
+    assert predictions("some.jpg")[0]["class"] == predictions("7.jpg")[0]["class"]
+    refusal(run("x.jpg"), "x.jpg", "100 scans")
+    Path("x.jpg").write_bytes(content[:2] + b"\xff\xee\0\2" * 400_000 + content[2:])
+    refusal(run("x.jpg"), "x.jpg", "too many parts")
+    Path("x.ppm").write_bytes(b"P2 40 30 255" + b" " * 33_554_432 + b"1 " * 1200)
+    refusal(run("x.ppm"), "x.ppm", "33,554,432 bytes")
 
 
 def test_damaged_idx_file(run, monkeypatch):

@@ -1,7 +1,10 @@
 """Image files and IDX files. They are untrusted: what they need in memory is bounded."""
 
 import gzip
+import io
+import mmap
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -10,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, TiffImagePlugin
 
 from pipeline.program.errors import UserError
 from tools.pictures.preparation import LONGEST_OF_FITTED, Shape, prepare, reduction
@@ -22,7 +25,13 @@ MOST_PIXELS = 50_000_000  # a phone's photo has up to 48 million
 MOST_PIXELS_OF = {"TIFF": 35_000_000, "WEBP": 25_000_000}
 MOST_A_SIDE = 65_535  # JPEG's own limit; decoders hold a few rows
 IDX_TYPES = (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e")  # of an IDX file's numbers
+MOST_READS = 1_000_000  # of a file: Pillow reads once or more for each of its parts
+MOST_SCANS = 100  # of a JPEG file, whose decoder goes over all pixels for each
+MOST_OF_PLAIN = 1 << 25  # bytes of a PPM file with its numbers in decimal digits
 MOST_OF_IDX = 1 << 28  # pixels to read from an IDX file; MNIST's largest has 47 million
+
+# In JPEG, those followed by a length; FF 00 and FF D0 to FF D7 are in the pixels' data
+MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 
 Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
 
@@ -39,12 +48,12 @@ def read_picture(
     """
     if path.exists() and not path.is_file():  # opening a pipe could wait for ever
         raise UserError(f"{path}: not a regular file; expected a picture.")
-    picture, pictures = _first_picture(path)
+    picture, is_first = _first_picture(path)
     try:
         image, notes = prepare(picture, shape, whole, inverted)
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from None
-    return image, [f"the first of {pictures} pictures is used"] * (pictures > 1) + notes
+    return image, ["the first of several pictures is used"] * is_first + notes
 
 
 def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
@@ -86,21 +95,33 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
     return np.frombuffer(content, np.uint8).reshape(images, rows, columns)
 
 
-def _first_picture(path: Path) -> tuple[Image.Image, int]:
-    """Return the first picture of a file, upright, and the number of pictures."""
+class _Counted(io.BufferedReader):
+    """A file that can be read MOST_READS times."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise ValueError("it has too many parts")
+        return super().read(size)
+
+
+def _first_picture(path: Path) -> tuple[Image.Image, bool]:
+    """Return the first picture of a file, upright, and whether the file has others."""
     with warnings.catch_warnings(), _silent_decoders():
         warnings.simplefilter("ignore")  # about odd metadata
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with _Counted(io.FileIO(path)) as file, Image.open(file, formats=FORMATS) as image:
                 _check_size(path, image)
-                pictures = getattr(image, "n_frames", 1)
+                is_first = getattr(image, "is_animated", False)
                 # `prepare` reduces a large picture; JPEG's decoder can do it earlier, by 2, 4 or 8,
                 # in less memory
                 factor = reduction(image, LONGEST_OF_FITTED)
                 image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                return image, pictures
+                return image, is_first
         except Image.UnidentifiedImageError:
             formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
             raise UserError(f"{path}: not an image; expected one in {formats} format.") from None
@@ -130,9 +151,7 @@ def _silent_decoders() -> Iterator[None]:
 
 
 def _check_size(path: Path, image: ImageFile.ImageFile) -> None:
-    """Raise a UserError if the picture is so large that its decoder may need more than some 500
-    MB.
-    """
+    """Raise a UserError if the picture's decoder may need more than some 500 MB, or much time."""
     width, height = image.size
     # Its decoder makes whole tiles; one may exceed the picture
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -144,3 +163,20 @@ def _check_size(path: Path, image: ImageFile.ImageFile) -> None:
             f"{path}: expected at most {most:,} pixels, and {MOST_A_SIDE:,} a side; found {width} "
             f"× {height}."
         )
+    if image.tile and image.tile[0][0] == "ppm_plain" and path.stat().st_size > MOST_OF_PLAIN:
+        raise UserError(f"{path}: expected at most {MOST_OF_PLAIN:,} bytes of plain PPM.")
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and _scans(path) > MOST_SCANS:
+        raise UserError(f"{path}: expected at most {MOST_SCANS} scans of a JPEG picture.")
+
+
+def _scans(path: Path) -> int:
+    """Return how many scans a JPEG file has, counted to one more than MOST_SCANS."""
+    scans, place = 0, 2
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while scans <= MOST_SCANS and (marker := MARKER.search(content, place)):
+            if marker[1] == b"\xd9":  # the end
+                break
+            scans += marker[1] == b"\xda"
+            length = content[marker.end() : marker.end() + 2]
+            place = marker.end() + int.from_bytes(length, "big")
+    return scans

@@ -38,7 +38,7 @@ class Cluster:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._start("scheduler", "--host", "127.0.0.1", "--protocol", "tls", "--port", str(port))
 
-    def _start(self, name: str, *words: str) -> None:
+    def _start(self, name: str, *words: str, **more: str) -> None:
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
         program = "scheduler"
@@ -49,6 +49,7 @@ class Cluster:
             )
             words += ("--local-directory", str(home))
         variables = {"TRAIN_CHECKPOINTS": "", "HOME": str(home), "DASK_CONFIG": str(self.config)}
+        variables |= more
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{program}", *words, "--no-dashboard"],
@@ -56,14 +57,15 @@ class Cluster:
                 start_new_session=True,
             )  # fmt: skip
 
-    def start_workers(self, *names: str) -> None:
-        """Start workers, and wait until they have come."""
+    def start_workers(self, *names: str, **variables: str) -> None:
+        """Start workers with some environment variables, and wait until they have come."""
         from distributed import Client
 
-        for name in names:
-            self._start(name)
         with Client(self.address, security=self._security, timeout=60) as client:
-            client.wait_for_workers(len(names), timeout=120)
+            number = len(client.scheduler_info()["workers"]) + len(names)
+            for name in names:
+                self._start(name, **variables)
+            client.wait_for_workers(number, timeout=120)
 
     def kill(self, name: str, whom: str) -> None:
         """Kill the process "worker" of a worker, which runs experiments, its parent "nanny", or

@@ -4,6 +4,7 @@ remote.
 
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -182,15 +183,50 @@ def test_two_leaders_at_once_and_a_git_remote_that_refuses_pushes_for_a_while(
 ):
     """There is one result."""
     hook = sweeps.origin / "hooks" / "pre-receive"
-    hook.write_text("#!/bin/sh\necho not now >&2; exit 1\n")
+    hook.write_text("#!/bin/sh\ntouch refused; exit 1\n")
     hook.chmod(0o755)
     both = [sweeps.start("leaders", *ONE, on=cluster) for _ in range(2)]
-    wait_for_log(both[0], cluster.folder, "not now")
+    while not (sweeps.origin / "refused").exists():
+        assert both[0].poll() is None
+        time.sleep(0.1)
     assert sweeps.files("leaders") == {}
     hook.unlink()
     for process in both:
         assert trees(ended(process, 0)).items() <= undisturbed.items()
     assert len(sweeps.files("leaders")) == 1
+
+
+# Changes the metrics of every second result, the first included
+TAMPER = """
+import atexit, sys
+from pathlib import Path
+def tamper():
+    count = Path(__file__).with_name("count")
+    count.write_text(count.read_text() + "x")
+    if len(count.read_text()) % 2:
+        metrics = Path("metrics/test.json")
+        metrics.write_text(metrics.read_text().replace("0.", "0.0"))
+if "stages.evaluate" in sys.orig_argv:
+    atexit.register(tamper)
+"""
+
+
+def test_a_worker_that_makes_other_bytes_gets_no_more_work(sweeps, cluster, printed, tmp_path):
+    """Nothing that it made becomes an experiment. The next sweep makes what is missing."""
+    (tmp_path / "sitecustomize.py").write_text(TAMPER)
+    (tmp_path / "count").touch()
+    cluster.start_workers("bad", PYTHONPATH=str(tmp_path))
+    words = ["trust", *AXES, "--control", "1"]
+    said = sweeps.run(*words, on=cluster, code=1)
+    (other,) = [row for row in rows(said) if row[2] == "OTHER BYTES"]
+    assert re.search("^bad@.*made other bytes", said, re.MULTILINE)
+    assert other[0] not in sweeps.project.dvc("exp", "list", "--name-only")
+    found, count = sweeps.files(words[0]), (tmp_path / "count").read_text()
+    assert found.items() < sweeps.files("tls").items()
+    assert set(states(sweeps.run(*words, on=cluster))) == {"done", "same bytes"}
+    assert sweeps.files(words[0]) == sweeps.files("tls")
+    assert (tmp_path / "count").read_text() == count
+    sweeps.project.run(sys.executable, "-m", "tools.compare", f"{words[0]}-*")
 
 
 def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed):

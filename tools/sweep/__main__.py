@@ -53,7 +53,7 @@ def main(
     show`, `dvc exp apply` and tools.compare know it. If the sweep is started again, it runs what is
     missing. Ctrl-C stops it.
     """
-    from tools.sweep import cluster
+    from tools.sweep import cluster, results
     from tools.sweep.combinations import combinations
 
     if sys.platform == "win32":
@@ -68,10 +68,15 @@ def main(
     origin = remote_with(rev) if scheduler else str(Path.cwd())
     names = {one["name"] for one in wanted}
     refs = f"refs/exps/{rev[:2]}/{rev[2:]}"  # DVC's folder of the commit's experiments
-    known = names & experiments(origin, refs)
-    missing = [
-        one | {"again": one["name"] in known} for one in wanted if again or one["name"] not in known
-    ]
+    known = names & results.experiments(origin, refs)
+    results.fetch(origin, refs, names)
+    missing = [one | {"again": False} for one in wanted if one["name"] not in known]
+    if again:  # by other workers than those that made them
+        missing += [
+            one | {"again": True, "avoided": results.author(f"{refs}/{one['name']}")}
+            for one in wanted
+            if one["name"] in known
+        ]
     typer.echo(f"{len(wanted)} experiments, {len(known)} of them known.")
     well = True
     if missing:
@@ -82,13 +87,12 @@ def main(
             "origin": origin,  # the Git remote, which has the commit
             # The folder for clones
             "home": home if scheduler else str(Path(".dvc", "tmp", "sweep").resolve()),
-            # Else each worker has one, and pushes
+            # Else each worker has one, and pushes data
             "cache": None if scheduler else cache_with_data(),
             "packages": pinned_packages() if scheduler else [],
         }
         with cluster.connect(scheduler, workers) as client:
-            well = cluster.run(client, missing, sweep, control)
-    fetch(origin, refs, names)
+            well = cluster.run(client, missing, names, sweep, control)
     if not well:
         raise typer.Exit(1)
 
@@ -97,10 +101,8 @@ def committed() -> str:
     """Return HEAD. Raise a UserError if files that Git tracks have changes."""
     if changed := output("git", "diff", "--name-only", "-z", "HEAD"):
         names = ", ".join(changed.split("\0")[:-1][:3])
-        raise UserError(
-            f"uncommitted changes in {names}; workers run the last commit: commit or restore them "
-            "first."
-        )
+        cure = "workers run the last commit: commit or restore them first."
+        raise UserError(f"uncommitted changes in {names}; {cure}")
     return output("git", "rev-parse", "HEAD")
 
 
@@ -115,12 +117,8 @@ def remote_with(rev: str) -> str:
         raise UserError(
             f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push"
         )
-    output(
-        "dvc",
-        "remote",
-        "default",
-        cure="; workers need one for data: dvc remote add --default storage …",
-    )
+    cure = "; workers need one for data: dvc remote add --default storage …"
+    output("dvc", "remote", "default", cure=cure)
     return str(Path(origin).resolve()) if Path(origin).exists() else origin
 
 
@@ -137,34 +135,10 @@ def cache_with_data() -> str:
     return str(Path(output("dvc", "cache", "dir")).resolve())
 
 
-def experiments(origin: str, refs: str) -> set[str]:
-    """Return the names of the experiments that a remote has."""
-    return {
-        line.rpartition("/")[2]
-        for line in output("git", "ls-remote", origin, f"{refs}/*").splitlines()
-    }
-
-
-def fetch(origin: str, refs: str, names: set[str]) -> None:
-    """Bring those of these experiments that a remote has into this repository, where `dvc exp show`
-    finds them.
-    """
-    if new := names & experiments(origin, refs) - experiments(".", refs):
-        output(
-            "git",
-            "fetch",
-            "--quiet",
-            "--stdin",
-            origin,
-            stdin="\n".join(f"{refs}/{one}:{refs}/{one}" for one in new),
-        )
-
-
 def pinned_packages() -> list[str]:
     """Return the lines of requirements.txt that name a package and its version."""
-    return re.findall(
-        r"^[\w.-]+==[^\\\n]+", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    lines = Path("requirements.txt").read_text(encoding="utf-8")
+    return re.findall(r"^[\w.-]+==[^\\\n]+", lines, re.MULTILINE)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipeline.program.errors import UserError
+from tools.sweep import results
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 TIMEOUT = 10  # seconds for a scheduler to answer
+GONE = "the scheduler has gone, or its last worker"
 
 
 @contextmanager
@@ -58,9 +60,8 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
                 asyncio.run(_greet(scheduler, security.get_connection_args("client")))
             else:  # two trainings on one core would wait for each other
                 workers = workers or CPU_COUNT
-                os.environ.setdefault(
-                    "TRAIN_PROCESSES", str(max(1, available_processes() // workers))
-                )
+                processes = max(1, available_processes() // workers)
+                os.environ.setdefault("TRAIN_PROCESSES", str(processes))
             cluster = scheduler or stack.enter_context(
                 LocalCluster(
                     n_workers=workers, threads_per_worker=1, memory_limit=0, security=security,
@@ -72,11 +73,8 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
             client = stack.enter_context(Client(cluster, security=security, timeout=TIMEOUT))
         # MemoryError: it took other bytes for a length
         except (MemoryError, OSError, TypeError, ValueError) as error:
-            reason = (
-                "what answers is no scheduler"
-                if isinstance(error, MemoryError)
-                else str(error) or "no answer"
-            )
+            no_scheduler = isinstance(error, MemoryError)
+            reason = "what answers is no scheduler" if no_scheduler else str(error) or "no answer"
             cure = "for TLS, DASK_CONFIG names a file that names certificates"
             raise UserError(f"{scheduler or 'Dask'} cannot be reached: {reason}; {cure}") from None
         finally:
@@ -121,10 +119,18 @@ def _send_worker(client: "Client") -> ModuleType:
 
 
 def run(
-    client: "Client", experiments: list[dict[str, Any]], sweep: dict[str, Any], control: float
+    client: "Client",
+    experiments: list[dict[str, Any]],
+    names: set[str],
+    sweep: dict[str, Any],
+    control: float,
 ) -> bool:
     """Run experiments on a cluster, and this share of them twice. Print a row for each; say whether
     all are well.
+
+    A result that is run twice becomes an experiment only if both have the same bytes. If they
+    differ, this machine runs it, too. A worker that made other bytes gets no more work, and those
+    of the sweep's experiments, `names`, that it made are removed.
 
     Raises:
         UserError: a worker has other packages than requirements.txt says, or there is no second one
@@ -135,66 +141,81 @@ def run(
     worker = _send_worker(client)
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if control and len(workers) < 2:
-        raise UserError(
-            "--control runs experiments again on another worker, and there is only one."
-        )
+        raise UserError("--control runs experiments on another worker, too; there is only one.")
     # A worker that dies just now is no reason to stop. Another that takes its place looks at its
     # packages itself
     for address, error in client.run(worker.prepare, sweep, on_error="return").items():
         if isinstance(error, worker.LostError):
             raise UserError(f"the worker {address} has {error}; install them there.")
-    twice = {
-        experiment["name"] for experiment in experiments[: math.ceil(control * len(experiments))]
-    }
+    twice = {one["name"] for one in experiments[: math.ceil(control * len(experiments))]}
     submitted: dict[Future, dict[str, Any]] = {}
+    held: dict[str, str] = {}  # the commits of results that wait for their controls
+    bad: set[str] = set()  # workers that made other bytes than this machine
 
-    def submit(experiment: dict[str, Any], **preferred: Any) -> "Future":
-        key = f"{sweep['id']}-{experiment['name']}-{experiment['again']}"
+    def submit(experiment: dict[str, Any]) -> "Future":
+        # Dask prefers these workers. The worker insists, because Dask also gives work to who is
+        # idle
+        avoided = experiment.get("avoided", "")
+        others = [one for one in workers if not avoided.startswith(f"{workers[one]['name']}@")]
         future = client.submit(
-            worker.run_experiment, experiment, sweep, key=key, retries=2, **preferred
-        )
+            worker.run_experiment, experiment, sweep, retries=2,
+            key=f"{sweep['id']}-{experiment['name']}-{experiment['again']}",
+            workers=others or None, allow_other_workers=bool(others),
+        )  # fmt: skip
         submitted[future] = experiment
         return future
 
+    def settle(experiment: dict[str, Any], result: dict[str, Any]) -> None:
+        """Make a result an experiment, or say in its `state` why it is none."""
+        name, commit = experiment["name"], results.unpack(result["bundle"])
+        first = held.pop(name, "")
+        if result["where"] in bad:
+            result["state"] = "put aside"
+            return
+        if name in twice and not experiment["again"]:
+            held[name] = commit
+            return
+        if not first or not results.differing(first, commit):
+            first = results.accept(sweep["origin"], sweep["refs"], name, first or commit)
+        if first != commit:
+            result["state"] = "same bytes"
+        if files := results.differing(first, commit):
+            bad.update(_wrong(experiment, sweep, [first, commit]))
+            for other in [one for one in held if results.author(held[one]) in bad]:
+                del held[other]
+            results.remove(sweep["origin"], sweep["refs"], names, bad)
+            _retire(client, bad, list(submitted))
+            result |= {"state": "OTHER BYTES", "log": f"other bytes in {', '.join(files)}"}
+            typer.echo(
+                f"{', '.join(sorted(bad))} made other bytes than this machine; such workers get no "
+                "more work, and their results are removed: start the same sweep again."
+            )
+
     well = True
     client.subscribe_topic(sweep["id"], lambda event: typer.echo(event[1]))
-    names, parameters = (
-        max(len(one[key]) for one in experiments) for key in ("name", "parameters")
-    )
-    row = f"{{:{names}}}  {{:{parameters}}}  {{:11}}  {{:12}}  {{:>7}}  {{}}"
+    widths = [max(len(one[key]) for one in experiments) for key in ("name", "parameters")]
+    row = f"{{:{widths[0]}}}  {{:{widths[1]}}}  {{:11}}  {{:12}}  {{:>7}}  {{}}"
     typer.echo(row.format("experiment", "parameters", "state", "worker", "seconds", "dvc.lock"))
     try:
-        running = as_completed(
-            [submit(experiment) for experiment in experiments], raise_errors=False
-        )
+        running = as_completed([submit(one) for one in experiments], raise_errors=False)
         for future in running:
-            experiment = submitted[future]
+            experiment = submitted.pop(future)
             if future.status == "finished":
                 result = future.result()
             else:
-                error = future.exception() if future.status == "error" else "the scheduler has gone"
+                error = future.exception() if future.status == "error" else GONE
                 result = {"state": "lost", "where": "", "seconds": 0, "log": str(error)}
-            name, state, where, seconds = (
-                experiment["name"],
-                result["state"],
-                result["where"],
-                round(result["seconds"]),
-            )
-            typer.echo(
-                row.format(
-                    name, experiment["parameters"], state, where, seconds, result.get("lock", "")
-                )
-            )
-            if state not in ("done", "known", "same bytes"):
+            future.release()  # a worker that retires gives what it holds to others
+            if result["state"] == "done":
+                settle(experiment, result)
+            texts = [experiment["name"], experiment["parameters"], result["state"], result["where"]]
+            typer.echo(row.format(*texts, round(result["seconds"]), result.get("lock", "")))
+            if result["state"] not in ("done", "same bytes"):
                 well = False
                 typer.echo(result.get("log", ""))
-            if state == "done" and name in twice:
-                # Dask prefers these workers. The worker insists, because Dask also gives work to
-                # who is idle
-                here = client.who_has([future]).get(future.key, ())
-                others = [address for address in workers if address not in here]
-                again = experiment | {"again": True, "avoided": where}
-                running.add(submit(again, workers=others, allow_other_workers=True))
+            elif experiment["name"] in held:
+                again = experiment | {"again": True, "avoided": result["where"]}
+                running.add(submit(again))
     except KeyboardInterrupt:
         with suppress(Exception):
             Event(sweep["id"]).set()
@@ -202,3 +223,23 @@ def run(
         typer.echo("Stopped. Start the same sweep again to run what is missing.", err=True)
         raise typer.Exit(130) from None
     return well
+
+
+def _wrong(experiment: dict[str, Any], sweep: dict[str, Any], commits: list[str]) -> set[str]:
+    """Run an experiment on this machine. Return the authors of the commits that differ from it; of
+    all, if it cannot run here.
+    """
+    with connect(None, 1) as here:
+        again = here.submit(_send_worker(here).run_experiment, experiment | {"again": True}, sweep)
+        own = again.result() if not again.exception() else {}
+    right = results.unpack(own["bundle"]) if "bundle" in own else ""
+    return {results.author(one) for one in commits if not right or results.differing(right, one)}
+
+
+def _retire(client: "Client", wheres: set[str], futures: "list[Future]") -> None:
+    """Close some workers. If no others are left, cancel what they should do."""
+    names = {where.rpartition("@")[0] for where in wheres}
+    others = client.scheduler_info(n_workers=-1)["workers"].values()
+    if all(str(one["name"]) in names for one in others):
+        client.cancel(futures)
+    client.retire_workers(names=list(names))

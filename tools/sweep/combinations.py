@@ -53,9 +53,8 @@ def combinations(
         for combination in itertools.product(*values.values()):
             new = _flat(load_changed(file, combination))
             # Of 10 digits, two of 10,000 experiments have the same once in 20,000 sweeps
-            digest = hashlib.sha256(json.dumps([rev, new], sort_keys=True).encode()).hexdigest()[
-                :10
-            ]
+            whole = json.dumps([rev, new], sort_keys=True).encode()
+            digest = hashlib.sha256(whole).hexdigest()[:10]
             # DVC's -S has the grammar of Hydra, which reads JSON as JSON
             changes = [
                 f"{key}={json.dumps(value)}" for key, value in new.items() if value != old[key]
@@ -65,9 +64,8 @@ def combinations(
                 for key in shown
             ]
             parameters = ", ".join([str(file), *texts] if recipes else texts)
-            found.setdefault(
-                digest, {"name": f"{prefix}-{digest}", "changes": changes, "parameters": parameters}
-            )
+            one = {"name": f"{prefix}-{digest}", "changes": changes, "parameters": parameters}
+            found.setdefault(digest, one)
     return list(found.values())
 
 

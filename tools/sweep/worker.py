@@ -1,8 +1,8 @@
 """What a worker does with an experiment. Dask sends this file to every worker: it needs Python,
 Git, DVC and Dask.
 
-It clones the project, runs `dvc exp run` in the clone, pushes the data, and then the experiment's
-ref. So a ref in the Git remote says that its data are there too.
+It clones the project, runs `dvc exp run` in the clone, pushes the data, and returns the commit.
+Only the leader makes an experiment of it: see results.py.
 """
 
 import importlib.metadata
@@ -22,7 +22,6 @@ BEAT = 1.0  # seconds between two looks at what a worker waits for
 REPORT = 60.0  # seconds between two reports of how far a command is
 WAITS = (1, 2, 4, 8, 15, 30)  # seconds between the tries of a command that needs a remote
 STAGE_FAILED = b"failed to run: "  # DVC says it of a stage's command, and of nothing else
-KNOWN = "refs/known"  # in a clone, the experiment of this name that the remote has
 # Runs a command in a session of its own, and kills all of it when the worker closes the pipe or
 # dies. A process that a worker starts would otherwise outlive it.
 GUARD = """
@@ -45,17 +44,17 @@ class LostError(Exception):
 
 
 def run_experiment(experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[str, Any]:
-    """Run one experiment in a clone, and push it.
+    """Run one experiment in a clone.
 
     Args:
-        experiment: its `name`, `changes` and `parameters`: see combinations.py; `again`: it is
-            known, so run it without DVC's run cache and checkpoints, and compare the files;
-            `avoided`: by this worker, if there is another one.
+        experiment: its `name`, `changes` and `parameters`: see combinations.py; `again`: run it
+            without checkpoints, because its files are compared; `avoided`: by this worker, if
+            there is another one.
         sweep: what all experiments share: see __main__.py.
 
     Returns:
-        `where` it ran, for how many `seconds`, and its `state`; perhaps a `log`, and `lock`, Git's
-        hash of dvc.lock.
+        `where` it ran, for how many `seconds`, and its `state`. A "failed" one has a `log`, and a
+        "done" one a `bundle` of Git with its commit, and `lock`, Git's hash of dvc.lock.
 
     Raises:
         LostError: a remote failed for a minute, or packages differ.
@@ -65,11 +64,9 @@ def run_experiment(experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[st
     from distributed import Event, Reschedule, get_client, get_worker
 
     worker, began, reported = get_worker(), time.monotonic(), -REPORT
-    where = f"{socket.gethostname()}-{worker.name}"
-    if (
-        where == experiment.get("avoided")
-        and len(get_client().scheduler_info(n_workers=-1)["workers"]) > 1
-    ):
+    where = f"{worker.name}@{socket.gethostname()}"
+    workers = get_client().scheduler_info(n_workers=-1)["workers"]
+    if where == experiment.get("avoided") and len(workers) > 1:
         time.sleep(BEAT)
         raise Reschedule
 
@@ -80,56 +77,44 @@ def run_experiment(experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[st
                 raise StoppedError
         if time.monotonic() - reported > REPORT:
             reported = time.monotonic()
-            worker.log_event(
-                sweep["id"], f"{experiment['parameters']}: {line or 'begins'} ({where})"
-            )
+            event = f"{experiment['parameters']}: {line or 'begins'} ({where})"
+            worker.log_event(sweep["id"], event)
 
     sweep = sweep | {"home": prepare(sweep)}
     owner = f"{os.getpid()}-{socket.gethostname()}-"  # see `prepare`
     with tempfile.TemporaryDirectory(
         prefix=owner, dir=f"{sweep['home']}/clones", ignore_cleanup_errors=True
     ) as folder:
+        environment = _environment(sweep["home"], where, experiment["again"])
         try:
-            clone = Clone(Path(folder), _environment(sweep["home"], experiment["again"]), watch)
-            outcome = _run_in(clone, experiment, sweep)
+            outcome = _run_in(Clone(Path(folder), environment, watch), experiment, sweep)
         except StoppedError:
             outcome = {"state": "stopped"}
     return outcome | {"where": where, "seconds": time.monotonic() - began}
 
 
 def _run_in(clone: "Clone", experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[str, Any]:
-    again, pull = experiment["again"], [] if sweep["cache"] else ["--pull"]
-    ref = f"{sweep['refs']}/{experiment['name']}"
-    clone.surely(
-        "git", "clone", "--quiet", "--no-checkout", "--origin", "origin", sweep["origin"], "."
-    )
-    if clone.fetch(ref) and not again:
-        return {"state": "known"}
-    clone.surely("git", "checkout", "--quiet", "--detach", sweep["rev"])
-    cache = sweep["cache"] or f"{sweep['home']}/cache"
-    (clone.path / ".dvc" / "config.local").write_text(f'[cache]\n    dir = "{cache}"\n')
-    if again:
-        clone.surely("git", "checkout", "--quiet", KNOWN, "--", "params.yaml")
-        clone.run("dvc", "pull" if pull else "checkout", "--quiet", "--allow-missing")
-        command = ["repro", "--no-run-cache"]  # `dvc exp run` has no such option
-    else:
-        changes = [word for change in experiment["changes"] for word in ("-S", change)]
-        command = ["exp", "run", "--name", experiment["name"], *changes]
-    command += ["--allow-missing", *pull]
-    if not clone.surely("dvc", *command, hopeless=lambda: STAGE_FAILED in clone.log.read_bytes()):
+    name, rev = experiment["name"], sweep["rev"]
+    clone.surely("git", "clone", "--quiet", "--no-checkout", sweep["origin"], ".")
+    clone.surely("git", "checkout", "--quiet", "--detach", rev)
+    # Clones share the cached files, which have their hashes for names. DVC's run cache would also
+    # share what a bad worker has made
+    files, folder = Path(sweep["cache"] or f"{sweep['home']}/cache", "files"), clone.path / ".dvc"
+    files.mkdir(parents=True, exist_ok=True)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "files").symlink_to(files)
+    (folder / "config.local").write_text("[cache]\n    dir = cache\n")
+    if not sweep["cache"]:
+        clone.surely("dvc", "pull", "--quiet", "--allow-missing")
+    changes = [word for change in experiment["changes"] for word in ("-S", change)]
+    command = ["dvc", "exp", "run", "--allow-missing", "--name", name, *changes]
+    if not clone.surely(*command, hopeless=lambda: STAGE_FAILED in clone.log.read_bytes()):
         return {"state": "failed", "log": clone.tail(8)}
-    lock = clone.git("hash-object", "dvc.lock")[:12]
-    if not again:
-        if pull:
-            clone.surely("dvc", "push", "--quiet", "--run-cache")
-        push = ["git", "push", "--quiet", f"--force-with-lease={ref}:", "origin", f"{ref}:{ref}"]
-        # Another worker may have been faster
-        if clone.surely(*push, hopeless=lambda: clone.fetch(ref)):
-            return {"state": "done", "lock": lock}
-    # `dvc exp run` also commits its arguments, in a file in .dvc/tmp
-    if changed := clone.git("diff", "--name-only", KNOWN, "--", ".", ":!.dvc/tmp").split():
-        return {"state": "OTHER BYTES", "lock": lock, "log": f"other bytes in {', '.join(changed)}"}
-    return {"state": "same bytes", "lock": lock}
+    if not sweep["cache"]:
+        clone.surely("dvc", "push", "--quiet")
+    clone.git("bundle", "create", "--quiet", "../bundle", f"{sweep['refs']}/{name}", f"^{rev}")
+    bundle = (clone.path.parent / "bundle").read_bytes()
+    return {"state": "done", "lock": clone.git("hash-object", "dvc.lock")[:12], "bundle": bundle}
 
 
 class Clone:
@@ -179,12 +164,6 @@ class Clone:
                 except subprocess.TimeoutExpired:
                     self._watch(self.tail(1))
 
-    def fetch(self, ref: str) -> bool:
-        """Fetch an experiment as KNOWN. Say whether the remote has it."""
-        # a pattern may find nothing
-        self.surely("git", "fetch", "--quiet", "origin", f"+{ref}*:{KNOWN}*")
-        return bool(self.git("for-each-ref", KNOWN))
-
     def git(self, *words: str) -> str:
         """Return what a command of Git prints that needs no remote."""
         return subprocess.check_output(
@@ -227,13 +206,11 @@ def prepare(sweep: dict[str, Any]) -> str:
     return str(home)  # the leader's Python may not read a Path
 
 
-def _environment(home: str, again: bool) -> dict[str, str]:
-    git = {
-        f"GIT_{role}_{key}": "sweep"
-        for role in ("AUTHOR", "COMMITTER")
-        for key in ("NAME", "EMAIL")
-    }
+def _environment(home: str, where: str, again: bool) -> dict[str, str]:
+    git = {f"GIT_{role}_EMAIL": "sweep" for role in ("AUTHOR", "COMMITTER")}
     return os.environ | git | {
+        "GIT_AUTHOR_NAME": where,
+        "GIT_COMMITTER_NAME": "sweep",
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": f"{home}/site-cache",
         "TRAIN_CHECKPOINTS": "" if again else f"{home}/checkpoints",

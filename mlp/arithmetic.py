@@ -1,5 +1,4 @@
-"""The arithmetic that the network is written in: `Exact`, the same bits on every machine, or
-float32, faster.
+"""The arithmetic of the network: `Exact`, with the same bits everywhere, or float32, faster.
 
 A floating-point sum depends on the order of its terms. The BLAS, its threads and its vector
 instructions choose that order. So `Exact` sums only numbers whose sums need no rounding. Its
@@ -23,14 +22,12 @@ LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
 # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
 ROUND_TO_INTEGER = 1.5 * 2.0**52
 
-# OpenBLAS multiplies (m, k) by (k, n) without packing them, which is faster, while m k n is at most
-# this.
+# OpenBLAS multiplies (m, k) by (k, n) faster, without packing, while m k n is at most this.
 SMALL_PRODUCT = 100**3
 BLOCK_OF_ROWS = 32  # of a sum over rows: they fit into the processor's cache
 SMALL_BLOCK = 64  # a shorter block is not worth a call of its own
 
-# The constants of `Exact.exp` are 0-dimensional arrays: NumPy would convert a Python float in every
-# operation.
+# Constants of `Exact.exp` are 0-dimensional: NumPy would convert a float in every operation.
 LOG2_E = np.array(1.4426950408889634)
 # 36 bits of ln 2: exact times an integer below 2¹¹
 LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))
@@ -44,8 +41,7 @@ ODD, ODD_FACTOR = [np.array(c) for c in (240.0, 7920.0)], np.array(42.0)
 
 @cache
 def operand_bits(terms: int) -> int:
-    """Return the bits that each factor may have so that a sum of `terms` products is exact in any
-    order.
+    """Return the bits that each factor may have so that any sum of `terms` products is exact.
 
     The product of two factors of b bits has 2 b bits. A sum of n products has 2 b + ⌈log₂ n⌉ bits:
     53 at most.
@@ -68,8 +64,7 @@ def horner(x: np.ndarray, coefficients: list[np.ndarray]) -> np.ndarray:
 
 
 def tan(degrees: float) -> float:
-    """Return the tangent of an angle of at most 45 degrees either way, within 3 units in the last
-    place.
+    """Return the tangent of an angle of −45 to 45 degrees, within 3 units in the last place.
 
     With x in radians, tan x = x / (1 − x² / (3 − x² / (5 − …))): the continued fraction of J. H.
     Lambert (1761). The part after 19 changes less than a unit.
@@ -106,8 +101,7 @@ class Arithmetic:
     def grid(
         self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if there are
-        grids.
+        """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if any.
 
         The grid's unit is `bits` bits below a power of two that no element exceeds. The caller may
         give the `exponent` of such a power; then the elements are not looked at. `out` is an array
@@ -125,8 +119,7 @@ class Arithmetic:
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a b, (m, k) times (k, n). Both operands are on grids.
 
-        A large product is computed in blocks, which the BLAS multiplies faster: rows of `a`, or
-        terms of the sums.
+        A large product is computed in blocks of rows of `a`, or of terms: the BLAS is faster.
         """
         (m, k), n = a.shape, b.shape[1]
         block = SMALL_PRODUCT // max(n * min(m, k), 1)
@@ -249,8 +242,7 @@ class Exact(Arithmetic):
         return np.sqrt(total)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
-        """Return eˣ, within 2 units in the last place for −708 ≤ x ≤ 709. Outside, return that of
-        the nearer end.
+        """Return eˣ, within 2 units in the last place, of x or of the nearer of −708 and 709.
 
         x = k ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ᵏ eʳ. eʳ is the Padé approximant of order [6/6],
         N(r) / N(−r) with N(r) = Σ (12 − j)! / (j! (6 − j)!) rʲ: 1 + 2 r O / (E − r O), E and O

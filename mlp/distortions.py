@@ -1,5 +1,4 @@
-"""Random distortions of the training images: affine maps and elastic fields, the same bits on every
-machine.
+"""Random distortions of training images: affine maps and elastic fields, exact to the bit.
 
 A digit that is turned a little, or written by a shaky hand, is still the same digit. So a network
 can also learn from distorted copies of its images: P. Simard, D. Steinkraus and J. Platt, Best
@@ -8,8 +7,7 @@ pixel of the copy takes its value from a place in the image:
 
     place = M p + shift + elastic field at p
 
-p is the position of the pixel. Positions and places are in pixels from the centre. M rotates,
-shears and scales.
+p is the pixel's position, in pixels from the centre. M rotates, shears and scales.
 
 The elastic field is smooth noise. Simard et al. smooth one random number per pixel by a Gaussian
 with the standard deviation σ. Here the field is a sum of Gaussian bumps with random heights, σ
@@ -94,8 +92,7 @@ class Distortion:
         np.empty(2**20)
 
     def distort(self, images: np.ndarray, seed: int, epoch: int, first: int) -> np.ndarray:
-        """Return distorted copies of images, (n, features) uint8. `first` is the first one's number
-        in the epoch.
+        """Return distorted copies of images, (n, features) uint8, from number `first` of an epoch.
 
         An image's distortion depends only on its bytes, the seed, the epoch and its number in the
         epoch, both from 0. So the images of an epoch may be distorted in any parts, in any order
@@ -136,8 +133,7 @@ class Distortion:
         C = np.zeros((2, m_y + 2, n, m_x + 2))
         heights = A.grid(self.amplitude * u[:, AFFINE_NUMBERS:], REACH + BUMP_PLACES, REACH)
         C[:, :m_y, :, :m_x] = heights.reshape(n, 2, m_y, m_x).transpose(1, 2, 0, 3)
-        # Each basis ends with 1 and the position, so the last rows and columns of C are of 1, x, y
-        # and x y.
+        # Each basis ends with 1 and the position: the last rows and columns of C are of 1, x, y, xy
         a, b, c = A.grid(self.affine(u[:, :AFFINE_NUMBERS].T), REACH + AFFINE_PLACES, REACH)
         C[:, -2, :, -1], C[:, -1, :, -2], C[:, -2, :, -2] = a, b, c
         C[:, -2, :, -2] += [[(self.width + 1) / 2.0], [(self.height + 1) / 2.0]]  # the centre
@@ -183,8 +179,7 @@ def basis(n: int, strength: Strength) -> np.ndarray:
 
 
 def neighbours(images: np.ndarray) -> np.ndarray:
-    """Return four bytes in one number for each place between pixels of images, (n, H, W): (n, H +
-    2, W + 2) uint32.
+    """Return four bytes in each number: (n, H + 2, W + 2) uint32 from images, (n, H, W).
 
     From the lowest byte: the pixel at this place, the one below it, the one to its right, and the
     one below that. The images get a border of zeros, one pixel wide.
@@ -199,8 +194,7 @@ def neighbours(images: np.ndarray) -> np.ndarray:
 
 
 def interpolate(four: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the values of images, from `neighbours`, at places, by bilinear interpolation of
-    integers.
+    """Return the values of images, from `neighbours`, at places: bilinear, in integers.
 
     The result, and the columns x and rows y of the places in 1/256 pixel, are (H, n, W) uint32.
     """
@@ -216,11 +210,9 @@ def interpolate(four: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def between(a: np.ndarray, b: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Return a + part (b − a) / 256 for the byte in each half of 32 bits, rounded. Overwrite `a`
-    and `b`.
+    """Return a + part (b − a) / 256, rounded, for the byte in each half. Overwrite a and b.
 
-    b − a may borrow from the upper half. The sum gives it back: (256 − part) a + part b has at most
-    16 bits.
+    b − a may borrow from the upper half. The sum, (256 − part) a + part b < 2¹⁶, gives it back.
     """
     b -= a
     b *= part

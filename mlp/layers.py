@@ -1,7 +1,6 @@
 """The parts between the affine layers: activations with their derivatives, softmax, and the loss.
 
-`A` is the arithmetic to compute in (see mlp.arithmetic). Activations are elementwise, on arrays of
-any shape.
+`A` is the arithmetic to compute in. Activations are elementwise, on arrays of any shape.
 """
 
 import math
@@ -93,8 +92,7 @@ def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     without any epsilon.
 
     Raises:
-        FloatingPointError: the largest logit of an image is not finite. Then shifted has ∞ − ∞,
-            which is NaN.
+        FloatingPointError: the largest logit of an image is not finite: ∞ − ∞ is NaN.
     """
     z = np.asfortranarray(z)  # column by column in memory: NumPy is slow at many short rows
     shifted = z - np.maximum.reduce(z, 1, keepdims=True)
@@ -107,19 +105,16 @@ def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def loss_terms(shifted: np.ndarray, total: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return the two terms of each image's loss, ln total − shifted of its true class: shifted and
-    total, (2, n).
+    """Return the two terms of each image's loss, ln total − shifted of its true class: (2, n).
 
-    `t` has the one-hot labels, (n, classes) uint8. Training takes the logarithms once, at the end
-    of an epoch.
+    `t` has one-hot labels, (n, classes) uint8. Logarithms are taken at the end of an epoch.
     """
     # np.stack is slower
     return np.concatenate([shifted[t.view(np.bool_)], total[:, 0]]).reshape(2, -1)
 
 
 def cross_entropy(A: Arithmetic, terms: np.ndarray) -> float:
-    """Return the mean cross-entropy −Σ t ln y from `loss_terms`. With t one-hot it is −ln y of the
-    true class.
+    """Return the mean cross-entropy, −ln y of the true class, from `loss_terms`.
 
     Raises:
         FloatingPointError: it is not finite.

@@ -1,5 +1,4 @@
-"""The page to read: a multi-layer perceptron, its gradients by the chain rule, and one step of
-training.
+"""The page to read: a multi-layer perceptron, its gradients by the chain rule, and one step.
 
 The symbols are those of docs/mathematics.md. An affine layer computes a = h W + b. A hidden layer's
 activation turns a into the next layer's h. After the last layer a is the logits z. dx means ∂L/∂x;
@@ -49,8 +48,7 @@ class MLP:
         W, b = self.weights[0], self.biases[0]
         h = first.apply(self.widen(X))
         inputs = [h]
-        # textbook.py: a = X @ W + b, with X = scale h. (scale h) W = scale (h W), and bytes need no
-        # rounding
+        # textbook.py: a = X @ W + b, and X = scale h. (scale h) W = scale (h W); bytes stay exact
         a = scale * first.gain * A.matmul(h, A.grid(W, operand_bits(len(W)))) + b
         for W, b, mask in zip(self.weights[1:], self.biases[1:], later, strict=True):
             h = mask.apply(f.function(A, a))  # textbook.py: h = sigmoid(a)
@@ -229,8 +227,7 @@ def initial_weights(
     """Return random, almost normal weights, (inputs, outputs). Errors: see `initial_std`."""
     size = initial_std(std, *shape)
     with np.errstate(over="ignore"):  # training itself notices numbers that are not finite
-        # A product that underflows can be −0. Adding 0.0 makes it +0: exact arithmetic needs one
-        # kind of zero.
+        # A product that underflows can be −0. Adding 0.0 makes it +0
         return (size * normal_like(source, shape)).astype(A.dtype) + 0.0
 
 

@@ -1,5 +1,4 @@
-"""How a gradient changes a parameter: the rule, the learning rate over time, and the decay of
-weights.
+"""How a gradient changes a parameter: the rule, the learning rate, the decay of weights.
 
 w is a parameter, g = ∂L/∂w its gradient, η the learning rate. Everything here is elementwise, so it
 may also be applied to parts of a parameter, in any order.
@@ -42,8 +41,7 @@ def check_not_negative(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov's form: w ← w − η (g + μ
-    v).
+    """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov: w ← w − η (g + μ v).
 
     With μ = 0 it is plain gradient descent, w ← w − η g. The source is Sutskever, Martens, Dahl and
     Hinton, "On the importance of initialization and momentum in deep learning" (2013). There v
@@ -85,8 +83,7 @@ class Adam:
     m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − η m̂ / (√v̂ + ε), at step t, from 1, with
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
 
-    We keep M = m / (1 − β₁) and V = v / (1 − β₂): then M ← β₁ M + g and V ← β₂ V + g² need fewer
-    operations.
+    We keep M = m / (1 − β₁) and V = v / (1 − β₂): M ← β₁ M + g and V ← β₂ V + g² are faster.
     """
 
     beta1: float = 0.9  # from 0 to below 1
@@ -190,8 +187,7 @@ class Optimizer:
         state: Sequence[np.ndarray],
         iteration: int,
     ) -> None:
-        """Change `parameter`, an array of any shape, and its `state` in place. Overwrite
-        `gradient`.
+        """Change `parameter`, of any shape, and its `state` in place. Overwrite `gradient`.
 
         All arrays have one shape. A matrix holds weights, a vector biases. `iteration` is the
         number of steps before this one.

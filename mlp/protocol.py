@@ -125,9 +125,7 @@ def check_images(preparation: Preparation, images: np.ndarray) -> None:
 
 
 def check_split(preparation: Preparation, split: Split) -> None:
-    """Raise a ValueError unless images and labels are of the types and shapes that the network
-    needs, and there are as many labels as images.
-    """
+    """Raise a ValueError unless images and labels fit to the network, and to each other."""
     check_images(preparation, split.images)
     _check("labels", split.labels, len(preparation.classes))
     if len(split.images) != len(split.labels):

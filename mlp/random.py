@@ -7,14 +7,12 @@ library.
 
 import numpy as np
 
-# The purposes of random numbers. Each has its own stream, so no purpose changes the numbers of
-# another.
+# Purposes of random numbers, each with a stream of its own: none changes another's numbers.
 WEIGHTS, ORDER, SAMPLE, DROPOUT, DISTORTION = 1, 2, 3, 4, 5
 
 
 def stream(seed: int, purpose: int, number: int = 0) -> np.random.PCG64:
-    """Return the random stream for a purpose. It depends only on the arguments, so there is no
-    state to save.
+    """Return the random stream for a purpose. Its arguments alone decide: there is no state.
 
     `seed` is from 0 to 2³² − 1. `number` is the epoch or the iteration, for purposes that need a
     new stream in each.
@@ -45,8 +43,7 @@ def uniform_integers(source: np.random.PCG64, n: int) -> np.ndarray:
 
 
 def normal_like(source: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
-    """Return random numbers with mean 0 and standard deviation 1, almost normally distributed,
-    float64.
+    """Return almost normal random numbers, of mean 0 and standard deviation 1, float64.
 
     Each is the sum of twelve uniform numbers minus its mean (the Irwin-Hall distribution), so it is
     between −6 and 6. The sum of twelve uniform 16-bit integers has the variance 2³² − 1. Division

@@ -1,5 +1,4 @@
-"""What keeps a network from learning its training images by heart: dropout, and a bound on the
-norms of weights.
+"""What keeps a network from learning its images by heart: dropout, and a bound on norms.
 
 Both are from Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to
 prevent neural networks from overfitting" (2014). Weight decay is in mlp.optimizers.
@@ -73,8 +72,7 @@ NO_DROPOUT = Dropout()
 
 
 def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:
-    """Scale down each column of `W`, (in, out), whose norm is above `bound`, to the norm `bound`;
-    if that is 0, none.
+    """Scale down each column of `W`, (in, out), to the norm `bound`, if that is above 0.
 
     A column has the incoming weights of one neuron. It is changed by itself, so `W` may be some
     columns of a matrix. Errors are those of `A.norms`.

@@ -76,8 +76,7 @@ class State:
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits: SHA-256 of the iteration and of all arrays, little-endian.
 
-        Two trainings that are still the same have the same. In float32 it is empty: machines differ
-        there.
+        Equal ones are of the same training. In float32 it is empty: machines differ there.
         """
         if self.network.arithmetic.name != "exact":
             return ""
@@ -104,8 +103,7 @@ class DivergedError(FloatingPointError):
 def train(
     state: State, training: Split, method: Method, watched: Sequence[Split] = ()
 ) -> Iterator[Epoch]:
-    """Train until all steps are taken, or until no epoch has been better for a while. Yield the
-    results of each epoch.
+    """Train until all steps are taken, or until no epoch has been better for a while.
 
     An epoch passes once over the training images, in a new random order, without a remainder
     smaller than a batch. The last epoch may be shorter. The caller may stop after any epoch, and
@@ -118,8 +116,7 @@ def train(
         watched: the splits to measure after each epoch. The last one decides which is better.
 
     Raises:
-        ValueError: images or labels are of a wrong type or shape, or there are fewer images than
-            in a mini-batch.
+        ValueError: images or labels are wrong, or there are fewer images than in a mini-batch.
         ArithmeticError: the processor is in a mode that would change the results.
         DivergedError: a number of a step, or of a score after it, is no longer finite.
     """

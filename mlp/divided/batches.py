@@ -21,10 +21,8 @@ class Batches:
 
     Attributes:
         pixels: the order of the pixels, those of one part of the team after those of another.
-        images: one array for each part, (n, pixels) uint8: its pixels of all training images, or of
-            distorted ones.
-        ends: one array for each part: how many of its pixels each image needs, (n,). Its others are
-            black.
+        images: its pixels, (n, pixels) uint8, of all images, or of distorted ones; for each part.
+        ends: how many of its pixels each image needs, (n,), for each part. The others are black.
         count: batches in an epoch.
     """
 

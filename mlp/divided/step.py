@@ -17,8 +17,7 @@ from mlp.regularization import Mask, limit_norms
 
 @dataclass
 class DividedStep:
-    """`mlp.network.step` for mini-batches of a fixed size, in parts that processes can run at the
-    same time.
+    """`mlp.network.step` in parts that processes can run at the same time.
 
     In the first layer a part is some of the pixels: columns of X, and rows of W₁. Between X W₁ and
     the gradients a part is some of the images. For the update of a later W a part is some of its
@@ -77,11 +76,9 @@ class DividedStep:
         iteration: int,
         masks: Sequence[Mask],
     ) -> None:
-        """Take one step. Put the terms of the loss into `terms`, (2, batch). Errors are those of
-        `Team.run`.
+        """Take one step; put the terms of its loss into `terms`, (2, batch). Errors: `Team.run`.
 
-        `batch` has the numbers of the images, (batch,). `t`, `iteration` and `masks` are those of
-        `step`.
+        `batch` has the numbers of the images, (batch,). Else as `mlp.network.step`.
         """
         self.masks, team = masks, self.team
         for part in team.parts:
@@ -127,8 +124,7 @@ class DividedStep:
         """Go forward from X W₁ to the loss, and back to every ∂L/∂a, for some of the images."""
         network, batch_size = self.network, self.batch_size
         A, f = network.arithmetic, network.activation
-        # One grid serves h W and da Wᵀ, unless one has so many more terms that its operands need
-        # fewer bits
+        # One grid serves h W and da Wᵀ, unless one has so many terms that operands need fewer bits
         weights = [A.grid(W, operand_bits(len(W))) for W in network.weights[1:]]
 
         product = self.products[0][rows]

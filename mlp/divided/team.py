@@ -36,8 +36,7 @@ def cut_evenly(n: int, parts: int) -> list[slice]:
 
 
 class Team:
-    """A leader process that runs tasks in one or more parts, and a worker process for each further
-    part.
+    """A leader process, which runs tasks in one or more parts, and workers for further parts.
 
     All run the same task on the same memory, each for its own parts, and meet at barriers where one
     needs a result of another. `parts` has the numbers of the parts that this process runs now.
@@ -57,8 +56,7 @@ class Team:
 
     @contextlib.contextmanager
     def start(self, *tasks: Callable[[], None]) -> Iterator[None]:
-        """Start a team for some tasks, inside a `with` block. It has as many workers as the system
-        allows.
+        """Start a team for some tasks in a `with` block, with as many workers as the system allows.
 
         A worker is a copy of this process. It sees later changes only in memory from `shared`. If
         one ended at once, a ChildProcessError says so.
@@ -92,8 +90,7 @@ class Team:
         self._messages = shared(np.zeros((len(workers), 4096), np.uint8))
         semaphore = get_context("fork").Semaphore
         self._arrived, self._go = ([semaphore(0) for _ in workers] for _ in range(2))
-        # Only the leader reacts to Ctrl-C. It stays blocked in a worker, which sees that the leader
-        # ends.
+        # Only the leader reacts to Ctrl-C. It stays blocked in a worker, which ends with the leader
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with warnings.catch_warnings():
@@ -129,8 +126,7 @@ class Team:
             os._exit(0)  # the copy must never run the code that called the leader
 
     def run(self, task: int, processes: int | None = None) -> None:
-        """Run one of the tasks, by its number. At most so many processes take part; all, if no
-        number is given.
+        """Run a task, by its number. At most so many processes take part; without a number, all.
 
         Raises:
             FloatingPointError: the task raised it, in any process.

@@ -148,8 +148,7 @@ class _Loop:
 
     @quiet()
     def take_steps(self) -> None:
-        # In exact arithmetic all divisions have the same bits, and the undivided step is the
-        # fastest for one process
+        # In exact arithmetic all divisions have the same bits, and one process is fastest undivided
         is_whole = len(self.team.parts) == len(self.batches.images)
         alone = is_whole and self.network.arithmetic.name == "exact"
         iteration = int(self.span[0])

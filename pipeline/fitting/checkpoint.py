@@ -1,5 +1,4 @@
-"""A file with the state of a training after its last epochs, so that a training that was killed can
-continue.
+"""A file with the state of a training, so that a killed training can continue.
 
 The file belongs to one code, one data, one set of parameters, one NumPy, and for float32 one
 machine. A training with anything else begins at its beginning. So the result has the bytes of a
@@ -105,8 +104,7 @@ class Checkpoint:
 
 
 def checkpoint_folder() -> Path | None:
-    """Return the folder for checkpoints, if there shall be some: `TRAIN_CHECKPOINTS`, or one in the
-    DVC project.
+    """Return the folder for checkpoints, if any: `TRAIN_CHECKPOINTS`, or the DVC project's.
 
     DVC names the project in `DVC_ROOT`. For an experiment in a temporary folder it is the project
     that started it.

@@ -79,9 +79,9 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def make_targets() -> set[str]:
-    return set(
-        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    files = [ROOT / name for name in ("Makefile", "repository.mk")]
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
+    return set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
 
 
 @pages

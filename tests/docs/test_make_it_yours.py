@@ -14,7 +14,6 @@ from tests.support.project import ROOT, STAGES, Project, new_project
 PAGE = (ROOT / "docs" / "make-it-yours.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 STAGE, TEST, CLASS = (block for language, block in BLOCKS if language == "python")
-COPY = re.search(r"^\$ (git archive .*)", PAGE, re.MULTILINE)[1]
 ENTRY, BOUND, _ = (block for language, block in BLOCKS if language == "yaml")
 
 
@@ -47,6 +46,20 @@ def test_own_dataset_stage_and_parameter(tmp_path):
         f"{CLASS}\n\nclass Params(Section):",
     )
     edit("pipeline/settings/params.py", "    plot: Plot\n", "    plot: Plot\n    judge: Judge\n")
+    # A key in a section of ours, a figure, a remote
+    edit(
+        "pipeline/settings/params.py",
+        "    misclassified: int",
+        "    bins: int = _whole(1, 100)\n    misclassified: int",
+    )
+    for name in ("params.yaml", "records/base.yaml"):
+        edit(name, "plot:\n", "plot:\n  bins: 10\n")
+    edit(
+        "stages/plot.py",
+        "        weights=",
+        "        again=draw_weights(network.weights[0], shape),\n        weights=",
+    )
+    project.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
     (project.folder / "stages" / "judge.py").write_text(STAGE, encoding="utf-8")
     (project.folder / "tests" / "stages" / "test_judge.py").write_text(TEST, encoding="utf-8")
     edit("dvc.yaml", "\n# `dvc artifacts get`", f"\n{ENTRY}\n# `dvc artifacts get`")
@@ -60,8 +73,9 @@ def test_own_dataset_stage_and_parameter(tmp_path):
 
     # The tests of the copy run there, where nothing of this folder can be imported; the others here
     mine = Project(tmp_path / "mine")
-    project.run("bash", "-c", f"mkdir ../mine && {COPY} && git init -q ../mine")
-    mine.commit("Begin")
+    roles = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
+    project.environment |= {f"GIT_{role}": "a@example.com" for role in roles}
+    project.run("make", "copy", "TO=../mine")
     code = (
         f"import sys, pytest; sys.path = [one for one in sys.path if one != {str(ROOT)!r}]; "
         "sys.exit(pytest.main())"

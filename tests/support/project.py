@@ -157,6 +157,8 @@ def new_project(folder: Path) -> Project:
             (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, project.folder / name)
     project.set_params(project.small)
+    own = "[core]\n    analytics = false\n    autostage = false\n"  # without the user's remotes
+    (project.folder / ".dvc" / "config").write_text(own, encoding="utf-8")
     (project.folder / "datasets.yaml").write_text(
         yaml.safe_dump(sample_datasets()), encoding="utf-8"
     )

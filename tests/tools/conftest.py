@@ -13,8 +13,6 @@ from typer.testing import CliRunner
 from tests.support import chromium
 from tests.support.browsers import CHROMIUM
 from tests.support.project import ROOT, Project, captured
-from tests.support.proofs import new_proven_project
-from tools.draw.__main__ import draw
 
 
 @pytest.fixture
@@ -50,6 +48,8 @@ def small(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_dvc
 def make() -> Callable[..., Path]:
     """A function that makes the page of a project."""
 
+    from tools.draw.__main__ import draw  # here: the tools of `make copy` are tested without it
+
     def page_of(folder: Path, page: str = "page.html") -> Path:
         with chdir(folder):
             done = CliRunner().invoke(draw, [page])
@@ -62,6 +62,8 @@ def make() -> Callable[..., Path]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Path]) -> Path:
     """A project with the sample's digits and a trained network, and the page."""
+    from tests.support.proofs import new_proven_project
+
     folder = new_proven_project(tmp_path_factory.mktemp("project"))
     make(folder)
     return folder

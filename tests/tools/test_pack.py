@@ -23,6 +23,7 @@ from pipeline.settings.datasets import (
     TRAIN_LABELS,
     load_dataset,
 )
+from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model
 from tests.support.files import contents
 from tests.support.flow import run_stage
@@ -31,7 +32,6 @@ from tests.support.project import Project, changed_params
 from tests.support.refusals import refusal
 from tools.pack.__main__ import main
 from tools.predict import predict
-from tools.sweep.combinations import load_changed
 
 ROWS: list[list[object]] = [
     ["a", *range(1, 10)],
@@ -118,11 +118,11 @@ def test_the_commands_that_are_printed_keep_the_files_and_fit_the_images(each, i
         str(Path("my data", "datasets.yaml")),
     ]
     training = int(re.search(r": ([\d,]+) training", printed)[1].replace(",", ""))
+    settings = re.findall(r"-S (\S+)=(\S+)", printed.partition("Train on it:")[2])
+    changes = {key: yaml.safe_load(value) for key, value in settings}
     default = {"train.batch_size": 100, "preprocess.validation_size": 10_000}
-    Path("params.yaml").write_text(yaml.safe_dump(changed_params(default)))
-    params = load_changed(
-        Path("params.yaml"), re.findall(r"-S (\S+)", printed.partition("Train on it:")[2])
-    )
+    Path("params.yaml").write_text(yaml.safe_dump(changed_params(default | changes)))
+    params = load_params(Path("params.yaml"))
     rest = training - params.preprocess.validation_size
     assert (params.download.dataset, params.train.iterations) == ("pets", iterations)
     assert 1 <= params.train.batch_size <= rest

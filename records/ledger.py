@@ -4,7 +4,6 @@ figure.
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any, NamedTuple
 
 from typer import Argument
@@ -119,9 +118,7 @@ def text(lines: Sequence[Row]) -> str:
 
 
 def draw(lines: Sequence[Row], path: Path) -> None:
-    """Draw each row's published error, its seeds' errors and the mean of the first five, on a
-    logarithmic axis.
-    """
+    """Draw each record's published error, and below it the errors of its seeds, as logarithms."""
     from matplotlib.figure import Figure  # here, so that --help answers at once
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -130,26 +127,26 @@ def draw(lines: Sequence[Row], path: Path) -> None:
     use_own_settings()
     shown = [row for row in reversed(lines) if row.errors]  # from below
     figure = Figure(
-        figsize=(7.5, 0.42 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+        figsize=(7.5, 0.5 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     )
-    axes = figure.add_subplot(xscale="log", xlabel="test error (% of 10,000 images)")
-    for label, marker, size, colour, columns in (
-        ("published", "D", 8, VERMILLION, [[row.published["published"]] for row in shown]),
-        ("mean of seeds 0 to 4", "|", 16, BLUE, [[fmean(row.errors)] for row in shown]),
-        ("seeds 0 to 4", "s", 3, BLUE, [row.errors for row in shown]),
-        ("seeds 5 to 9", "o", 6, BLUE, [row.unseen for row in shown]),
+    axes = figure.add_subplot(
+        xscale="log", xlabel="test error (% of 10,000 images)", ylabel="record"
+    )
+    # One above the other, so that no mark covers another
+    for label, marker, above, colour, columns in (
+        ("published", "D", 0.25, VERMILLION, [[row.published["published"]] for row in shown]),
+        ("seeds 0 to 4", "|", 0, BLUE, [row.errors for row in shown]),
+        ("seeds 5 to 9", "|", -0.25, "black", [row.unseen for row in shown]),
     ):
         x = [error for errors in columns for error in errors]
-        y = [height for height, errors in enumerate(columns) for _ in errors]
-        axes.plot(
-            x, y, marker, label=label, color=colour, ms=size, mfc="none", mew=1.5, clip_on=False
-        )
+        y = [height + above for height, errors in enumerate(columns) for _ in errors]
+        axes.plot(x, y, marker, label=label, color=colour, ms=7, mfc="none", mew=1.2, clip_on=False)
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.minorticks_off()
     axes.set_yticks(range(len(shown)), [row.name for row in shown])
     axes.grid(color="#E5E5E5")
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=4)
+    figure.legend(loc="outside upper center", ncols=3)
     write_bytes(path, picture(figure, 120))
 
 

@@ -23,10 +23,8 @@ EPOCHS = 6  # of which training_images.png shows the distortions
 @command
 def plot(
     model: Annotated[Path, Argument(help="The trained network.")] = Path("models/mlp.npz"),
-    train: Annotated[Path, Argument(help="The images that it was trained on.")] = Path(
-        "data/prepared/train.npz"
-    ),
-    misclassified: Annotated[Path, Argument(help="What it got wrong.")] = Path(
+    train: Annotated[Path, Argument(help="The training images.")] = Path("data/prepared/train.npz"),
+    misclassified: Annotated[Path, Argument(help="The misclassified test images.")] = Path(
         "models/misclassified.npz"
     ),
     figures: Annotated[Path, Argument(help="Output: the folder for three PNG files.")] = Path(
@@ -44,12 +42,14 @@ def plot(
     )
     check_alike(model, network.preparation, train, prepared.preparation)
     shape = network.preparation.image_shape
-    images = first_of_each_class(prepared.split)
+    places = first_of_each_class(prepared.split)
+    images, labels = prepared.split.images[places], prepared.split.labels[places]
+    names = [network.preparation.classes[k] for k in labels.argmax(axis=1)]
     made = distorted(parameters, images, shape, EPOCHS)
     use_own_settings()
     drawn = {
         "misclassified": draw_misclassified(mistakes, parameters.plot.misclassified),
-        "training_images": draw_training_images(images, made, shape),
+        "training_images": draw_training_images(images, made, shape, names),
     }
     if (first_layer := network.first_layer()) is not None:
         drawn["weights"] = draw_weights(*first_layer)

@@ -24,6 +24,7 @@ def main() -> None:
     """Draw accuracy and loss of metrics/history.csv as docs/curves.png."""
     from pipeline.drawing.figures import picture, use_own_settings
     from pipeline.program.files import write_bytes
+    from pipeline.settings.params import load_params
 
     with HISTORY.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -34,35 +35,41 @@ def main() -> None:
         what = "no epoch is kept yet, because training runs or broke off"
         raise UserError(f"{HISTORY}: {what}; `dvc repro` ends it.", path=HISTORY) from None
     use_own_settings()
-    figure = draw_curves(history)
+    measured = load_params(Path("params.yaml")).preprocess.validation_size
+    figure = draw_curves(history, measured)
     write_bytes(CURVES, picture(figure, 120))
     print(f"{CURVES}: written.")
 
 
-def draw_curves(history: dict[str, list[float]]) -> "Figure":
+def draw_curves(history: dict[str, list[float]], measured: int) -> "Figure":
     """Draw the accuracy at the left, the loss at the right.
 
-    The legend has the numbers of the network that is kept.
+    The legend has the numbers of the network that is kept. After each epoch, so many images of each
+    kind are `measured`; the loss of the training images is that of their steps.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure = Figure(figsize=(10, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     accuracy, loss = figure.subplots(1, 2)
-    _draw(accuracy, history, "Accuracy after each epoch", "train_accuracy", "validation_accuracy")
+    names = f"{measured:,} training images", f"{measured:,} validation images"
+    columns = "train_accuracy", "validation_accuracy"
+    _draw(accuracy, history, "Accuracy after each epoch", dict(zip(names, columns, strict=True)))
     lowest = min(history["train_accuracy"] + history["validation_accuracy"])
     accuracy.set(
         ylim=(min(math.floor(10 * lowest) / 10, 0.9), 1),
         ylabel="share of images classified correctly",
     )
-    _draw(loss, history, "Loss of each epoch", "loss", "validation_loss")
+    names = "training images, while training", names[1]
+    columns = "loss", "validation_loss"
+    _draw(loss, history, "Loss of each epoch", dict(zip(names, columns, strict=True)))
     highest = max(history["loss"] + history["validation_loss"])
     loss.set(ylim=(0, 1.05 * highest or 1), ylabel="mean cross-entropy (nats per image)")
     return figure
 
 
 def _draw(
-    axes: "Axes", history: dict[str, list[float]], title: str, training: str, validation: str
+    axes: "Axes", history: dict[str, list[float]], title: str, columns: dict[str, str]
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -71,9 +78,9 @@ def _draw(
     epochs = history["epoch"]
     kept = history["kept"].index(1)
     marker = "s" if len(epochs) <= 15 else ""  # a line alone would not show a single epoch
-    looks = {"training": (training, "-", BLUE), "validation": (validation, (0, (4, 2)), VERMILLION)}
-    for name, (column, style, colour) in looks.items():
-        label = f"{name} images: {history[column][kept]:#.4g}"
+    looks = [("-", BLUE), ((0, (4, 2)), VERMILLION)]
+    for (name, column), (style, colour) in zip(columns.items(), looks, strict=True):
+        label = f"{name}: {history[column][kept]:#.4g}"
         axes.plot(
             epochs,
             history[column],

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -23,7 +24,8 @@ from pipeline.drawing.png import png_bytes
 from pipeline.program.files import write_bytes
 from pipeline.store.artifacts import Misclassified
 
-# Two of Okabe and Ito's colours: people with any colour vision can tell them apart.
+# Two of Okabe and Ito's colours: people with any colour vision can tell them apart. Here and on the
+# drawing page, blue is above 0 and right, orange is below 0 and wrong.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
 
@@ -53,7 +55,7 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
     )
     height, width = mistakes.image_shape
     wide, high = width / max(height, width), height / max(height, width)
-    name = [name if len(name) <= 12 else f"{name[:11]}…" for name in mistakes.classes]
+    name = [_short(name) for name in mistakes.classes]
     for place in range(shown):
         row, column = divmod(place, columns)
         middle, top = 1.3 * column + 0.5, 1.5 * row
@@ -78,40 +80,45 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
 
 
 def first_of_each_class(split: Split) -> np.ndarray:
-    """Return the first images of each class: ten in all, or one of each class, up to 30."""
+    """Return the places of the first images: ten in all, or one of each class, up to 30."""
     classes = min(split.labels.shape[1], 30)
     each = max(1, 10 // classes)
-    return split.images[
-        np.concatenate([np.flatnonzero(split.labels[:, k])[:each] for k in range(classes)])
-    ]
+    return np.concatenate([np.flatnonzero(split.labels[:, k])[:each] for k in range(classes)])
 
 
 def draw_training_images(
-    images: np.ndarray, distorted: Sequence[np.ndarray], shape: tuple[int, int]
+    images: np.ndarray,
+    distorted: Sequence[np.ndarray],
+    shape: tuple[int, int],
+    names: Sequence[str],
 ) -> Figure:
-    """Draw training images, (n, features) uint8, in a row, and below them what training makes of
-    them.
+    """Draw training images, (n, features) uint8, with the names of their classes, at most ten in a
+    row, and below them what training makes of them.
 
     `distorted` has arrays like `images`, one for each row below, or none. `shape` has the rows and
     columns of an image.
     """
-    rows = [
-        (255 - np.asarray(some)).reshape(1, -1, *shape, 1).repeat(3, axis=-1)
-        for some in (images, *distorted)
-    ]
-    gap = max(1, shape[0] // 14)
-    canvas = _mosaic(rows[0], gap)
-    if distorted:  # the images as they are stand apart
-        space = np.full((3 * gap, *canvas.shape[1:]), 255, np.uint8)
-        canvas = np.concatenate([canvas, space, _mosaic(np.concatenate(rows[1:]), gap)])
-    figure, axes = _blank(7.5, min(max(7.3 * canvas.shape[0] / canvas.shape[1], 1), 12) + 0.4)
-    what = (
-        f"below, distorted as in {len(distorted)} epochs"
-        if distorted
-        else "training does not distort them"
-    )
-    axes.set_title(f"Training images; {what}")
-    axes.imshow(canvas, interpolation="nearest")
+    height, width = shape[0] / max(shape), shape[1] / max(shape)
+    block = len(distorted) + 1  # rows of images of one class
+    columns = min(len(images), 10)
+    rows = math.ceil(len(images) / columns)
+    # The unit is the longer side of an image. A name stands above its images.
+    step, pitch = 1.1 * height, 1.1 * block * height + 0.4
+    size = min(7.5 / columns, 12 / (rows * pitch))  # in inches
+    figure, axes = _blank(max(1.1 * size * columns, 5), size * rows * pitch + 0.5)
+    epochs = f", and below them as {len(distorted)} epochs distort them" if distorted else ""
+    axes.set_title(f"Training images{epochs}", size=11)
+    for place, name in enumerate(names):
+        row, column = divmod(place, columns)
+        axes.text(1.1 * column + 0.5, row * pitch - 0.06, _short(name), size=11 * size, ha="center")
+        for line, some in enumerate([images, *distorted]):
+            top = row * pitch + line * step
+            left = 1.1 * column + (1 - width) / 2
+            grey = np.repeat(255 - some[place].reshape(*shape, 1), 3, axis=2)
+            box = (left, left + width, top + height, top)
+            axes.imshow(grey, extent=box, interpolation="nearest")
+    axes.set_xlim(-0.05, 1.1 * columns - 0.05)
+    axes.set_ylim(rows * pitch - 0.3, -0.4)
     return figure
 
 
@@ -126,7 +133,7 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     # the others show too.
     magnitudes = np.sort(np.abs(weights[:, :shown]), axis=None)
     limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
-    colours = colormaps["RdBu_r"].resampled(33)
+    colours = LinearSegmentedColormap.from_list("weights", [VERMILLION, "#F4F4F4", BLUE], N=33)
     tiles = np.full((rows * columns, height, width, 3), 255, np.uint8)
     tiles[:shown] = colours(
         (weights[:, :shown].T.reshape(shown, height, width) / limit + 1) / 2, bytes=True
@@ -141,7 +148,8 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     )
     axes.set_title(f"Weights of the first layer: {which}, {height} × {width} inputs each")
     axes.imshow(canvas, interpolation="nearest")
-    bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8, label="weight")
+    bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8)
+    bar.ax.set_title("weight", size=10)
     ticks = np.arange(-2, 3) / 2
     labels = [f"{tick * limit:.2g}".replace("-", "−") for tick in ticks]
     bar.set_ticks(
@@ -149,6 +157,10 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     )
     bar.outline.set_visible(False)
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 12 else f"{name[:11]}…"
 
 
 def _blank(width: float, height: float) -> tuple[Figure, Axes]:

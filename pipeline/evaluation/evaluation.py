@@ -59,14 +59,31 @@ def save_evaluation(
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
     names = mistakes.classes
     report = classification_report(actual, predicted, len(names))
-    # Every class counts the same, however many images it has
-    macro_f1 = math.fsum(scores["f1"] for scores in report) / len(report)
+    macro_f1 = mean_f1(actual, predicted, len(names))
     save_misclassified(misclassified, mistakes)
     write_json(metrics, {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
     write_json(
         classes, [{"class": name} | scores for name, scores in zip(names, report, strict=True)]
     )
     write_confusion(confusion, names, actual, predicted)
+
+
+def mean_f1(actual: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Return the mean of the classes' F1: every class counts the same, however many images it has.
+
+    `actual` and `predicted` are indices of classes, (n,) int64.
+    """
+    report = classification_report(actual, predicted, classes)
+    return math.fsum(scores["f1"] for scores in report) / len(report)
+
+
+def is_hardly_better_than_guessing(accuracy: float, labels: np.ndarray) -> bool:
+    """Return whether an accuracy is near that of naming the most frequent class each time.
+
+    `labels` are one-hot, (n, classes).
+    """
+    share = float(labels.sum(axis=0, dtype=np.int64).max()) / len(labels)
+    return accuracy < min(2 * share, (1 + share) / 2)
 
 
 def classification_report(

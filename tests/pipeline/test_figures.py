@@ -96,25 +96,29 @@ def test_gallery_without_mistakes():
     assert (len(axes.texts), len(axes.images)) == (1, 0)
 
 
-@pytest.mark.parametrize(("epochs", "n", "height", "width"), [(0, 10, 28, 28), (6, 3, 5, 40)])
-def test_training_images_are_shown_in_a_row_with_their_distortions_below(epochs, n, height, width):
+@pytest.mark.parametrize(
+    ("epochs", "n", "height", "width"), [(0, 26, 28, 28), (6, 3, 5, 40), (2, 12, 9, 4)]
+)
+def test_training_images_have_their_names_and_their_distortions_below(epochs, n, height, width):
     rows = RNG.integers(0, 200, (epochs + 1, n, height, width), dtype=np.uint8)
     flat = rows.reshape(epochs + 1, n, -1)
-    (axes,) = draw_training_images(flat[0], list(flat[1:]), (height, width)).axes
-    assert (f" {epochs} epochs" if epochs else "does not distort") in axes.get_title()
-    canvas = axes.images[0].get_array()
-    assert (canvas == canvas[..., :1]).all()
-    shown = 255 - canvas[..., 0]
-    gap = max(1, height // 14)
-    for row in range(epochs + 1):
-        top = row * (height + gap) + (2 * gap if row else 0)
-        for column in range(n):
-            left = column * (width + gap)
-            np.testing.assert_array_equal(
-                shown[top : top + height, left : left + width], rows[row, column]
-            )
-            shown[top : top + height, left : left + width] = 0
-    assert not shown.any()  # white between them
+    names = [f"class {place}" for place in range(n)]
+    (axes,) = draw_training_images(flat[0], list(flat[1:]), (height, width), names).axes
+    assert (f" {epochs} epochs" in axes.get_title()) == (epochs > 0)
+    assert texts(axes.texts) == names
+    (x0, x1), (y1, y0) = axes.get_xlim(), axes.get_ylim()  # y grows downwards
+    boxes = [tuple(image.get_extent()) for image in axes.images]
+    for place, name in enumerate(axes.texts):
+        above = name.get_position()[1]
+        for epoch in range(epochs + 1):
+            left, right, bottom, top = boxes[place * (epochs + 1) + epoch]
+            assert x0 <= left < name.get_position()[0] < right <= x1
+            assert y0 < above < top < bottom <= y1
+            above = bottom
+            assert (right - left) / (bottom - top) == pytest.approx(width / height)
+            shown = axes.images[place * (epochs + 1) + epoch].get_array()
+            np.testing.assert_array_equal(shown[..., 0], 255 - rows[epoch, place])
+    assert len(set(boxes)) == len(boxes) == n * (epochs + 1)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +136,8 @@ def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, 
     axes, bar = draw_weights(weights, (height, width)).axes
     assert f"{which} {height} × {width} inputs" in axes.get_title()
     canvas = axes.images[0].get_array().astype(int)
-    assert {(0x67, 0x00, 0x1F), (0x05, 0x30, 0x61)} & {
-        tuple(colour) for colour in canvas.reshape(-1, 3).tolist()
-    }
+    ends = {(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)}  # full orange, full blue
+    assert ends & {tuple(colour) for colour in canvas.reshape(-1, 3).tolist()}
     limit = np.percentile(np.abs(weights[:, :shown]), 99.5, method="lower")
     gap = max(1, height // 14)
     for neuron in range(shown):
@@ -144,7 +147,7 @@ def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, 
         of_neuron = weights[:, neuron].reshape(height, width)
         # Within a colour of 33 around 0, both signs are white
         coloured = np.abs(of_neuron) > limit / 16
-        sign = np.sign(tile[..., 0] - tile[..., 2])
+        sign = np.sign(tile[..., 2] - tile[..., 0])  # blue is above 0
         np.testing.assert_array_equal(sign[coloured], np.sign(of_neuron)[coloured])
         for one_sign in (of_neuron > 0, of_neuron < 0):
             order = np.argsort(np.minimum(np.abs(of_neuron[one_sign]), limit))

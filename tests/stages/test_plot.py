@@ -77,7 +77,9 @@ def test_figures_are_drawn_from_the_files_they_belong_to(tmp_path, monkeypatch):
     figures.use_own_settings()
     expected = {
         "misclassified.png": figures.draw_misclassified(load_misclassified(MISTAKES), 4),
-        "training_images.png": figures.draw_training_images(SHOWN, epochs, SHAPE),
+        "training_images.png": figures.draw_training_images(
+            SHOWN, epochs, SHAPE, [name for name in NAMES for _ in range(3)]
+        ),
         "weights.png": figures.draw_weights(WEIGHTS, SHAPE),
     }
     for name, figure in expected.items():
@@ -89,6 +91,8 @@ def test_figures_are_drawn_from_the_files_they_belong_to(tmp_path, monkeypatch):
 def test_one_neuron_no_mistake_no_distortion_and_more_classes_than_are_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(4).integers(0, 256, (31, 20), dtype=np.uint8)
-    write_inputs(tuple(map(str, range(31))), images, np.zeros((20, 1)), wrong=0, shift=0)
-    expected = figures.picture(figures.draw_training_images(images[:30], [], SHAPE), 60)
+    names = [str(number) for number in range(31)]
+    write_inputs(tuple(names), images, np.zeros((20, 1)), wrong=0, shift=0)
+    figure = figures.draw_training_images(images[:30], [], SHAPE, names[:30])
+    expected = figures.picture(figure, 60)
     assert make("plot")["metrics/figures/training_images.png"] == expected

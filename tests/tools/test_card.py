@@ -65,6 +65,7 @@ def test_the_card_has_the_committed_results():
 )
 def test_the_picture_is_that_of_the_committed_history(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main, []).exit_code == 0
     assert CURVES.read_bytes() == (ROOT / CURVES).read_bytes(), "run `python -m tools.curves`"
@@ -85,16 +86,16 @@ def test_a_history_without_a_kept_epoch_is_one_sentence(tmp_path, monkeypatch):
 def test_the_picture_shows_accuracy_and_loss_of_each_epoch():
     columns = {"train_accuracy": [0.61, 0.9, 0.8], "validation_accuracy": [0.7, 0.8, 0.75]}
     columns |= {"loss": [2.0, 1.0, 0.5], "validation_loss": [4.0, 1.5, 1.25]}
-    figure = draw_curves({"epoch": [1, 2, 3], "kept": [0, 1, 0]} | columns)
+    figure = draw_curves({"epoch": [1, 2, 3], "kept": [0, 1, 0]} | columns, 1000)
     lines = [line for axes in figure.axes for line in axes.lines]
     assert [line.get_xydata().T.tolist() for line in lines] == [
         [[1, 2, 3], values] for values in columns.values()
     ]
     labels = (
-        "training images: 0.9000",
-        "validation images: 0.8000",
-        "training images: 1.000",
-        "validation images: 1.500",
+        "1,000 training images: 0.9000",
+        "1,000 validation images: 0.8000",
+        "training images, while training: 1.000",
+        "1,000 validation images: 1.500",
     )
     assert tuple(line.get_label() for line in lines) == labels, (
         "the legend has the numbers of the kept network"

@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN = .venv/bin/python -m
 WITH_DVC = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup repro test lint verify requirements
+.PHONY: help setup repro experiments test lint verify requirements
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ repro: setup ## run the pipeline, or the part that changed, and show the metrics
 	@$(RUN) pipeline.mend
 	@$(WITH_DVC) $(RUN) dvc repro
 	@$(RUN) dvc metrics show
+
+experiments: setup ## list the experiments of this commit: what differs, and the validation loss, the best first
+	@$(RUN) dvc exp show --hide-workspace --only-changed --drop '.*/|macro_f1|Created|Executor' \
+		--keep metrics/validation.json:loss --sort-by metrics/validation.json:loss
 
 test: setup ## run the fast tests of the code
 	@$(RUN) pytest -q -n auto --dist loadfile

@@ -14,7 +14,7 @@ from pipeline.store.artifacts import check_alike, load_model, load_prepared
 def evaluate(
     model: Annotated[Path, Argument(help="The trained network.")] = Path("models/mlp.npz"),
     test: Annotated[Path, Argument(help="The test images.")] = Path("data/prepared/test.npz"),
-    misclassified: Annotated[Path, Argument(help="Output: what it got wrong.")] = Path(
+    misclassified: Annotated[Path, Argument(help="Output: the misclassified images.")] = Path(
         "models/misclassified.npz"
     ),
     metrics: Annotated[Path, Argument(help="Output: accuracy, loss and mean F1.")] = Path(

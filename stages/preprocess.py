@@ -26,7 +26,7 @@ def preprocess(
     train: Annotated[Path, Argument(help="Output: the training images.")] = Path(
         "data/prepared/train.npz"
     ),
-    validation: Annotated[Path, Argument(help="Output: images to watch it.")] = Path(
+    validation: Annotated[Path, Argument(help="Output: the validation images.")] = Path(
         "data/prepared/validation.npz"
     ),
     test: Annotated[Path, Argument(help="Output: the test images.")] = Path(

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.files import save_pictures
 from tests.support.project import ROOT, new_project, sample_datasets
 
 TOUR = ROOT / "docs" / "tour.md"
@@ -106,10 +105,15 @@ class Walk:
         ]
         return [one for one in found if "queue-worker" in one.info["cmdline"]]
 
-    def prepare(self) -> None:
-        """Make committed results, as `make repro` does, on digits in place of MNIST; put pictures
-        beside them.
+    def remains(self) -> tuple[str, list[str]]:
+        """Return the branches, tags, experiments and changes in Git, and what lies beside the
+        project.
         """
+        refs = self.run("git for-each-ref --format='%(refname)' && git status --short")
+        return refs, sorted(path.name for path in self.home.iterdir())
+
+    def prepare(self) -> None:
+        """Make committed results, as `make repro` does, on digits in place of MNIST."""
         params = (ROOT / "params.yaml").read_text(encoding="utf-8")
         for key, small in [
             ("validation_size", "100"),
@@ -126,10 +130,6 @@ class Walk:
             yaml.safe_dump(datasets, sort_keys=False), encoding="utf-8"
         )
 
-        # The user's own pictures: the same digits, sorted into even and odd
-        for part in ("train", "test"):
-            save_pictures(self.home / "photos", part)
-
         self.run("git branch --move main && dvc repro --quiet")
         # Like the real history, this one begins with a commit that has no dvc.lock
         assert (
@@ -140,9 +140,11 @@ class Walk:
 
 def test_tour(project):
     walk = Walk(project)
+    before = walk.remains()
     for block in BLOCK.findall(TOUR.read_text(encoding="utf-8")):
         for command, output in steps(block):
             assert walk.run(command) == output, f"$ {command}"
+    assert walk.remains() == before, "it can be walked again"
 
 
 def write() -> None:

@@ -12,8 +12,13 @@ import pytest
 import textbook
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
+<<<<<<< HEAD
 from mlp.network import MLP
 from mlp.protocol import Preparation
+=======
+from mlp.network import Network, Preparation
+from pipeline.evaluation.evaluation import is_hardly_better_than_guessing, mean_f1
+>>>>>>> 6ddec6f (Pages: mathematics begins with a drawing and the reasons; the tour cleans up and makes its pictures; plainer sentences; make experiments)
 from pipeline.store.arrays import load_arrays
 from pipeline.store.artifacts import load_model, save_model, save_prepared
 from tests.support.flow import make, refused, run_stage
@@ -148,3 +153,15 @@ def test_network_of_enormous_weights_is_one_sentence(folder):
     ]
     save_model(MODEL, network)
     refused("evaluate", run_stage("evaluate"), MODEL, "loss")
+
+
+def test_guessing_is_naming_the_most_frequent_class():
+    """Of 100 images, 95 are of one class: a network that always names it has learnt nothing."""
+    labels = np.eye(2, dtype=np.uint8)[[0] * 95 + [1] * 5]
+    assert is_hardly_better_than_guessing(0.95, labels)
+    assert not is_hardly_better_than_guessing(0.98, labels)
+    actual = labels.argmax(axis=1).astype(np.int64)
+    assert mean_f1(actual, np.zeros_like(actual), 2) == pytest.approx((190 / 195) / 2)
+    even = np.eye(10, dtype=np.uint8)
+    assert is_hardly_better_than_guessing(0.19, even)
+    assert not is_hardly_better_than_guessing(0.21, even)

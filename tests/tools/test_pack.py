@@ -103,7 +103,7 @@ def greys(found: dict[str, list[np.ndarray]]) -> dict[str, list[int]]:
     return {name: sorted(int(image[0, 0]) for image in images) for name, images in found.items()}
 
 
-@pytest.mark.parametrize(("each", "iterations"), [(2, 1000), (50, 1000), (700, 1120)])
+@pytest.mark.parametrize(("each", "iterations"), [(2, 2000), (50, 2000), (700, 2240)])
 def test_the_commands_that_are_printed_keep_the_files_and_fit_the_images(each, iterations):
     write_csv([[name, number % 256] for name in "ab" for number in range(each)])
     Path("my data").mkdir()

@@ -81,11 +81,11 @@ def main(
     added, parent, file = (shlex.quote(str(path)) for path in (folder, folder.parent, datasets))
     print(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')
     held_out = max(1, training // 10)
-    iterations = min(max(training, 1000), 50_000)  # some 100 epochs, with the default batches
-    changes = (
-        f"-S download.dataset={name} -S preprocess.validation_size={held_out} -S "
-        f"train.iterations={iterations}"
-    )
+    iterations = min(max(2 * training, 2000), 50_000)  # some 200 epochs, with the default batches
+    # With the defaults for MNIST, few images of many classes teach nothing
+    values = f"train.weight_init_std=glorot train.learning_rate=0.5 train.iterations={iterations}"
+    changes = f"-S download.dataset={name} -S preprocess.validation_size={held_out}"
+    changes += "".join(f" -S {value}" for value in values.split())
     if (rest := training - held_out) < 100:  # the default batch
         changes += f" -S train.batch_size={max(1, rest // 10)}"
     print(f"Train on it: dvc exp run {changes}")

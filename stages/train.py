@@ -5,6 +5,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from mlp.training import Epoch
+from pipeline.evaluation.evaluation import evaluate, is_hardly_better_than_guessing, mean_f1
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.fitting.fit import failures_explained, training_of
 from pipeline.fitting.processes import processes_for
@@ -24,19 +25,19 @@ def train(
     train: Annotated[Path, Argument(help="The images to train on.")] = Path(
         "data/prepared/train.npz"
     ),
-    validation: Annotated[Path, Argument(help="Images to watch it with.")] = Path(
+    validation: Annotated[Path, Argument(help="The validation images.")] = Path(
         "data/prepared/validation.npz"
     ),
     model: Annotated[Path, Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
-    on_train: Annotated[Path, Argument(help="Output: its accuracy and loss on them.")] = Path(
-        "metrics/train.json"
-    ),
-    on_validation: Annotated[Path, Argument(help="Output: these on the others.")] = Path(
-        "metrics/validation.json"
-    ),
-    history: Annotated[Path, Argument(help="Output: these after each epoch. It grows.")] = Path(
-        "metrics/history.csv"
-    ),
+    on_train: Annotated[
+        Path, Argument(help="Output: accuracy and loss on the training images.")
+    ] = Path("metrics/train.json"),
+    on_validation: Annotated[
+        Path, Argument(help="Output: accuracy, loss and mean F1 on the validation images.")
+    ] = Path("metrics/validation.json"),
+    history: Annotated[
+        Path, Argument(help="Output: accuracy and loss after each epoch, while training runs.")
+    ] = Path("metrics/history.csv"),
     params: ParamsFile = Path("params.yaml"),
     fresh: Annotated[bool, Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
@@ -72,7 +73,9 @@ def train(
 
     save_model(model, result.network)
     write_json(on_train, result.train._asdict())
-    write_json(on_validation, result.validation._asdict())
+    found = evaluate(result.network, held_out.split)
+    macro_f1 = mean_f1(found.actual, found.predicted, len(images.preparation.classes))
+    write_json(on_validation, result.validation._asdict() | {"macro_f1": macro_f1})
     write_history(history, training.epochs, result.epoch)
     checkpoint.remove()
     if len(training.epochs) < training.total:
@@ -81,17 +84,14 @@ def train(
             "without a better one. The "
             f"network of epoch {result.epoch} is kept."
         )
-    guessing = 1 / len(images.preparation.classes)
-    if max(result.train.accuracy, result.validation.accuracy) < min(
-        2 * guessing, (1 + guessing) / 2
-    ):
+    best = max(result.train.accuracy, result.validation.accuracy)
+    if is_hardly_better_than_guessing(best, images.split.labels):
         note(
-            "note: the network is hardly better than guessing (validation accuracy "
-            f"{result.validation.accuracy:.3f}); try another train.learning_rate (now "
-            f"{settings.learning_rate}) or "
+            "note: the network is hardly better than guessing the most frequent class "
+            f"(validation accuracy {result.validation.accuracy:.3f}, macro F1 {macro_f1:.3f}); "
+            f"try another train.learning_rate (now {settings.learning_rate}) or "
             f"train.weight_init_std (now {settings.weight_init_std}; glorot suits most networks), "
-            "or more "
-            f"train.iterations (now {settings.iterations})."
+            f"or more train.iterations (now {settings.iterations})."
         )
 
 

@@ -12,13 +12,9 @@ import pytest
 import textbook
 from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS
-<<<<<<< HEAD
 from mlp.network import MLP
 from mlp.protocol import Preparation
-=======
-from mlp.network import Network, Preparation
 from pipeline.evaluation.evaluation import is_hardly_better_than_guessing, mean_f1
->>>>>>> 6ddec6f (Pages: mathematics begins with a drawing and the reasons; the tour cleans up and makes its pictures; plainer sentences; make experiments)
 from pipeline.store.arrays import load_arrays
 from pipeline.store.artifacts import load_model, save_model, save_prepared
 from tests.support.flow import make, refused, run_stage

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlp.optimizers import SGD, Optimizer, Schedule
-from mlp.prediction import measure
+from mlp.prediction import measure, predict
 from mlp.protocol import Split
 from mlp.random import SAMPLE, permutation, stream
 from mlp.regularization import Dropout
@@ -91,7 +91,13 @@ def test_what_is_written(train, arithmetic):
     splits = {path: load_prepared(path).split for path in (TRAIN, VALIDATION)}
     on_all, unseen = (measure(network, split) for split in splits.values())
     for name, score in ("train.json", on_all), ("validation.json", unseen):
-        assert json.loads(made[name]) == {"accuracy": score.accuracy, "loss": score.loss}
+        shown = json.loads(made[name])
+        assert (shown["accuracy"], shown["loss"]) == (score.accuracy, score.loss)
+    images, labels = splits[VALIDATION]
+    actual, predicted = labels.argmax(axis=1), predict(network, images)[0].argmax(axis=1)
+    right = [2 * ((actual == k) & (predicted == k)).sum() for k in range(10)]
+    counted = [(actual == k).sum() + (predicted == k).sum() for k in range(10)]
+    assert shown["macro_f1"] == pytest.approx(np.mean(np.divide(right, counted)))
     assert (last["validation_accuracy"], last["validation_loss"]) == (unseen.accuracy, unseen.loss)
     # After each epoch, on as many training images as there are validation images: always the same
     images, labels = splits[TRAIN]

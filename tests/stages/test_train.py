@@ -162,7 +162,7 @@ def test_best_network_is_kept_and_marked_and_training_stops_early(train):
 
     score = measure(load_model(MODEL), load_prepared(VALIDATION).split)
     assert (score.accuracy, -score.loss) == accuracies[best - 1] != accuracies[-1]
-    assert json.loads(by_name("train")["validation.json"]) == score._asdict()
+    assert score._asdict().items() <= json.loads(by_name("train")["validation.json"]).items()
 
 
 def test_a_mini_batch_has_at_most_all_images(train):

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -91,12 +90,13 @@ def test_the_figure_has_each_error_beside_its_record(small, monkeypatch):
     assert names == ["committee-both", "nielsen", "ciresan-small", "simard-elastic"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     points = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert points["published"][1:3] == [[1.96, 1], [0.49, 2]]
-    assert points["mean of seeds 0 to 4"][1:3] == pytest.approx(np.array([[2.0, 1], [0.5, 2]]))
-    assert points["seeds 5 to 9"] == pytest.approx(
-        np.array([[error, 1] for error in (2.2, 1.8, 2.2, 1.8, 2.0)])
-    )
-    assert points["seeds 0 to 4"][-2:] == pytest.approx(np.array([[0.72, 3], [0.71, 3]]))
+    rows_of = {name: [(x, round(y)) for x, y in marks] for name, marks in points.items()}
+    assert rows_of["published"][1:3] == [(1.96, 1), (0.49, 2)]
+    unseen = [(pytest.approx(error), 1) for error in (2.2, 1.8, 2.2, 1.8, 2.0)]
+    assert rows_of["seeds 5 to 9"] == unseen
+    assert rows_of["seeds 0 to 4"][-2:] == [(pytest.approx(0.72), 3), (pytest.approx(0.71), 3)]
+    heights = [y for marks in points.values() for y in {y for _, y in marks}]
+    assert len(heights) == len(set(heights))  # no mark covers one of another kind
     assert [float(tick.get_text()) for tick in axes.get_xticklabels()] == axes.get_xticks().tolist()
 
 

@@ -21,12 +21,12 @@ def course(file: Path = Path("course/exercises.py")) -> None:
     try:
         yours = SimpleNamespace(**runpy.run_path(str(file)))
     except Exception as error:
-        raise UserError(f"{file}: {type(error).__name__}: {error}", path=file) from None
+        raise UserError(f"{file}: {type(error).__name__}: {error}") from None
     for number, exercise in enumerate(EXERCISES, 1):
         try:
             verdict = check(exercise, getattr(yours, exercise.name))
         except WrongError as error:
-            raise UserError(f"{number}. {exercise.name}: {error}", path=file) from None
+            raise UserError(f"{number}. {exercise.name}: {error}") from None
         print(f"{number:2}. {exercise.name}: {verdict}", flush=True)
         if exercise.name == "train_epoch":
             train(yours)

@@ -71,7 +71,7 @@ def rows() -> list[Row]:
             networks = [f"five {network}" for network in networks]
         if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
             what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
-            raise UserError(f"{files[-1]}: {name} {what}.", path=files[-1], about=wrong[0])
+            raise UserError(f"{files[-1]}: {name} {what}.", about=wrong[0])
         first, second = (
             [errors[result] for result in some if result in errors] for some in (own, unseen)
         )

@@ -5,68 +5,61 @@ from typer import Argument
 
 from mlp.protocol import Preparation
 from pipeline.images.idx import read_labelled
-from pipeline.images.prepare import one_hot, prepare_training
+from pipeline.images.prepare import hold_out, one_hot, scaling_of
 from pipeline.program.command import DatasetsFile, ParamsFile, command
 from pipeline.program.errors import UserError
 from pipeline.program.files import check_distinct
-from pipeline.settings.datasets import (
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    load_dataset,
-)
+from pipeline.settings.datasets import SAVED_AS, load_dataset
 from pipeline.settings.params import load_params
 from pipeline.store.artifacts import save_prepared
+
+OUT = Path("data/prepared")
 
 
 @command
 def preprocess(
     raw: Annotated[Path, Argument(help="The folder with the four IDX files.")] = Path("data/raw"),
-    train: Annotated[Path, Argument(help="Output: the training images.")] = Path(
-        "data/prepared/train.npz"
-    ),
-    validation: Annotated[Path, Argument(help="Output: the validation images.")] = Path(
-        "data/prepared/validation.npz"
-    ),
-    test: Annotated[Path, Argument(help="Output: the test images.")] = Path(
-        "data/prepared/test.npz"
-    ),
+    train: Annotated[Path, Argument(help="Output: the training images.")] = OUT / "train.npz",
+    validation: Annotated[Path, Argument(help="Output: the validation images.")] = OUT
+    / "validation.npz",
+    test: Annotated[Path, Argument(help="Output: the test images.")] = OUT / "test.npz",
     params: ParamsFile = Path("params.yaml"),
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
     """Check the images, hold some out for validation, flatten them and one-hot encode their labels.
 
     Pixels stay bytes on disk. The shift and the scale of the chosen scaling are saved with them.
-    Training computes the network's input, (byte - shift) * scale, for each mini-batch. How pictures
-    became images is saved, too.
+    Training computes the network's input, (byte - shift) * scale, for each mini-batch.
     """
     check_distinct(raw, train, validation, test, params, datasets)
     parameters = load_params(params)
     dataset = load_dataset(datasets, parameters.download.dataset)
     classes, settings = dataset.classes, parameters.preprocess
 
-    images, labels = read_labelled(raw / TRAIN_IMAGES, raw / TRAIN_LABELS, len(classes))
-    test_images, test_labels = read_labelled(raw / TEST_IMAGES, raw / TEST_LABELS, len(classes))
-    _, height, width = images.shape
-    if test_images.shape[1:] != (height, width):
-        what = f"as in {TRAIN_IMAGES}, found {test_images.shape[1]} × {test_images.shape[2]}"
-        raise UserError(
-            f"{raw / TEST_IMAGES}: expected images of {height} × {width} pixels {what}."
-        )
-    if settings.validation_size >= len(images):
-        what = (
-            f"expected less than the {len(images)} images in {raw / TRAIN_IMAGES}, so that some "
-            "are left to train on"
-        )
-        raise UserError(
-            f"{params}: preprocess.validation_size is {settings.validation_size}; {what}."
-        )
+    files = {key: raw / name for key, name in SAVED_AS.items()}
+    train_file, test_file = files["train_images"], files["test_images"]
+    images, labels = read_labelled(train_file, files["train_labels"], len(classes))
+    test_images, test_labels = read_labelled(test_file, files["test_labels"], len(classes))
+    n, height, width = images.shape
+    _, test_height, test_width = test_images.shape
+    if (test_height, test_width) != (height, width):
+        what = f"expected images of {height} × {width} pixels as in {train_file.name}"
+        raise UserError(f"{test_file}: {what}, found {test_height} × {test_width}.")
+    size = settings.validation_size
+    if size >= n:
+        found = f"preprocess.validation_size is {size}"
+        expected = f"less than the {n} images in {train_file}, so that some are left to train on"
+        raise UserError(f"{params}: {found}; expected {expected}.")
 
-    known = Preparation(0.0, 1.0, (height, width), classes, dataset.whole, dataset.inverted)
-    how = settings.scaling, settings.validation_size, settings.seed
-    preparation = prepare_training(train, validation, images, labels, known, *how)
-    save_prepared(test, test_images, one_hot(test_labels, len(classes)), preparation)
+    to_train, held_out = hold_out(n, size, settings.seed)
+    chosen = images[to_train]
+    shift, scale = scaling_of(chosen, settings.scaling)
+    shape, flags = (height, width), (dataset.whole, dataset.inverted)
+    preparation = Preparation(shift, scale, shape, classes, *flags)
+    labels, test_labels = one_hot(labels, len(classes)), one_hot(test_labels, len(classes))
+    save_prepared(train, chosen, labels[to_train], preparation)
+    save_prepared(validation, images[held_out], labels[held_out], preparation)
+    save_prepared(test, test_images, test_labels, preparation)
 
 
 if __name__ == "__main__":

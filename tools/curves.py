@@ -33,7 +33,7 @@ def main() -> None:
         history["kept"].index(1)
     except (KeyError, TypeError, ValueError):
         what = "no epoch is kept yet, because training runs or broke off"
-        raise UserError(f"{HISTORY}: {what}; `dvc repro` ends it.", path=HISTORY) from None
+        raise UserError(f"{HISTORY}: {what}; `dvc repro` ends it.") from None
     use_own_settings()
     measured = load_params(Path("params.yaml")).preprocess.validation_size
     figure = draw_curves(history, measured)

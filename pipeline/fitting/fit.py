@@ -110,7 +110,7 @@ def training_of(
             f"train.batch_size is {settings.batch_size}, more than the {n} training images; "
             f"expected {n} or less"
         )
-        raise UserError(f"{path}: {what}.", path=path, about="train.batch_size")
+        raise UserError(f"{path}: {what}.", about="train.batch_size")
     some = np.sort(permutation(stream(settings.seed, SAMPLE), n)[: len(validation.split.images)])
     sample = Split(images[some], labels[some])
     method = method_of(params, train.preparation.image_shape)

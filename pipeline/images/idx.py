@@ -1,5 +1,4 @@
-"""IDX, the format of MNIST's files: a header of big-endian numbers, then one byte for each pixel or
-label.
+"""IDX, the format of MNIST's files: a header of big-endian numbers, then a byte for each value.
 
 0        two zero bytes, the type (8: unsigned bytes), the number of dimensions
 4        the length of each dimension, 4 bytes each
@@ -19,8 +18,7 @@ from pipeline.program.errors import UserError
 def read_images(path: Path) -> np.ndarray:
     """Map grey images: (images, rows, columns) bytes, which stay in the file until they are used.
 
-    A UserError says that the file is missing, or is not a whole IDX file of unsigned bytes in three
-    dimensions.
+    A UserError says that the file is missing, or is not a whole IDX file of bytes in 3 dimensions.
     """
     return _read(path, dimensions=3)
 
@@ -31,7 +29,7 @@ def read_labels(path: Path, classes: int) -> np.ndarray:
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
         what = f"expected labels from 0 to {classes - 1}, found {labels[first]} for image {first}"
-        raise UserError(f"{path}: {what}.", path=path, about="labels")
+        raise UserError(f"{path}: {what}.", about="labels")
     return labels
 
 
@@ -41,11 +39,9 @@ def read_labelled(
     """Read images and as many labels. Errors are those of `read_images`."""
     images, labels = read_images(images_path), read_labels(labels_path, classes)
     if len(images) != len(labels):
-        what = (
-            f"expected {len(images)} labels, one for each image in {images_path}, found "
-            f"{len(labels)}"
-        )
-        raise UserError(f"{labels_path}: {what}.", path=labels_path, about="length")
+        expected = f"{len(images)} labels, one for each image in {images_path}"
+        what = f"expected {expected}, found {len(labels)}"
+        raise UserError(f"{labels_path}: {what}.", about="length")
     return images, labels
 
 
@@ -56,9 +52,8 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
             header = file.read(4 + 4 * dimensions)
             length = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; run `dvc repro download` to get it.", path=path
-        ) from None
+        what = f"{error.strerror}; run `dvc repro download` to get it"
+        raise UserError(f"{path}: {what}.") from None
     shape = struct.unpack(f">{dimensions}I", header[4:].ljust(4 * dimensions, b"\0"))
     whole = 4 + 4 * dimensions + math.prod(shape)
     if header[:4] != magic:
@@ -69,4 +64,4 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
         found, about = str(length), "length"
     else:
         return np.memmap(path, np.uint8, "r", 4 + 4 * dimensions, shape)
-    raise UserError(f"{path}: expected {expected}, found {found}.", path=path, about=about)
+    raise UserError(f"{path}: expected {expected}, found {found}.", about=about)

@@ -1,44 +1,14 @@
-"""From raw images to prepared ones: the split, the scaling, labels as rows with one 1."""
+"""How raw images become prepared ones: split, scaling, labels as rows with one 1."""
 
-from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
-from pathlib import Path
 
 import numpy as np
 
-from mlp.protocol import Preparation
 from mlp.random import permutation
 from pipeline.program.errors import UserError
-from pipeline.store.artifacts import save_prepared
 
 ROWS = 1000  # images counted at once
-
-
-def prepare_training(
-    train: Path,
-    validation: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    preparation: Preparation,
-    scaling: str,
-    validation_size: int,
-    seed: int,
-) -> Preparation:
-    """Write the images to train on, and others to watch training with. Return how they are
-    prepared.
-
-    Images are (n, rows, columns) bytes, labels the numbers of their classes, (n,). The shift and
-    the scale of `preparation` are not known yet. Errors are those of `scaling_of`.
-    """
-    to_train, held_out = hold_out(len(images), validation_size, seed)
-    chosen = images[to_train]
-    shift, scale = scaling_of(chosen, scaling)
-    preparation = replace(preparation, shift=shift, scale=scale)
-    classes = len(preparation.classes)
-    save_prepared(train, chosen, one_hot(labels[to_train], classes), preparation)
-    save_prepared(validation, images[held_out], one_hot(labels[held_out], classes), preparation)
-    return preparation
 
 
 def hold_out(n: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,13 +33,9 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
 
     The mean and the standard deviation are over all pixels together. They are computed in integers,
     so they have the same bits on every machine. The mean is rounded to a multiple of 1/256. Then
-    byte − shift has 16 bits and is exact.
+    byte − shift has 16 bits and is exact. A UserError says that all pixels are equal for zscore.
 
-    `images`, (n, rows, columns) bytes, must be training images only: nothing about others may reach
-    the network.
-
-    Raises:
-        UserError: the method is zscore, and all pixels are equal.
+    `images`, (n, rows, columns) bytes, must be training images only: the network learns from them.
     """
     if method == "none":
         return 0.0, 1.0
@@ -83,10 +49,8 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
     squares = sum(byte * byte * count for byte, count in enumerate(histogram))
     spread = n * squares - total * total  # n² times the variance
     if spread == 0:
-        raise UserError(
-            "all pixels of the training images are equal: preprocess.scaling zscore would divide "
-            "by zero."
-        )
+        what = "preprocess.scaling zscore would divide by zero"
+        raise UserError(f"all pixels of the training images are equal: {what}.")
     shift = round(Fraction(256 * total, n)) / 256
     # Isqrt keeps over 100 bits; the division rounds them to 53
     scale = isqrt((n * n << 256) // spread) / 2**128

@@ -11,15 +11,16 @@ import typer
 
 from pipeline.program.errors import UserError, visible
 
+SOURCES = "The file that says where the datasets come from."
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
-DatasetsFile = Annotated[
-    Path, typer.Option("--datasets", help="The file that says where the datasets come from.")
-]
+DatasetsFile = Annotated[Path, typer.Option("--datasets", help=SOURCES)]
 
 
 def command(function: Callable[..., None]) -> typer.Typer:
-    """Turn `function` into a command with Typer's help. After a mistake (a `UserError`, or a file
-    or memory that the system refuses) it ends with exit code 1 and one sentence."""
+    """Turn `function` into a command with Typer's help.
+
+    After a UserError, or without a file, space or memory, it ends with exit code 1 and a sentence.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @functools.wraps(function)

@@ -2,22 +2,20 @@
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 LONGEST_NAME = 100  # characters
-JOINERS = "\u200c\u200d"  # Persian words have the first one, and many emoji have the second one
+JOINERS = "\u200c\u200d"  # Persian words have the first one, many emoji the second one
 
 
 class UserError(Exception):
     """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do.
 
-    `path` is the file that is wrong, if it is one; `about` its wrong part: a key ("train.seed"), an
-    array, a line, ….
+    `about` is the wrong part of a file: a key ("train.seed"), an array, a line, ….
     """
 
-    def __init__(self, sentence: str, *, path: Path | None = None, about: str = ""):
+    def __init__(self, sentence: str, *, about: str = ""):
         super().__init__(sentence)
-        self.path, self.about = path, about
+        self.about = about
 
 
 def visible(text: str, instead: str = "?") -> str:

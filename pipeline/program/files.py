@@ -13,26 +13,24 @@ from pipeline.program.errors import UserError
 
 def check_distinct(*paths: Path) -> None:
     """Raise a UserError if two paths are the same: a result would replace another file."""
-    resolved = [os.path.realpath(path) for path in paths]  # it allows links in a circle
-    for number, path in enumerate(paths):
-        if resolved[number] in resolved[:number]:
-            raise UserError(
-                f"{path}: given twice; give each input and each output a path of its own.",
-                path=path,
-            )
+    before = set()
+    for path in paths:
+        resolved = os.path.realpath(path)  # it allows links in a circle
+        if resolved in before:
+            advice = "give each input and each output a path of its own"
+            raise UserError(f"{path}: given twice; {advice}.")
+        before.add(resolved)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing. It changes only when everything has been written.
 
-    The bytes go to a temporary file in the same folder, which is then renamed to `path`. After an
-    error or a kill, `path` is what it was before. An error of the system, such as a full disk,
-    names `path`.
+    The bytes go to a temporary file beside it, which is then renamed. After an error or a kill,
+    `path` is what it was before. An error of the system, such as a full disk, names `path`.
     """
-    # The rename would replace a device, or fail at the end
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: not a regular file; give the name of a file.", path=path)
+    if path.exists() and not path.is_file():  # the rename would replace a device, or fail late
+        raise UserError(f"{path}: not a regular file; give the name of a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -44,8 +42,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             error.filename = str(path)
         raise
     finally:
-        # It is gone, or the folder is read-only: the error before this one says more
-        with suppress(OSError):
+        with suppress(OSError):  # it is gone, or the error before this one says more
             part.unlink()
 
 
@@ -74,7 +71,7 @@ def read_json(path: Path) -> Any:
         what = "no such file; run `dvc repro`, if a stage makes it"
     except ValueError:
         what = "not a whole JSON file; run `dvc repro` to make it again"
-    raise UserError(f"{path}: {what}.", path=path)
+    raise UserError(f"{path}: {what}.")
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:

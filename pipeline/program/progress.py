@@ -20,8 +20,7 @@ def progress(
     note: Callable[[T], str] | None = None,
     size: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
-    """Yield `items`. Show a progress bar with the time left on standard error if that is a
-    terminal.
+    """Yield `items`, and show a progress bar on standard error if that is a terminal.
 
     Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds.
     `note` and `size` say what to show beside the bar after an item, and how far it goes. `total`,

@@ -1,21 +1,16 @@
-"""What happens when a command begins, before its own imports: packages are there, Ctrl-C ends it
-silently, the BLAS has one thread. The packages of commands import this module.
-"""
+"""The start of a command, before its own imports. The packages of commands import this module."""
 
 import importlib.util
 import os
 import sys
-from types import TracebackType
+from typing import Any
 
 
-def _report(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
+def _report(kind: Any, error: BaseException, traceback: Any) -> None:
     """Print no traceback for Ctrl-C while a command imports. Later, Typer prints none."""
-    # Python 3.11 wraps it, if it comes while a class is made
-    if isinstance(error.__cause__, KeyboardInterrupt):
+    if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps it in a class's body
         sys.exit(130)
-    if not issubclass(kind, KeyboardInterrupt):
+    if not isinstance(error, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
 
 
@@ -28,14 +23,10 @@ def start() -> None:
     if importlib.util.find_spec("typer") is None:  # DVC runs the first `python` in the PATH
         what = "lacks the pipeline's packages; activate its environment: . .venv/bin/activate"
         sys.exit(f"error: {sys.executable} {what}")
-    # NumPy's BLAS reads these once. On Linux several processes train: more threads would mostly
-    # wait for each other
-    if sys.platform == "linux":
-        libraries = ("OPENBLAS", "OMP", "MKL", "BLIS")
-        os.environ |= {f"{library}_NUM_THREADS": "1" for library in libraries}
+    if sys.platform == "linux":  # several processes train: more threads would wait for each other
+        for library in ("OPENBLAS", "OMP", "MKL", "BLIS"):  # NumPy's BLAS reads its variable once
+            os.environ[f"{library}_NUM_THREADS"] = "1"
 
 
-# While Python imports the package of `python -m package.command`, this is its first argument. Who
-# imports the package for other reasons keeps the process as it is.
-if sys.argv[:1] == ["-m"]:
+if sys.argv[:1] == ["-m"]:  # so it is while Python imports the package of `python -m package.name`
     start()

@@ -1,7 +1,4 @@
-"""YAML files, read as DVC reads them, and checked by Pydantic models.
-
-A mistake becomes one sentence.
-"""
+"""YAML files, read as DVC reads them, and checked by Pydantic models."""
 
 import difflib
 import json
@@ -23,27 +20,23 @@ Key = tuple[str | int, ...]  # the names and list indices that lead to a value
 
 
 def load_plain_yaml(path: Path) -> Any:
-    """Read the file into dicts, lists and scalars.
-
-    A UserError names the file, and says what is wrong with it.
-    """
+    """Read the file into dicts, lists and scalars. A UserError says what is wrong with it."""
     try:
         with path.open("rb") as file:
             content = file.read(4 * MOST_CHARACTERS + 4)  # a character has at most four bytes
         # The parser refuses the characters that stand for bytes which are not UTF-8
         return parse_plain_yaml(content.decode(errors="surrogateescape"))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}.", path=path) from None
+        raise UserError(f"{path}: {error.strerror}.") from None
     except UserError as error:
-        raise UserError(f"{path}: {error}.", path=path, about=error.about) from None
+        raise UserError(f"{path}: {error}.", about=error.about) from None
 
 
 def parse_plain_yaml(text: str) -> Any:
-    """Read text with the parser that DVC reads parameters with: YAML 1.2, in which `1e-3` is a
-    number, `010` is 10, and `no` is text.
+    """Read YAML 1.2, as DVC reads parameters: `1e-3` is a number, `010` is 10, `no` is text.
 
-    A UserError says, without a full stop, that the text is too long or nested too deeply, why it is
-    not YAML, or which key of a mapping is there twice.
+    A UserError says, without a full stop, that the text is too long or nested too deeply, or why it
+    is not YAML.
     """
     if len(text) > MOST_CHARACTERS:
         raise UserError(f"expected at most {MOST_CHARACTERS:,} characters")
@@ -63,10 +56,7 @@ def parse_plain_yaml(text: str) -> Any:
 
 
 def _check_bounds(root: Node) -> None:
-    """Raise a UserError if a text has too many values or nests them too deeply.
-
-    What an anchor names counts at each of its aliases.
-    """
+    """Raise a UserError if there are too many values, or nested too deeply. Aliases count, too."""
     count, waiting = 0, [(root, 1)]
     while waiting:
         node, depth = waiting.pop()
@@ -81,10 +71,7 @@ def _check_bounds(root: Node) -> None:
 
 
 class Section(BaseModel):
-    """A mapping in a file.
-
-    Each field is a Section, or has a description of what is expected: "a number above 0".
-    """
+    """A mapping in a file. A field is a Section, or its description says what is expected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -95,21 +82,17 @@ Model = TypeVar("Model", bound=Section)
 def check(path: Path, model: type[Model], values: Any, place: Key = ()) -> Model:
     """Return the values of the file `path`, under the key `place`, as a `model`.
 
-    The validators of the model find the folder of `path` in their context. Their ValueErrors say
-    what is expected.
-
-    Raises:
-        UserError: a key is unknown or missing, or a value is not as expected. The sentence names
-            the file, the key, the value found and what is expected.
+    Validators find the folder of `path` in their context. Their ValueErrors say what is expected. A
+    UserError names the file, the key, the value found and what is expected.
     """
     try:
         return model.model_validate(values, context=path.parent)
     except ValidationError as error:
-        # A misspelt key is both unknown and missing. The first says more.
         problems = error.errors(include_url=False)
+        # A misspelt key is both unknown and missing. The first says more.
         problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     about, sentence = _described(problem, model, values, place)
-    raise UserError(f"{path}: {sentence}", path=path, about=about)
+    raise UserError(f"{path}: {sentence}", about=about)
 
 
 def _described(problem: Any, model: Any, values: Any, place: Key) -> tuple[str, str]:
@@ -119,9 +102,8 @@ def _described(problem: Any, model: Any, values: Any, place: Key) -> tuple[str, 
     for name in problem["loc"]:
         if name not in model.model_fields:
             unknown, near = _dotted(place + key + (name,)), nearest(name, model.model_fields)
-            hint = f"did you mean {_dotted(place + key + (near,))}?" if near else ""
-            expected = f"expected {_keys(model)}."
-            return unknown, f"unknown key {clip(unknown)}; {hint or expected}"
+            right = f"did you mean {_dotted(place + key + (near,))}?" if near else ""
+            return unknown, f"unknown key {clip(unknown)}; {right or f'expected {_keys(model)}.'}"
         field = model.model_fields[name]
         key += (name,)
         if expected := field.description:
@@ -143,9 +125,8 @@ def _keys(model: type[Section]) -> str:
 
 
 def _dotted(key: Key) -> str:
-    return "".join(
-        f"[{name}]" if isinstance(name, int) else f".{name}" for name in key
-    ).removeprefix(".")
+    steps = [f"[{name}]" if isinstance(name, int) else f".{name}" for name in key]
+    return "".join(steps).removeprefix(".")
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -157,7 +138,6 @@ def show(value: Any) -> str:
     """Return a value as JSON, for a sentence. A long text is cut."""
     encoder = json.JSONEncoder(ensure_ascii=False, default=str, skipkeys=True)
     try:
-        # A piece has one character or more
-        return clip("".join(islice(encoder.iterencode(value), 81)))
+        return clip("".join(islice(encoder.iterencode(value), 81)))  # at least 81 characters
     except ValueError:  # Python writes no whole number of more than 4300 digits
         return "a number of thousands of digits"

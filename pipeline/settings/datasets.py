@@ -20,32 +20,26 @@ SAVED_AS = {
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = SAVED_AS.values()
 
 # An exact version, and nothing that npm could take for an option, an address or a folder
-NPM = re.compile(
-    r"npm:((?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*)/([^/]+(?:/[^/]+)*)/?",
-    re.ASCII,
-)
+PACKAGE = r"(?:@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+[\w.+-]*"
+NPM = re.compile(rf"npm:({PACKAGE})/([^/]+(?:/[^/]+)*)/?", re.ASCII)
 WEB = re.compile(r"https?://[^/\s]+(/.*)?")
+KINDS = "https://host/folder, file:///folder, the path of a folder, or npm:package@1.2.3/folder"
 
 
 def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> str:
-    """Return `text` as an address: `npm:package@1.2.3/folder`, a web address, or the path of a
-    folder.
+    """Return `text` as the address of a web folder or an npm package, or as a folder's path.
 
-    A relative path starts at the folder `base`. `insecure` allows `http://`.
-
-    Raises:
-        ValueError: `text` is not an address. The text of the error says what is expected.
+    A relative path starts at the folder `base`. `insecure` allows `http://`. A ValueError says what
+    is expected.
     """
-    local = re.sub("^file://(localhost)?(?=/)", "", text)
-    folder = url2pathname(local) if local != text else text
     if NPM.fullmatch(text) or (WEB.fullmatch(text) and (insecure or text.startswith("https:"))):
         return text
+    local = re.sub("^file://(localhost)?(?=/)", "", text)
+    folder = url2pathname(local) if local != text else text
     is_folder = local != text or ("://" not in text and not text.startswith("npm:"))
     if is_folder and folder.strip() and folder == visible(folder):
         return str(base / folder)
-    raise ValueError(
-        "https://host/folder, file:///folder, the path of a folder, or npm:package@1.2.3/folder"
-    )
+    raise ValueError(KINDS)
 
 
 def _one_line(text: str) -> str:
@@ -61,20 +55,21 @@ def _once(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Text = Annotated[str, AfterValidator(_one_line)]
+Classes = Annotated[tuple[Text, ...], AfterValidator(_once)]
 Mirror = Annotated[str, AfterValidator(lambda text, info: mirror_address(text, base=info.context))]
+Lower = Annotated[str, AfterValidator(str.lower)]
+NAMES = 'a list of 2 to 256 names as text, such as ["0", "1"]'
+ADDRESSES = "a list of one address or more, as text"
+LENGTH = "the decompressed file's length, a whole number above 0"
+SHA256 = "the 64 hexadecimal digits of the decompressed file's SHA-256"
 
 
 class File(Section):
     """One of a dataset's files. Its length and SHA-256 are those of the decompressed file."""
 
     name: Text = Field(description="the file's name at the mirrors")
-    bytes: int | None = Field(
-        None, ge=1, description="the decompressed file's length, a whole number above 0"
-    )
-    sha256: Annotated[str, AfterValidator(str.lower)] = Field(
-        pattern="^[0-9a-fA-F]{64}$",
-        description="the 64 hexadecimal digits of the decompressed file's SHA-256",
-    )
+    bytes: int | None = Field(None, ge=1, description=LENGTH)
+    sha256: Lower = Field(pattern="^[0-9a-fA-F]{64}$", description=SHA256)
 
 
 class Files(Section):
@@ -92,15 +87,8 @@ class Dataset(Section):
     `whole` and `inverted` say how a picture becomes an image: see `mlp.protocol.Preparation`.
     """
 
-    classes: Annotated[tuple[Text, ...], AfterValidator(_once)] = Field(
-        strict=False,
-        min_length=2,
-        max_length=256,
-        description='a list of 2 to 256 names as text, such as ["0", "1"]',
-    )
-    mirrors: tuple[Mirror, ...] = Field(
-        strict=False, min_length=1, description="a list of one address or more, as text"
-    )
+    classes: Classes = Field(strict=False, min_length=2, max_length=256, description=NAMES)
+    mirrors: tuple[Mirror, ...] = Field(strict=False, min_length=1, description=ADDRESSES)
     files: Files
     whole: bool = Field(False, description="true or false")
     inverted: bool = Field(False, description="true or false")
@@ -114,9 +102,9 @@ def load_dataset(path: Path, name: str) -> Dataset:
     """Read the dataset `name` from the file `path`. The others are not checked."""
     entries = load_plain_yaml(path)
     if not isinstance(entries, dict):
-        raise UserError(f"{path}: found {show(entries)}; expected datasets by name.", path=path)
+        raise UserError(f"{path}: found {show(entries)}; expected datasets by name.")
     if name not in entries:
         near, names = nearest(name, entries), ", ".join(map(str, entries))
         hint = f"did you mean {clip(near)}?" if near else f"it has {clip(names)}."
-        raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", path=path, about=name)
+        raise UserError(f"{path} has no dataset {clip(repr(name))}; {hint}", about=name)
     return check(path, Dataset, entries[name], (name,))

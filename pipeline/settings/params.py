@@ -1,5 +1,6 @@
 """The parameters of `params.yaml`: their types and ranges, in one place."""
 
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,13 +21,16 @@ def _number(low: float, high: float) -> Any:
     return Field(ge=low, le=high, description=f"a number from {low} to {high}")
 
 
-AboveZero = Annotated[
-    float, Field(gt=0, allow_inf_nan=False, description="a finite number above 0")
-]
-AtLeastZero = Annotated[
-    float, Field(ge=0, allow_inf_nan=False, description="a finite number, 0 or more")
-]
+def _expected(description: str) -> Any:
+    return Field(description=description)
+
+
+AboveZero = Annotated[float, Field(gt=0, lt=inf, description="a finite number above 0")]
+AtLeastZero = Annotated[float, Field(ge=0, lt=inf, description="a finite number, 0 or more")]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number, at least 0 and below 1")]
+Rule = Literal["glorot", "he"]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+WIDTHS = "a list of at most 16 whole numbers from 1 to 65536, such as [50]"
 
 
 class Download(Section):
@@ -38,7 +42,7 @@ class Download(Section):
 class Preprocess(Section):
     """What the preprocess stage reads."""
 
-    scaling: Literal["none", "minmax", "zscore"] = Field(description="none, minmax or zscore")
+    scaling: Literal["none", "minmax", "zscore"] = _expected("none, minmax or zscore")
     validation_size: int = _whole(1, 10**9)
     seed: int = _whole(0, 2**32 - 1)
 
@@ -46,36 +50,27 @@ class Preprocess(Section):
 class Train(Section):
     """What the train stage reads."""
 
-    hidden_sizes: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
-        strict=False,
-        max_length=16,
-        description="a list of at most 16 whole numbers from 1 to 65536, such as [50]",
-    )
-    activation: Literal["sigmoid", "tanh", "relu"] = Field(description="sigmoid, tanh or relu")
-    weight_init_std: AboveZero | Literal["glorot", "he"] = Field(
-        description="glorot, he, or a finite number above 0"
-    )
-    arithmetic: Literal["exact", "float32"] = Field(description="exact or float32")
+    hidden_sizes: tuple[Width, ...] = Field(strict=False, max_length=16, description=WIDTHS)
+    activation: Literal["sigmoid", "tanh", "relu"] = _expected("sigmoid, tanh or relu")
+    weight_init_std: AboveZero | Rule = _expected("glorot, he, or a finite number above 0")
+    arithmetic: Literal["exact", "float32"] = _expected("exact or float32")
     seed: int = _whole(0, 2**32 - 1)
     iterations: int = _whole(1, 10**9)
     batch_size: int = _whole(1, 10**6)
-    optimizer: Literal["sgd", "adam"] = Field(description="sgd or adam")
+    optimizer: Literal["sgd", "adam"] = _expected("sgd or adam")
     learning_rate: AboveZero
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        description="constant, linear or cosine"
-    )
+    schedule: Literal["constant", "linear", "cosine"] = _expected("constant, linear or cosine")
     warmup: int = _whole(0, 10**9)
     momentum: Share
-    nesterov: bool = Field(description="true or false")
+    nesterov: bool = _expected("true or false")
     weight_decay: AtLeastZero
     max_norm: AtLeastZero
     input_dropout: Share
     hidden_dropout: Share
     patience: int = _whole(0, 10**9)
-    keep: Literal["last", "best"] = Field(description="last or best")
+    keep: Literal["last", "best"] = _expected("last or best")
 
-    # Rules about two parameters, checked where the later one stands. The earlier one is absent if
-    # it is wrong itself.
+    # Two rules are about an earlier parameter, too. It is absent if it is wrong itself.
 
     @field_validator("warmup")
     @classmethod
@@ -123,16 +118,15 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a parameter file. See `read_values`, and `check` for errors."""
+    """Read and check a parameter file: see `read_values`. Errors are those of `check`."""
     return check(path, Params, read_values(path))
 
 
 def read_values(path: Path) -> Any:
     """Return the values of a parameter file, unchecked.
 
-    Its key `base`, if it has one, names another file beside it: that file's values, with the values
-    of `path` in their places, are the parameters. Its key `record` is about a result, and no
-    parameter.
+    Its key `base`, if it has one, names a file beside it, which has the values that `path` lacks.
+    Then the key `record` is about a result, and no parameter.
     """
     values = load_plain_yaml(path)
     if not isinstance(values, dict) or "base" not in values:
@@ -141,11 +135,11 @@ def read_values(path: Path) -> Any:
     base = values.pop("base")
     if not isinstance(base, str) or not is_name(base):
         expected = "the name of a parameter file beside this one"
-        raise UserError(f"{path}: base is {show(base)}; expected {expected}.", path=path)
+        raise UserError(f"{path}: base is {show(base)}; expected {expected}.")
     merged = load_plain_yaml(path.parent / base)
     if not isinstance(merged, dict):
         found = f"the file is {show(merged)}; expected sections, as in params.yaml"
-        raise UserError(f"{path.parent / base}: {found}.", path=path.parent / base)
+        raise UserError(f"{path.parent / base}: {found}.")
     for section, own in values.items():
         there = merged.get(section)
         merged[section] = there | own if isinstance(there, dict) and isinstance(own, dict) else own

@@ -16,27 +16,22 @@ MOST_ENTRIES = 1000  # of a file; a network of 400 layers has fewer
 
 
 def save_arrays(path: Path, **arrays: Any) -> None:
-    """Write named arrays as an uncompressed `.npz` that `np.load` reads. Numbers are little-endian,
-    in C order.
+    """Write named arrays, little-endian and in C order, as an uncompressed `.npz`.
 
-    Raises:
-        ValueError: an array holds Python objects.
+    `np.load` reads the file. A ValueError says that an array holds Python objects.
     """
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             array = np.asarray(array, order="C")
-            # The earliest date that an archive can state
-            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            # Unix, and a file's permissions there
-            entry.create_system, entry.external_attr = 3, 0o600 << 16
+            entry = zipfile.ZipInfo(f"{name}.npy")  # of 1980, the earliest year of an archive
+            entry.create_system, entry.external_attr = 3, 0o600 << 16  # Unix, and permissions
             with archive.open(entry, "w", force_zip64=True) as member:
                 little = array.astype(array.dtype.newbyteorder("<"), copy=False)
                 np.lib.format.write_array(member, little, (1, 0), allow_pickle=False)
 
 
 def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
-    """Read an `.npz` that `save_arrays` wrote. The arrays named in `mapped` stay in the file,
-    read-only.
+    """Read an `.npz` that `save_arrays` wrote. Arrays named in `mapped` stay in it, read-only.
 
     It compares every byte with the file's checksums, and reads no pickles. It takes no more memory
     than the file is long: compressed entries, and entries that share bytes, are refused. A
@@ -54,23 +49,17 @@ def load_arrays(path: Path, mapped: Collection[str] = ()) -> dict[str, Any]:
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as member:
-                    arrays[name] = (
-                        _map(path, file, entry, member) if name in mapped else _read(member)
-                    )
+                    is_mapped = name in mapped
+                    arrays[name] = _map(file, entry, member) if is_mapped else _read(member)
                     while member.read(BLOCK):  # to the end, where `zipfile` compares the checksum
                         pass
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; run `dvc repro`, if a stage makes it.", path=path
-        ) from None
-    # Damage makes zipfile, NumPy and Python's own parser fail, each in its own ways
-    except Exception as error:
-        reason = clip(str(error) or type(error).__name__)
-        what = (
-            f"not an array file of this pipeline ({reason}); run `make check`, then `dvc repro`, "
-            "to make it again"
-        )
-        raise UserError(f"{path}: {what}.", path=path, about=name) from None
+        what = "no such file; run `dvc repro`, if a stage makes it"
+        raise UserError(f"{path}: {what}.") from None
+    except Exception as error:  # damage makes zipfile, NumPy and Python's own parser fail
+        what = f"not an array file of this pipeline ({clip(str(error) or type(error).__name__)})"
+        cure = "run `make check`, then `dvc repro`, to make it again"
+        raise UserError(f"{path}: {what}; {cure}.", about=name) from None
     return arrays
 
 
@@ -83,12 +72,10 @@ def _read(member: IO[bytes]) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _map(path: Path, file: IO[bytes], entry: zipfile.ZipInfo, member: IO[bytes]) -> np.ndarray:
+def _map(file: IO[bytes], entry: zipfile.ZipInfo, member: IO[bytes]) -> np.ndarray:
     np.lib.format.read_magic(member)
     shape, _, dtype = np.lib.format.read_array_header_1_0(member)
     file.seek(entry.header_offset + 26)
-    # Of the name and of the extra field, which follow the 30 bytes
-    lengths = np.frombuffer(file.read(4), "<u2")
-    return np.memmap(
-        path, dtype, "r", entry.header_offset + 30 + int(lengths.sum()) + member.tell(), shape
-    )
+    lengths = np.frombuffer(file.read(4), "<u2")  # of the name and of the extra field
+    content = entry.header_offset + 30 + int(lengths.sum())  # both follow a header of 30 bytes
+    return np.memmap(file.name, dtype, "r", content + member.tell(), shape)

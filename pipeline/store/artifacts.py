@@ -1,12 +1,11 @@
-"""The files that pass from stage to stage: prepared images, the trained network, and the
-misclassified images.
+"""The files between the stages: prepared images, the trained network, misclassified images.
 
-The files' checksums show what was damaged. What is checked here is that a file is one of its kind,
-and that a network, which may be a stranger's, cannot spoil what is done with it.
+The files' checksums show damage. The functions here check that a file is one of its kind, and that
+a network, which may be a stranger's, cannot spoil what is done with it.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from pipeline.program.errors import UserError, is_name
 from pipeline.store.arrays import load_arrays, save_arrays
 
 FLAGS = ("whole", "inverted")  # of a preparation: a file has the array only if it is true
-
-T = TypeVar("T")
 
 
 class Prepared(NamedTuple):
@@ -50,11 +47,9 @@ def save_prepared(
 
 
 def load_prepared(path: Path) -> Prepared:
-    """Read a split that the preprocess stage wrote. Its images stay in the file until they are
-    used.
+    """Read a split that the preprocess stage wrote. Images stay in the file until they are used.
 
-    A UserError says that the file is missing, damaged, or no prepared split, or that its images
-    have too many pixels.
+    A UserError says that the file is missing, or damaged, or no split, or its images too large.
     """
     found = _Arrays(path, mapped=("images",))
     preparation = found.preparation()
@@ -70,7 +65,7 @@ def check_alike(path: Path, preparation: Preparation, other: Path, others: Prepa
     """Raise a UserError unless what two files have was prepared alike."""
     if preparation != others:
         what = "come from different preparations; run `dvc repro` to make both again"
-        raise UserError(f"{path} and {other} {what}.", path=path)
+        raise UserError(f"{path} and {other} {what}.")
 
 
 def save_model(path: Path, network: Network) -> None:
@@ -84,13 +79,15 @@ def load_model(path: Path) -> Network:
     """Read a network. A UserError says that the file is missing, damaged, or no network."""
     found = _Arrays(path)
     preparation = found.preparation()
-    arithmetic = found.named("arithmetic", ARITHMETICS)
+    arithmetic = str(found.take("arithmetic", np.str_))
+    if arithmetic not in ARITHMETICS:
+        raise found.wrong("arithmetic", f"its arithmetic is none of {', '.join(ARITHMETICS)}")
     known = {"arithmetic", *_preparation_arrays(preparation)}
     own = {name: array for name, array in found.arrays.items() if name not in known}
     settings = {name: str(text) for name, text in own.items() if text.dtype.kind == "U"}
     arrays = {name: array for name, array in own.items() if name not in settings}
     try:
-        return NETWORK.load(arrays, settings, arithmetic, preparation)
+        return NETWORK.load(arrays, settings, ARITHMETICS[arithmetic], preparation)
     except ValueError as error:
         raise found.wrong(str(error).split()[0], f"its {error}") from None
 
@@ -131,20 +128,15 @@ class _Arrays:
         self.path, self.arrays = path, load_arrays(path, mapped)
 
     def wrong(self, about: str, what: str) -> UserError:
-        return UserError(
-            f"{self.path}: {what}; run `dvc repro` to make it again.", path=self.path, about=about
-        )
+        return UserError(f"{self.path}: {what}; run `dvc repro` to make it again.", about=about)
 
     def take(self, name: str, dtype: type, *shape: int | None) -> np.ndarray:
-        """Return an array of a type and a shape, in which None stands for any length; 0 is only the
-        first.
-        """
+        """Return an array of a type and a shape. None in the shape stands for any length."""
         if name not in self.arrays:
             raise self.wrong(name, f"it has no array {name}")
         array = self.arrays[name]
-        is_alike = len(shape) == array.ndim and all(
-            n in (None, length) for n, length in zip(shape, array.shape, strict=True)
-        )
+        pairs = zip(shape, array.shape, strict=False)
+        is_alike = len(shape) == array.ndim and all(n in (None, length) for n, length in pairs)
         if not np.issubdtype(array.dtype, dtype) or not is_alike or 0 in array.shape[1:]:
             expected = ", ".join("n" if n is None else str(n) for n in shape)
             found = f"{array.dtype} of the shape {array.shape}"
@@ -152,23 +144,13 @@ class _Arrays:
             raise self.wrong(name, f"its array {name} is {what}")
         return array
 
-    def named(self, name: str, known: dict[str, T]) -> T:
-        """Return the object that a text names."""
-        value = str(self.take(name, np.str_))
-        if value not in known:
-            raise self.wrong(name, f"its {name} is none of {', '.join(known)}")
-        return known[value]
-
     def image_shape(self) -> tuple[int, int]:
         rows, columns = self.take("image_shape", np.int64, 2).tolist()
         if rows < 1 or columns < 1:
             raise self.wrong("image_shape", "its image_shape is not two positive numbers")
         if rows * columns > MOST_TERMS:
-            sentence = (
-                f"{self.path}: expected images of at most {MOST_TERMS} pixels, found {rows} × "
-                f"{columns}."
-            )
-            raise UserError(sentence, path=self.path, about="image_shape")
+            what = f"expected images of at most {MOST_TERMS} pixels, found {rows} × {columns}"
+            raise UserError(f"{self.path}: {what}.", about="image_shape")
         return rows, columns
 
     def classes(self) -> tuple[str, ...]:

@@ -15,13 +15,10 @@ HISTORY_COLUMNS = (
     "epoch",  # number of the epoch, from 1
     "iteration",  # number of steps taken so far
     "loss",  # mean over the epoch's mini-batches, each measured before its step
-    # On a fixed sample of the training images, as many as there are validation images
-    "train_accuracy",
+    "train_accuracy",  # on as many training images, always the same, as there are for validation
     "validation_loss",  # on all validation images
     "validation_accuracy",
-    # Fingerprint of parameters and optimizer's memory: until here, equal ones were the same
-    # training
-    "state",
+    "state",  # fingerprint: trainings with equal ones were the same until here
     "kept",  # 1 for the epoch whose network is kept, 0 for the others
 )
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page
@@ -31,17 +28,16 @@ def write_history(path: Path, epochs: Sequence[Epoch], best: int = 0) -> None:
     """Write the results of each epoch, one row each; floats with all their digits.
 
     Up to `MOST_ROWS` epochs all have a row. Otherwise every k-th does, and the last, and the epoch
-    `best`, whose network is kept, if it is known. The scores of an epoch are those of a sample of
-    the training images, and of the validation images.
+    `best`, whose network is kept, if it is known.
     """
     every = -(-len(epochs) // MOST_ROWS)
     rows = []
     for epoch in epochs:
         number, (sample, validation) = epoch.epoch, epoch.scores
         if number % every == 0 or number in (best, epochs[-1].epoch):
-            accuracies = sample.accuracy, validation.loss, validation.accuracy
+            scores = sample.accuracy, validation.loss, validation.accuracy
             ends = epoch.fingerprint, int(number == best)
-            rows.append((number, epoch.iteration, epoch.loss, *accuracies, *ends))
+            rows.append((number, epoch.iteration, epoch.loss, *scores, *ends))
     _write(path, HISTORY_COLUMNS, rows)
 
 

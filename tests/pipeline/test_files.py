@@ -153,9 +153,9 @@ def test_a_path_given_twice_is_refused_and_links_in_a_circle_are_not(tmp_path):
     (tmp_path / "link").symlink_to("a")
     check_distinct(tmp_path / "a", tmp_path / "b", tmp_path / "loop")
     for name in ("b/../a", "link"):
-        with pytest.raises(UserError, match="given twice") as caught:
+        with pytest.raises(UserError) as caught:
             check_distinct(tmp_path / "a", tmp_path / name)
-        assert caught.value.path == tmp_path / name
+        assert str(caught.value).startswith(f"{tmp_path / name}: given twice")
 
 
 def test_a_file_of_thousands_of_arrays_is_refused(path):
@@ -194,7 +194,7 @@ def test_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, nam
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError) as caught, written_whole(Path(name)):
         pytest.fail("it was opened")
-    assert caught.value.path == Path(name)
+    assert str(caught.value).startswith(f"{Path(name)}: ")
     assert os.listdir(tmp_path) == ["folder"]
 
 

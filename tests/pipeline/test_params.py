@@ -57,9 +57,10 @@ def refusal(write):
     """A function that returns the error with which a text is refused, a short sentence."""
 
     def refusal(text: str | bytes) -> UserError:
-        error = refused(load_params, write(text))
+        path = write(text)
+        error = refused(load_params, path)
         assert clip(error.about) in str(error)
-        assert len(str(error)) - len(str(error.path)) < 300
+        assert len(str(error)) - len(str(path)) < 300
         return error
 
     return refusal

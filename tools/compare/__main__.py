@@ -51,9 +51,7 @@ def main(
     if as_csv and (as_json or baseline):
         raise UserError("--csv prints the runs alone; leave out --json and --baseline.")
     if figure and figure.suffix.lower() != ".png":
-        raise UserError(
-            f"{figure}: the figure is a PNG file; give a name that ends in .png.", path=figure
-        )
+        raise UserError(f"{figure}: the figure is a PNG file; give a name that ends in .png.")
     runs = experiments.finished_runs(names or ["*"])
     settings = experiments.by_setting(runs)
     parted = experiments.same_until(*runs) if len(runs) == 2 else ""

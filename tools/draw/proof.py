@@ -45,7 +45,7 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
         md5 = {out["path"]: out["md5"] for out in outs}
         params = stages["train"]["params"]["params.yaml"]
     except (AttributeError, KeyError, TypeError):  # it is empty, or half
-        raise UserError(f"{lock} states no training; run `dvc repro`.", path=lock) from None
+        raise UserError(f"{lock} states no training; run `dvc repro`.") from None
     if missing := {*DATA, MODEL} - md5.keys():
         raise UserError(f"{lock} has no {min(missing)}.")
     files = {}

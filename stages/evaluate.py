@@ -9,23 +9,18 @@ from pipeline.program.errors import UserError
 from pipeline.program.files import check_distinct
 from pipeline.store.artifacts import check_alike, load_model, load_prepared
 
+MISTAKES, SCORES = Path("models/misclassified.npz"), Path("metrics/test.json")
+BY_CLASS, TABLE = Path("metrics/classes.json"), Path("metrics/confusion.csv")
+
 
 @command
 def evaluate(
     model: Annotated[Path, Argument(help="The trained network.")] = Path("models/mlp.npz"),
     test: Annotated[Path, Argument(help="The test images.")] = Path("data/prepared/test.npz"),
-    misclassified: Annotated[Path, Argument(help="Output: the misclassified images.")] = Path(
-        "models/misclassified.npz"
-    ),
-    metrics: Annotated[Path, Argument(help="Output: accuracy, loss and mean F1.")] = Path(
-        "metrics/test.json"
-    ),
-    classes: Annotated[Path, Argument(help="Output: precision, recall, F1 by class.")] = Path(
-        "metrics/classes.json"
-    ),
-    confusion: Annotated[Path, Argument(help="Output: actual and predicted classes.")] = Path(
-        "metrics/confusion.csv"
-    ),
+    misclassified: Annotated[Path, Argument(help="Output: the misclassified images.")] = MISTAKES,
+    metrics: Annotated[Path, Argument(help="Output: accuracy, loss and mean F1.")] = SCORES,
+    classes: Annotated[Path, Argument(help="Output: precision, recall, F1 by class.")] = BY_CLASS,
+    confusion: Annotated[Path, Argument(help="Output: actual and predicted classes.")] = TABLE,
 ) -> None:
     """Measure a trained network on the test images. No other stage reads them."""
     check_distinct(model, test, misclassified, metrics, classes, confusion)

@@ -1,4 +1,1 @@
-"""The download of a dataset's files, and their verification.
-
-Answers from the network are hostile.
-"""
+"""The download of a dataset's files, and their verification. Answers may be hostile."""

@@ -15,32 +15,29 @@ from pipeline.program.progress import progress
 from pipeline.settings.datasets import File
 
 MAX_BYTES = 1 << 30  # the most bytes of a file, if datasets.yaml does not give its length
+Report = Callable[[str], None]
 
 
 def fetch(
-    files: dict[str, File],
-    mirrors: Sequence[str],
-    folder: Path,
-    report: Callable[[str], None] = note,
+    files: dict[str, File], mirrors: Sequence[str], folder: Path, report: Report = note
 ) -> None:
-    """Download `files`, by the names to save them under, into `folder`. Try the mirrors in their
-    order.
+    """Download `files` into `folder`, by the names to save them under, from the first good mirror.
 
     Files in `folder` with the right SHA-256 are kept. Others are removed first, so even after a
     failure no unverified file has a data file's name. `report` gets a line for each file, and for
     each failure that did not matter. If no mirror gave some file, a UserError lists the failures.
     """
     if os.path.realpath(folder) in map(os.path.realpath, mirrors):
-        raise UserError(
-            f"{folder} is both the mirror and the output; put your files into another folder."
-        )
+        advice = "put your files into another folder"
+        raise UserError(f"{folder} is both the mirror and the output; {advice}.")
     folder.mkdir(parents=True, exist_ok=True)
     missing = {}
     for name, file in files.items():
-        if (folder / name).is_file() and sha256_of(folder / name) == file.sha256:
+        path = folder / name
+        if path.is_file() and sha256_of(path) == file.sha256:
             report(f"{name}: already there")
         else:
-            (folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             missing[name] = file
 
     failures: dict[str, str] = {}  # which file was the first to fail for each reason
@@ -69,22 +66,21 @@ def fetch(
 
 def _fetch_file(read: Read, file: File, path: Path) -> None:
     """Download `file` from one mirror, gzipped or not."""
-    reasons = []
+    reasons = {}
     for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
         try:
             return _save(read, name, file, path)
         except FileFailure as error:
-            reasons.append(str(error))
-    raise FileFailure(" and ".join(dict.fromkeys(reasons)))
+            reasons[str(error)] = name
+    raise FileFailure(" and ".join(reasons))
 
 
 def _save(read: Read, name: str, file: File, path: Path) -> None:
     """Write the mirror's file `name`, decompressed, to `path`, if it has the right bytes."""
     digest, length, max_bytes = hashlib.sha256(), 0, file.bytes or MAX_BYTES
+    blocks = _decompressed(read, name, max_bytes)
     with written_whole(path) as output:
-        for block in progress(
-            _decompressed(read, name, max_bytes), path.name, file.bytes, size=len
-        ):
+        for block in progress(blocks, path.name, file.bytes, size=len):
             length += len(block)
             if length > max_bytes:
                 raise FileFailure(f"it is longer than {max_bytes} bytes")
@@ -92,9 +88,8 @@ def _save(read: Read, name: str, file: File, path: Path) -> None:
             output.write(block)
         if digest.hexdigest() != file.sha256:
             found = f"{length} bytes, and its SHA-256 begins {digest.hexdigest()[:12]}"
-            raise FileFailure(
-                f"it has {found}; expected {file.bytes or 'some'} bytes and {file.sha256[:12]}"
-            )
+            expected = f"{file.bytes or 'some'} bytes and {file.sha256[:12]}"
+            raise FileFailure(f"it has {found}; expected {expected}")
 
 
 def _decompressed(read: Read, name: str, max_bytes: int) -> Iterator[bytes]:
@@ -115,8 +110,7 @@ def _decompressed(read: Read, name: str, max_bytes: int) -> Iterator[bytes]:
             while not gzipped.eof:
                 if not (piece := rest or gzipped.unconsumed_tail or next(pieces, b"")):
                     raise FileFailure("it breaks off")
-                # At most so much at once, however far it unfolds
-                yield gzipped.decompress(piece, BLOCK)
+                yield gzipped.decompress(piece, BLOCK)  # so much at most, however far it unfolds
                 rest = gzipped.unused_data
     except (zlib.error, OSError) as error:
         raise FileFailure(f"it cannot be read ({error})") from None

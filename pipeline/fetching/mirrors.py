@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import aiohttp
 import certifi
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from pipeline.program.errors import clip
 from pipeline.program.progress import progress
@@ -33,7 +34,6 @@ BLOCK = 1 << 16  # bytes read at once
 BUSY = {408, 429, *range(500, 600)}  # a server with this status may answer the next request
 MAX_PACKAGE_BYTES = 1 << 28  # the most bytes of an unpacked npm package
 MAX_HEADER_BYTES = 1 << 22  # the most bytes of all its headers
-
 MAX_NPM_BYTES = 1 << 30  # the most bytes of memory of npm, and of each of its children
 # What reading a damaged or hostile archive raises
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError, ValueError)
@@ -52,10 +52,7 @@ class MirrorFailure(Exception):  # noqa: N818
 
 
 def opened(mirror: str) -> AbstractContextManager[Read]:
-    """Return a context with a function that reads the mirror's files.
-
-    This, or entering it, may raise MirrorFailure.
-    """
+    """Return a context with a function that reads the mirror's files, or raise MirrorFailure."""
     if npm := NPM.fullmatch(mirror):
         return _package(npm[1], npm[2])
     return _web_folder(mirror) if WEB.fullmatch(mirror) else _folder(Path(mirror))
@@ -91,20 +88,18 @@ def _web_folder(url: str) -> Iterator[Read]:
                 cause = getattr(error, "os_error", error)
                 raise MirrorFailure(f"the connection failed ({type(cause).__name__})") from None
 
-        async def ask(
-            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def ask(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
             """Send a request, or one that follows a redirect. Repeat it where that may help."""
             if url.startswith("https:") and request.url.scheme != "https":
                 raise FileFailure("it redirects from https to an insecure address")
             for pause in (AGAIN, 2 * AGAIN):
                 with suppress(aiohttp.ClientError, OSError):
-                    response = await handler(request)
+                    response = await send(request)
                     if response.status not in BUSY:
                         return response
                     response.close()
                 await asyncio.sleep(pause)
-            return await handler(request)
+            return await send(request)
 
         def read(name: str, max_bytes: int) -> Iterator[bytes]:
             left = max_bytes + (1 << 20)  # gzip can make a file a little longer
@@ -142,20 +137,14 @@ async def _session(ask: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
 
 @contextmanager
 def _package(package: str, folder: str) -> Iterator[Read]:
-    """Open the package `name@version`. npm downloads its archive.
-
-    Nothing in it is unpacked to disk or run.
-    """
+    """Let npm download the package `name@version`. Its files are not unpacked to disk, or run."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         archive = _pack(package, Path(scratch))
         try:
-            with (
-                _BoundedGzip(archive) as unzipped,
-                tarfile.open(fileobj=unzipped, mode="r:") as tar,
-            ):
+            with _BoundedGzip(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 # npm ignores the name of the archive's first folder, which is usually `package`
                 members = {member.name.partition("/")[2]: member for member in tar}
-                unzipped.left = MAX_PACKAGE_BYTES
+                file.left = MAX_PACKAGE_BYTES
 
                 def read(name: str, max_bytes: int) -> Iterator[bytes]:
                     member = members.get(f"{folder}/{name}")
@@ -168,39 +157,34 @@ def _package(package: str, folder: str) -> Iterator[Read]:
 
 def _pack(package: str, scratch: Path) -> Path:
     """Let npm download the package's archive into the folder `scratch`. Return its path."""
-    # In `scratch` no project's settings reach npm. The cache is there too, because npm's own may be
-    # read-only.
+    # In `scratch` no project's settings reach npm. Npm's own cache may be read-only.
     npm = [shutil.which("npm") or "npm", "pack", package, "--ignore-scripts", "--loglevel=error"]
-    bounds: Any = {}
+    npm += ["--cache", str(scratch / "cache")]
+    options: Any = {"cwd": scratch, "stdin": DEVNULL, "stderr": STDOUT}
     # No file, nor what npm says, gets longer than a package may be; its children end with it
-    if os.name == "posix":
+    if is_posix := os.name == "posix":
         import resource
 
         def limit() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_PACKAGE_BYTES, MAX_PACKAGE_BYTES))
             resource.setrlimit(resource.RLIMIT_DATA, (MAX_NPM_BYTES, MAX_NPM_BYTES))
 
-        bounds = {"start_new_session": True, "preexec_fn": limit}
+        options |= {"start_new_session": True, "preexec_fn": limit}
     # What it says is in a file, because its children can keep a pipe open after its end
     with (scratch / "said").open("w+", errors="replace") as said:
         try:
-            for command in progress(
-                [[*npm, "--cache", str(scratch / "cache")]], f"npm pack {package}", 1
-            ):
-                with Popen(
-                    command, cwd=scratch, stdin=DEVNULL, stdout=said, stderr=STDOUT, **bounds
-                ) as process:
+            for command in progress([npm], f"npm pack {package}", 1):
+                with Popen(command, stdout=said, **options) as process:
                     try:
                         code = process.wait(TOTAL)
                     finally:
                         with suppress(OSError):
-                            os.killpg(process.pid, signal.SIGKILL) if bounds else process.kill()
+                            os.killpg(process.pid, signal.SIGKILL) if is_posix else process.kill()
         except TimeoutExpired:
             raise MirrorFailure(f"npm had not finished after {TOTAL:g} seconds") from None
         except OSError as error:
-            raise MirrorFailure(
-                f"npm is not installed, or does not start ({error.strerror})"
-            ) from None
+            what = "npm is not installed, or does not start"
+            raise MirrorFailure(f"{what} ({error.strerror})") from None
         if code == 0 and (archives := list(scratch.glob("*.tgz"))):
             return archives[0]
         said.seek(0)

@@ -54,8 +54,8 @@ def preprocess(
     to_train, held_out = hold_out(n, size, settings.seed)
     chosen = images[to_train]
     shift, scale = scaling_of(chosen, settings.scaling)
-    shape, flags = (height, width), (dataset.whole, dataset.inverted)
-    preparation = Preparation(shift, scale, shape, classes, *flags)
+    known = (height, width), classes, dataset.whole, dataset.inverted
+    preparation = Preparation(shift, scale, *known)
     labels, test_labels = one_hot(labels, len(classes)), one_hot(test_labels, len(classes))
     save_prepared(train, chosen, labels[to_train], preparation)
     save_prepared(validation, images[held_out], labels[held_out], preparation)

@@ -1,7 +1,4 @@
-"""Mirrors: folders on this machine or on the web, and npm packages.
-
-A server may send anything, at any speed.
-"""
+"""Mirrors: local folders, web folders, npm packages. Servers may send anything, at any speed."""
 
 import asyncio
 import gzip
@@ -38,8 +35,7 @@ MAX_NPM_BYTES = 1 << 30  # the most bytes of memory of npm, and of each of its c
 # What reading a damaged or hostile archive raises
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RecursionError, ValueError)
 
-# read(name, max_bytes) yields the bytes of a file as they come. It may raise FileFailure,
-# MirrorFailure or OSError.
+# read(name, max_bytes) yields a file's bytes. It may raise FileFailure, MirrorFailure or OSError.
 Read = Callable[[str, int], Iterator[bytes]]
 
 
@@ -81,8 +77,7 @@ def _web_folder(url: str) -> Iterator[Read]:
         def wait(work: Awaitable[Any]) -> Any:
             try:
                 return runner.run(asyncio.wait_for(work, end - time.monotonic()))
-            # No connection, no HTTP, too late; no address
-            except (aiohttp.ClientError, OSError, ValueError) as error:
+            except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: no address
                 if time.monotonic() > end:
                     raise MirrorFailure(f"it took longer than {TOTAL:g} seconds") from None
                 cause = getattr(error, "os_error", error)
@@ -205,8 +200,7 @@ class _BoundedGzip(gzip.GzipFile):
         self.left -= size
         return super().read(size)
 
-    # Before each header, and each piece of a file
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset: int, whence: int = 0) -> int:  # before each header and piece of a file
         if offset > MAX_PACKAGE_BYTES:
             raise tarfile.ReadError("it is too long")
         return super().seek(offset, whence)

@@ -52,6 +52,5 @@ def scaling_of(images: np.ndarray, method: str) -> tuple[float, float]:
         what = "preprocess.scaling zscore would divide by zero"
         raise UserError(f"all pixels of the training images are equal: {what}.")
     shift = round(Fraction(256 * total, n)) / 256
-    # Isqrt keeps over 100 bits; the division rounds them to 53
-    scale = isqrt((n * n << 256) // spread) / 2**128
+    scale = isqrt((n * n << 256) // spread) / 2**128  # over 100 bits, then rounded to 53
     return shift, scale

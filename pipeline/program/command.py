@@ -31,8 +31,7 @@ def command(function: Callable[..., None]) -> typer.Typer:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            # In some moments zipfile cannot close after Ctrl-C
-            if isinstance(error.__context__, KeyboardInterrupt):
+            if isinstance(error.__context__, KeyboardInterrupt):  # then zipfile may fail to close
                 raise KeyboardInterrupt from None
             if isinstance(error, UserError):
                 sentence = str(error)

@@ -8,14 +8,11 @@ JOINERS = "\u200c\u200d"  # Persian words have the first one, many emoji the sec
 
 
 class UserError(Exception):
-    """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do.
-
-    `about` is the wrong part of a file: a key ("train.seed"), an array, a line, ….
-    """
+    """A user's mistake. Its text is the sentence they see: what is wrong, where, what to do."""
 
     def __init__(self, sentence: str, *, about: str = ""):
         super().__init__(sentence)
-        self.about = about
+        self.about = about  # the wrong part of a file: a key ("train.seed"), an array, a line, ….
 
 
 def visible(text: str, instead: str = "?") -> str:

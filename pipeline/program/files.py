@@ -13,13 +13,11 @@ from pipeline.program.errors import UserError
 
 def check_distinct(*paths: Path) -> None:
     """Raise a UserError if two paths are the same: a result would replace another file."""
-    before = set()
-    for path in paths:
-        resolved = os.path.realpath(path)  # it allows links in a circle
-        if resolved in before:
+    resolved = [os.path.realpath(path) for path in paths]  # it allows links in a circle
+    for number, path in enumerate(paths):
+        if resolved[number] in resolved[:number]:
             advice = "give each input and each output a path of its own"
             raise UserError(f"{path}: given twice; {advice}.")
-        before.add(resolved)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from typing import TypeVar
 from pipeline.program import errors
 
 T = TypeVar("T")
-
 INTERVAL = 10.0  # seconds between two lines, at least
 
 

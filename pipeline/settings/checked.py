@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -35,8 +35,7 @@ def load_plain_yaml(path: Path) -> Any:
 def parse_plain_yaml(text: str) -> Any:
     """Read YAML 1.2, as DVC reads parameters: `1e-3` is a number, `010` is 10, `no` is text.
 
-    A UserError says, without a full stop, that the text is too long or nested too deeply, or why it
-    is not YAML.
+    A UserError says, without a full stop, that the text is too long, too deep, or not YAML.
     """
     if len(text) > MOST_CHARACTERS:
         raise UserError(f"expected at most {MOST_CHARACTERS:,} characters")
@@ -108,8 +107,7 @@ def _described(problem: Any, model: Any, values: Any, place: Key) -> tuple[str, 
         key += (name,)
         if expected := field.description:
             break  # a list has one description, and is shown whole
-        # An optional section is `Section | None`
-        model = next(iter(get_args(field.annotation)), field.annotation)
+        model = field.annotation
     if problem["type"] == "value_error":
         key, expected = problem["loc"], str(problem["ctx"]["error"])
     expected, about = expected or _keys(model), _dotted(place + key)

@@ -29,8 +29,7 @@ KINDS = "https://host/folder, file:///folder, the path of a folder, or npm:packa
 def mirror_address(text: str, base: Path = Path(), insecure: bool = False) -> str:
     """Return `text` as the address of a web folder or an npm package, or as a folder's path.
 
-    A relative path starts at the folder `base`. `insecure` allows `http://`. A ValueError says what
-    is expected.
+    A relative path starts at `base`. `insecure` allows http. A ValueError says what is expected.
     """
     if NPM.fullmatch(text) or (WEB.fullmatch(text) and (insecure or text.startswith("https:"))):
         return text

@@ -1,4 +1,4 @@
-"""The parameters of `params.yaml`: their types and ranges, in one place."""
+"""The parameters of `params.yaml`. No key has a default: DVC tracks only what the file has."""
 
 from math import inf
 from pathlib import Path
@@ -8,8 +8,6 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.program.errors import UserError, is_name
 from pipeline.settings.checked import Section, check, load_plain_yaml, show
-
-# No key has a default here: DVC tracks only what stands in the file.
 
 
 def _whole(low: int, high: int) -> Any:

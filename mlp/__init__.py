@@ -1,6 +1,6 @@
 """A multi-layer perceptron in NumPy, with the same bits on every machine.
 
-`Classifier` trains and uses a network in two lines. The other names are its parts: docs/mathematics.md
+`Classifier` trains and uses a network in two lines. Other names: docs/mathematics.md
 """
 
 from mlp.classifier import Classifier

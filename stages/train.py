@@ -17,27 +17,20 @@ from pipeline.settings.params import load_params
 from pipeline.store.artifacts import NETWORK, check_alike, load_prepared, save_model
 from pipeline.store.tables import write_history
 
+TRAIN, VALIDATION = Path("data/prepared/train.npz"), Path("data/prepared/validation.npz")
+MODEL, HISTORY = Path("models/mlp.npz"), Path("metrics/history.csv")
+ON_TRAIN, ON_REST = Path("metrics/train.json"), Path("metrics/validation.json")
 INTERVAL = 2.0  # seconds between two states of the history, at least
 
 
 @command
 def train(
-    train: Annotated[Path, Argument(help="The images to train on.")] = Path(
-        "data/prepared/train.npz"
-    ),
-    validation: Annotated[Path, Argument(help="The validation images.")] = Path(
-        "data/prepared/validation.npz"
-    ),
-    model: Annotated[Path, Argument(help="Output: the trained network.")] = Path("models/mlp.npz"),
-    on_train: Annotated[
-        Path, Argument(help="Output: accuracy and loss on the training images.")
-    ] = Path("metrics/train.json"),
-    on_validation: Annotated[
-        Path, Argument(help="Output: accuracy, loss and mean F1 on the validation images.")
-    ] = Path("metrics/validation.json"),
-    history: Annotated[
-        Path, Argument(help="Output: accuracy and loss after each epoch, while training runs.")
-    ] = Path("metrics/history.csv"),
+    train: Annotated[Path, Argument(help="The images to train on.")] = TRAIN,
+    validation: Annotated[Path, Argument(help="The validation images.")] = VALIDATION,
+    model: Annotated[Path, Argument(help="Output: the trained network.")] = MODEL,
+    on_train: Annotated[Path, Argument(help="Output: scores on training images.")] = ON_TRAIN,
+    on_validation: Annotated[Path, Argument(help="Output: scores on validation images.")] = ON_REST,
+    history: Annotated[Path, Argument(help="Output: scores after each epoch. It grows.")] = HISTORY,
     params: ParamsFile = Path("params.yaml"),
     fresh: Annotated[bool, Option("--fresh", help="Begin at the beginning in any case.")] = False,
 ) -> None:
@@ -79,11 +72,9 @@ def train(
     write_history(history, training.epochs, result.epoch)
     checkpoint.remove()
     if len(training.epochs) < training.total:
-        note(
-            f"Training stopped after epoch {len(training.epochs)}: {settings.patience} epochs "
-            "without a better one. The "
-            f"network of epoch {result.epoch} is kept."
-        )
+        ended = f"Training stopped after epoch {len(training.epochs)}"
+        why = f"{settings.patience} epochs without a better one"
+        note(f"{ended}: {why}. The network of epoch {result.epoch} is kept.")
     best = max(result.train.accuracy, result.validation.accuracy)
     if is_hardly_better_than_guessing(best, images.split.labels):
         note(

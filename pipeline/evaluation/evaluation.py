@@ -30,11 +30,9 @@ def evaluate(network: Network, split: Split) -> Evaluation:
 
 
 def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarray) -> Evaluation:
-    """Return the results that belong to probabilities and their logarithms, (n, classes) each.
-    Errors as above.
+    """Return the results for probabilities and their logarithms, (n, classes) each.
 
-    The loss takes the logarithms: a probability can be too small for a number, and its logarithm is
-        not.
+    The loss takes the logarithms, since a probability can underflow to 0.
     """
     images, labels = split
     A, preparation = network.arithmetic, network.preparation
@@ -44,10 +42,8 @@ def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarr
     wrong = np.flatnonzero(actual != predicted).astype(np.int64)
     wrong = wrong[np.argsort(-y[wrong, predicted[wrong]], kind="stable")]
     probability = y[wrong, predicted[wrong]].astype(np.float64)
-    image_shape, classes = preparation.image_shape, preparation.classes
-    mistakes = Misclassified(
-        images[wrong], actual[wrong], predicted[wrong], probability, wrong, image_shape, classes
-    )
+    columns = images[wrong], actual[wrong], predicted[wrong], probability, wrong
+    mistakes = Misclassified(*columns, preparation.image_shape, preparation.classes)
     return Evaluation(loss, actual, predicted, mistakes)
 
 
@@ -62,9 +58,8 @@ def save_evaluation(
     macro_f1 = mean_f1(actual, predicted, len(names))
     save_misclassified(misclassified, mistakes)
     write_json(metrics, {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
-    write_json(
-        classes, [{"class": name} | scores for name, scores in zip(names, report, strict=True)]
-    )
+    rows = [{"class": name} | scores for name, scores in zip(names, report, strict=True)]
+    write_json(classes, rows)
     write_confusion(confusion, names, actual, predicted)
 
 

@@ -106,11 +106,8 @@ def training_of(
     """
     settings, (images, labels) = params.train, train.split
     if (n := len(images)) < settings.batch_size:
-        what = (
-            f"train.batch_size is {settings.batch_size}, more than the {n} training images; "
-            f"expected {n} or less"
-        )
-        raise UserError(f"{path}: {what}.", about="train.batch_size")
+        what = f"{settings.batch_size}, more than the {n} training images; expected {n} or less"
+        raise UserError(f"{path}: train.batch_size is {what}.", about="train.batch_size")
     some = np.sort(permutation(stream(settings.seed, SAMPLE), n)[: len(validation.split.images)])
     sample = Split(images[some], labels[some])
     method = method_of(params, train.preparation.image_shape)
@@ -120,16 +117,12 @@ def training_of(
 def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
     """Return the method of training for images of a shape. Errors: see `distortion_of`."""
     settings = params.train
-    schedule = Schedule(
-        settings.learning_rate, settings.schedule, settings.warmup, settings.iterations
-    )
-    rule = (
-        Adam(settings.momentum)
-        if settings.optimizer == "adam"
-        else SGD(settings.momentum, settings.nesterov)
-    )
+    steps, momentum = settings.iterations, settings.momentum
+    schedule = Schedule(settings.learning_rate, settings.schedule, settings.warmup, steps)
+    is_adam = settings.optimizer == "adam"
+    rule = Adam(momentum) if is_adam else SGD(momentum, settings.nesterov)
     return Method(
-        iterations=settings.iterations,
+        iterations=steps,
         batch_size=settings.batch_size,
         seed=settings.seed,
         optimizer=Optimizer(schedule, rule, settings.weight_decay, settings.max_norm),
@@ -148,21 +141,17 @@ def distortion_of(params: "Params", image_shape: tuple[int, int]) -> Distortion 
     try:
         return Distortion(image_shape, strength)
     except ValueError as error:
-        raise UserError(
-            f"{error}; in the parameter file, set all values of distort to 0 but smoothness."
-        ) from None
+        cure = "in the parameter file, set all values of distort to 0 but smoothness"
+        raise UserError(f"{error}; {cure}.") from None
 
 
 def distorted(
     params: "Params", images: np.ndarray, image_shape: tuple[int, int], epochs: int
 ) -> list[np.ndarray]:
     """Return images, (n, features) uint8, as each of the first epochs distorts them, if any."""
-    distortion = distortion_of(params, image_shape)
-    return (
-        [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)]
-        if distortion
-        else []
-    )
+    if not (distortion := distortion_of(params, image_shape)):
+        return []
+    return [distortion.distort(images, seed=0, epoch=epoch, first=0) for epoch in range(epochs)]
 
 
 @contextmanager
@@ -173,14 +162,10 @@ def failures_explained(train: "Train", path: Path) -> Iterator[None]:
         yield
     except DivergedError as error:
         decay = f" or train.weight_decay (now {train.weight_decay})" if train.weight_decay else ""
-        what = (
-            f"training diverged: at step {error.iteration} the numbers of layer {error.layer} are "
-            "no longer finite"
-        )
-        std = f"choose a smaller train.weight_init_std (now {train.weight_init_std})"
-        raise UserError(
-            f"{what}; {rate}{decay}, or {std}, in {path}. No model was written."
-        ) from None
+        where = f"at step {error.iteration} the numbers of layer {error.layer}"
+        what = f"training diverged: {where} are no longer finite"
+        std = f"choose a smaller train.weight_init_std (now {train.weight_init_std}), in {path}"
+        raise UserError(f"{what}; {rate}{decay}, or {std}. No model was written.") from None
     except FloatingPointError:
         what = "the trained network's loss on the training images is not finite"
         raise UserError(f"{what}; {rate} in {path}. No model was written.") from None

@@ -1,6 +1,4 @@
-"""The convolution of docs/make-it-yours.md in place of the multi-layer perceptron, and a project
-without the folder of the processes that share a step.
-"""
+"""A convolution in place of the perceptron, and a project without the folder mlp/divided."""
 
 import runpy
 import shutil

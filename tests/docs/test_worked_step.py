@@ -1,6 +1,4 @@
-"""The training step that docs/mathematics.md works through: mlp computes its numbers, and so does a
-calculator.
-"""
+"""The training step of docs/mathematics.md: its numbers are those of mlp, and of a calculator."""
 
 import json
 import re

@@ -1,6 +1,4 @@
-"""Exact arithmetic: its sums, products and norms against rational numbers, its functions against 60
-digits.
-"""
+"""Exact arithmetic against rational numbers, its functions against 60 digits."""
 
 import math
 from dataclasses import replace
@@ -34,9 +32,7 @@ magnitudes = st.sampled_from([1e-300, 1e-151, 1e-140, 1e-3, 1.0, 255.0, 1e10, 1e
 
 
 def random_matrix(seed: int, shape: tuple[int, ...], magnitude: float) -> np.ndarray:
-    """Return numbers of many sizes and both signs up to `magnitude`, with zeros and denormal
-    numbers among them.
-    """
+    """Return numbers of many sizes and both signs up to `magnitude`, zero and denormal ones too."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, shape) * magnitude
     x *= rng.choice([1.0, 1.0, 0.5, 2.0**-10, 2.0**-20, 2.0**-25], shape)
@@ -227,9 +223,7 @@ SIXTY_DIGITS = Context(prec=60, Emin=-999999, Emax=999999)
 
 
 def ulps(found: np.ndarray, expected: list[Decimal]) -> float:
-    """Return the greatest distance of `found` from `expected`, in units in the last place of what
-    is expected.
-    """
+    """Return the greatest distance of `found` from `expected`, in units in the last place."""
     return max(
         float(abs(Decimal(value) - truth) / Decimal(math.ulp(float(truth))))
         for value, truth in zip(found.tolist(), expected, strict=True)

@@ -27,9 +27,7 @@ def random_images(n: int, shape: tuple[int, int]) -> np.ndarray:
 
 
 def places_of(shape: tuple[int, int], strength: Strength, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y, (n, H, W) each, of the places for n images, in pixels from the first
-    pixel.
-    """
+    """Return x and y, (n, H, W) each: the places for n images, in pixels from the first pixel."""
     x, y = Distortion(shape, strength).places(stream(0, DISTORTION, 1), n) / 256 - 1
     return x.transpose(1, 0, 2), y.transpose(1, 0, 2)
 
@@ -38,9 +36,7 @@ def places_of(shape: tuple[int, int], strength: Strength, n: int) -> tuple[np.nd
 
 
 def integer_distortion(image: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return one image, (H, W), distorted: first interpolated downwards, then to the right, rounded
-    each time.
-    """
+    """Return one image, (H, W), interpolated downwards, then to the right, rounded each time."""
 
     def between(a: np.ndarray, b: np.ndarray, part: np.ndarray) -> np.ndarray:
         return ((256 - part) * a + part * b + 128) // 256
@@ -143,9 +139,7 @@ def extremes_are_near(values: np.ndarray, limit: float):
 
 
 def moved(row: int, column: int, **strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y, from the centre, of the places for one pixel, given from the centre, of 1000
-    images.
-    """
+    """Return x and y, from the centre, of the places for one pixel of 1000 images."""
     x, y = places_of((41, 41), OFF._replace(**strength), 1000)
     return x[:, 20 + row, 20 + column] - 20, y[:, 20 + row, 20 + column] - 20
 

@@ -20,9 +20,7 @@ PLAIN, NO_DROPOUT = descent(0.5), Dropout()
 
 
 def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=NO_DROPOUT):
-    """Take some steps undivided and divided; compare the bits of the loss, of all parameters and of
-    the optimizer's state.
-    """
+    """Take steps undivided and divided; compare the bits of the loss, parameters and state."""
     plain, divided = network, copy_of(network)
     batch_size = len(X) // steps
     states = [optimizer.new_state(plain.arrays.values()) for _ in range(2)]
@@ -46,9 +44,7 @@ def check_division(network, X, t, cut, parts, steps=3, optimizer=PLAIN, dropout=
 
 
 def random_cut(seed):
-    """Return a function that cuts n things into parts of any size, some of them empty, as
-    `cut_evenly` does evenly.
-    """
+    """Return a function that cuts n things into parts of any size, some of them empty."""
 
     def cut(n: int, parts: int) -> list[slice]:
         places = np.sort(np.random.default_rng([seed, n]).integers(0, n + 1, parts - 1)).tolist()

@@ -21,9 +21,7 @@ def log_softmax(A, z):
 
 
 def loss_of(A, z, labels) -> float:
-    """Return the mean cross-entropy of logits, (n, classes), for the indices of the true
-    classes.
-    """
+    """Return the mean cross-entropy of logits, (n, classes), for the true classes' indices."""
     _, shifted, total = softmax(A, z)
     return cross_entropy(A, loss_terms(shifted, total, np.eye(z.shape[1], dtype=np.uint8)[labels]))
 

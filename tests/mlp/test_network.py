@@ -1,6 +1,4 @@
-"""The network as a whole: its random start, its gradients by central differences, its
-predictions.
-"""
+"""The whole network: its random start, its gradients by central differences, its predictions."""
 
 import math
 

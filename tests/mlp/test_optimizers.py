@@ -1,6 +1,4 @@
-"""The rules that change the parameters, against the papers' formulas; the decay of weights; the
-schedules.
-"""
+"""The optimizers' rules against the papers' formulas; the decay of weights; the schedules."""
 
 import math
 
@@ -45,9 +43,7 @@ def agree(found, expected, dtype):
 
 
 def sutskever(w, gradients, rate, momentum):
-    """Yield w after each step by "On the importance of initialization and momentum", equations 1
-    and 2.
-    """
+    """Yield w by "On the importance of initialization and momentum", equations 1 and 2."""
     v = np.zeros_like(w)
     for g in gradients:
         v = momentum * v - rate * g

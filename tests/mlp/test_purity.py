@@ -1,9 +1,4 @@
-"""What decides an output adds in no order of the machine's choosing, and asks no mathematics
-library.
-
-Sums of floats, products of matrices, exponentials and logarithms belong to mlp/arithmetic.py;
-random numbers come from PCG64's integers. And imports run one way.
-"""
+"""What decides an output uses mlp/arithmetic.py to add and for functions. Imports run one way."""
 
 import ast
 import re
@@ -43,10 +38,7 @@ CHECKED = {
 
 
 def impurities(source: str) -> Iterator[str]:
-    """Yield each use of what may differ between machines.
-
-    The interface of arithmetics and float32 may have any.
-    """
+    """Yield each use of what may differ between machines, but in `Arithmetic` and `Float32`."""
     tree = ast.parse(source)
     tree.body = [
         node for node in tree.body if getattr(node, "name", "") not in ("Arithmetic", "Float32")
@@ -103,9 +95,7 @@ PACKAGES += ["images", "fitting", "evaluation", "drawing"]
 
 
 def imports(folder: str) -> set[str]:
-    """Return the dotted names of what the files in a folder import, at their top or inside a
-    function.
-    """
+    """Return the dotted names that the files in a folder import, at their top or in a function."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py"))
     return set(re.findall(r"^ *(?:from|import) ([\w.]+)(?: import| as|$)", text, re.MULTILINE))
 

@@ -1,6 +1,4 @@
-"""Random numbers: what they are made of, how they are distributed, and which arguments decide
-them.
-"""
+"""Random numbers: what they are made of, their distribution, and which arguments decide them."""
 
 import math
 

@@ -1,6 +1,4 @@
-"""Dropout, against a network without it, and the bound on norms. test_network.py has its
-gradients.
-"""
+"""Dropout against a network without it, and the bound on norms."""
 
 from dataclasses import replace
 

@@ -212,10 +212,7 @@ def test_parts_are_shared_out_among_as_many_processes_as_take_part():
 
 
 def kilobytes_of(processes: list[psutil.Process]) -> int:
-    """Return the memory of some processes without that of mapped files.
-
-    What they share counts once.
-    """
+    """Return the memory of processes without mapped files. What they share counts once."""
     maps = "".join(Path(f"/proc/{one.pid}/smaps_rollup").read_text() for one in processes)
     return sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB$", maps, re.MULTILINE)))
 
@@ -285,9 +282,7 @@ def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_kil
 
 
 class Machine:
-    """A machine where a step of so many processes takes so many seconds, and its training for a
-    while.
-    """
+    """A machine where a step of so many processes takes so many seconds."""
 
     def __init__(self, seconds):
         self.seconds, self.pace, self.clock, self.steps = seconds, Pace(max(seconds)), 0.0, 0.0

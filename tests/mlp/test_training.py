@@ -1,6 +1,4 @@
-"""Training: agreement with a textbook's step, the loop, every feature, divergence, and the same
-bits everywhere.
-"""
+"""Training: against a textbook's step, the loop, every feature, divergence, the same bits."""
 
 import itertools
 import math
@@ -209,10 +207,7 @@ def scores(epochs):
 
 @pytest.fixture(scope="module")
 def whole():
-    """The scores of a training of 30 epochs without patience.
-
-    The last of the watched splits decides.
-    """
+    """The scores of a training of 30 epochs without patience. The last watched split decides."""
     return scores(run(new_network("exact", (30,), "relu", 0.1), 150, 100, 0.5, watched=SPLITS))
 
 

@@ -1,6 +1,4 @@
-"""Prepared images and trained networks: read back as they were written, or refused in one
-sentence.
-"""
+"""Prepared images and trained networks: read back as they were, or refused in one sentence."""
 
 from itertools import pairwise
 

@@ -1,6 +1,4 @@
-"""Checkpoints: a training that was stopped ends with the bytes of an undisturbed one, and nothing
-else is believed.
-"""
+"""Checkpoints: a training that was stopped ends with the bytes of an undisturbed one."""
 
 import os
 import time
@@ -57,9 +55,7 @@ def new_checkpoint(folder, write_params):
 
 @pytest.fixture
 def start(new_checkpoint, folder, write_params):
-    """A function that starts a training with a checkpoint, or continues it, with some parameters
-    changed.
-    """
+    """A function that starts or continues a training with a checkpoint and changed parameters."""
 
     def start(**changes) -> Training:
         path = write_params(EVERYTHING | changes)

@@ -108,9 +108,7 @@ def redirects_to(server):
 
 
 def test_web_mirror(serve, files, raw):
-    """Some servers decompress what is stored as .gz, others call a gzipped file by its plain
-    name.
-    """
+    """A server may decompress what is stored as .gz, or call a gzipped file by its plain name."""
     answers = {
         name: answer(gzip.compress(CONTENT[name]), "200 OK", "Content-Encoding: gzip")
         for name in CONTENT
@@ -259,10 +257,7 @@ def test_bad_answer_is_a_failure_of_its_mirror(serve, files, raw, good, kind):
 
 
 def test_a_body_without_a_stated_length_is_bounded(serve, files, raw, monkeypatch):
-    """What unfolds ends with the time.
-
-    Junk that unfolds to nothing never reaches the bound on the unfolded length.
-    """
+    """What unfolds ends with the time. Junk that unfolds to nothing is bounded, too."""
     files = {name: file.model_copy(update={"bytes": None}) for name, file in files.items()}
     zeros = zlib.compressobj(wbits=31)
     head = zeros.flush(zlib.Z_FULL_FLUSH)
@@ -384,9 +379,7 @@ if sys.platform == "linux":
 
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
-    """A function that installs an npm which runs a script; COPY brings a package with some
-    members.
-    """
+    """A function that installs an npm which runs a script; COPY brings a package."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(packages, "MAX_PACKAGE_BYTES", 8_000_000)
 

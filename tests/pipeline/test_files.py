@@ -1,6 +1,4 @@
-"""Files are written whole or not at all; array files are read back exactly, or refused; tables have
-every number.
-"""
+"""Files are written whole or not at all; array files and tables are exact."""
 
 import csv
 import errno

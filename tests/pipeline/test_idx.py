@@ -26,9 +26,7 @@ def test_whole_files_are_read(path):
 
 
 def test_one_damage_is_refused(path):
-    """Each byte is the end, is missing, or, in the header, has another value; or there are more
-    bytes.
-    """
+    """Each byte is the end, is missing, or has another value in the header; or bytes are added."""
     good = idx(IMAGES)
     for place, byte in enumerate(good):
         damages = [good[:place], good[:place] + good[place + 1 :], good + bytes(place + 1)]

@@ -1,6 +1,4 @@
-"""The page of `dvc plots show`: its template, and how it looks in a real browser that has no
-network.
-"""
+"""The page of `dvc plots show`: its template, and its look in a browser without a network."""
 
 import time
 
@@ -50,9 +48,7 @@ PROBE = """
 
 
 def look(project: Project, charts: int) -> dict:
-    """Return what is in the page, once it has drawn its charts: errors, requests, images,
-    charts.
-    """
+    """Return what is in the page that has drawn its charts: errors, requests, images, charts."""
     with new_tab(project.folder / "chromium") as tab:
         tab.screen(1200)
         tab.open(project.folder / "dvc_plots" / "index.html")

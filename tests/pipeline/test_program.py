@@ -1,6 +1,4 @@
-"""What every command shares: how it starts, how it ends after a mistake, how it cuts texts short,
-its progress bar.
-"""
+"""What every command shares: its start, its end after a mistake, its progress bar."""
 
 import errno
 import io
@@ -81,10 +79,7 @@ def test_ctrl_c_is_the_same_if_it_breaks_a_clean_up():
 
 
 def test_real_command_has_pythons_own_traceback_and_any_terminal():
-    """An unforeseen error is shown as Python shows it.
-
-    A terminal without a character gets a question mark.
-    """
+    """Python shows an unforeseen error. A terminal without a character gets a question mark."""
     work = "def work():\n    print('1 ± 2')\n    raise OSError('unforeseen')\n"
     code = f"from pipeline.program.command import command\n{work}\ncommand(work)()"
     done = python("-c", code, PYTHONIOENCODING="ascii")

@@ -15,9 +15,7 @@ from tests.support.tables import cells
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A ledger of four records: two have results, one lacks some, one has none; there are two
-    committees.
-    """
+    """A ledger of four records: two have results, one lacks some, one has none; two committees."""
     counts = {
         "simard-elastic": {1: 72, 3: 71},
         "ciresan-small": dict(enumerate([70, 60, 50, 40, 30])),

@@ -1,6 +1,4 @@
-"""The records: dvc.yaml follows the protocol, and dvc.lock agrees with it, the canary and the
-results.
-"""
+"""The records: dvc.yaml follows the protocol; dvc.lock agrees with it and the results."""
 
 import hashlib
 import json

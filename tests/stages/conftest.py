@@ -8,9 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def dvc_streams() -> None:
-    """DVC writes to the streams that it finds when it is imported: let these be the ones that
-    `Project.dvc` reads.
-    """
+    """DVC keeps the streams that it finds when it is imported: `Project.dvc` reads them."""
     options = {"encoding": "utf-8", "buffering": 1, "closefd": False}
     out, err = (open(number, "w", **options) for number in (1, 2))  # noqa: SIM115
     with redirect_stdout(out), redirect_stderr(err):

@@ -12,9 +12,7 @@ from tests.support.refusals import refusal
 
 
 def local_imports(path: Path) -> set[str]:
-    """Return the project's own files that `path` imports, and so on; `__init__.py` counts if it
-    imports something.
-    """
+    """Return the project's files that `path` imports, directly or not."""
     found: set[Path] = set()
     waiting = [path]
     while waiting:

@@ -104,10 +104,7 @@ def test_metrics_agree_with_a_count_of_ones_own(folder):
 def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(
     tmp_path, monkeypatch, arithmetic, right
 ):
-    """Mistakes of equal probability have the order of the images.
-
-    The loss takes no logarithm of 0.
-    """
+    """Equally probable mistakes keep the images' order. The loss takes no logarithm of 0."""
     monkeypatch.chdir(tmp_path)
     preparation = Preparation(0.0, 1.0, (1, 1), ("dark", "bright"))
     # With the second one, the network is less sure of bright images

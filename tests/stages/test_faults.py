@@ -1,6 +1,4 @@
-"""Kills, Ctrl-C and full disks: no file is half, a sentence says what to do, and `dvc repro` goes
-on.
-"""
+"""Kills, Ctrl-C and full disks: no file is half, a sentence says what to do, DVC goes on."""
 
 import os
 import random
@@ -60,9 +58,7 @@ class Pipeline:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, **options)
 
     def outputs(self, stage: str) -> dict[str, bytes]:
-        """Return the content of each output of a stage as it is now, by path, without temporary
-        files.
-        """
+        """Return the content of each output of a stage as it is now, by path."""
         return {
             path: content
             for path, content in written(stage, self.folder).items()
@@ -115,9 +111,7 @@ def wait(process: subprocess.Popen, seconds: float, until=lambda: False) -> None
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_killed_or_interrupted(pipeline, stage):
-    """Every other time in the moment in which a file is being written; every third time by
-    Ctrl-C.
-    """
+    """Every other time while a file is being written; every third time by Ctrl-C."""
     chance = random.Random(f"{SEED} {stage}")
     begun, ends = time.monotonic(), []
     pipeline.check_recovery(stage)
@@ -164,10 +158,7 @@ HALF_WRITTEN = [
 
 
 def test_repro_killed(project, reproduced):
-    """DVC with all its processes, or the stage that it runs.
-
-    Begin again each time; what is done stays done.
-    """
+    """DVC with all its processes, or the stage that it runs. What is done stays done."""
     chance = random.Random(SEED)
     options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.DEVNULL}
     for number in range(times(4)):
@@ -190,10 +181,7 @@ CONTINUES = re.compile(r"Training continues after epoch (\d+)\.")
 
 @pytest.mark.parametrize("command", ["dvc repro train", "dvc exp run --temp train"])
 def test_dvc_killed(project_with_results: Project, command):
-    """The same command goes on.
-
-    The checkpoint of an experiment, queued or not, is in the project that started it.
-    """
+    """The same command goes on. The project that started an experiment has its checkpoint."""
     project = project_with_results
     environment = {
         key: value for key, value in project.environment.items() if key != "TRAIN_CHECKPOINTS"
@@ -258,9 +246,7 @@ def test_half_written_by_dvc(project_with_results, reproduced):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_disk_that_refuses(pipeline: Pipeline, stage: str):
-    """A limit on the length of a file stops a stage in the middle of writing one, as a full disk
-    does.
-    """
+    """A limit on a file's length stops a stage while it writes one, as a full disk does."""
     expected = pipeline.expected[stage]
     longest = max(map(len, expected.values()))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

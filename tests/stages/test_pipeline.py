@@ -25,10 +25,7 @@ def ran(log: str) -> list[str]:
 
 
 def test_repro_makes_every_output_and_nothing_again(project_with_results):
-    """The results are of `dvc repro`, which ran the command of each stage.
-
-    This is the real command, once more.
-    """
+    """The results are those of `dvc repro`, which ran each stage's command. Run it once more."""
     project = project_with_results
     made, lock = results(project), (project.folder / "dvc.lock").read_bytes()
     for out in (out for stage in STAGES for out in outs(stage)):
@@ -50,10 +47,7 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
 
 
 def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_with_results):
-    """DVC restores all outputs, after a change and a deletion.
-
-    A clone gets the committed ones from the remote.
-    """
+    """DVC restores all outputs. A clone gets the committed ones from the remote."""
     project = project_with_results
     first, changed = results(project), project.small | {"train.seed": 1}
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))

@@ -37,9 +37,7 @@ PARAMS = PLAIN | {"plot.misclassified": 4, "plot.dpi": 60}
 def write_inputs(
     names: tuple[str, ...], images: np.ndarray, weights: np.ndarray, wrong: int, shift: int
 ) -> None:
-    """Write what the stage reads: a network of two layers, the images it was trained on, so many
-    mistakes.
-    """
+    """Write a network of two layers, the images it was trained on, so many mistakes."""
     params = yaml.safe_dump(changed_params(PARAMS | {"distort.shift": shift}))
     Path("params.yaml").write_text(params, encoding="utf-8")
     n, neurons = len(names), weights.shape[1]

@@ -41,9 +41,7 @@ def preprocess(tmp_path, monkeypatch, write_params):
 
 @pytest.fixture
 def prepared(preprocess):
-    """A function that returns the three splits, train, validation, test, and how they are
-    prepared.
-    """
+    """A function that returns the three splits, and how they are prepared."""
 
     def load(*args, **changes):
         result = preprocess(*args, **changes)

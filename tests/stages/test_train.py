@@ -34,9 +34,7 @@ OUTPUTS = ["history.csv", "mlp.npz", "train.json", "validation.json"]
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, write_params):
-    """A function that runs the stage with some parameters, on 500 images with 100 to watch; it
-    returns the result.
-    """
+    """A function that runs the stage on 500 images with 100 to watch; it returns the result."""
     monkeypatch.chdir(tmp_path)
     images, labels = digits("train")
     save_prepared(TRAIN, images[:500], labels[:500])
@@ -56,10 +54,7 @@ def history() -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("arithmetic", ["exact", "float32"])
 def test_what_is_written(train, arithmetic):
-    """Twice the same.
-
-    Two processes share the work, and nothing of a run decides a byte. Lines end as on Unix.
-    """
+    """Twice the same: two processes share the work. Lines end as on Unix."""
     changes = {
         "arithmetic": arithmetic,
         "hidden_sizes": [20, 15],

@@ -12,12 +12,7 @@ import yaml
 
 
 class Cluster:
-    """A scheduler, and workers that each have a home of their own, as if on a machine of their own.
-
-    Attributes:
-        address: the scheduler's.
-        config: the configuration of Dask with which a sweep reaches it.
-    """
+    """A scheduler, and workers with a home each. `config`: how a sweep reaches it by Dask."""
 
     def __init__(self, folder: Path):
         from distributed import Security
@@ -68,9 +63,7 @@ class Cluster:
             client.wait_for_workers(number, timeout=120)
 
     def kill(self, name: str, whom: str) -> None:
-        """Kill the process "worker" of a worker, which runs experiments, its parent "nanny", or
-        "both".
-        """
+        """Kill the process "worker", which runs experiments, its parent "nanny", or "both"."""
         nanny = self._processes[name]
         with suppress(psutil.NoSuchProcess):  # the worker dies just now
             children = psutil.Process(nanny.pid).children()

@@ -26,9 +26,7 @@ DRAWINGS = [[*map(_stroke, line.split("/"))] for line in BY_HAND.split("\n")[1:-
 
 
 def rasterised(strokes: list[dict[str, Any]]) -> np.ndarray:
-    """Return a drawing's pixels, (128, 128) uint8: 255 where the pixel's centre is under the round
-    pen, else 0.
-    """
+    """Return pixels, (128, 128) uint8: 255 where the centre is under the round pen, else 0."""
     centres = np.arange(PIXELS) * (SIDE // PIXELS) + SIDE // PIXELS // 2
     x, y = centres[np.newaxis, :], centres[:, np.newaxis]
     ink = np.zeros((PIXELS, PIXELS), bool)

@@ -44,10 +44,7 @@ def contents(folder) -> dict[str, bytes]:
 
 @contextmanager
 def memory_below(limit: int) -> Iterator[None]:
-    """Fail if Python allocates more than so many bytes inside the block.
-
-    Pages of mapped files do not count.
-    """
+    """Fail if Python allocates more than so many bytes inside the block."""
     tracemalloc.start()
     try:
         yield
@@ -66,9 +63,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def save_pictures(folder: Path, part: str) -> None:
-    """Write the sample's "train" or "test" images as pictures, into a folder for even digits and
-    one for odd ones.
-    """
+    """Write the "train" or "test" images as pictures: a folder of even digits, one of odd ones."""
     images, labels = digits(part)
     for number, (image, label) in enumerate(zip(images, labels.argmax(axis=1), strict=True)):
         path = folder / ("odd" if label % 2 else "even") / f"{part}-{number:03}.png"

@@ -1,6 +1,4 @@
-"""The flow as `dvc.yaml` has it: what each stage of ours is given and makes, and a stage run in
-this process.
-"""
+"""The flow of `dvc.yaml`: what each stage is given and makes, and a stage run in this process."""
 
 import importlib
 from collections.abc import Sequence
@@ -30,9 +28,7 @@ def outs(stage: str) -> list[str]:
 
 
 def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
-    """Return the content of each file that is among the outputs of a stage, by its path in
-    `folder`.
-    """
+    """Return the content of each output of a stage, by its path in `folder`."""
     paths = [folder / out for out in outs(stage)]
     files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     return {
@@ -50,16 +46,12 @@ def results(project: Project) -> dict[str, bytes]:
 
 
 def by_name(stage: str) -> dict[str, bytes]:
-    """Return the content of each output of a stage in the current folder, by the name of its
-    file.
-    """
+    """Return the content of each output in the current folder, by the name of its file."""
     return {Path(path).name: content for path, content in written(stage).items()}
 
 
 def is_beginning(history: bytes, whole: bytes) -> bool:
-    """Return whether a history is that of some first epochs of a whole one, when none was known to
-    be kept.
-    """
+    """Return whether a history is the first epochs of a whole one, none of them marked as kept."""
     rows, expected = history.decode().splitlines(), whole.decode().splitlines()
     unkept = [expected[0], *(f"{row.rpartition(',')[0]},0" for row in expected[1:])]
     return history.endswith(b"\n") and len(rows) > 1 and rows == unkept[: len(rows)]
@@ -73,16 +65,12 @@ def make(stage: str) -> dict[str, bytes]:
 
 
 def refused(stage: str, result: Result, path: Path | str, *words: str) -> str:
-    """Fail unless the stage refused something, as `refusal` says, and wrote nothing; return its
-    sentence.
-    """
+    """Fail unless the stage refused something and wrote nothing; return its sentence."""
     assert written(stage) == {}
     return refusal(result, path, *words)
 
 
 def run_stage(stage: str, *options: str, paths: Sequence[str] = ()) -> Result:
-    """Run a stage in this process and in the current folder, as `dvc.yaml` says, or with other
-    paths.
-    """
+    """Run a stage in this process and the current folder, as `dvc.yaml` says or on other paths."""
     app = getattr(importlib.import_module(f"stages.{stage}"), stage)
     return CliRunner().invoke(app, [*(paths or arguments(stage)), *options])

@@ -37,9 +37,7 @@ def dot(A: Arithmetic, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @cache
 def digits(part: str) -> Split:
-    """Return the 600 training ("train") or 200 test ("test") images of the sample, with their
-    labels.
-    """
+    """Return the 600 "train" or 200 "test" images of the sample, with their labels."""
     name = {"train": "train", "test": "t10k"}[part]
     images = gzip.decompress((SAMPLE / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
     labels = gzip.decompress((SAMPLE / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]

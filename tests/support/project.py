@@ -97,9 +97,7 @@ class Project:
         return result
 
     def dvc(self, *words: str, check: bool = True) -> str:
-        """Run a command of DVC in this process, where it starts at once; return what it and its
-        stages printed.
-        """
+        """Run a command of DVC in this process; return what it and its stages printed."""
         from dvc.cli import main
 
         with chdir(self.folder), captured() as text:
@@ -122,9 +120,7 @@ class Project:
 
 @contextmanager
 def captured() -> Iterator[list[str]]:
-    """Collect what this process and its children write to their standard streams; it is in the list
-    at the end.
-    """
+    """Collect what this process and its children write; it is in the list at the end."""
     text: list[str] = []
     saved = os.dup(1), os.dup(2)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
@@ -143,9 +139,7 @@ def captured() -> Iterator[list[str]]:
 
 
 def new_project(folder: Path) -> Project:
-    """Make the small project in `folder`, ready for `dvc repro`: nothing has run, the data are a
-    folder away.
-    """
+    """Make the small project in `folder`: nothing has run, the data are a folder away."""
     project = Project(folder / "project")
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True

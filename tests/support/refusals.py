@@ -10,10 +10,7 @@ from pipeline.program.errors import UserError
 
 
 def refused(load: Callable[..., object], path: Path, *arguments: object) -> UserError:
-    """Return the error with which `load` refuses the file `path`.
-
-    It names the file, in one sentence.
-    """
+    """Return the error with which `load` refuses the file `path`, in one sentence with its name."""
     with pytest.raises(UserError) as caught:
         load(path, *arguments)
     # . is not a line end
@@ -28,10 +25,7 @@ def numbers(error: UserError) -> list[int]:
 
 
 def refusal(result, path: Path | str = "", *words: str) -> str:
-    """Return the line with which a command ended.
-
-    It names the file `path` and, apart from that, each of `words`.
-    """
+    """Return the line with which a command ended. It names the file `path` and all `words`."""
     assert (result.exit_code, result.stdout) == (1, "")
     assert isinstance(result.exception, SystemExit)
     assert re.fullmatch("error: .*\n", result.stderr)

@@ -58,12 +58,7 @@ class Sweeps:
         return ended(self.start(*words, on=on), code)
 
     def files(self, prefix: str) -> dict[str, list[str]]:
-        """Return hashes and names of the files of the experiments with this prefix, by their names
-        without it.
-
-        They are those in the Git remote. Fail if the DVC remote lacks any of their data, or has it
-        damaged.
-        """
+        """Return hashes and names of the files of experiments. Both remotes must have them."""
         found = {}
         for ref in self._git(
             "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*"
@@ -85,10 +80,7 @@ class Sweeps:
 
 
 def ended(process: subprocess.Popen[str], *codes: int) -> str:
-    """Wait for a sweep; return what it printed.
-
-    Fail if that has a traceback, or the exit code is none of these.
-    """
+    """Wait for a sweep; return what it printed. Fail if that has a traceback, or another code."""
     try:
         printed, _ = process.communicate(timeout=300)
     finally:
@@ -99,9 +91,7 @@ def ended(process: subprocess.Popen[str], *codes: int) -> str:
 
 
 def rows(printed: str) -> list[list[str]]:
-    """Return the cells of the table at the end of a sweep: experiment, parameters, state, worker,
-    seconds, dvc.lock.
-    """
+    """Return the cells of a sweep's table: name, parameters, state, worker, seconds, dvc.lock."""
     row = r"^(\w+-[0-9a-f]{10})  +(\S.*?)  +(\w+(?: \w+)?)  +(\S*) +(\d+)  +([0-9a-f]{12})? *$"
     return [list(cells) for cells in re.findall(row, printed, re.MULTILINE)]
 
@@ -112,16 +102,12 @@ def states(printed: str) -> list[str]:
 
 
 def trees(printed: str) -> dict[str, str]:
-    """Return the hash of each experiment's dvc.lock, if it has one, without the prefix of its
-    name.
-    """
+    """Return the hash of each experiment's dvc.lock, if it has one, without its name's prefix."""
     return {row[0].rpartition("-")[2]: row[-1] for row in rows(printed) if row[-1]}
 
 
 def wait_until_none_works(folder: Path) -> None:
-    """Wait until no process works in a clone below a folder, and the workers that made the clones
-    have ended.
-    """
+    """Wait until no process works in a clone below a folder, and the workers have ended."""
 
     def in_clone(where: str) -> bool:
         return str(folder) in where and "/clones/" in where
@@ -138,10 +124,7 @@ def wait_until_none_works(folder: Path) -> None:
 
 
 def clones_below(folder: Path, pattern: str = "") -> list[str]:
-    """Return the clones, or files in them, at most four folders below one.
-
-    They may vanish meanwhile.
-    """
+    """Return the clones, or files in them, at most four folders below one. They may vanish."""
     places = (f"{glob.escape(str(folder))}/{'*/' * depth}clones/*{pattern}" for depth in range(5))
     return [path for place in places for path in glob.glob(place, include_hidden=True)]
 

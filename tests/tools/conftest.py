@@ -71,10 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Path]) 
 
 @pytest.fixture
 def page(browser: chromium.Tab, folder: Path) -> Iterator[chromium.Tab]:
-    """The page of a test's folder, just opened.
-
-    At the end it must not have complained, nor asked for anything.
-    """
+    """The page of a test's folder, just opened. It must neither complain nor ask for anything."""
     browser.screen(1280)
     browser.open(folder / "page.html")
     yield browser

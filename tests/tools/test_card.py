@@ -1,6 +1,4 @@
-"""The model card, which is kept by hand, has the numbers of dvc.lock and metrics/; docs/curves.png
-is the history's.
-"""
+"""The model card, kept by hand, has the numbers of dvc.lock, metrics/ and the history."""
 
 import json
 import platform

@@ -1,6 +1,4 @@
-"""`tools.compare`: runs grouped, averaged, paired and drawn. tests/tools/test_report.py runs it on
-DVC's own output.
-"""
+"""`tools.compare`: runs grouped, averaged, paired and drawn. See test_report.py for DVC's own."""
 
 import csv
 import io
@@ -39,9 +37,7 @@ def experiment(name, metrics=0.9, state="success", commit="0" * 40, **train):
 
 @pytest.fixture
 def dvc_shows(tmp_path, monkeypatch):
-    """A function that makes DVC print these experiments of HEAD, and Git the histories of their
-    commits.
-    """
+    """A function that makes DVC print experiments of HEAD, and Git the histories of commits."""
     monkeypatch.chdir(tmp_path)
 
     def show(experiments, histories=None, code=0):
@@ -81,10 +77,7 @@ def rows(text):
 
 
 def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
-    """A run counts once, also under two names.
-
-    One run has no spread. Brackets and colons are printed as they are.
-    """
+    """A run counts once, also under two names. One run has no spread. Brackets stay as they are."""
     dvc_shows(
         [experiment("a", 0.88, seed=0), experiment("b", 0.9, seed=1), experiment("c", 0.9, seed=1)]
     )
@@ -174,10 +167,7 @@ def test_json_has_the_runs_and_the_numbers(dvc_shows):
 
 
 def test_pairs_have_the_same_seed(dvc_shows):
-    """A seed that only one of the settings ran with has no pair.
-
-    Fewer than two pairs have no spread.
-    """
+    """A seed of only one of the settings has no pair. Fewer than two pairs have no spread."""
     runs = [
         ("relu", 0, 0.5),
         ("relu", 1, 0.6),
@@ -249,9 +239,7 @@ def test_what_cannot_be_compared(dvc_shows):
 
 
 def history(accuracies, first=1, step=1, states=""):
-    """Return a history as train writes it, with the validation accuracy of some epochs, and a
-    letter as their state.
-    """
+    """Return a history with the validation accuracy of some epochs, and a letter as their state."""
     rows = [
         f"{first + step * n},5,0.4,0.3,0.2,{accuracy!r},{states[n:][:1]},0"
         for n, accuracy in enumerate(accuracies)

@@ -26,9 +26,7 @@ ONNX = Path("model.onnx")
 
 @pytest.fixture
 def export(tmp_path, monkeypatch):
-    """A function that saves a network as mlp.npz, and exports it as ONNX, in an empty current
-    folder.
-    """
+    """A function that saves a network as mlp.npz and exports it as ONNX, in the current folder."""
     # CI installs it
     pytest.importorskip("onnxruntime", reason="tools/export/requirements.txt is not installed")
     monkeypatch.chdir(tmp_path)
@@ -47,10 +45,7 @@ def session():
 
 
 def difference(network: Network, images: np.ndarray) -> float:
-    """Return the largest difference of a probability for images, (n, rows, columns).
-
-    All classes must be the same.
-    """
+    """Return the largest difference of a probability for images. All classes must be the same."""
     (found,) = session().run(["probabilities"], {"images": images})
     expected, _ = predict(network, images.reshape(len(images), -1))
     assert found.shape == expected.shape

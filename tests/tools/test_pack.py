@@ -1,6 +1,4 @@
-"""Own pictures become a dataset: the images and labels that were given, in files that the pipeline
-reads.
-"""
+"""Own pictures become a dataset: the given images and labels, in files for the pipeline."""
 
 import json
 import os
@@ -53,9 +51,7 @@ def pack(*arguments: object):
 
 
 def packed(source: str, name: str, *options: object) -> dict[str, list[np.ndarray]]:
-    """Pack into a new list of datasets; return the images of each class, those for training
-    first.
-    """
+    """Pack into a new list of datasets; return each class's images, those for training first."""
     Path("datasets.yaml").write_text("")
     result = pack(source, name, *options)
     assert result.exit_code == 0, result.output
@@ -71,9 +67,7 @@ def packed(source: str, name: str, *options: object) -> dict[str, list[np.ndarra
 
 
 def refuses(*arguments: object, words: list[str]) -> None:
-    """Fail unless these arguments are refused with a sentence that has the words, and nothing is
-    written.
-    """
+    """Fail unless arguments are refused with words in a sentence, and nothing is written."""
     before = contents(Path())
     refusal(pack(*arguments), "", *words)
     assert contents(Path()) == before

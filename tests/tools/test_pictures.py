@@ -1,6 +1,4 @@
-"""Pictures become images: digits on any paper in any light are made like MNIST's; doubtful pictures
-get a note.
-"""
+"""Pictures become images: digits in any light are made like MNIST's; doubtful ones get a note."""
 
 import hashlib
 from itertools import product
@@ -172,9 +170,7 @@ def test_neither_colours_nor_contrast_nor_size_nor_place_nor_mode_matter():
 
 
 def test_mnist_digits_stay_what_they_are():
-    """Put anywhere on a large sheet, dark on light, they become the same images again, but for
-    faint specks.
-    """
+    """On a large sheet, dark on light, they become the same images again, but for faint specks."""
     images = digits("test").images[:100].reshape(-1, 28, 28)
     again = []
     for i, image in enumerate(images):

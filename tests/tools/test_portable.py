@@ -1,6 +1,4 @@
-"""`tools.portable`: it compares the bytes of files in many environments, and keeps a table of
-machines.
-"""
+"""`tools.portable` compares files in many environments, and keeps a table of machines."""
 
 import csv
 import platform
@@ -87,9 +85,7 @@ def line(name: str, exact: str, float32: str) -> dict[str, str]:
 
 @pytest.fixture
 def portable(tmp_path, monkeypatch):
-    """A function that runs the command in these environments; `table` is its path of the table,
-    with two lines.
-    """
+    """A function that runs the command in these environments; `table` is its table's path."""
     (tmp_path / "script.py").write_text(SCRIPT)
     monkeypatch.setattr("tools.portable.__main__.ROOT", tmp_path)
     monkeypatch.setattr("tools.portable.__main__.TABLE", tmp_path / "machines.csv")

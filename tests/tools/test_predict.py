@@ -216,9 +216,7 @@ def test_damaged_idx_file(run, monkeypatch):
 
 
 def test_a_model_of_whole_pictures_gets_whole_pictures(run, predictions, trained):
-    """A picture that has the size already is used as it is, or inverted, as the model says, or an
-    option.
-    """
+    """A picture of the right size is used as it is, or inverted, as the model or an option says."""
     Image.fromarray(RANDOM).save("x.png")
     Image.fromarray(255 - RANDOM).save("inverted.png")
     Path("idx").write_bytes(idx(RANDOM[np.newaxis]))

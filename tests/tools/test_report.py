@@ -1,6 +1,4 @@
-"""`tools.report`, between the commits of a small DVC project: what it says changed, and what it
-refuses.
-"""
+"""`tools.report`, between the commits of a small DVC project: changes and refusals."""
 
 from pathlib import Path
 from statistics import fmean, stdev

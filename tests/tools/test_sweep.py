@@ -1,7 +1,4 @@
-"""What a sweep decides before it runs anything: experiments, names, what is refused.
-
-One test here needs Dask.
-"""
+"""What a sweep decides before it runs anything: experiments, names, what is refused."""
 
 import importlib.metadata
 import re
@@ -142,10 +139,7 @@ def test_packages_that_differ_are_named(tmp_path, monkeypatch):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch, quick_dvc) -> Project:
-    """A Git repository with parameters, one commit, and a remote that has it.
-
-    It is the current folder.
-    """
+    """A Git repository with parameters, one commit, and a remote; it is the current folder."""
     project = Project(tmp_path / "project")
     project.folder.mkdir()
     (project.folder / "params.yaml").write_bytes(PARAMS.read_bytes())

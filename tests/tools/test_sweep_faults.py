@@ -1,6 +1,4 @@
-"""Sweeps on this machine's cores, and on workers elsewhere: over TLS, with a Git remote and a DVC
-remote.
-"""
+"""Sweeps on this machine's cores, and on workers elsewhere: over TLS, with two remotes."""
 
 import os
 import random
@@ -42,10 +40,7 @@ def sweeps(tmp_path_factory) -> Sweeps:
 
 @pytest.fixture(scope="module")
 def undisturbed(sweeps) -> dict[str, str]:
-    """The files of each experiment, from a sweep on this machine that nothing disturbs.
-
-    Two are controlled.
-    """
+    """The files of each experiment of an undisturbed sweep on this machine. Two are controlled."""
     printed = sweeps.run("local", *AXES, "--workers", "2", "--control", "0.4")
     assert sorted(states(printed)) == ["done"] * POINTS + ["same bytes"] * 2
     assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == POINTS + 2, (
@@ -118,10 +113,7 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
 
 @pytest.mark.parametrize("killed", [False, True], ids=["Ctrl-C", "killed"])
 def test_a_sweep_that_is_stopped_leaves_no_process_and_no_clone(sweeps, killed):
-    """A terminal sends Ctrl-C to all processes.
-
-    What a killed sweep leaves, the next one removes.
-    """
+    """Ctrl-C goes to all processes. What a killed sweep leaves, the next one removes."""
     process, folder = sweeps.start("stopped", *LONG), sweeps.project.folder
     wait_for_log(process, folder, "Running stage 'train'")
     if killed:

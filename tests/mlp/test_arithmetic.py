@@ -10,16 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp.arithmetic import (
-    ARITHMETICS,
-    LARGEST,
-    OPERAND_BITS,
-    SMALLEST_UNIT,
-    Exact,
-    operand_bits,
-    power,
-    tan,
-)
+from mlp.arithmetic import ARITHMETICS, LARGEST, SMALLEST_UNIT, Exact, operand_bits, power, tan
 from mlp.prediction import predict
 from tests.support.networks import MINMAX, digits, dot, new_network, take_step
 
@@ -55,11 +46,8 @@ def fractions(x: np.ndarray) -> np.ndarray:
 
 
 def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
-    return (
-        left.dtype == right.dtype
-        and left.shape == right.shape
-        and left.tobytes() == right.tobytes()
-    )
+    same_kind = left.dtype == right.dtype and left.shape == right.shape
+    return same_kind and left.tobytes() == right.tobytes()
 
 
 # Grids
@@ -67,9 +55,7 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
 
 @some
 @given(seeds, st.integers(1, 6), st.integers(1, 40), magnitudes, st.integers(1, 51))
-def test_grid_has_multiples_of_its_unit_no_further_than_half_a_unit(
-    seed, rows, columns, magnitude, bits
-):
+def test_grid_has_the_nearest_multiples_of_its_unit(seed, rows, columns, magnitude, bits):
     x = random_matrix(seed, (rows, columns), magnitude)
     before, unit = x.copy(), unit_of(x, bits)
     rounded = exact.grid(x, bits)
@@ -77,9 +63,8 @@ def test_grid_has_multiples_of_its_unit_no_further_than_half_a_unit(
         assert (found / unit).denominator == 1
         assert abs(found) <= unit * 2**bits
         assert abs(found - value) <= unit / 2
-    assert same_bits(
-        exact.grid_rows(x, bits), np.concatenate([exact.grid(row[np.newaxis], bits) for row in x])
-    )
+    row_by_row = [exact.grid(row[np.newaxis], bits) for row in x]
+    assert same_bits(exact.grid_rows(x, bits), np.concatenate(row_by_row))
     assert same_bits(exact.grid_rows(x, bits, exact.exponent(x)), rounded)
     assert same_bits(x, before)
     assert exact.grid(x, bits, out=x) is x
@@ -90,9 +75,8 @@ def test_grid_of_nothing_or_next_to_nothing_is_zero():
     for x in (np.zeros((2, 3)), np.full((2, 3), -0.0), np.full((2, 3), DENORMAL), np.empty((0, 3))):
         for found in (exact.grid(x, 21), exact.grid_rows(x, 21)):
             np.testing.assert_array_equal(found, np.zeros(x.shape))
-    np.testing.assert_array_equal(
-        exact.grid(np.array([2.0**-500, 2.0**-501, -(2.0**-502)]), 21), [2.0**-500, 0, 0]
-    )
+    small = np.array([2.0**-500, 2.0**-501, -(2.0**-502)])
+    assert exact.grid(small, 21).tolist() == [2.0**-500, 0, 0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, LARGEST, -LARGEST])
@@ -115,32 +99,24 @@ def test_numbers_that_are_too_large_are_refused_in_any_place(bad, place):
 def test_products_of_the_largest_numbers_and_of_the_smallest_units_are_exact():
     largest = exact.grid(np.full((1, 2048), np.nextafter(LARGEST, 0)), 21)
     assert exact.matmul(largest, largest.T)[0, 0] == 2.0**971  # 2¹¹ · 2⁴⁸⁰ · 2⁴⁸⁰
-    unit = np.full((1, 3), math.ldexp(1.0, SMALLEST_UNIT))
-    assert exact.matmul(exact.grid(unit, 21), exact.grid(unit, 21).T)[0, 0] == 3 * math.ldexp(
-        1.0, 2 * SMALLEST_UNIT
-    )
+    unit = exact.grid(np.full((1, 3), math.ldexp(1.0, SMALLEST_UNIT)), 21)
+    assert exact.matmul(unit, unit.T)[0, 0] == 3 * math.ldexp(1.0, 2 * SMALLEST_UNIT)
 
 
 # Products
 
 
-def operands(
-    seed: int, m: int, k: int, n: int, left=1.0, right=1.0
-) -> tuple[np.ndarray, np.ndarray]:
+def operands(seed: int, m: int, k: int, n: int, left=1.0, right=1.0) -> tuple:
     """Return random operands on the grids that a product of k terms wants."""
     a, b = random_matrix(seed, (m, k), left), random_matrix(seed + 1, (k, n), right)
     return exact.grid_rows(a, operand_bits(k)), exact.grid(b, operand_bits(k))
 
 
+few, many = st.integers(1, 3), st.integers(1, 300) | st.just(2049)
+
+
 @some
-@given(
-    seeds,
-    st.integers(1, 3),
-    st.integers(1, 300) | st.just(2049),
-    st.integers(1, 3),
-    magnitudes,
-    magnitudes,
-)
+@given(seeds, few, many, few, magnitudes, magnitudes)
 def test_product_is_that_of_rational_numbers(seed, m, k, n, left, right):
     a, b = operands(seed, m, k, n, left, right)
     assert (fractions(exact.matmul(a, b)) == fractions(a) @ fractions(b)).all()
@@ -150,7 +126,7 @@ def test_product_is_that_of_rational_numbers(seed, m, k, n, left, right):
 def test_no_bit_of_operands_is_given_away(terms):
     bits = operand_bits(terms)
     assert terms * (2**bits) ** 2 <= 2**53
-    assert bits == OPERAND_BITS or terms * (2 ** (bits + 1)) ** 2 > 2**53
+    assert bits == operand_bits(1) == 21 or terms * (2 ** (bits + 1)) ** 2 > 2**53
     with pytest.raises(ValueError, match="2097153"):
         operand_bits(2**21 + 1)
 
@@ -169,9 +145,7 @@ def test_product_in_blocks_is_written_to_out(m, k):
 
 @some
 @given(seeds, st.integers(1, 60), st.integers(1, 60), magnitudes)
-def test_sum_is_exact_but_for_the_grid_of_its_terms_and_has_no_order(
-    seed, rows, columns, magnitude
-):
+def test_sum_is_exact_on_the_grid_of_its_terms_in_any_order(seed, rows, columns, magnitude):
     x = random_matrix(seed, (rows, columns), magnitude)
     shuffled = np.random.default_rng(seed).permutation(x)
     bits = 53 - max(rows.bit_length(), 2)
@@ -183,9 +157,8 @@ def test_sum_is_exact_but_for_the_grid_of_its_terms_and_has_no_order(
     ]:
         unit, found = unit_of(x, bits_of_terms), add(x)
         assert same_bits(add(shuffled), found)
-        for value, truth in zip(
-            fractions(np.asarray(found)).ravel(), fractions(terms).sum(axis=0), strict=True
-        ):
+        sums, truths = fractions(np.asarray(found)).ravel(), fractions(terms).sum(axis=0)
+        for value, truth in zip(sums, truths, strict=True):
             assert (value / unit).denominator == 1
             assert abs(value - truth) <= len(terms) * unit / 2
 
@@ -197,13 +170,11 @@ def test_norm_is_that_of_rational_numbers_and_depends_on_no_other_column_and_no_
     x = rng.normal(size=(m, n)) * 10.0 ** rng.integers(-60, 60, n)
     x[:, seed % n] = 0.0
     found = exact.norms(x)
+    # Each square is rounded to a grid of 2⁵³ / 2m units for at most 4 times the largest square
+    tolerance = Fraction(4 * m * 4 * m + 4, 2**53)
     for norm, column in zip(found.tolist(), x.T.tolist(), strict=True):
         square = sum(Fraction(element) ** 2 for element in column)
-        # Each square is rounded to the grid: 2⁵³ / 2m units for the largest, at most 4 times the
-        # largest square
-        assert abs(Fraction(norm) ** 2 - square) <= square * (
-            Fraction(4 * m * 4 * m, 2**53) + Fraction(4, 2**53)
-        )
+        assert abs(Fraction(norm) ** 2 - square) <= square * tolerance
     assert same_bits(exact.norms(np.asfortranarray(x[rng.permutation(m)])), found)
     assert same_bits(np.concatenate([exact.norms(x[:, [column]]) for column in range(n)]), found)
 
@@ -224,25 +195,18 @@ SIXTY_DIGITS = Context(prec=60, Emin=-999999, Emax=999999)
 
 def ulps(found: np.ndarray, expected: list[Decimal]) -> float:
     """Return the greatest distance of `found` from `expected`, in units in the last place."""
-    return max(
-        float(abs(Decimal(value) - truth) / Decimal(math.ulp(float(truth))))
-        for value, truth in zip(found.tolist(), expected, strict=True)
-    )
+    pairs = zip(found.tolist(), expected, strict=True)
+    return max(float(abs(Decimal(x) - y) / Decimal(math.ulp(float(y)))) for x, y in pairs)
 
 
 def test_exp_is_within_two_units_in_the_last_place():
     rng = np.random.default_rng(0)
-    # Where the reduced argument is next to nothing
-    multiples = np.arange(-1021, 1023)[::23] * math.log(2)
+    multiples = np.arange(-1021, 1023)[::23] * math.log(2)  # the reduced argument is almost 0
     halves = multiples + math.log(2) / 2  # where it is largest
-    drawn = [
-        rng.uniform(-708, 709, 500),
-        rng.uniform(-1, 1, 500) * 2.0 ** rng.integers(-60, 5, 500),
-    ]
+    small = rng.uniform(-1, 1, 500) * 2.0 ** rng.integers(-60, 5, 500)
     ends = [-708.0, 709.0, np.nextafter(709.0, 0), -0.0, DENORMAL, -DENORMAL]
-    x = np.concatenate([*drawn, multiples, halves, np.nextafter(halves, -1e3), ends]).clip(
-        -708, 709
-    )
+    x = [rng.uniform(-708, 709, 500), small, multiples, halves, np.nextafter(halves, -1e3), ends]
+    x = np.concatenate(x).clip(-708, 709)
     assert ulps(exact.exp(x), [Decimal(value).exp(SIXTY_DIGITS) for value in x.tolist()]) <= 2
 
 
@@ -250,29 +214,18 @@ def test_log_is_within_two_units_in_the_last_place():
     rng = np.random.default_rng(0)
     near_one = rng.uniform(0.5, 1, 300) * 2.0 ** rng.integers(-52, -1, 300)
     root = 2.0 ** np.arange(-1021.5, 1023)[::23]  # where the reduced argument is largest
-    drawn = [
-        np.exp(rng.uniform(-708, 709, 300)),
-        rng.uniform(0.4, 3, 300),
-        1 + near_one,
-        1 - near_one,
-    ]
-    ends = [
-        2.0**-1022,
-        np.finfo(float).max,
-        np.nextafter(1, 2),
-        np.nextafter(1, 0),
-        np.nextafter(2, 0),
-    ]
-    x = np.concatenate([*drawn, root, np.nextafter(root, 0), ends])
+    drawn = [np.exp(rng.uniform(-708, 709, 300)), rng.uniform(0.4, 3, 300)]
+    near = [1 + near_one, 1 - near_one, np.nextafter([1, 1, 2], [2, 0, 0])]
+    ends = [2.0**-1022, np.finfo(float).max]
+    x = np.concatenate([*drawn, *near, root, np.nextafter(root, 0), ends])
     assert ulps(exact.log(x), [Decimal(value).ln(SIXTY_DIGITS) for value in x.tolist()]) <= 2
 
 
 def test_exp_and_log_where_the_result_is_known():
     np.testing.assert_array_equal(exact.exp(np.array([0.0, -0.0])), [1.0, 1.0])
     assert same_bits(exact.log(np.array([1.0])), np.array([0.0]))
-    np.testing.assert_array_equal(
-        exact.log(2.0 ** np.arange(-5, 6)), np.arange(-5, 6) * math.log(2)
-    )
+    powers = np.arange(-5, 6)
+    np.testing.assert_array_equal(exact.log(2.0**powers), powers * math.log(2))
     beyond = exact.exp(np.array([-708.5, 709.5, -1e6, 1e6, -np.inf, np.inf]))
     np.testing.assert_array_equal(beyond, np.tile(exact.exp(np.array([-708.0, 709.0])), 3))
     assert (np.isfinite(beyond) & (beyond > 0)).all()
@@ -280,9 +233,8 @@ def test_exp_and_log_where_the_result_is_known():
 
 def test_exp_in_float32_stops_before_it_overflows():
     found = ARITHMETICS["float32"].exp(np.array([87.0, 88.0, 88.5, 100.0, np.inf], np.float32))
-    np.testing.assert_array_equal(
-        found, np.exp(np.array([87, 88, 88, 88, 88], np.float32)), strict=True
-    )
+    expected = np.exp(np.array([87, 88, 88, 88, 88], np.float32))
+    np.testing.assert_array_equal(found, expected, strict=True)
 
 
 def test_tan_is_that_of_the_mathematics_library():
@@ -296,10 +248,9 @@ def test_power_is_that_of_rational_numbers():
     for x in (0.0, 0.3, 0.9, 0.999, 1.0):
         for n in (0, 1, 2, 7, 30, 100, 1000):
             expected = Fraction(x) ** n
-            # Half a unit in the last place in each product
-            assert abs(Fraction(power(x, n)) - expected) <= expected * Fraction(
-                4 * n + 1, 2**53
-            ) + Fraction(DENORMAL)
+            tolerance = Fraction(4 * n + 1, 2**53)  # half a unit in the last place a product
+            distance = abs(Fraction(power(x, n)) - expected)
+            assert distance <= expected * tolerance + Fraction(DENORMAL)
     assert (power(0.0, 0), power(0.9, 1), power(0.5, 30)) == (1.0, 0.9, 2.0**-30)
 
 
@@ -331,9 +282,8 @@ class Watched(Exact):
 def test_every_product_of_training_and_prediction_is_exact(activation, hidden, shift, scale):
     watched = Watched()
     X, t = digits("train")
-    network = new_network(
-        watched, hidden, activation, 0.05, replace(MINMAX, shift=shift, scale=scale)
-    )
+    preparation = replace(MINMAX, shift=shift, scale=scale)
+    network = new_network(watched, hidden, activation, 0.05, preparation)
     for rows in (slice(0, 4), slice(4, 8)):
         take_step(network, X[rows], t[rows], 0.1)
     layers = len(hidden) + 1

@@ -14,13 +14,8 @@ from typer.testing import CliRunner
 
 from mlp.prediction import predict as probabilities
 from pipeline.images.idx import read_labelled
-from pipeline.settings.datasets import (
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    load_dataset,
-)
+from pipeline.settings import datasets
+from pipeline.settings.datasets import TEST_LABELS, load_dataset
 from pipeline.settings.params import load_params
 from pipeline.store.artifacts import load_model
 from tests.support.files import contents
@@ -31,12 +26,9 @@ from tests.support.refusals import refusal
 from tools.pack.__main__ import main
 from tools.predict import predict
 
-ROWS: list[list[object]] = [
-    ["a", *range(1, 10)],
-    ["b", *range(10, 19)],
-    ["a", *range(9)],
-    ["b", *[255] * 9],
-]
+ROWS: list[list[object]] = [["a", *range(1, 10)], ["b", *range(10, 19)]]
+ROWS += [["a", *range(9)], ["b", *[255] * 9]]
+FILES = [(datasets.TRAIN_IMAGES, datasets.TRAIN_LABELS), (datasets.TEST_IMAGES, TEST_LABELS)]
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +49,9 @@ def packed(source: str, name: str, *options: object) -> dict[str, list[np.ndarra
     assert result.exit_code == 0, result.output
     classes = load_dataset(Path("datasets.yaml"), name).classes
     found: dict[str, list[np.ndarray]] = {name: [] for name in classes}
-    for images, labels in ((TRAIN_IMAGES, TRAIN_LABELS), (TEST_IMAGES, TEST_LABELS)):
-        stored, numbers = read_labelled(
-            Path("datasets", name, images), Path("datasets", name, labels), len(classes)
-        )
+    folder = Path("datasets", name)
+    for images, labels in FILES:
+        stored, numbers = read_labelled(folder / images, folder / labels, len(classes))
         for image, number in zip(stored[:], numbers, strict=True):
             found[classes[number]].append(image)
     return found
@@ -76,9 +67,8 @@ def refuses(*arguments: object, words: list[str]) -> None:
 def draw(name: str, image: np.ndarray | int) -> None:
     """Write a picture: an image, or one grey."""
     Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((28, 28), image, np.uint8) if isinstance(image, int) else image).save(
-        name
-    )
+    pixels = np.full((28, 28), image, np.uint8) if isinstance(image, int) else image
+    Image.fromarray(pixels).save(name)
 
 
 def two_classes() -> None:
@@ -105,12 +95,8 @@ def test_the_commands_that_are_printed_keep_the_files_and_fit_the_images(each, i
     printed = pack("own.csv", "pets", "--datasets", "my data/datasets.yaml").stdout
     words = shlex.split(printed.partition("Keep it:")[2].splitlines()[0])
     assert words[:3] == ["dvc", "add", str(Path("my data", "datasets", "pets"))]
-    assert words[4:8] == [
-        "git",
-        "add",
-        str(Path("my data", "datasets")),
-        str(Path("my data", "datasets.yaml")),
-    ]
+    added = [str(Path("my data", name)) for name in ("datasets", "datasets.yaml")]
+    assert words[4:8] == ["git", "add", *added]
     training = int(re.search(r": ([\d,]+) training", printed)[1].replace(",", ""))
     settings = re.findall(r"-S (\S+)=(\S+)", printed.partition("Train on it:")[2])
     changes = {key: yaml.safe_load(value) for key, value in settings}
@@ -129,10 +115,8 @@ def test_pictures_of_digits_go_through_the_pipeline():
     for place, (image, number) in enumerate(zip(sample.images, numbers, strict=True)):
         draw(f"photos/{number}/{place:03}.png", image.reshape(28, 28))
     for name, images in packed("photos", "own").items():
-        given = sample.images[numbers == int(name)]
-        assert sorted(image.tobytes() for image in images) == sorted(
-            image.tobytes() for image in given
-        )
+        given = [image.tobytes() for image in sample.images[numbers == int(name)]]
+        assert sorted(image.tobytes() for image in images) == sorted(given)
 
     changes = Project.small | {"download.dataset": "own", "preprocess.validation_size": 80}
     Path("params.yaml").write_text(yaml.safe_dump(changed_params(changes)))
@@ -144,9 +128,8 @@ def test_pictures_of_digits_go_through_the_pipeline():
     result = CliRunner().invoke(predict, [*names, "--json"])
     images = sample.images[[int(Path(name).stem) for name in names]]
     expected, _ = probabilities(load_model(Path("models/mlp.npz")), images)
-    assert [
-        [*answer["probabilities"].values()] for answer in json.loads(result.stdout)
-    ] == expected.tolist()
+    answers = json.loads(result.stdout)
+    assert [[*answer["probabilities"].values()] for answer in answers] == expected.tolist()
 
 
 def test_share_of_each_class_becomes_test_images_which_the_seed_chooses():
@@ -155,9 +138,7 @@ def test_share_of_each_class_becomes_test_images_which_the_seed_chooses():
         found = packed("own.csv", "own", "--test-share", share)
         test = Path("datasets", "own", TEST_LABELS).read_bytes()[8:]
         assert (len(test), set(test)) == (expected, {0, 1}), "each class has test images"
-        assert greys(found) == {"9": [100, 101, 102], "10": [*range(10)]}, (
-            "none is lost or there twice"
-        )
+        assert greys(found) == {"9": [100, 101, 102], "10": [*range(10)]}, "each once"
         assert list(found) == ["9", "10"], "numbers are in the order of their values"
     before = contents(Path())
     packed("own.csv", "own", "--test-share", 0.999)
@@ -174,12 +155,8 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
     # a named pipe, where there are any: opening it would wait
     getattr(os, "mkfifo", os.mkdir)("photos/dog/pipe.png")
     lines = pack("photos", "pets").stderr.splitlines()
-    expected = {
-        "cat/notes.txt": "not an image",
-        "dog/more": "not a regular",
-        "dog/pipe.png": "not a regular",
-    }
-    expected["readme.txt"] = "not in a class's folder"
+    expected = {"cat/notes.txt": "not an image", "dog/more": "not a regular"}
+    expected |= {"dog/pipe.png": "not a regular", "readme.txt": "not in a class's folder"}
     for line, (name, words) in zip(sorted(lines), expected.items(), strict=True):
         assert line.startswith(f"left out: {Path('photos', name)}: ")
         assert words in line
@@ -198,9 +175,10 @@ def test_file_that_cannot_be_used_is_named_and_left_out():
 )
 def test_folder_that_is_no_dataset(files, words):
     for name in files:
-        Path("photos", name).mkdir(parents=True) if name.endswith("/") else draw(
-            f"photos/{name}", 0
-        )
+        if name.endswith("/"):
+            Path("photos", name).mkdir(parents=True)
+        else:
+            draw(f"photos/{name}", 0)
     refuses("photos", "pets", words=["photos", *words])
 
 
@@ -232,23 +210,20 @@ def test_options_for_the_images_are_used_and_remembered():
         assert bool(words) == bool(said)
 
 
-@pytest.mark.parametrize(
-    ("header", "line_end", "encoding"),
-    [([], "\n", "utf-8"), (["label,pixel0,pixel1"], "\r\n", "utf-8-sig")],
-)
+WINDOWS = ["label,pixel0,pixel1"], "\r\n", "utf-8-sig"
+
+
+@pytest.mark.parametrize(("header", "line_end", "encoding"), [([], "\n", "utf-8"), WINDOWS])
 def test_csv_gives_its_images_and_labels(header, line_end, encoding):
     names = ["# c", "'", "0", "1e3", "a, b", "a: b", "null", 'say "b"', "yes", "신발"]  # sorted
     cells = [name if " " not in name else '"' + name.replace('"', '""') + '"' for name in names]
-    lines = [
-        f"{cell},{number},{255 - again}" for number, cell in enumerate(cells) for again in range(3)
-    ]
+    lines = [f"{cell},{number},{last}" for number, cell in enumerate(cells) for last in (9, 8, 7)]
     Path("own.csv").write_bytes(line_end.join([*header, *lines, "", ""]).encode(encoding))
     found = packed("own.csv", "own", "--size", "1x2")
     assert list(found) == names
     for number, name in enumerate(names):
-        assert sorted(image.ravel().tolist() for image in found[name]) == [
-            [number, 255 - again] for again in (2, 1, 0)
-        ]
+        images = sorted(image.ravel().tolist() for image in found[name])
+        assert images == [[number, last] for last in (7, 8, 9)]
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -43,9 +43,7 @@ def integer_distortion(image: np.ndarray, places: tuple[np.ndarray, np.ndarray])
 
     padded = np.pad(image.astype(np.int64), ((1, 2), (1, 2)))
     (column, right), (row, down) = (divmod(place, 256) for place in places)
-    left, other = (
-        between(padded[row, column + k], padded[row + 1, column + k], down) for k in (0, 1)
-    )
+    left, other = (between(padded[row, x], padded[row + 1, x], down) for x in (column, column + 1))
     return between(left, other, right)
 
 
@@ -67,13 +65,11 @@ def test_bytes_are_interpolated_in_whole_numbers(shape, strength):
 @pytest.mark.parametrize("smoothness", [5.0, 20.0])
 def test_sums_of_the_largest_images_and_strengths_fit_53_bits(number, smoothness):
     distortion = Distortion((2048, 2048), Strength(45.0, 45.0, 50.0, 100.0, 20.0, smoothness))
-    source = SimpleNamespace(
-        random_raw=lambda n: np.full(n, number * 0x0001000100010001, np.uint64)
-    )
+    words = number * 0x0001000100010001
+    source = SimpleNamespace(random_raw=lambda n: np.full(n, words, np.uint64))
     C = distortion.coefficients(source, 1)[:, :, 0]
-    rows, columns = (
-        functions[[0, 1, 1023, 2047]] for functions in (distortion.rows, distortion.columns)
-    )
+    places = [0, 1, 1023, 2047]
+    rows, columns = distortion.rows[places], distortion.columns[places]
     unit = 2**-31  # of a place in 1/256 pixel
     assert (np.abs(rows) @ np.abs(C) @ np.abs(columns).T).max() <= 2**53 * unit
     for whole in (rows * 2**13, C * 2**16, columns * 2**13, C[:, :-2, :-2] * 2**5):
@@ -81,13 +77,11 @@ def test_sums_of_the_largest_images_and_strengths_fit_53_bits(number, smoothness
 
 
 def test_distortions_whose_sums_might_not_be_exact_are_refused():
-    for shape, changes in [
-        ((1, 12000), {}),
-        ((28, 28), {"shift": 16384.0}),
-        ((28, 28), {"elastic": 1000.0}),
-    ]:
-        with pytest.raises(ValueError, match=f"{shape[0]} × {shape[1]}"):
-            Distortion(shape, OFF._replace(**changes))
+    with pytest.raises(ValueError, match="1 × 12000"):
+        Distortion((1, 12000), OFF)
+    for changes in ({"shift": 16384.0}, {"elastic": 1000.0}):
+        with pytest.raises(ValueError, match="28 × 28"):
+            Distortion((28, 28), OFF._replace(**changes))
 
 
 # What decides a distortion
@@ -109,19 +103,17 @@ def test_bytes_do_not_depend_on_how_the_images_are_divided(strength, chunk, monk
     found = np.empty_like(images)
     monkeypatch.setattr(mlp.distortions, "CHUNK", chunk)
     for start, stop in [(17, 30), (0, 1), (1, 17), (3, 3)]:
-        found[start:stop] = Distortion(shape, strength).distort(
-            images[start:stop], 5, 1, 100 + start
-        )
+        part = images[start:stop]
+        found[start:stop] = Distortion(shape, strength).distort(part, 5, 1, 100 + start)
     np.testing.assert_array_equal(found, whole)
 
 
 # The map
 
 
-@pytest.mark.parametrize(
-    ("shape", "smoothness"), [((28, 28), 6.0), ((9, 16), 2.0), ((40, 1), 20.0)]
-)
-def test_elastic_is_the_root_mean_square_of_the_field_at_the_centre(shape, smoothness):
+@pytest.mark.parametrize("case", [((28, 28), 6.0), ((9, 16), 2.0), ((40, 1), 20.0)], ids=str)
+def test_elastic_is_the_root_mean_square_of_the_field_at_the_centre(case):
+    shape, smoothness = case
     n, row, column = 3000, shape[0] // 2, shape[1] // 2
     x, y = places_of(shape, OFF._replace(elastic=0.2, smoothness=smoothness), n)
     for field in (x[:, row, column] - column, y[:, row, column] - row):
@@ -162,8 +154,7 @@ def test_rotation_shear_scaling_and_shift_reach_their_strength_and_not_more():
     extremes_are_near(x, 7.0)
     extremes_are_near(y, 7.0)
 
-    (right_x, right_y), (down_x, down_y) = (
-        moved(*place, rotation=30.0, shear=20.0) for place in ((0, 15), (15, 0))
-    )
+    right_x, right_y = moved(0, 15, rotation=30.0, shear=20.0)
+    down_x, down_y = moved(15, 0, rotation=30.0, shear=20.0)
     areas = (right_x * down_y - right_y * down_x) / 15**2
     np.testing.assert_allclose(areas, 1, atol=0.005)  # turned and sheared, as large as before

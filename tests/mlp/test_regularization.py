@@ -13,7 +13,7 @@ from tests.support.networks import ZSCORE, Float64, descent, new_network, run, s
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
 
 
-def trained_network(masks):
+def kept(masks):
     return [None if mask.keep is None else mask.keep.tolist() for mask in masks]
 
 
@@ -24,9 +24,7 @@ def trained_network(masks):
     ("probability", "share"),
     [(0.5, 0.5), (0.2, 13107 / 65536), (1e-5, 1 / 65536), (1e-6, None), (0.9999999, 65535 / 65536)],
 )
-def test_probability_is_rounded_to_16_bits_and_the_gain_is_that_of_the_rounded_one(
-    probability, share
-):
+def test_probability_is_rounded_to_16_bits_and_the_gain_belongs_to_that(probability, share):
     (mask,) = Dropout(probability, 0.0).masks([30], 20, 1, 0)
     if share is None:
         assert mask == KEEP_ALL
@@ -39,19 +37,16 @@ def test_integers_decide_image_by_image_and_layer_by_layer():
     words = stream(11, DROPOUT, 4).random_raw(5).tolist()
     integers = [word >> shift & 0xFFFF for word in words for shift in (0, 16, 32, 48)]
     # Ten for the inputs, in three words; six for the hidden neurons, in two words
-    assert trained_network(masks)[0] == [
-        [i >= round(0.3 * 65536) for i in integers[5 * n : 5 * n + 5]] for n in range(2)
-    ]
-    assert trained_network(masks)[1] == [
-        [i >= round(0.6 * 65536) for i in integers[12 + 3 * n : 15 + 3 * n]] for n in range(2)
-    ]
+    inputs, neurons = (np.reshape(part, (2, -1)) for part in (integers[:10], integers[12:18]))
+    assert kept(masks)[0] == (inputs >= round(0.3 * 65536)).tolist()
+    assert kept(masks)[1] == (neurons >= round(0.6 * 65536)).tolist()
 
 
 def test_dropout_of_one_kind_does_not_move_that_of_the_other():
     sizes = [785, 51, 20]
-    whole = trained_network(Dropout(0.2, 0.5).masks(sizes, 3, 0, 0))
-    assert trained_network(Dropout(0.0, 0.5).masks(sizes, 3, 0, 0)) == [None, *whole[1:]]
-    assert trained_network(Dropout(0.2, 0.0).masks(sizes, 3, 0, 0)) == [whole[0], None, None]
+    whole = kept(Dropout(0.2, 0.5).masks(sizes, 3, 0, 0))
+    assert kept(Dropout(0.0, 0.5).masks(sizes, 3, 0, 0)) == [None, *whole[1:]]
+    assert kept(Dropout(0.2, 0.0).masks(sizes, 3, 0, 0)) == [whole[0], None, None]
     assert Dropout().masks(sizes, 3, 0, 0) == [KEEP_ALL] * 3
 
 
@@ -64,13 +59,10 @@ def test_image_goes_forward_through_the_weights_of_what_is_kept_times_the_gain(a
     tolerance = 1e-4 if isinstance(arithmetic, str) else 1e-12
     for image in range(20):
         factors = [(mask.gain * mask.keep[image])[:, np.newaxis] for mask in masks]
-        weights = [
-            (W * some).astype(W.dtype) for W, some in zip(network.weights, factors, strict=True)
-        ]
+        pairs = zip(network.weights, factors, strict=True)
+        weights = [(W * factor).astype(W.dtype) for W, factor in pairs]
         expected, _ = replace(network, weights=weights).forward(X[[image]])
-        np.testing.assert_allclose(
-            z[[image]], expected, rtol=0, atol=tolerance * np.abs(expected).max()
-        )
+        assert np.abs(z[[image]] - expected).max() <= tolerance * np.abs(expected).max()
 
 
 # The bound on norms
@@ -89,18 +81,17 @@ def test_no_norm_is_above_the_bound_after_a_step(bound):
 @both
 def test_columns_above_the_bound_get_it_as_their_norm_and_the_others_keep_their_bits(arithmetic):
     A = ARITHMETICS[arithmetic]
-    W = (np.random.default_rng(0).normal(size=(50, 6)) * [0.01, 0.1, 0.2, 0.5, 1.0, 0.0]).astype(
-        A.dtype
-    )
+    scales = [0.01, 0.1, 0.2, 0.5, 1.0, 0.0]
+    W = (np.random.default_rng(0).normal(size=(50, 6)) * scales).astype(A.dtype)
     W[3, 4] = -np.finfo(A.dtype).smallest_subnormal
     before = W.copy()
     limit_norms(A, W, 0.0)  # no bound
     assert W.tobytes() == before.tobytes()
     limit_norms(A, W, 1.0)
     norms = np.linalg.norm(before.astype(float), axis=0)
-    assert (norms > 1.0).tolist() == [False, False, True, True, True, False]
-    np.testing.assert_allclose(
-        W[:, norms > 1.0], before[:, norms > 1.0] / norms[norms > 1.0], rtol=1e-6, atol=1e-40
-    )
+    above = norms > 1.0
+    assert above.tolist() == [False, False, True, True, True, False]
+    expected = before[:, above] / norms[above]
+    np.testing.assert_allclose(W[:, above], expected, rtol=1e-6, atol=1e-40)
     assert W[:, norms <= 1.0].tobytes() == before[:, norms <= 1.0].tobytes()
     assert W[3, 4].tobytes() == A.dtype(0.0).tobytes(), "not −0"

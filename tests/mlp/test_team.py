@@ -26,9 +26,7 @@ from pipeline.fitting.processes import available_processes
 from tests.support.networks import ZSCORE, bits, method, new_network, run, some_digits, train_by
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
-forks = pytest.mark.skipif(
-    sys.platform != "linux", reason="there is a second process on Linux alone"
-)
+forks = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a second process")
 WATCHED = [some_digits(500, 600)]
 
 
@@ -78,10 +76,7 @@ def test_worker_of_a_finished_and_of_an_abandoned_training_ends_though_there_are
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        for training in (
-            start(new_network(), iterations=20),
-            start(new_network(), iterations=10**6),
-        ):
+        for training in [start(new_network(), steps) for steps in (20, 10**6)]:
             for epoch in training:
                 assert len(children()) == 1
                 if epoch.epoch == 3:
@@ -98,7 +93,7 @@ def test_leader_notices_that_the_worker_hangs(monkeypatch):
     next(epochs)
     (worker,) = children()
     worker.suspend()
-    # Naps; only now, because a busy machine may let it wait as long
+    # In naps; only now, because a busy machine may let it wait as long
     monkeypatch.setattr(mlp.divided.team, "LONGEST_WAIT", 4)
     with pytest.raises(ChildProcessError, match="ended early or hangs"):
         list(epochs)
@@ -144,20 +139,13 @@ def test_worker_ends_with_its_leader_and_not_at_ctrl_c(number):
         ours.recv()
 
 
+DIVERGED = FloatingPointError("too large"), FloatingPointError, "too large"
+LONG = RuntimeError("unforeseen \udcff" + "€" * 5000)  # not UTF-8, and cut within a character
+UNFORESEEN = LONG, ChildProcessError, r"failed \(RuntimeError: unforeseen \?€€€"
+
+
 @forks
-@pytest.mark.parametrize(
-    ("error", "kind", "said"),
-    [
-        (FloatingPointError("too large"), FloatingPointError, "too large"),
-        # Not UTF-8, and cut within a character
-        (
-            RuntimeError("unforeseen \udcff" + "€" * 5000),
-            ChildProcessError,
-            r"failed \(RuntimeError: unforeseen \?€€€",
-        ),
-    ],
-    ids=["diverged", "unforeseen"],
-)
+@pytest.mark.parametrize(("error", "kind", "said"), [DIVERGED, UNFORESEEN], ids=["met", "odd"])
 def test_leader_sees_the_workers_error_where_the_worker_met_it(error, kind, said):
     """The worker fails after the barrier. A slow leader must not see it there already."""
     team, met = Team(2), []
@@ -176,9 +164,7 @@ def test_leader_sees_the_workers_error_where_the_worker_met_it(error, kind, said
 
 
 @forks
-@pytest.mark.parametrize(
-    "fate", range(4), ids=lambda n: f"{n} meetings" if n < 3 else "between tasks"
-)
+@pytest.mark.parametrize("fate", range(4))  # after so many barriers, or between tasks
 def test_one_of_four_is_killed_wherever_it_is(fate):
     def task():
         for meeting in range(3):
@@ -222,10 +208,8 @@ def kilobytes_of(processes: list[psutil.Process]) -> int:
 def test_memory_of_eight_processes(tmp_path):
     n = 100_000
     np.save(tmp_path / "images.npy", np.full((n, 784), 200, np.uint8))
-    training = Split(
-        np.load(tmp_path / "images.npy", mmap_mode="r"),
-        np.eye(10, dtype=np.uint8)[np.arange(n) % 10],
-    )
+    labels = np.eye(10, dtype=np.uint8)[np.arange(n) % 10]
+    training = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), labels)
     how, before = method(50, 100, 0.1), kilobytes_of([psutil.Process()])
     for _ in train_by(8, new_state(new_network(), how), training, how):
         team = [psutil.Process(), *children()]
@@ -259,24 +243,21 @@ def test_leader_runs_all_parts_if_the_system_refuses_a_process(monkeypatch, arit
 
 
 @forks
-@pytest.mark.parametrize("what", ["is silent", "is killed"])
-def test_leader_goes_on_alone_if_the_worker_gives_no_signal_but_not_if_it_is_killed(
-    monkeypatch, what
-):
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_leader_goes_on_without_a_silent_worker_but_not_without_a_killed_one(monkeypatch, number):
     def fork():
-        if (number := real_fork()) == 0:
-            os.kill(os.getpid(), signal.SIGSTOP if what == "is silent" else signal.SIGKILL)
-        return number
+        if (child := real_fork()) == 0:
+            os.kill(os.getpid(), number)
+        return child
 
     real_fork = os.fork
     monkeypatch.setattr(os, "fork", fork)
-    naps = 2 if what == "is silent" else 600
-    monkeypatch.setattr(mlp.divided.team, "LONGEST_START", naps)
     network, expected = new_network(), new_network()
-    if what == "is killed":
+    if number == signal.SIGKILL:
         with pytest.raises(ChildProcessError):
             run(network, 20, processes=2)
     else:
+        monkeypatch.setattr(mlp.divided.team, "LONGEST_START", 2)
         assert run(network, 20, processes=2) == run(expected, 20)
         assert bits(network) == bits(expected)
 
@@ -296,17 +277,13 @@ class Machine:
             self.steps += steps
 
 
-@pytest.mark.parametrize(
-    ("seconds", "fastest"),
-    [
-        ({1: 0.02}, 1),
-        ({1: 0.02, 2: 0.012}, 2),
-        ({1: 0.02, 2: 0.2}, 1),
-        ({1: 0.09, 2: 0.05, 4: 0.03, 6: 0.036}, 4),
-    ],
-)
-def test_as_many_processes_take_the_steps_as_are_fastest(seconds, fastest):
-    machine = Machine(seconds)
+MACHINES = [{1: 0.02}, {1: 0.02, 2: 0.012}, {1: 0.02, 2: 0.2}]
+MACHINES += [{1: 0.09, 2: 0.05, 4: 0.03, 6: 0.036}]
+
+
+@pytest.mark.parametrize("seconds", MACHINES, ids=str)
+def test_as_many_processes_take_the_steps_as_are_fastest(seconds):
+    machine, fastest = Machine(seconds), min(seconds, key=seconds.get)
     machine.train(60)
     assert machine.pace.best == fastest
     assert machine.steps >= 0.95 * machine.clock / seconds[fastest]

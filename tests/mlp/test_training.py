@@ -46,10 +46,8 @@ DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, 1.0, 5.0))
 def test_training_agrees_with_the_textbook_step_by_step(arithmetic, hidden):
     images, labels = some_digits(0, 500)
     network = new_network(arithmetic, hidden, "sigmoid", 0.05, ZSCORE)
-    weights, biases = (
-        [array.astype(np.float64) for array in arrays]
-        for arrays in (network.weights, network.biases)
-    )
+    weights = [W.astype(np.float64) for W in network.weights]
+    biases = [b.astype(np.float64) for b in network.biases]
     for start in range(0, 500, 25):
         X, t = images[start : start + 25], labels[start : start + 25]
         found = take_step(network, X, t, 0.1)
@@ -68,8 +66,7 @@ def test_training_agrees_with_the_textbook_step_by_step(arithmetic, hidden):
 @pytest.mark.parametrize("preparation", [MINMAX, ZSCORE], ids=["minmax", "zscore"])
 @pytest.mark.parametrize("distortion", [None, DISTORTION], ids=["", "distorted"])
 def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparation, distortion):
-    # 23 images in batches of 5: four batches an epoch, three images left over; ten steps are two
-    # epochs and a half
+    # 23 images in batches of 5: four batches an epoch, three images left over
     training = some_digits(0, 23)
     network = new_network(arithmetic, preparation=preparation)
     by_hand = copy_of(network)
@@ -78,9 +75,8 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparatio
         order = permutation(stream(7, ORDER, epoch), 23)
         X, t = training.images[order], training.labels[order]
         X = distortion.distort(X, 7, epoch, 0) if distortion else X
-        losses = [
-            take_step(by_hand, X[i : i + 5], t[i : i + 5], 0.1) for i in range(0, 5 * batches, 5)
-        ]
+        rows = [slice(i, i + 5) for i in range(0, 5 * batches, 5)]
+        losses = [take_step(by_hand, X[batch], t[batch], 0.1) for batch in rows]
         assert (record.epoch, record.iteration) == (epoch + 1, [4, 8, 10][epoch])
         assert math.isclose(record.loss, math.fsum(losses) / batches, rel_tol=1e-6)
         for split, found in zip([training, *WATCHED], record.scores, strict=True):
@@ -92,7 +88,7 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparatio
         assert bits(network) == bits(by_hand)
 
 
-def test_pixels_that_are_black_in_all_images_keep_their_weights_unless_these_decay_or_are_bounded():
+def test_pixels_that_are_always_black_keep_their_weights_unless_these_decay_or_are_bounded():
     training = some_digits(0, 23)
     black = ~training.images.any(axis=0)
     start = new_network(std=0.1)
@@ -100,9 +96,8 @@ def test_pixels_that_are_black_in_all_images_keep_their_weights_unless_these_dec
     run(plain, 8, 5, training=training)
     np.testing.assert_array_equal((plain.weights[0] != start.weights[0]).any(axis=1), ~black)
     run(decayed, 4, 5, training=training, optimizer=Optimizer(Schedule(0.5), weight_decay=0.1))
-    np.testing.assert_allclose(
-        decayed.weights[0][black], start.weights[0][black] * 0.95**4, rtol=1e-12
-    )
+    expected = start.weights[0][black] * 0.95**4
+    np.testing.assert_allclose(decayed.weights[0][black], expected, rtol=1e-12)
     run(limited, 4, 5, training=training, optimizer=Optimizer(Schedule(1e-9), max_norm=1.0))
     np.testing.assert_allclose(np.linalg.norm(limited.weights[0], axis=0), 1.0, rtol=1e-6)
 
@@ -111,13 +106,9 @@ def test_images_and_labels_that_a_network_cannot_learn_are_refused():
     images, labels = some_digits(0, 20)
     few, two, none, many = labels[1:], labels.copy(), labels.copy(), labels.copy()
     two[3, :2], none[3], many[3] = 1, 0, 2 * labels[3]
-    wrong = [
-        (images.astype(float), labels),
-        (images[:, 1:], labels),
-        (images[0], labels),
-        (images, labels[:, 1:]),
-    ]
-    wrong += [(images, other) for other in (few, two, none, many, labels.astype(int))]
+    wrong = [(other, labels) for other in (images.astype(float), images[:, 1:], images[0])]
+    wrong_labels = (labels[:, 1:], few, two, none, many, labels.astype(int))
+    wrong += [(images, other) for other in wrong_labels]
     for split in wrong:
         for training, watched in ((Split(*split), []), (some_digits(0, 20), [Split(*split)])):
             with pytest.raises(ValueError, match=r"images|labels"):
@@ -128,16 +119,11 @@ def test_images_and_labels_that_a_network_cannot_learn_are_refused():
 
 # Every feature
 
-EVERYTHING = {
-    "dropout": Dropout(0.2, 0.5),
-    "distortion": DISTORTION,
-    "keep_best": True,
-    "patience": 100,
-}
-NESTEROV = EVERYTHING | {
-    "optimizer": Optimizer(Schedule(0.05, "cosine", 3, 30), SGD(0.9, nesterov=True), 0.01, 1.5)
-}
-ADAM = EVERYTHING | {"optimizer": Optimizer(Schedule(0.002, "linear", 0, 30), Adam(0.9), 0.1, 1.5)}
+EVERYTHING = {"dropout": Dropout(0.2, 0.5), "distortion": DISTORTION}
+EVERYTHING |= {"keep_best": True, "patience": 100}
+COSINE, LINEAR = Schedule(0.05, "cosine", 3, 30), Schedule(0.002, "linear", 0, 30)
+NESTEROV = EVERYTHING | {"optimizer": Optimizer(COSINE, SGD(0.9, nesterov=True), 0.01, 1.5)}
+ADAM = EVERYTHING | {"optimizer": Optimizer(LINEAR, Adam(0.9), 0.1, 1.5)}
 # Four batches of 99 an epoch: one of the stops is within an epoch, and one at its end
 CASES = {
     "plain": (MINMAX, {}, 1, 99, [1, 4, 6]),
@@ -150,21 +136,15 @@ CASES = {
 def train_to(ends, preparation, features, copies, batch_size, processes):
     """Train to each of the ends in turn; return all that is left, and the epochs."""
     images, labels = (np.tile(array, (copies, 1)) for array in some_digits(0, 400))
-    state = new_state(
-        new_network("exact", (30, 20), "relu", 0.1, preparation), method(30, batch_size, **features)
-    )
+    network = new_network("exact", (30, 20), "relu", 0.1, preparation)
+    state = new_state(network, method(30, batch_size, **features))
     epochs = []
     for end in ends:
         how = method(end, batch_size, **features)
         epochs += train_by(processes, state, Split(images, labels), how, WATCHED)
     arrays = [*state.best.parameters, *(array for arrays in state.opt_state for array in arrays)]
-    left = (
-        bits(state.network),
-        state.iteration,
-        state.best[:2],
-        [array.tobytes() for array in arrays],
-    )
-    return left, epochs
+    left = [bits(state.network), state.iteration, state.best[:2]]
+    return left + [array.tobytes() for array in arrays], epochs
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -186,11 +166,8 @@ def test_fingerprint_is_that_of_every_number_in_exact_arithmetic():
     how = method(30, 100, **ADAM)
     start = new_state(new_network("exact", (30, 20)), how)
     found = [start.fingerprint()]
-    for array in (
-        *start.network.weights,
-        *start.network.biases,
-        *(one for some in start.opt_state for one in some),
-    ):
+    arrays = [array for arrays in start.opt_state for array in arrays]
+    for array in start.network.weights + start.network.biases + arrays:
         array.flat[-1] += 2.0**-40
         found.append(start.fingerprint())
     start.iteration += 1
@@ -233,31 +210,27 @@ def test_best_network_is_that_of_a_training_which_ends_there(whole):
     assert (state.best.score.accuracy, -state.best.score.loss) == whole[best]
     run(network, 5 * (best + 1), 100, 0.5)
     assert bits(trained_network(state, how)) == bits(network)
-    assert (
-        bits(trained_network(state, replace(how, keep_best=False)))
-        == bits(state.network)
-        != bits(network)
-    )
+    last = trained_network(state, replace(how, keep_best=False))
+    assert bits(last) == bits(state.network) != bits(network)
 
 
 # Divergence
 
 
+PLACES = {
+    "leader's pixel": (1, (100, 0), math.nan),
+    "worker's pixel": (1, (701, 0), math.nan),
+    "2": (2, (3, 19), math.inf),
+    "3": (3, (0, 9), -math.inf),
+}
+
+
 @pytest.mark.filterwarnings("error")
 @both
-@pytest.mark.parametrize(
-    ("layer", "place", "bad"),
-    [
-        (1, (100, 0), math.nan),
-        (1, (701, 0), math.nan),
-        (2, (3, 19), math.inf),
-        (3, (0, 9), -math.inf),
-    ],
-    ids=["leader's pixel", "worker's pixel", "2", "3"],
-)
+@pytest.mark.parametrize("case", PLACES)
 @pytest.mark.parametrize("processes", PROCESSES)
-def test_divergence_names_the_step_and_the_layer(arithmetic, layer, place, bad, processes):
-    # Two processes have every second pixel each: one of them 100, the other one 701
+def test_divergence_names_the_step_and_the_layer(arithmetic, case, processes):
+    layer, place, bad = PLACES[case]
     network = new_network(arithmetic, (20, 20), "relu", preparation=ZSCORE)
     network.weights[layer - 1][place] = bad
     how = method(100, 50, 0.1)
@@ -277,29 +250,23 @@ def result() -> str:
     return f"{run(network, 10, batch_size=100, learning_rate=0.1, watched=WATCHED)} {bits(network)}"
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3"},
-        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Prescott"},
-    ],
-    ids=["two threads, other vector instructions", "another kernel"],
-)
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="names of x86-64 processors"
-)
-def test_same_bits_whatever_threads_kernels_and_vector_instructions(environment):
+VECTORS = {"OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3"}
+KERNEL = {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Prescott"}
+
+
+@pytest.mark.parametrize("variables", [VECTORS, KERNEL], ids=["vectors", "kernel"])
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86-64")
+def test_same_bits_whatever_threads_kernels_and_vector_instructions(variables):
     """Many more: python -m tools.portable."""
     code = f"import runpy; print(runpy.run_path({__file__!r})['result']())"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
     command = [sys.executable, "-c", code]
     elsewhere = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert elsewhere.stdout.strip() == result()
 
 
 def test_same_bits_as_on_the_machine_this_was_written_on():
-    # A change of the training's arithmetic changes these on purpose, and dvc.lock with them;
-    # another machine must not.
+    # Another arithmetic changes the bits on purpose, and dvc.lock with them; no machine may
     network = new_network()
     epochs = run(network, 40)
     assert bits(network) == "008d886b91c244146658c0028323d92a95131a37360308ad009d0dc77ee81eae"

@@ -31,9 +31,8 @@ def test_what_may_be_left_out_and_how_sums_may_be_written(tmp_path):
 def test_a_class_may_have_any_name_that_a_terminal_can_show(tmp_path):
     """Persian has a joiner inside of words, and so have emoji."""
     classes = ["می\u200cشود", "👩\u200d🚀"]
-    assert load_dataset(write_datasets(tmp_path, ["x"], classes=classes), "tiny").classes == tuple(
-        classes
-    )
+    path = write_datasets(tmp_path, ["x"], classes=classes)
+    assert load_dataset(path, "tiny").classes == tuple(classes)
     for name in ("\u200c", "a\u202eb", "a\u2028b", "a\x7f"):
         path = write_datasets(tmp_path, ["x"], classes=["a", name])
         assert refusal(path).about == "tiny.classes[1]"
@@ -49,34 +48,23 @@ def test_only_the_entry_asked_for_is_checked_and_a_name_that_is_none_gets_a_hint
 
 
 def test_mirrors_elsewhere(tmp_path):
-    mirrors = [
-        "https://host/folder/",
-        "https://me:secret@host:8443",
-        "https://[::1]/x",
-        "npm:name@1.0.0/folder",
-    ]
-    mirrors += ["npm:name@1.0.0-rc.1+5/folder/in/package", "npm:@scope/name@1.0.0/folder/"]
+    mirrors = ["https://host/folder/", "https://me:secret@host:8443", "https://[::1]/x"]
+    mirrors += ["npm:name@1.0.0/folder", "npm:@scope/name@1.0.0/folder/"]
+    mirrors += ["npm:name@1.0.0-rc.1+5/folder/in/package"]
     assert load_dataset(write_datasets(tmp_path, mirrors), "tiny").mirrors == tuple(mirrors)
 
 
 def test_mirrors_on_this_machine(tmp_path):
     """A path starts at the folder of datasets.yaml, wherever the command runs."""
-    texts = [
-        "mine",
-        "../my images",
-        str(tmp_path / "other"),
-        (tmp_path / "my images").as_uri(),
-        "file://localhost/x",
-    ]
-    folders = [
-        tmp_path / "mine",
-        tmp_path / "../my images",
-        tmp_path / "other",
-        tmp_path / "my images",
-        Path("/x"),
-    ]
-    mirrors = load_dataset(write_datasets(tmp_path, texts), "tiny").mirrors
-    assert [Path(mirror) for mirror in mirrors] == folders
+    folders = {
+        "mine": tmp_path / "mine",
+        "../my images": tmp_path / "../my images",
+        str(tmp_path / "other"): tmp_path / "other",
+        (tmp_path / "my images").as_uri(): tmp_path / "my images",
+        "file://localhost/x": Path("/x"),
+    }
+    mirrors = load_dataset(write_datasets(tmp_path, [*folders]), "tiny").mirrors
+    assert [Path(mirror) for mirror in mirrors] == list(folders.values())
 
 
 NO_MIRRORS = """
@@ -99,13 +87,10 @@ def test_no_mirror(tmp_path, text):
 
 
 GOOD = entry(["x"])
+SHORT, LONG = {"classes": ["a", "b"], "files": GOOD["files"]}, GOOD["files"] | {"more": {}}
 BAD_ENTRIES = {
     "a list": ([], "tiny", "classes, mirrors, files, whole, inverted"),
-    "a key missing": (
-        {"classes": ["a", "b"], "files": GOOD["files"]},
-        "tiny.mirrors",
-        "one address or more",
-    ),
+    "a key missing": (SHORT, "tiny.mirrors", "one address or more"),
     "numbers for names": (GOOD | {"classes": [0, 1]}, "tiny.classes", '["0", "1"]'),
     "one class": (GOOD | {"classes": ["a"]}, "tiny.classes", "2 to 256"),
     "257 classes": (GOOD | {"classes": list(map(str, range(257)))}, "tiny.classes", "2 to 256"),
@@ -113,45 +98,35 @@ BAD_ENTRIES = {
     "a class of two lines": (GOOD | {"classes": ["a", "b\nc"]}, "tiny.classes[1]", "one line"),
     "no mirrors": (entry([]), "tiny.mirrors", "one address or more"),
     "no files": (GOOD | {"files": {}}, "tiny.files.train_images", "name, bytes, sha256"),
-    "another file": (
-        GOOD | {"files": GOOD["files"] | {"more": {}}},
-        "tiny.files.more",
-        ", ".join(SAVED_AS),
-    ),
+    "another file": (GOOD | {"files": LONG}, "tiny.files.more", ", ".join(SAVED_AS)),
     "text for true": (GOOD | {"inverted": "yes"}, "tiny.inverted", "true or false"),
     "text for false": (GOOD | {"whole": "no"}, "tiny.whole", "true or false"),
 }
 
 
-@pytest.mark.parametrize(("bad", "key", "expected"), BAD_ENTRIES.values(), ids=list(BAD_ENTRIES))
-def test_bad_entry(tmp_path, bad, key, expected):
-    path = tmp_path / "datasets.yaml"
+@pytest.mark.parametrize("kind", BAD_ENTRIES)
+def test_bad_entry(tmp_path, kind):
+    (bad, key, expected), path = BAD_ENTRIES[kind], tmp_path / "datasets.yaml"
     path.write_text(yaml.safe_dump({"tiny": bad}))
     error = refusal(path)
     assert error.about == key
     assert expected in str(error)
 
 
-@pytest.mark.parametrize(
-    ("key", "values"),
-    [
-        ("name", ["", 3, None]),
-        ("sha256", ["abc", "0" * 64 + "\n", "0" * 65, 12]),
-        ("bytes", [0, True, "9"]),
-    ],
-)
-def test_bad_file(tmp_path, key, values):
+BAD_FILES = {"name": ["", 3, None], "bytes": [0, True, "9"]}
+BAD_FILES |= {"sha256": ["abc", "0" * 64 + "\n", "0" * 65, 12]}
+
+
+@pytest.mark.parametrize("key", BAD_FILES)
+def test_bad_file(tmp_path, key):
     files = entry([])["files"]
-    for files["test_labels"][key] in values:
-        assert (
-            refusal(write_datasets(tmp_path, ["x"], files=files)).about
-            == f"tiny.files.test_labels.{key}"
-        )
+    for value in BAD_FILES[key]:
+        files["test_labels"][key] = value
+        error = refusal(write_datasets(tmp_path, ["x"], files=files))
+        assert error.about == f"tiny.files.test_labels.{key}"
 
 
-@pytest.mark.parametrize(
-    "content", [b"a: [", b"\xff\xfe", b"- a\n- b\n", b"", b"tiny: 1\ntiny: 2\n", b"5", None]
-)
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"- a\n", b"", b"a: 1\na: 2", None])
 def test_not_a_datasets_file(tmp_path, content):
     path = tmp_path / "datasets.yaml"
     if content is not None:

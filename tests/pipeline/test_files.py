@@ -20,16 +20,10 @@ from pipeline.store.tables import HISTORY_COLUMNS, write_confusion, write_histor
 from tests.support.files import memory_below
 from tests.support.refusals import refused
 
-GOOD = {
-    "images": np.arange(12, dtype=np.uint8).reshape(3, 4),
-    "scale": np.float64(0.1),
-    "names": np.array(["a", "bc"]),
-}
-ODD = {
-    "texts": np.array(["", "a\U0001f600"]),
-    "0": np.zeros((0, 3)),
-    "nan": np.array([[-0.0, 5e-324, np.nan]]),
-}
+GOOD = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "scale": np.float64(0.1)}
+GOOD |= {"names": np.array(["a", "bc"])}
+ODD = {"texts": np.array(["", "a\U0001f600"]), "0": np.zeros((0, 3))}
+ODD |= {"nan": np.array([[-0.0, 5e-324, np.nan]])}
 
 
 @pytest.fixture
@@ -58,9 +52,8 @@ def test_arrays_are_read_back_to_the_last_bit(path, given):
 def test_bytes_are_those_of_np_savez_on_every_system(tmp_path):
     odd = {"swapped": np.arange(3, dtype=">i8"), "columns": np.asfortranarray(GOOD["images"])}
     save_arrays(tmp_path / "ours.npz", **GOOD, **odd)
-    np.savez(
-        tmp_path / "numpys.npz", **GOOD, swapped=np.arange(3, dtype="<i8"), columns=GOOD["images"]
-    )
+    plain = {"swapped": np.arange(3, dtype="<i8"), "columns": GOOD["images"]}
+    np.savez(tmp_path / "numpys.npz", **GOOD, **plain)
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
 
 
@@ -205,13 +198,9 @@ def test_a_device_or_a_pipe_is_not_replaced(path):
 
 
 def test_error_of_the_system_names_the_file_that_the_user_knows(path):
-    for named, told in (
-        (lambda file: None, path),
-        (lambda file: file.name, path),
-        (lambda file: "/x", Path("/x")),
-    ):
+    for named, told in ((None, path), ("the file's", path), ("/x", Path("/x"))):
         with pytest.raises(OSError, match="No space") as caught, written_whole(path) as file:
-            raise OSError(errno.ENOSPC, "No space left on device", named(file))
+            raise OSError(errno.ENOSPC, "No space", file.name if named == "the file's" else named)
         assert Path(caught.value.filename) == told
         assert os.listdir(path.parent) == []
 
@@ -247,11 +236,9 @@ def cells(path):
 
 
 def test_history_has_each_number_to_its_last_bit(tmp_path):
-    epochs = [
-        epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0),
-        epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3),
-    ]
-    write_history(tmp_path / "history.csv", epochs, best=2)
+    first = epoch(1, 550, 0.1 + 0.2, 1 / 3, 1e-320, 1.0)
+    second = epoch(2, 1100, 5e22, 0.0, 123456789.123, 2 / 3)
+    write_history(tmp_path / "history.csv", [first, second], best=2)
     head, *rows = cells(tmp_path / "history.csv")
     assert head == list(HISTORY_COLUMNS)
     third = "0.3333333333333333"
@@ -261,17 +248,12 @@ def test_history_has_each_number_to_its_last_bit(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("total", "kept", "every"), [(1, 0, 1), (500, 500, 1), (501, 7, 2), (16_667, 5, 34)]
-)
-def test_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_kept(
-    tmp_path, total, kept, every
-):
-    third = 1 / 3  # 18 characters
+@pytest.mark.parametrize("case", [(1, 0, 1), (500, 500, 1), (501, 7, 2), (16_667, 5, 34)])
+def test_history_has_some_epochs_the_last_one_and_the_one_that_is_kept(tmp_path, case):
+    (total, kept, every), third = case, 1 / 3  # 18 characters
     path = tmp_path / "history.csv"
-    write_history(
-        path, [epoch(number, 3 * number, *[third] * 4) for number in range(1, total + 1)], kept
-    )
+    epochs = [epoch(number, 3 * number, *[third] * 4) for number in range(1, total + 1)]
+    write_history(path, epochs, kept)
     _, *rows = cells(path)
     assert [int(row[0]) for row in rows] == sorted({*range(every, total, every), kept, total} - {0})
     assert [int(row[0]) for row in rows if row[-1] == "1"] == [kept] * (kept > 0)
@@ -281,10 +263,5 @@ def test_history_has_rows_at_equal_distances_the_last_epoch_and_the_one_that_is_
 def test_confusion_has_the_classes_whatever_they_are_called(tmp_path):
     classes = ("T-shirt/top", "a, b", 'the "c"', "é")
     write_confusion(tmp_path / "confusion.csv", classes, np.array([0, 1, 2]), np.array([1, 3, 2]))
-    expected = [
-        ["actual", "predicted"],
-        ["T-shirt/top", "a, b"],
-        ["a, b", "é"],
-        ['the "c"', 'the "c"'],
-    ]
-    assert cells(tmp_path / "confusion.csv") == expected
+    expected = [["T-shirt/top", "a, b"], ["a, b", "é"], ['the "c"', 'the "c"']]
+    assert cells(tmp_path / "confusion.csv") == [["actual", "predicted"], *expected]

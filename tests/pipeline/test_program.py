@@ -18,13 +18,8 @@ from tests.support.project import ROOT
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    options = {
-        "env": os.environ | environment,
-        "capture_output": True,
-        "text": True,
-        "encoding": "utf-8",
-    }
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, **options)
+    options = {"env": os.environ | environment, "cwd": ROOT, "encoding": "utf-8"}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, **options)
 
 
 def run(error: BaseException | None):
@@ -45,16 +40,16 @@ def test_command_without_a_mistake():
     assert "completion" not in CliRunner().invoke(command(lambda: None), ["--help"]).stdout
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device", "mlp.npz")
+OBEYED = UserError("\x1b[31m.png: two\nlines.")  # by a terminal that shows a file's name
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
         (UserError("it is too long."), "it is too long."),
-        # a terminal would obey a file's name
-        (UserError("\x1b[31m.png: two\nlines."), "?[31m.png: two\nlines."),
-        (
-            OSError(errno.ENOSPC, "No space left on device", "mlp.npz"),
-            "mlp.npz: No space left on device.",
-        ),
+        (OBEYED, "?[31m.png: two\nlines."),
+        (FULL, "mlp.npz: No space left on device."),
         (MemoryError("5 bytes"), "there is not enough memory (5 bytes)."),
     ],
     ids=repr,
@@ -88,23 +83,13 @@ def test_real_command_has_pythons_own_traceback_and_any_terminal():
     assert done.stderr.splitlines()[-1] == "OSError: unforeseen"
 
 
-@pytest.mark.parametrize(
-    ("text", "clipped"),
-    [
-        ("a" * 80, "a" * 80),
-        ("a" * 81, "a" * 77 + "..."),
-        ("", ""),
-        ("a\nb\x1b[31m é\u200c", "a b [31m é\u200c"),
-    ],
-    ids=["80", "81", "none", "not printable"],
-)
-def test_clip(text, clipped):
-    assert clip(text) == clipped
+def test_clip_cuts_long_texts_and_takes_what_cannot_be_printed_out():
+    assert clip("a" * 80) == "a" * 80
+    assert clip("a" * 81) == "a" * 77 + "..."
+    assert clip("a\nb\x1b[31m é\u200c") == "a b [31m é\u200c"
 
 
-def test_nothing_is_said_where_standard_error_is_closed_its_reader_has_gone_or_there_is_no_note(
-    monkeypatch, capsys
-):
+def test_nothing_is_said_without_a_note_a_stream_or_a_reader(monkeypatch, capsys):
     monkeypatch.setattr("pipeline.program.progress.INTERVAL", 0.0)
     gone, silent = io.StringIO(), io.StringIO()
     gone.write = Mock(side_effect=BrokenPipeError)
@@ -119,12 +104,7 @@ def test_nothing_is_said_where_standard_error_is_closed_its_reader_has_gone_or_t
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
     times = iter([0.0, 9.9, 10.0, 10.0, 19.9, 20.1, 20.1])
     monkeypatch.setattr("pipeline.program.progress.time.monotonic", lambda: next(times))
-    assert list(progress(iter(range(4)), "Training", 4, note=lambda item: f"epoch {item}")) == [
-        0,
-        1,
-        2,
-        3,
-    ]
+    assert "".join(progress(iter("0123"), "Training", 4, note=lambda n: f"epoch {n}")) == "0123"
     assert capsys.readouterr().err == "Training: epoch 1\nTraining: epoch 3\n"
 
 
@@ -141,20 +121,18 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize(("code", "ends", "last"), ENDS.values(), ids=list(ENDS))
-def test_ctrl_c_while_a_stage_imports_ends_it_silently_and_other_errors_are_shown(
-    tmp_path, code, ends, last
-):
+@pytest.mark.parametrize("how", ENDS)
+def test_ctrl_c_while_a_stage_imports_is_silent_and_other_errors_are_shown(tmp_path, how):
+    code, ends, last = ENDS[how]
     (tmp_path / "command").mkdir()
     (tmp_path / "command" / "__init__.py").write_text("import stages")
     (tmp_path / "command" / "__main__.py").write_text(code)
     done = python("-m", "command", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode in ends
     assert done.stdout == ""
-    assert (
-        done.stderr.startswith("Traceback (most recent call last):") if last else done.stderr == ""
-    )
+    assert done.stderr.startswith("Traceback (most recent call last):" if last else "")
     assert done.stderr.rpartition("\n")[0].endswith(last)
+    assert bool(done.stderr) == bool(last)
 
 
 OLD = "import sys; sys.version_info = {}; from pipeline.program.start import start; start()"

@@ -27,10 +27,8 @@ CLASSES = tuple("0123456789")
 @pytest.fixture(scope="module", params=["exact", "float32"])
 def prepared(request, tmp_path_factory) -> Path:
     """A folder with a half-trained network and the 200 test images of the sample."""
-    folder, network = (
-        tmp_path_factory.mktemp(request.param),
-        new_network(request.param, hidden=(20,)),
-    )
+    folder = tmp_path_factory.mktemp(request.param)
+    network = new_network(request.param, hidden=(20,))
     for _ in range(40):
         take_step(network, *digits("train"), 1.0)
     save_model(folder / MODEL, network)
@@ -47,10 +45,8 @@ def folder(prepared, tmp_path, monkeypatch) -> Path:
 
 def test_metrics_agree_with_a_count_of_ones_own(folder):
     made, network, (images, labels) = make("evaluate"), load_model(MODEL), digits("test")
-    weights, biases = (
-        [array.astype(np.float64) for array in arrays]
-        for arrays in (network.weights, network.biases)
-    )
+    weights = [W.astype(np.float64) for W in network.weights]
+    biases = [b.astype(np.float64) for b in network.biases]
     y = textbook.forward(weights, biases, images / 255)[1]
     pairs = list(zip(labels.argmax(axis=1).tolist(), y.argmax(axis=1).tolist(), strict=True))
     right = [actual == predicted for actual, predicted in pairs].count(True)
@@ -59,23 +55,17 @@ def test_metrics_agree_with_a_count_of_ones_own(folder):
     by_class = json.loads(made["metrics/classes.json"])
     assert tuple(found["class"] for found in by_class) == CLASSES
     for found in by_class:
-        name = found["class"]
-        true = pairs.count((int(name), int(name)))
-        predicted, actual = (
-            [p for _, p in pairs].count(int(name)),
-            [a for a, _ in pairs].count(int(name)),
-        )
+        number = int(found["class"])
+        true = pairs.count((number, number))
+        actual, predicted = (column.count(number) for column in zip(*pairs, strict=True))
         assert found["images"] == actual
         assert found["precision"] == (true / predicted if predicted else 0)
         assert found["recall"] == true / actual
         assert found["f1"] == pytest.approx(2 * true / (predicted + actual))
     macro_f1 = pytest.approx(sum(found["f1"] for found in by_class) / len(CLASSES))
     loss = pytest.approx(-np.log(y[labels == 1]).mean(), rel=1e-4)
-    assert json.loads(made["metrics/test.json"]) == {
-        "accuracy": right / 200,
-        "loss": loss,
-        "macro_f1": macro_f1,
-    }
+    expected = {"accuracy": right / 200, "loss": loss, "macro_f1": macro_f1}
+    assert json.loads(made["metrics/test.json"]) == expected
     assert macro_f1 != right / 200
 
     lines = ["actual,predicted", *(f"{actual},{predicted}" for actual, predicted in pairs)]
@@ -85,16 +75,13 @@ def test_metrics_agree_with_a_count_of_ones_own(folder):
 
     found = load_arrays(Path("models/misclassified.npz"))
     index = found["place"]
-    assert sorted(index.tolist()) == [
-        place for place, (actual, predicted) in enumerate(pairs) if actual != predicted
-    ]
+    mistakes = [place for place, (actual, found) in enumerate(pairs) if actual != found]
+    assert sorted(index.tolist()) == mistakes
     np.testing.assert_array_equal(found["images"], images[index])
     np.testing.assert_array_equal(found["actual"], labels[index].argmax(axis=1))
     np.testing.assert_array_equal(found["predicted"], y[index].argmax(axis=1))
     np.testing.assert_allclose(found["probability"], y[index].max(axis=1), rtol=1e-4)
-    assert (found["probability"][1:] <= found["probability"][:-1]).all(), (
-        "the most confident mistake is first"
-    )
+    assert (np.diff(found["probability"]) <= 0).all(), "the most confident mistake is first"
     assert found["image_shape"].tolist() == [28, 28]
     assert tuple(found["classes"].tolist()) == CLASSES
 
@@ -112,11 +99,9 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(
     layer = [np.array([[-2, 2]], arithmetic.dtype)], [np.array([bias, -bias], arithmetic.dtype)]
     save_model(MODEL, MLP(*layer, ACTIVATIONS["relu"], arithmetic, preparation))
     bright = np.arange(300) % 2
-    images, labels = (
-        bright[:, np.newaxis] * 255,
-        np.eye(2, dtype=np.uint8)[bright if right else 1 - bright],
-    )
-    save_prepared(TEST, images.astype(np.uint8), labels, preparation)
+    images = (bright[:, np.newaxis] * 255).astype(np.uint8)
+    labels = np.eye(2, dtype=np.uint8)[bright if right else 1 - bright]
+    save_prepared(TEST, images, labels, preparation)
     metrics = json.loads(make("evaluate")["metrics/test.json"])
     places = load_arrays(Path("models/misclassified.npz"))["place"]
     assert places.tolist() == ([] if right else [*range(0, 300, 2), *range(1, 300, 2)])
@@ -124,11 +109,8 @@ def test_network_that_errs_in_nothing_and_one_that_errs_in_everything(
         assert metrics == {"accuracy": 1.0, "loss": 0.0, "macro_f1": 1.0}
         assert math.copysign(1, metrics["loss"]) == 1  # "-0.0" would puzzle people
     else:
-        assert metrics == {
-            "accuracy": 0.0,
-            "loss": pytest.approx(510 + math.log1p(math.exp(-2)) / 2),
-            "macro_f1": 0.0,
-        }
+        loss = pytest.approx(510 + math.log1p(math.exp(-2)) / 2)
+        assert metrics == {"accuracy": 0.0, "loss": loss, "macro_f1": 0.0}
 
 
 def test_test_images_that_were_prepared_otherwise_are_refused(folder):
@@ -139,11 +121,9 @@ def test_test_images_that_were_prepared_otherwise_are_refused(folder):
 @pytest.mark.filterwarnings("error")
 def test_network_of_enormous_weights_is_one_sentence(folder):
     network = load_model(MODEL)
-    signs = [np.where(np.arange(W.shape[1]), 1, -1).astype(W.dtype) for W in network.weights]
     huge = np.finfo(network.arithmetic.dtype).max / 10
-    network.weights = [
-        np.full_like(W, huge) * sign for W, sign in zip(network.weights, signs, strict=True)
-    ]
+    for W in network.weights:
+        W[:, :1], W[:, 1:] = -huge, huge
     save_model(MODEL, network)
     refused("evaluate", run_stage("evaluate"), MODEL, "loss")
 

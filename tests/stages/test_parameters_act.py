@@ -10,8 +10,7 @@ from tests.support.flow import FLOW, make, written
 from tests.support.mirrors import entry, folder_mirror
 from tests.support.project import STAGES, changed_params, sample_datasets
 
-# What each key is here, and what it is turned to. Small and short; some keys act only if another
-# one does.
+# What each key is here, and what it is turned to. Some keys act only if another one does.
 KEYS = {
     "download.dataset": ("mnist", "another"),
     "preprocess.scaling": ("minmax", "zscore"),
@@ -57,9 +56,8 @@ def keys_listed(stage: str) -> list[str]:
 def write_params(*turned: str) -> None:
     """Write params.yaml with some keys turned. A user's own sections and keys stay."""
     values = {key: other if key in turned else here for key, (here, other) in KEYS.items()}
-    Path("params.yaml").write_text(
-        yaml.safe_dump(changed_params(values), sort_keys=False), encoding="utf-8"
-    )
+    text = yaml.safe_dump(changed_params(values), sort_keys=False)
+    Path("params.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +66,10 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        another = entry([folder_mirror(folder / "another")]) | {
-            "classes": [f"not {digit}" for digit in range(10)]
-        }
-        Path("datasets.yaml").write_text(
-            yaml.safe_dump(sample_datasets() | {"another": another}), encoding="utf-8"
-        )
+        another = entry([folder_mirror(folder / "another")])
+        another["classes"] = [f"not {digit}" for digit in range(10)]
+        datasets = yaml.safe_dump(sample_datasets() | {"another": another})
+        Path("datasets.yaml").write_text(datasets, encoding="utf-8")
         write_params()
         for stage in STAGES:
             make(stage)
@@ -92,16 +88,15 @@ def test_every_key_of_our_sections_is_turned():
     """A new key of ours needs a line above, and a line there a key. A user's own key needs none."""
     params = changed_params({})
     assert {f"{section}.{name}" for section in SECTIONS for name in params[section]} == set(KEYS)
-    assert {section for stage in STAGES for section in FLOW[stage].get("params", [])} == set(
-        SECTIONS
-    )
+    listed = {section for stage in STAGES for section in FLOW[stage].get("params", [])}
+    assert listed == set(SECTIONS)
 
 
-# What the plot stage does with its keys is in tests/stages/test_plot.py
-@pytest.mark.parametrize(
-    ("stage", "key"),
-    [(stage, key) for stage in STAGES if stage != "plot" for key in keys_listed(stage)],
-)
+# tests/stages/test_plot.py has the plot stage
+PAIRS = [(stage, key) for stage in STAGES if stage != "plot" for key in keys_listed(stage)]
+
+
+@pytest.mark.parametrize(("stage", "key"), PAIRS)
 def test_a_key_changes_what_a_stage_makes_that_lists_it(stage, key, made, copy):
     """The stage gets the inputs it had before; only the key is another."""
     write_params(key)

@@ -34,9 +34,7 @@ def test_repro_makes_every_output_and_nothing_again(project_with_results):
     assert {content[:4] for content in figures} == {b"\x89PNG"}
     assert 0.5 < json.loads(made["metrics/test.json"])["accuracy"] <= 1, "chance is 0.1"
     assert len(made["metrics/history.csv"].splitlines()) == 1 + 40, "one line for each epoch"
-    assert len(made["metrics/confusion.csv"].splitlines()) == 1 + 200, (
-        "one line for each test image"
-    )
+    assert len(made["metrics/confusion.csv"].splitlines()) == 1 + 200, "one for each test image"
 
     again = project.run("dvc", "repro").stdout
     assert all(f"Stage '{stage}' didn't change, skipping" in again for stage in STAGES)
@@ -70,11 +68,9 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
 
     clone = Project(project.folder.parent / "clone")
     project.run("git", "clone", "--quiet", ".", str(clone.folder))
-    # Which names the remote
+    # The file names the remote
     shutil.copy(project.folder / ".dvc" / "config", clone.folder / ".dvc" / "config")
-    assert results(clone) == {
-        path: content for path, content in first.items() if path.startswith("metrics/")
-    }
+    assert results(clone) == {path: first[path] for path in first if path.startswith("metrics/")}
     assert ran(clone.dvc("repro", "--pull")) == []
     assert results(clone) == first
     clone.set_params(changed)
@@ -86,18 +82,13 @@ def test_a_change_runs_what_it_reaches_and_known_parameters_run_nothing(project_
 def test_dvc_shows_the_metrics_and_draws_each_chart_once(reproduced):
     drawn = json.loads(reproduced.dvc("plots", "show", "--json"))["data"]
     figures = sorted(path.name for path in (reproduced.folder / "metrics" / "figures").iterdir())
-    names = [
-        "history.csv",
-        "confusion.csv",
-        "classes.json",
-        *(f"figures/{name}" for name in figures),
-    ]
+    names = ["history.csv", "confusion.csv", "classes.json"]
+    names += [f"figures/{name}" for name in figures]
     assert {f"metrics/{name}" for name in names} <= set(drawn)
     assert all(len(charts) == 1 for charts in drawn.values())
     (shown,) = json.loads(reproduced.dvc("metrics", "show", "--json")).values()
-    assert {f"metrics/{name}.json" for name in ("train", "validation", "test")} <= set(
-        shown["data"]
-    )
+    expected = {f"metrics/{name}.json" for name in ("train", "validation", "test")}
+    assert expected <= set(shown["data"])
     dag = reproduced.dvc("dag", "--dot").replace('"', "").replace(" ", "")
     assert all(f"{before}->{after}" in dag for before, after in itertools.pairwise(STAGES))
 
@@ -107,9 +98,8 @@ def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(
     stage, project_with_results, monkeypatch
 ):
     monkeypatch.chdir(project_with_results.folder)
-    files = [
-        Path(path) for path in arguments(stage) if path.endswith(".npz") and path not in outs(stage)
-    ]
+    files = [Path(path) for path in arguments(stage) if path not in outs(stage)]
+    files = [path for path in files if path.suffix == ".npz"]
     for path in written(stage):
         Path(path).unlink()
     for path in files:
@@ -125,23 +115,20 @@ def test_files_that_cannot_be_had_or_do_not_belong_together_are_refused(
 def test_archive_without_git_is_told_what_to_do_before_anything_is_installed(tmp_path):
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    identity = {
-        f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
-    }
-    outside = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
-    options = {
-        "env": outside | identity | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
-        "capture_output": True,
-    }
+    environment = dict(os.environ)
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of a make that runs this test
+        environment.pop(name, None)
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_NAME": "a", f"GIT_{role}_EMAIL": "a@b"}
+    environment["GIT_CEILING_DIRECTORIES"] = str(tmp_path.parent)
+
+    def shell(command):
+        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+        return subprocess.run(command, shell=True, **options).stderr
+
     make = "make repro PYTHON='touch installed; false'"
-    refused = subprocess.run(
-        make, cwd=tmp_path, shell=True, text=True, **options
-    ).stderr.splitlines()[0]
+    refused = shell(make).splitlines()[0]
     assert refused.startswith("error: this folder is not a Git repository")
     assert not (tmp_path / "installed").exists()
-    subprocess.run(
-        f"{refused.partition('make it one: ')[2]}; {make}", cwd=tmp_path, shell=True, **options
-    )
+    shell(f"{refused.partition('make it one: ')[2]}; {make}")
     assert (tmp_path / "installed").exists()

@@ -55,21 +55,15 @@ def history() -> list[dict[str, str]]:
 @pytest.mark.parametrize("arithmetic", ["exact", "float32"])
 def test_what_is_written(train, arithmetic):
     """Twice the same: two processes share the work. Lines end as on Unix."""
-    changes = {
-        "arithmetic": arithmetic,
-        "hidden_sizes": [20, 15],
-        "activation": "tanh",
-        "weight_init_std": 0.1,
-    }
+    changes = {"hidden_sizes": [20, 15], "activation": "tanh", "weight_init_std": 0.1}
+    changes |= {"arithmetic": arithmetic}
     result = train(**changes)
     assert (result.exit_code, result.output) == (0, "")
     made = by_name("train")
     assert sorted(made) == OUTPUTS
-    assert all(
-        b"\r" not in made[name] and made[name].endswith(b"\n")
-        for name in OUTPUTS
-        if name != "mlp.npz"
-    )
+    for content in [made[name] for name in OUTPUTS if name != "mlp.npz"]:
+        assert b"\r" not in content
+        assert content.endswith(b"\n")
 
     network = load_model(MODEL)
     assert [W.shape for W in network.weights] == [(784, 20), (20, 15), (15, 10)]
@@ -77,9 +71,8 @@ def test_what_is_written(train, arithmetic):
     assert network.preparation == MINMAX
 
     rows = history()
-    assert [(int(row["epoch"]), int(row["iteration"])) for row in rows] == [
-        (n, 5 * n) for n in range(1, 6)
-    ]
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert [int(row["iteration"]) for row in rows] == [5, 10, 15, 20, 25]
     assert [row["kept"] for row in rows] == [*"00001"]
     assert len({row["state"] for row in rows}) == (5 if arithmetic == "exact" else 1)
     last = {column: float(value) for column, value in rows[-1].items() if column != "state"}
@@ -97,9 +90,8 @@ def test_what_is_written(train, arithmetic):
     # After each epoch, on as many training images as there are validation images: always the same
     images, labels = splits[TRAIN]
     sample = permutation(stream(0, SAMPLE), 500)[:100]
-    assert (
-        last["train_accuracy"] == measure(network, Split(images[sample], labels[sample])).accuracy
-    )
+    on_sample = measure(network, Split(images[sample], labels[sample]))
+    assert last["train_accuracy"] == on_sample.accuracy
 
     train(**changes)
     assert by_name("train") == made
@@ -121,9 +113,8 @@ def test_history_is_a_whole_table_that_grows_every_two_seconds(train, monkeypatc
     monkeypatch.setattr("stages.train.time", clock)
     assert train(iterations=23).exit_code == 0  # the last epoch is not a whole one
     whole = by_name("train")["history.csv"]
-    assert all(
-        list(made) == ["history.csv"] and is_beginning(made["history.csv"], whole) for made in seen
-    )
+    assert all(list(made) == ["history.csv"] for made in seen)
+    assert all(is_beginning(made["history.csv"], whole) for made in seen)
     assert [made["history.csv"].count(b"\n") - 1 for made in seen] == [1, 1, 3, 3, 5]
     assert told == [
         f"epoch {row['epoch']} of 5, loss {float(row['loss']):.4f}, "
@@ -146,9 +137,8 @@ def test_network_that_is_no_better_than_guessing_says_so_and_is_written(train):
 def test_best_network_is_kept_and_marked_and_training_stops_early(train):
     result = train(keep="best", activation="relu", weight_init_std="he", iterations=500, patience=3)
     rows = history()
-    accuracies = [
-        (float(row["validation_accuracy"]), -float(row["validation_loss"])) for row in rows
-    ]
+    validation = [(row["validation_accuracy"], row["validation_loss"]) for row in rows]
+    accuracies = [(float(accuracy), -float(loss)) for accuracy, loss in validation]
     best = accuracies.index(max(accuracies)) + 1
     assert [int(row["epoch"]) for row in rows if row["kept"] == "1"] == [best]
     assert len(rows) == best + 3 < 100  # of at most 100 epochs
@@ -184,26 +174,14 @@ def test_a_network_that_learnt_by_heart_is_not_called_a_guess(train):
 
 def test_each_parameter_has_its_place_in_the_method(write_params):
     whole = {"iterations": 70, "batch_size": 30, "seed": 5, "warmup": 7, "patience": 4}
-    shares = {
-        "momentum": 0.9,
-        "weight_decay": 0.02,
-        "max_norm": 3,
-        "input_dropout": 0.2,
-        "hidden_dropout": 0.4,
-    }
+    shares = {"momentum": 0.9, "weight_decay": 0.02, "max_norm": 3}
+    shares |= {"input_dropout": 0.2, "hidden_dropout": 0.4}
     values = whole | shares | {"learning_rate": 0.3, "schedule": "cosine", "nesterov": True}
-    params = load_params(
-        write_params(PLAIN | {f"train.{key}": value for key, value in values.items()})
-    )
+    params = PLAIN | {f"train.{key}": value for key, value in values.items()}
     optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
-    assert method_of(params, (28, 28)) == Method(
-        iterations=70,
-        batch_size=30,
-        seed=5,
-        optimizer=optimizer,
-        dropout=Dropout(0.2, 0.4),
-        patience=4,
-    )
+    numbers = {"iterations": 70, "batch_size": 30, "seed": 5, "patience": 4}
+    expected = Method(**numbers, optimizer=optimizer, dropout=Dropout(0.2, 0.4))
+    assert method_of(load_params(write_params(params)), (28, 28)) == expected
 
 
 # Training that fails
@@ -228,9 +206,8 @@ def test_divergence_is_one_sentence_and_leaves_the_old_files_and_no_checkpoint(
     monkeypatch.setenv("TRAIN_CHECKPOINTS", "checkpoints")
     monkeypatch.setattr("pipeline.fitting.checkpoint.INTERVAL", 0.0)
     Path("checkpoints").mkdir()
-    sentence = refusal(
-        train(**changes), "params.yaml", "train.learning_rate", "train.weight_init_std"
-    )
+    keys = "train.learning_rate", "train.weight_init_std"
+    sentence = refusal(train(**changes), "params.yaml", *keys)
     assert step in sentence
     assert ("weight_decay" in sentence) == ("weight_decay" in changes)
     # Which grows in the first epoch
@@ -238,9 +215,7 @@ def test_divergence_is_one_sentence_and_leaves_the_old_files_and_no_checkpoint(
     assert list(Path("checkpoints").iterdir()) == []
 
 
-def test_loss_that_is_not_finite_and_a_second_process_that_ends_are_one_sentence_each(
-    train, monkeypatch
-):
+def test_loss_that_is_not_finite_and_a_process_that_ends_are_sentences(train, monkeypatch):
     def fail(error: Exception) -> None:
         raise error
 
@@ -280,9 +255,7 @@ def test_number_of_processes_that_is_none_is_one_sentence(train, monkeypatch, te
     refused("train", train(), "", PROCESSES, text, "from 1 to 64")
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere one process trains, with all threads"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process has all threads")
 def test_the_blas_has_one_thread(train):
     """Each of the two processes has a processor. More threads would wait for each other."""
     train(iterations=5)  # writes the parameters, too
@@ -312,11 +285,7 @@ def test_importing_the_packages_leaves_the_process_as_it_is():
 
 
 def test_images_that_are_too_large_for_distortions_are_refused(train):
+    images, labels = np.zeros((10, 12_000), np.uint8), np.eye(10, dtype=np.uint8)
     for path in (TRAIN, VALIDATION):
-        save_prepared(
-            path,
-            np.zeros((10, 12_000), np.uint8),
-            np.eye(10, dtype=np.uint8),
-            image_shape=(1, 12_000),
-        )
+        save_prepared(path, images, labels, image_shape=(1, 12_000))
     refused("train", train(shift=1, batch_size=5, iterations=2), "", "1 × 12000 pixels", "distort")

@@ -16,32 +16,29 @@ from tests.support.refusals import refusal
 from tools.curves import CURVES, HISTORY, draw_curves, main
 from tools.lock import locked_outputs
 
+HERE = "linux", "x86_64"
+
 
 @pytest.mark.committed
 def test_the_card_has_the_committed_results():
-    first, text = (
-        (ROOT / "docs" / "model-card.md")
-        .read_text(encoding="utf-8")
-        .removeprefix("---\n")
-        .split("---\n", 1)
-    )
+    card = (ROOT / "docs" / "model-card.md").read_text(encoding="utf-8")
+    first, text = card.removeprefix("---\n").split("---\n", 1)
     stages = load_plain_yaml(ROOT / "dvc.lock")["stages"]
-    params = (
-        stages["preprocess"]["params"]["params.yaml"] | stages["train"]["params"]["params.yaml"]
-    )
+    prepared, trained = (stages[name]["params"]["params.yaml"] for name in ("preprocess", "train"))
+    params = prepared | trained
     dataset = params.pop("download")["dataset"]
     (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert parse_plain_yaml(shown) == params
-    scores = {
-        name: json.loads((ROOT / "metrics" / f"{name}.json").read_text())
-        for name in ("train", "validation", "test")
-    }
-    for name, score in scores.items():
-        cells = " | ".join(
-            f"{score[key]:.5f}" if key in score else "" for key in ("accuracy", "loss", "macro_f1")
-        )
-        assert f"| {name} | {cells} |" in text
-    classes = json.loads((ROOT / "metrics" / "classes.json").read_text())
+
+    def metrics(name):
+        return json.loads((ROOT / "metrics" / f"{name}.json").read_text())
+
+    for name in ("train", "validation", "test"):
+        score = metrics(name)
+        cells = [f"{score[key]:.5f}" for key in ("accuracy", "loss", "macro_f1") if key in score]
+        cells += [""] * (3 - len(cells))
+        assert f"| {name} | {' | '.join(cells)} |" in text
+    classes = metrics("classes")
     lowest = min(classes, key=lambda row: row["f1"])
     for words in (
         f"The dataset is {dataset}. Its classes are {', '.join(row['class'] for row in classes)}.",
@@ -51,16 +48,12 @@ def test_the_card_has_the_committed_results():
         assert words in text
     (result,) = yaml.safe_load(first)["model-index"][0]["results"]  # Hugging Face reads it
     assert result["dataset"]["name"] == dataset
-    assert {one["type"]: one["value"] for one in result["metrics"]} == {
-        name: round(value, 5) for name, value in scores["test"].items()
-    }
+    rounded = {name: round(value, 5) for name, value in metrics("test").items()}
+    assert {one["type"]: one["value"] for one in result["metrics"]} == rounded
 
 
 @pytest.mark.committed
-@pytest.mark.skipif(
-    (sys.platform, platform.machine()) != ("linux", "x86_64"),
-    reason="another compiler may round coordinates differently",
-)
+@pytest.mark.skipif((sys.platform, platform.machine()) != HERE, reason="others may round otherwise")
 def test_the_picture_is_that_of_the_committed_history(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -86,19 +79,12 @@ def test_the_picture_shows_accuracy_and_loss_of_each_epoch():
     columns |= {"loss": [2.0, 1.0, 0.5], "validation_loss": [4.0, 1.5, 1.25]}
     figure = draw_curves({"epoch": [1, 2, 3], "kept": [0, 1, 0]} | columns, 1000)
     lines = [line for axes in figure.axes for line in axes.lines]
-    assert [line.get_xydata().T.tolist() for line in lines] == [
-        [[1, 2, 3], values] for values in columns.values()
-    ]
-    labels = (
-        "1,000 training images: 0.9000",
-        "1,000 validation images: 0.8000",
-        "training images, while training: 1.000",
-        "1,000 validation images: 1.500",
-    )
-    assert tuple(line.get_label() for line in lines) == labels, (
-        "the legend has the numbers of the kept network"
-    )
-    assert [axes.get_ylim() for axes in figure.axes] == [
-        pytest.approx((0.6, 1)),
-        pytest.approx((0, 4.2)),
-    ]
+    drawn = [line.get_xydata().T.tolist() for line in lines]
+    assert drawn == [[[1, 2, 3], values] for values in columns.values()]
+    # The legend has the numbers of the kept network
+    kept = [line.get_label().rpartition(": ") for line in lines]
+    assert [words for words, *_ in kept[:2]] == ["1,000 training images", "1,000 validation images"]
+    assert kept[2][0] == "training images, while training"
+    assert [number for *_, number in kept] == ["0.9000", "0.8000", "1.000", "1.500"]
+    limits = [axes.get_ylim() for axes in figure.axes]
+    assert limits == [pytest.approx((0.6, 1)), pytest.approx((0, 4.2))]

@@ -44,18 +44,15 @@ def test_a_picture_becomes_these_bytes_on_every_machine():
     """A blurred ring on paper that gets dark, with noise."""
     rows, columns = np.indices((150, 120))
     away = abs((rows - 90) ** 2 + 2 * (columns - 60) ** 2 - 2500) // 24
-    picture = (250 - rows * 5 // 4) * (80 + np.minimum(away, 100)) // 180 + (
-        rows * 7919 + columns * 104_729
-    ) % 5
+    noise = (rows * 7919 + columns * 104_729) % 5
+    picture = (250 - rows * 5 // 4) * (80 + np.minimum(away, 100)) // 180 + noise
     image = prepare(picture.astype(np.uint8), (20, 28))
     assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == "606e100864a9ff1c"
 
 
-@pytest.mark.parametrize(
-    ("turn", "slope", "squared"), [(0, 0, False), (1, 0.01, True), (3, -0.01, False)]
-)
-def test_ruled_lines_are_no_ink(turn, slope, squared):
-    picture = four()
+@pytest.mark.parametrize("paper", [(0, 0, False), (1, 0.01, True), (3, -0.01, False)], ids=str)
+def test_ruled_lines_are_no_ink(paper):
+    (turn, slope, squared), picture = paper, four()
     ruled = picture.copy()
     for column, place in product(range(400), range(15, 420, 55)):
         row = min(max(round(place + slope * column), 0), 397)
@@ -149,10 +146,9 @@ def test_neither_colours_nor_contrast_nor_size_nor_place_nor_mode_matter():
     grey = np.asarray(drawn(mode="L"))
     large = drawn(mode="L", scale=60)  # 1800 × 2400 pixels
     for other in (
-        *(
-            drawn(ink, paper)
-            for ink, paper in (("white", "black"), ("yellow", "blue"), ("firebrick", "darkgreen"))
-        ),
+        drawn("white", "black"),
+        drawn("yellow", "blue"),
+        drawn("firebrick", "darkgreen"),
         drawn("magenta", "red"),  # only the blue differs
         drawn("#808080", "#8d8d8d"),
         *(drawn(mode=mode) for mode in ("1", "P", "CMYK", "LA")),
@@ -192,9 +188,7 @@ def test_a_lopsided_digit_goes_as_far_to_the_side_as_it_fits():
 def test_fit_keeps_the_whole_picture_and_puts_it_on_its_background():
     picture = np.random.default_rng(0).integers(0, 256, (10, 20), np.uint8)
     large = Image.fromarray(np.kron(picture, np.ones((3, 3), np.uint8)))
-    assert np.array_equal(fit(large, (10, 20)), picture), (
-        "a pixel is the mean of those that it covers"
-    )
+    assert np.array_equal(fit(large, (10, 20)), picture), "the mean of the covered pixels"
     picture[[0, -1]], picture[:, [0, -1]] = 200, 200
     picture[0, :9] = 10  # the median of the border does not notice
     image = fit(Image.fromarray(picture), (20, 20))

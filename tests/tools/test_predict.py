@@ -89,16 +89,11 @@ def test_table_and_json_agree(run, predictions):
     header, _, *rows = result.stdout.splitlines()
     assert header.split() == ["file", "class", "probability", "next"]
     for row, prediction in zip(rows, predictions(*files), strict=True):
-        where = (
-            prediction["file"]
-            if prediction["index"] is None
-            else f"{prediction['file']} [{prediction['index']}]"
-        )
+        where, index = prediction["file"], prediction["index"]
+        where += "" if index is None else f" [{index}]"
         ranking = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])[:3]
-        first, second, third = (
-            f"{name} {100 * probability:.1f} %" for name, probability in ranking
-        )
-        assert re.sub(r"[(), ]+", " ", row.split(where)[1]).strip() == f"{first} {second} {third}"
+        shown = [f"{name} {100 * probability:.1f} %" for name, probability in ranking]
+        assert re.sub(r"[(), ]+", " ", row.split(where)[1]).strip() == " ".join(shown)
         assert (prediction["class"], prediction["probability"]) == ranking[0]
 
 
@@ -108,19 +103,14 @@ def test_notes_and_a_model_that_cannot_be_used(run, predictions, trained):
     model.weights, model.biases = [W * 0 for W in model.weights], [b * 0 for b in model.biases]
     save_model(Path("undecided.npz"), model)
     drawn(scale=4).save("7.gif", save_all=True, append_images=[Image.new("RGB", (120, 160))])
-    notes = [
-        "the first of several pictures is used",
-        "not sure: the most probable class has 10.0 %",
-    ]
+    notes = ["the first of several pictures is used"]
+    notes += ["not sure: the most probable class has 10.0 %"]
     files = ("7.gif", PACKED, "--limit", 1)
     result = run(*files, model="undecided.npz")
-    assert (result.exit_code, result.stderr) == (
-        0,
-        "".join(f"note: 7.gif: {note}.\n" for note in notes),
-    )
-    assert (
-        " ".join(result.stdout.splitlines()[2].split()) == "7.gif 0 10.0 % 1 (10.0 %), 2 (10.0 %)"
-    )
+    assert result.exit_code == 0
+    assert result.stderr == "".join(f"note: 7.gif: {note}.\n" for note in notes)
+    row = result.stdout.splitlines()[2].split()
+    assert " ".join(row) == "7.gif 0 10.0 % 1 (10.0 %), 2 (10.0 %)"
     assert [p["notes"] for p in predictions(*files, model="undecided.npz")] == [notes, notes[1:]]
     model.weights = [W + 1e200 for W in model.weights]
     save_model(Path("huge.npz"), model)
@@ -154,26 +144,13 @@ def test_files_that_are_no_image(run, tmp_path, capfd):
 def test_pictures_that_are_blank_or_too_large(run, monkeypatch):
     Image.new("RGB", (50, 50), "white").save("x.png")
     refusal(run("x.png"), "x.png", "blank")
-    for width, height, most in (
-        (7072, 7071, "50,000,000"),
-        (1, 65_536, "65,535"),
-        (65_536, 1, "65,535"),
-    ):
+    for width, height in ((7072, 7071), (1, 65_536), (65_536, 1)):
+        most = "50,000,000" if width == 7072 else "65,535"
         Image.new("1", (width, height)).save("x.png")
         refusal(run("x.png"), "x.png", most, f"{width} × {height}")
     # a long tile
-    tags = {
-        256: 100,
-        257: 90,
-        258: 8,
-        259: 8,
-        262: 1,
-        277: 1,
-        322: 16,
-        323: 400_000,
-        324: 8,
-        325: 0,
-    }
+    tags = {256: 100, 257: 90, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16, 323: 400_000, 324: 8}
+    tags |= {325: 0}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     Path("x.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4))
     refusal(run("x.tif"), "x.tif", "35,000,000", "100 × 400000")

@@ -14,21 +14,16 @@ from mlp.protocol import Preparation
 from tests.support.networks import dot, take_step
 from tests.support.project import ROOT
 
-_, _, SECTION = (
-    (ROOT / "docs" / "mathematics.md")
-    .read_text(encoding="utf-8")
-    .partition("## One step by hand\n")
-)
+PAGE = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
+_, _, SECTION = PAGE.partition("## One step by hand\n")
 GIVEN = re.findall(r"^    (\S+) = (.+)$", SECTION, re.MULTILINE)
 TABLE = re.findall(r"^\| (.+?) \| .+? \| `(.+?)` \| `(.+?)` \|$", SECTION, re.MULTILINE)
 (RATE,) = re.findall(r"The learning rate η is (.+)\.\n", SECTION)
 (LOSS_AFTER,) = re.findall(r"The loss of the same two images is now (.+)\.\n", SECTION)
 # The numbers as the page writes them, by name
-SHOWN = {
-    name: json.loads(re.sub(r"-?[\d.]+", r'"\g<0>"', numbers))
-    for name, numbers, *_ in [*GIVEN, *TABLE]
-}
-SHOWN["loss after"] = LOSS_AFTER
+SHOWN = {"loss after": LOSS_AFTER}
+for shown_name, shown, *_ in [*GIVEN, *TABLE]:
+    SHOWN[shown_name] = json.loads(re.sub(r"-?[\d.]+", r'"\g<0>"', shown))
 NAMES = ["a", "h", "z", "y", "loss of each image", "L"]
 NAMES += ["dz", "dW₂", "db₂", "dh", "da", "dW₁", "db₁"]
 NAMES += ["new W₁", "new b₁", "new W₂", "new b₂"]
@@ -37,9 +32,8 @@ NAMES += ["new W₁", "new b₁", "new W₂", "new b₂"]
 @pytest.fixture(scope="module")
 def computed() -> dict[str, np.ndarray]:
     """The numbers of the step by mlp, not rounded, from the inputs on the page."""
-    X, t, W1, b1, W2, b2 = (
-        np.array(SHOWN[name], float) for name in ("X", "t", "W₁", "b₁", "W₂", "b₂")
-    )
+    given = ("X", "t", "W₁", "b₁", "W₂", "b₂")
+    X, t, W1, b1, W2, b2 = (np.array(SHOWN[name], float) for name in given)
     images, t = np.rint(255 * X).astype(np.uint8), t.astype(np.uint8)
     preparation = Preparation(0.0, 1 / 255, (1, 2), ("0", "1"))
     network = MLP([W1, W2], [b1, b2], ACTIVATIONS["sigmoid"], ARITHMETICS["exact"], preparation)
@@ -61,6 +55,5 @@ def computed() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", [*NAMES, "loss after"])
 def test_mlp_computes_the_numbers(computed, name):
-    np.testing.assert_allclose(
-        np.array(SHOWN[name], float), computed[name], rtol=0, atol=0.50001e-4
-    )
+    shown = np.array(SHOWN[name], float)
+    np.testing.assert_allclose(shown, computed[name], rtol=0, atol=0.50001e-4)

@@ -43,9 +43,7 @@ WRONG = {
     "dropout of all": lambda: Dropout(0.0, 1.0),
     "batches of no images": lambda: method(10, 0),
     "grid of 52 bits": lambda: ARITHMETICS["exact"].grid(np.ones(3), 52),
-    "activation beyond its bound": lambda: Activation(
-        "double", lambda A, x: 2 * x, np.ones_like, 9
-    ),
+    "activation beyond its bound": lambda: Activation("x", lambda A, x: 2 * x, np.ones_like, 9),
     "angle beyond 45 degrees": lambda: Distortion((28, 28), Strength(0, 50.0, 0, 0, 0, 6.0)),
     "bumps of no width": lambda: Distortion((28, 28), Strength(0, 0, 0, 0, 1.0, 0.0)),
 }

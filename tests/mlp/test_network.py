@@ -22,22 +22,19 @@ def test_initial_network(arithmetic, std):
     network = new_network(arithmetic, [50, 30], "tanh", std)
     assert [W.shape for W in network.weights] == [(784, 50), (50, 30), (30, 10)]
     assert [b.tolist() for b in network.biases] == [[0.0] * 50, [0.0] * 30, [0.0] * 10]
-    assert {array.dtype for array in network.weights + network.biases} == {
-        np.dtype(ARITHMETICS[arithmetic].dtype)
-    }
+    arrays = network.weights + network.biases
+    assert {array.dtype for array in arrays} == {np.dtype(ARITHMETICS[arithmetic].dtype)}
     for W in network.weights:
-        expected = {"glorot": math.sqrt(2 / sum(W.shape)), "he": math.sqrt(2 / len(W))}.get(
-            std, 0.01
-        )
+        named = {"glorot": math.sqrt(2 / sum(W.shape)), "he": math.sqrt(2 / len(W))}
+        expected = named.get(std, std)
         assert abs(W.mean()) < 4 * expected / math.sqrt(W.size)
         assert abs(W.std() / expected - 1) < 4 / math.sqrt(2 * W.size)
         assert np.abs(W).max() <= 6 * expected
 
 
 def test_seed_decides_the_initial_weights_and_float32_rounds_them():
-    one, other, float32 = (
-        network.weights for network in (new_network(), new_network(seed=1), new_network("float32"))
-    )
+    networks = (new_network(), new_network(seed=1), new_network("float32"))
+    one, other, float32 = (network.weights for network in networks)
     for W, of_another_seed, rounded in zip(one, other, float32, strict=True):
         assert (of_another_seed != W).mean() > 0.99
         assert (W.astype(np.float32) == rounded).all()
@@ -57,17 +54,13 @@ def test_widened_bytes_are_not_rounded(arithmetic, shift):
 
 @activations
 @pytest.mark.parametrize("hidden", [[], [5], [6, 5, 4]], ids=str)
-@pytest.mark.parametrize(
-    ("shift", "scale"), [(0.0, 1 / 255), (100.25, 1 / 80)], ids=["minmax", "zscore"]
-)
+@pytest.mark.parametrize("scaling", [(0.0, 1 / 255), (100.25, 1 / 80)], ids=["minmax", "zscore"])
 @pytest.mark.parametrize("dropout", [Dropout(), Dropout(0.2, 0.5)], ids=["", "dropout"])
-def test_gradient_of_every_parameter(activation, hidden, shift, scale, dropout):
+def test_gradient_of_every_parameter(activation, hidden, scaling, dropout):
     A, rng, h = Float64(), np.random.default_rng(1), 1e-5
     X = rng.integers(0, 256, (9, 7), np.uint8)
     t = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 9)]
-    network = new_network(
-        A, hidden, activation, 0.5, Preparation(shift, scale, (1, 7), ("a", "b", "c"))
-    )
+    network = new_network(A, hidden, activation, 0.5, Preparation(*scaling, (1, 7), tuple("abc")))
     for b in network.biases:
         b += rng.uniform(-0.3, 0.3, b.shape)
     masks = dropout.masks([len(W) for W in network.weights], 9, 0, 0)

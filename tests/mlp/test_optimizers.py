@@ -136,10 +136,8 @@ def test_plain_descent_has_the_bits_of_w_minus_rate_times_gradient(dtype):
 def test_no_parameter_becomes_minus_zero(dtype, rule, decay):
     tiny = float(np.finfo(dtype).smallest_subnormal)
     values = np.array([0.0, tiny, -tiny, 3 * tiny, 1.0, -1.0], dtype)
-    w, g = (
-        array.reshape(-1, 1).astype(dtype)
-        for array in np.meshgrid(values, [*values.tolist(), -0.0])
-    )
+    pairs = np.meshgrid(values, [*values.tolist(), -0.0])
+    w, g = (array.reshape(-1, 1).astype(dtype) for array in pairs)
     optimizer = Optimizer(Schedule(1.0), rule, decay)
     (state,) = optimizer.new_state([w])
     with np.errstate(under="ignore"):

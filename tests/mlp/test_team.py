@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -181,22 +180,6 @@ def test_one_of_four_is_killed_wherever_it_is(fate):
             team.run(0)
 
 
-@forks
-def test_parts_are_shared_out_among_as_many_processes_as_take_part():
-    team, ran = Team(5), shared(np.zeros((3, 5), np.int64))
-
-    def task(row):
-        for _ in range(3):  # who is quick may not overtake
-            team.barrier()
-        ran[row, list(team.parts)] += os.getpid()
-
-    with team.start(*(partial(task, row) for row in range(3))):
-        for row, processes in enumerate((1, 3, None)):
-            team.run(row, processes)
-    numbers = [[row.tolist().index(number) for number in row] for row in ran]
-    assert numbers == [[0, 0, 0, 0, 0], [0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]
-
-
 def kilobytes_of(processes: list[psutil.Process]) -> int:
     """Return the memory of processes without mapped files. What they share counts once."""
     maps = "".join(Path(f"/proc/{one.pid}/smaps_rollup").read_text() for one in processes)
@@ -306,20 +289,14 @@ def test_pace_follows_a_machine_that_becomes_busy_and_quiet_again():
     assert machine.pace.best == 2
 
 
-@pytest.mark.parametrize(
-    ("system", "cores", "quota", "processes"),
-    [
-        ("linux", 1, None, 1),
-        ("linux", 6, None, 6),
-        ("linux", 6, "max 100000", 6),
-        ("linux", 6, "250000 100000", 2),
-        ("linux", 6, "50000 100000", 1),
-        ("darwin", 6, None, 1),
-    ],
-)
-def test_as_many_processes_as_cores_that_may_be_used(
-    monkeypatch, tmp_path, system, cores, quota, processes
-):
+CORES = [("linux", 1, None, 1), ("linux", 6, None, 6), ("darwin", 6, None, 1)]
+CORES += [("linux", 6, "max 100000", 6), ("linux", 6, "250000 100000", 2)]
+CORES += [("linux", 6, "50000 100000", 1)]
+
+
+@pytest.mark.parametrize("case", CORES, ids=str)
+def test_as_many_processes_as_cores_that_may_be_used(monkeypatch, tmp_path, case):
+    system, cores, quota, processes = case
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.setattr(pipeline.fitting.processes, "QUOTA", tmp_path / "cpu.max")

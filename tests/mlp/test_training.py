@@ -68,9 +68,10 @@ def test_training_agrees_with_the_textbook_step_by_step(arithmetic, hidden):
 def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparation, distortion):
     # 23 images in batches of 5: four batches an epoch, three images left over
     training = some_digits(0, 23)
+    splits = [training, *WATCHED]
     network = new_network(arithmetic, preparation=preparation)
     by_hand = copy_of(network)
-    epochs = run(network, 10, 5, 0.1, 7, training, [training, *WATCHED], distortion=distortion)
+    epochs = run(network, 10, 5, 0.1, 7, training, watched=splits, distortion=distortion)
     for epoch, batches, record in zip([0, 1, 2], [4, 4, 2], epochs, strict=True):
         order = permutation(stream(7, ORDER, epoch), 23)
         X, t = training.images[order], training.labels[order]
@@ -79,7 +80,7 @@ def test_epochs_are_what_steps_over_a_new_order_each_give(arithmetic, preparatio
         losses = [take_step(by_hand, X[batch], t[batch], 0.1) for batch in rows]
         assert (record.epoch, record.iteration) == (epoch + 1, [4, 8, 10][epoch])
         assert math.isclose(record.loss, math.fsum(losses) / batches, rel_tol=1e-6)
-        for split, found in zip([training, *WATCHED], record.scores, strict=True):
+        for split, found in zip(splits, record.scores, strict=True):
             right = logits(by_hand, split.images).argmax(axis=1) == split.labels.argmax(axis=1)
             assert found.accuracy == right.mean()
             log_y = predict(by_hand, split.images)[1][split.labels == 1]  # of the true classes

@@ -24,9 +24,8 @@ CHANGES = {"hidden_sizes": [20], "activation": "relu", "weight_init_std": "he"}
 CHANGES |= {"iterations": 43, "batch_size": 50, "optimizer": "adam", "learning_rate": 0.01}
 CHANGES |= {"schedule": "cosine", "warmup": 3, "momentum": 0.9}
 CHANGES |= {"max_norm": 2, "hidden_dropout": 0.5, "patience": 100, "keep": "best"}
-EVERYTHING = (
-    PLAIN | {f"train.{name}": value for name, value in CHANGES.items()} | {"distort.rotation": 15}
-)
+EVERYTHING = PLAIN | {f"train.{name}": value for name, value in CHANGES.items()}
+EVERYTHING |= {"distort.rotation": 15}
 
 
 @pytest.fixture
@@ -46,9 +45,8 @@ def new_checkpoint(folder, write_params):
 
     def new(processes=1, **changes) -> Checkpoint:
         params = load_params(write_params(EVERYTHING | changes))
-        return Checkpoint(
-            params, [folder.parent / "train.npz", folder.parent / "validation.npz"], processes
-        )
+        files = [folder.parent / name for name in ("train.npz", "validation.npz")]
+        return Checkpoint(params, files, processes)
 
     return new
 
@@ -77,19 +75,12 @@ def written(new_checkpoint, start) -> Checkpoint:
     return new_checkpoint()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"train.arithmetic": "float32", "train.optimizer": "sgd", "train.keep": "last"},
-        # It stops early
-        {"train.patience": 1, "train.iterations": 400, "train.learning_rate": 0.03},
-    ],
-    ids=["everything", "float32", "early"],
-)
-def test_training_continues_from_an_epoch_as_if_nothing_had_happened(
-    new_checkpoint, start, changes
-):
+FLOAT32 = {"train.arithmetic": "float32", "train.optimizer": "sgd", "train.keep": "last"}
+EARLY = {"train.patience": 1, "train.iterations": 400, "train.learning_rate": 0.03}
+
+
+@pytest.mark.parametrize("changes", [{}, FLOAT32, EARLY], ids=["everything", "float32", "early"])
+def test_training_continues_from_an_epoch_as_if_undisturbed(new_checkpoint, start, changes):
     undisturbed = start(**changes)
     expected = list(undisturbed.run())
     assert 6 <= len(expected) < 40
@@ -149,10 +140,8 @@ def test_other_data_code_and_numpy_begin_anew(new_checkpoint, tmp_path, monkeypa
 
 def test_machine_and_processes_matter_for_float32_alone(new_checkpoint, monkeypatch):
     def paths(processes):
-        return [
-            new_checkpoint(processes, **{"train.arithmetic": name}).path
-            for name in ("exact", "float32")
-        ]
+        kinds = [{"train.arithmetic": name} for name in ("exact", "float32")]
+        return [new_checkpoint(processes, **kind).path for kind in kinds]
 
     before, two = paths(1), paths(2)
     monkeypatch.setattr("platform.uname", lambda: ("another", "machine"))
@@ -206,10 +195,9 @@ def test_stage_continues_or_begins_anew_and_ends_with_the_same_bytes(written, fo
     def run_on(name, content, *options):
         written.path.write_bytes(content)
         out = folder.parent / name
+        outputs = ("mlp.npz", "train.json", "validation.json", "history.csv")
         files = [folder.parent / "train.npz", folder.parent / "validation.npz"]
-        files += [
-            out / name for name in ("mlp.npz", "train.json", "validation.json", "history.csv")
-        ]
+        files += [out / name for name in outputs]
         result = CliRunner().invoke(app, [*map(str, files), "--params", str(params), *options])
         assert (result.exit_code, result.stdout) == (0, "")
         assert list(folder.iterdir()) == []

@@ -9,13 +9,11 @@ from pipeline.plots_page import main
 from tests.support.chromium import CHROMIUM, new_tab
 from tests.support.project import Project
 
+BROKEN = [("elsewhere", "root folder"), (".dvc/config", "DVC refused")]
 
-@pytest.mark.parametrize(
-    ("folder", "words"), [("elsewhere", "root folder"), (".dvc/config", "DVC refused")]
-)
-def test_folder_without_dvc_or_with_a_broken_one_is_a_sentence(
-    tmp_path, monkeypatch, folder, words
-):
+
+@pytest.mark.parametrize(("folder", "words"), BROKEN)
+def test_folder_without_dvc_or_a_broken_one_is_a_sentence(tmp_path, monkeypatch, folder, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / folder).mkdir(parents=True)
     result = CliRunner().invoke(main, [])
@@ -31,9 +29,8 @@ def test_template_has_the_scripts_and_dvc_is_told(tmp_path, monkeypatch):
     page = (tmp_path / ".dvc" / "tmp" / "plots_page.html").read_text(encoding="utf-8")
     assert "{plot_divs}" in page
     assert len(page) > 500_000  # Vega and Vega-Lite
-    assert (
-        "html_template = tmp/plots_page.html\n" in (tmp_path / ".dvc" / "config.local").read_text()
-    )
+    config = (tmp_path / ".dvc" / "config.local").read_text()
+    assert "html_template = tmp/plots_page.html\n" in config
 
 
 # What the page shows
@@ -52,11 +49,8 @@ def look(project: Project, charts: int) -> dict:
     with new_tab(project.folder / "chromium") as tab:
         tab.screen(1200)
         tab.open(project.folder / "dvc_plots" / "index.html")
-        deadline = time.monotonic() + 60
-        while (
-            tab.run("document.querySelectorAll('.vega-embed svg').length") < charts
-            and time.monotonic() < deadline
-        ):
+        deadline, drawn = time.monotonic() + 60, "document.querySelectorAll('.vega-embed svg')"
+        while tab.run(f"{drawn}.length") < charts and time.monotonic() < deadline:
             time.sleep(0.1)
         return tab.run(PROBE) | {"errors": tab.errors}
 

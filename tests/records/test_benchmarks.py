@@ -20,9 +20,8 @@ def test_both_arithmetics_learn_the_same():
     source = np.random.default_rng(0)
     W1, W2 = source.normal(0.0, 0.01, (784, 50)), source.normal(0.0, 0.01, (50, 10))
     task = peers.Task(*digits("train"), 1 / 255, W1, W2)
-    exact, float32 = (
-        [run()[0] for _ in range(8)] for run in (peers.EXACT(task), peers.FLOAT32(task))
-    )
+    runs = (peers.EXACT(task), peers.FLOAT32(task))
+    exact, float32 = ([run()[0] for _ in range(8)] for run in runs)
     assert exact == pytest.approx(float32, rel=1e-4)
     assert exact[-1] < exact[0]
 
@@ -30,10 +29,8 @@ def test_both_arithmetics_learn_the_same():
 def test_the_train_stage_understands_the_command_of_the_benchmarks(tmp_path):
     command = training(Path("data"), tmp_path, hidden_sizes=[3], seed=1)
     params = get_command(train).make_context("train", command[3:]).params
-    assert all(
-        params[name].parent == tmp_path
-        for name in ("model", "on_train", "on_validation", "history")
-    )
+    outputs = ("model", "on_train", "on_validation", "history")
+    assert all(params[name].parent == tmp_path for name in outputs)
     changed = load_params(params["params"]).train
     assert (changed.hidden_sizes, changed.seed) == ((3,), 1)
 

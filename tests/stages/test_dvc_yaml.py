@@ -29,11 +29,8 @@ def local_imports(path: Path) -> set[str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            waiting += [
-                module
-                for name in names
-                if (module := ROOT / f"{name.replace('.', '/')}.py").exists()
-            ]
+            modules = [ROOT / f"{name.replace('.', '/')}.py" for name in names]
+            waiting += [module for module in modules if module.exists()]
     return {file.relative_to(ROOT).as_posix() for file in found}
 
 
@@ -56,13 +53,11 @@ def test_dependencies_cover_what_a_stage_imports_and_no_more(stage):
 def test_paths_on_the_command_line_are_dependencies_and_outputs(stage):
     """A folder on the command line stands for every output in it."""
     given, made = arguments(stage), outs(stage)
-    read = {
-        path for path in FLOW[stage]["deps"] if path.startswith(("data/", "models/", "metrics/"))
-    }
+    folders = ("data/", "models/", "metrics/")
+    read = {path for path in FLOW[stage]["deps"] if path.startswith(folders)}
     assert read <= set(given)
-    assert [
-        path for path in given if path not in read and not any(covers(path, out) for out in made)
-    ] == []
+    others = [path for path in given if path not in read]
+    assert [path for path in others if not any(covers(path, out) for out in made)] == []
     assert [out for out in made if not any(covers(path, out) for path in given)] == []
 
 

@@ -46,9 +46,8 @@ def prepared(preprocess):
     def load(*args, **changes):
         result = preprocess(*args, **changes)
         assert (result.exit_code, result.output) == (0, "")
-        splits, preparations = zip(
-            *(load_prepared(Path(path)) for path in outs("preprocess")), strict=True
-        )
+        loaded = [load_prepared(Path(path)) for path in outs("preprocess")]
+        splits, preparations = zip(*loaded, strict=True)
         assert len(set(preparations)) == 1
         return splits, preparations[0]
 
@@ -80,9 +79,8 @@ def test_splits_are_the_images_with_their_labels_in_order(prepared):
 
 @pytest.mark.parametrize("flag", ["whole", "inverted"])
 def test_how_pictures_became_images_is_remembered(prepared, flag):
-    Path("own.yaml").write_text(
-        yaml.safe_dump({"mnist": sample_datasets()["mnist"] | {flag: True}}), encoding="utf-8"
-    )
+    datasets = yaml.safe_dump({"mnist": sample_datasets()["mnist"] | {flag: True}})
+    Path("own.yaml").write_text(datasets, encoding="utf-8")
     _, preparation = prepared("own.yaml")
     assert (preparation.whole, preparation.inverted) == (flag == "whole", flag == "inverted")
 
@@ -115,13 +113,8 @@ def test_scaling_by_a_standard_deviation_of_0_is_refused(preprocess):
 
 
 def test_validation_must_leave_images_to_train_on(preprocess, prepared):
-    refused(
-        "preprocess",
-        preprocess(validation_size=600),
-        "params.yaml",
-        "preprocess.validation_size",
-        "600 images",
-    )
+    words = ("preprocess.validation_size", "600 images")
+    refused("preprocess", preprocess(validation_size=600), "params.yaml", *words)
     assert len(prepared(validation_size=599)[0][0].images) == 1
 
 

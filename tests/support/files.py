@@ -55,11 +55,8 @@ def memory_below(limit: int) -> Iterator[None]:
 
 def idx(array: np.ndarray) -> bytes:
     """Return the bytes of an IDX file with these numbers, from 0 to 255."""
-    return (
-        bytes([0, 0, 8, array.ndim])
-        + struct.pack(f">{array.ndim}I", *array.shape)
-        + array.astype(np.uint8).tobytes()
-    )
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(np.uint8).tobytes()
 
 
 def save_pictures(folder: Path, part: str) -> None:

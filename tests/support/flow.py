@@ -31,18 +31,14 @@ def written(stage: str, folder: Path = Path()) -> dict[str, bytes]:
     """Return the content of each output of a stage, by its path in `folder`."""
     paths = [folder / out for out in outs(stage)]
     files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes() for file in files if file.is_file()
-    }
+    files = [file for file in files if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def results(project: Project) -> dict[str, bytes]:
     """Return the content of each file that our stages wrote, by path."""
-    return {
-        path: content
-        for stage in STAGES
-        for path, content in written(stage, project.folder).items()
-    }
+    pairs = [written(stage, project.folder).items() for stage in STAGES]
+    return {path: content for made in pairs for path, content in made}
 
 
 def by_name(stage: str) -> dict[str, bytes]:

@@ -33,15 +33,10 @@ HTML = b"<!DOCTYPE html><html><body>This project has moved.</body></html>"
 Answer = bytes | list[bytes] | Callable[[], Iterator[bytes]]
 
 
-def answer(
-    body: bytes = b"", status: str = "200 OK", *headers: str, length: int | None = None
-) -> bytes:
+def answer(body=b"", status="200 OK", *headers: str, length: int | None = None) -> bytes:
     """Return an answer's bytes. It announces `length` bytes, by default as many as there are."""
-    lines = [
-        f"HTTP/1.1 {status}",
-        f"Content-Length: {len(body) if length is None else length}",
-        "Connection: close",
-    ]
+    length = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {length}", "Connection: close"]
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin1") + body
 
 
@@ -52,13 +47,8 @@ ZIPPED_FILES = {f"{name}.gz": answer(gzip.compress(content)) for name, content i
 class Server:
     """A server on the loopback device, at the level of sockets.
 
-    Attributes:
-        url: its address.
-        answers: what to send, by file name: bytes; a list of bytes, with the last item repeated; or
-            a function that yields the bytes one after the other. "*" means every other name;
-            without it they are not found.
-        asked: the names that were asked for.
-        requests: the requests as they came.
+    `answers` has what to send, by file name, "*" for every other name: bytes; a list of bytes, with
+    the last item repeated; or a function that yields bytes. `asked` are the names of the requests.
     """
 
     def __init__(self, answers: dict[str, Answer], certificate: Path | None = None):
@@ -125,14 +115,10 @@ def endless(start: bytes, piece: bytes, pause: float = 0) -> Callable[[], Iterat
 
 def entry(mirrors: list) -> dict:
     """Return the tiny dataset's entry as it stands in datasets.yaml."""
-    files = {
-        key: {
-            "name": name,
-            "bytes": len(CONTENT[name]),
-            "sha256": hashlib.sha256(CONTENT[name]).hexdigest(),
-        }
-        for key, name in SAVED_AS.items()
-    }
+    files = {}
+    for key, name in SAVED_AS.items():
+        digest = hashlib.sha256(CONTENT[name]).hexdigest()
+        files[key] = {"name": name, "bytes": len(CONTENT[name]), "sha256": digest}
     return {"classes": [str(digit) for digit in range(10)], "mirrors": mirrors, "files": files}
 
 

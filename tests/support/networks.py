@@ -41,10 +41,8 @@ def digits(part: str) -> Split:
     name = {"train": "train", "test": "t10k"}[part]
     images = gzip.decompress((SAMPLE / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
     labels = gzip.decompress((SAMPLE / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]
-    return Split(
-        np.frombuffer(images, np.uint8).reshape(-1, 784),
-        one_hot(np.frombuffer(labels, np.uint8), 10),
-    )
+    labels = one_hot(np.frombuffer(labels, np.uint8), 10)
+    return Split(np.frombuffer(images, np.uint8).reshape(-1, 784), labels)
 
 
 def some_digits(first: int, last: int) -> Split:
@@ -84,18 +82,9 @@ def train_by(
     return train(state, training, how, watched)
 
 
-def run(
-    network,
-    iterations,
-    batch_size=50,
-    learning_rate=1.0,
-    seed=0,
-    training=None,
-    watched=(),
-    processes=0,
-    **more,
-):
+def run(network, iterations, batch_size=50, learning_rate=1.0, seed=0, training=None, **more):
     """Train, on 500 real digits unless told otherwise; return the epochs."""
+    watched, processes = more.pop("watched", ()), more.pop("processes", 0)
     how = method(iterations, batch_size, learning_rate, seed, **more)
     state, training = new_state(network, how), training or some_digits(0, 500)
     return list(train_by(processes, state, training, how, watched))
@@ -110,14 +99,11 @@ def take_step(network: MLP, X: np.ndarray, t: np.ndarray, learning_rate: float) 
 
 def bits(network: MLP) -> str:
     """Return a hash of all parameters."""
-    return hashlib.sha256(
-        b"".join(array.tobytes() for array in network.weights + network.biases)
-    ).hexdigest()
+    arrays = network.weights + network.biases
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def copy_of(network: MLP) -> MLP:
     """Return a network with parameters of its own."""
-    weights, biases = (
-        [array.copy() for array in arrays] for arrays in (network.weights, network.biases)
-    )
+    weights, biases = [W.copy() for W in network.weights], [b.copy() for b in network.biases]
     return replace(network, weights=weights, biases=biases)

@@ -31,11 +31,8 @@ PLAIN: dict[str, object] = {
     "train.optimizer": "sgd",
     "train.learning_rate": 1.0,
     "train.schedule": "constant",
-    **{
-        f"train.{key}": 0
-        for key in ("warmup", "momentum", "weight_decay", "max_norm", "input_dropout")
-    },
-    **{f"train.{key}": 0 for key in ("hidden_dropout", "patience")},
+    **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm")},
+    **{f"train.{key}": 0 for key in ("input_dropout", "hidden_dropout", "patience")},
     "train.nesterov": False,
     "train.keep": "last",
     **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},
@@ -84,14 +81,8 @@ class Project:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; with `check`, fail with its output if it does."""
-        result = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-        )
+        options = {"cwd": self.folder, "env": self.environment, "encoding": "utf-8"}
+        result = subprocess.run(command, capture_output=True, **options)
         if check:
             assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"
         return result
@@ -141,10 +132,8 @@ def captured() -> Iterator[list[str]]:
 def new_project(folder: Path) -> Project:
     """Make the small project in `folder`: nothing has run, the data are a folder away."""
     project = Project(folder / "project")
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    for name in tracked.decode().split("\0"):
+    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, encoding="utf-8")
+    for name in tracked.split("\0"):
         # The user's own data
         made = name == "dvc.lock" or name.startswith("metrics/") or name.endswith(".dvc")
         if name and not made and (ROOT / name).is_file():
@@ -153,9 +142,8 @@ def new_project(folder: Path) -> Project:
     project.set_params(project.small)
     own = "[core]\n    analytics = false\n    autostage = false\n"  # without the user's remotes
     (project.folder / ".dvc" / "config").write_text(own, encoding="utf-8")
-    (project.folder / "datasets.yaml").write_text(
-        yaml.safe_dump(sample_datasets()), encoding="utf-8"
-    )
+    datasets = yaml.safe_dump(sample_datasets())
+    (project.folder / "datasets.yaml").write_text(datasets, encoding="utf-8")
     project.run("git", "init", "-q")
     project.commit("Begin")
     return project

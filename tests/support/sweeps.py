@@ -60,16 +60,14 @@ class Sweeps:
     def files(self, prefix: str) -> dict[str, list[str]]:
         """Return hashes and names of the files of experiments. Both remotes must have them."""
         found = {}
-        for ref in self._git(
-            "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{prefix}-*"
-        ).splitlines():
+        names = f"refs/exps/*/*/{prefix}-*"
+        for ref in self._git("for-each-ref", "--format=%(refname)", names).splitlines():
             lock = yaml.safe_load(self._git("show", f"{ref}:dvc.lock"))
             for out in (out for stage in lock["stages"].values() for out in stage["outs"]):
                 if not out["path"].startswith("metrics"):  # these are in Git
-                    data = (
-                        self.storage / "files" / "md5" / out["md5"][:2] / out["md5"][2:]
-                    ).read_bytes()
-                    assert hashlib.md5(data).hexdigest() == out["md5"].removesuffix(".dir")
+                    md5 = out["md5"]
+                    data = (self.storage / "files" / "md5" / md5[:2] / md5[2:]).read_bytes()
+                    assert hashlib.md5(data).hexdigest() == md5.removesuffix(".dir")
             lines = self._git("ls-tree", "-r", ref).splitlines()
             # DVC's arguments
             found[ref.rpartition("-")[2]] = [line for line in lines if "\t.dvc/tmp/" not in line]

@@ -74,15 +74,8 @@ def test_a_report_shows_what_changed_and_what_did_not(small):
     assert ["params.yaml", "train.rate", "1", "2"] in rows
     assert "train.seed" not in text
     spread = f"{fmean([0.125, 0.15625]):.4f} ± {stdev([0.125, 0.15625]):.4f}"
-    assert [
-        "all",
-        "2",
-        spread,
-        "0.5000 ± 0.0000",
-        spread,
-        "0.5000 ± 0.0000",
-        "0.2500 ± 0.0000",
-    ] in rows
+    half, quarter = "0.5000 ± 0.0000", "0.2500 ± 0.0000"
+    assert ["all", "2", spread, half, spread, half, quarter] in rows
     answers = {row[0]: row[-1] for row in rows if row[-1] in ("yes", "no")}
     assert answers["`models/fitted`"] == answers["`metrics/figures`"] == "no"
     assert answers["`models/constant`"] == "yes"
@@ -118,17 +111,13 @@ def test_the_usual_base_is_where_the_branch_left_main(small):
 
 def test_only_the_changed_outputs_of_the_records_are_shown(small):
     Path("records").mkdir()
-    lock = (
-        "stages: {a: {outs: [{path: x, md5: '11'}, {path: y, md5: '2222'}, {path: z, md5: '33'}]}}"
-    )
+    outs = "{path: x, md5: '11'}, {path: y, md5: '2222'}, {path: z, md5: '33'}"
+    lock = f"stages: {{a: {{outs: [{outs}]}}}}"
     for text in (lock, lock.replace("2222", "2223").replace("z", "new"), "stages: ["):
         Path("records", "dvc.lock").write_text(text)
         small.commit("Record")
-    text = (
-        report("HEAD~2", "HEAD~1")
-        .partition("### Outputs in records/dvc.lock")[2]
-        .partition("###")[0]
-    )
+    text = report("HEAD~2", "HEAD~1").partition("### Outputs in records/dvc.lock")[2]
+    text = text.partition("###")[0]
     assert "1 of the 2 outputs of both have the same bytes; 1 are new, 1 removed." in text
     assert cells(text)[2:] == [["`y`", "2222", "2223", "no"]]
     rows = cells(outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1")))
@@ -142,10 +131,8 @@ def test_figures_are_images_if_the_remote_has_a_web_address(small):
     Path("metrics", "figures", "still.png").unlink()
     small.commit("Add and remove")
     before, after = commit("HEAD~2"), commit("HEAD")
-    then, now = (
-        f"![](https://example.com/you/mine/raw/{revision}/metrics/figures"
-        for revision in (before, after)
-    )
+    raw = "![](https://example.com/you/mine/raw"
+    then, now = (f"{raw}/{revision}/metrics/figures" for revision in (before, after))
     small.run("git", "remote", "add", "origin", "../elsewhere")
     for remote in ("https://name:secret@example.com/you/mine.git", "git@example.com:you/mine.git"):
         small.run("git", "remote", "set-url", "origin", remote)

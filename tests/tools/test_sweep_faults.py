@@ -43,9 +43,8 @@ def undisturbed(sweeps) -> dict[str, str]:
     """The files of each experiment of an undisturbed sweep on this machine. Two are controlled."""
     printed = sweeps.run("local", *AXES, "--workers", "2", "--control", "0.4")
     assert sorted(states(printed)) == ["done"] * POINTS + ["same bytes"] * 2
-    assert len({(name, worker) for name, _, _, worker, *_ in rows(printed)}) == POINTS + 2, (
-        "controls are elsewhere"
-    )
+    places = {(name, worker) for name, _, _, worker, *_ in rows(printed)}
+    assert len(places) == POINTS + 2, "controls are elsewhere"
     found = trees(printed)
     assert len(found) == len(set(found.values())) == POINTS
     return found
@@ -55,10 +54,8 @@ def test_a_sweep_makes_ordinary_experiments(sweeps, undisturbed):
     names = [f"local-{name}" for name in undisturbed]
     dvc = sweeps.project.dvc
     assert set(names) <= set(dvc("exp", "list", "--name-only").split())
-    assert (
-        "validation accuracy"
-        in sweeps.project.run(sys.executable, "-m", "tools.compare", "local-*").stdout
-    )
+    compared = sweeps.project.run(sys.executable, "-m", "tools.compare", "local-*")
+    assert "validation accuracy" in compared.stdout
     dvc("exp", "apply", "--quiet", names[0])
     assert "Data and pipelines are up to date." in dvc("status")
     sweeps.project.run("git", "restore", ".")
@@ -75,9 +72,8 @@ def test_a_stage_that_fails_fails_the_sweep(sweeps):
 
 
 def test_what_cannot_work_is_refused_before_anything_runs(sweeps):
-    assert "there is only one" in sweeps.run(
-        "alone", *ONE, "--workers", "1", "--control", "0.1", code=1
-    )
+    printed = sweeps.run("alone", *ONE, "--workers", "1", "--control", "0.1", code=1)
+    assert "there is only one" in printed
     cache = sweeps.project.folder / ".dvc" / "cache"
     cache.rename(cache.with_name("away"))
     printed = sweeps.run("nothing", *ONE, code=1)
@@ -89,11 +85,8 @@ def test_other_bytes_are_noticed(sweeps, undisturbed):
     """The known experiment gets other metrics, as if another machine had made it."""
     run = sweeps.project.run
     name = f"local-{next(iter(undisturbed))}"
-    (ref,) = (
-        line.split()[-1]
-        for line in run("git", "for-each-ref").stdout.splitlines()
-        if line.endswith(name)
-    )
+    refs = [line.split()[-1] for line in run("git", "for-each-ref").stdout.splitlines()]
+    (ref,) = (ref for ref in refs if ref.endswith(name))
     rev = run("git", "rev-parse", ref).stdout.strip()
     branch = run("git", "branch", "--show-current").stdout.strip()
     run("git", "checkout", "--quiet", "--force", "--detach", rev)
@@ -223,11 +216,8 @@ def test_a_worker_that_makes_other_bytes_gets_no_more_work(sweeps, cluster, prin
 
 def test_workers_nannies_and_leader_killed_at_any_moment(sweeps, cluster, printed):
     """Each point ends once, with the files of an undisturbed sweep, and nothing is left."""
-    chance, victims, number = (
-        random.Random(SEED),
-        ["leader", "worker", "nanny", "both"] * times(1),
-        0,
-    )
+    chance, number = random.Random(SEED), 0
+    victims = ["leader", "worker", "nanny", "both"] * times(1)
     chance.shuffle(victims)
     while victims:
         number += 1

@@ -306,6 +306,14 @@ def test_all_failures_are_listed_once(serve, tmp_path, files, raw, monkeypatch):
     assert contents(raw) == {}
 
 
+def test_a_mirror_that_the_system_refuses_is_one_short_sentence(tmp_path, files, raw):
+    (tmp_path / "loop").symlink_to("loop")
+    for mirror in (str(tmp_path / "loop"), str(tmp_path / ("x" * 5000))):
+        text = failure(files, raw, mirror)
+        assert "no such folder" in text
+        assert len(text) < 800
+
+
 def test_a_mirror_that_is_the_output_is_refused(tmp_path, files, good):
     (Path(good) / TRAIN_IMAGES).write_bytes(ALTERED)
     (tmp_path / "link").symlink_to(good)

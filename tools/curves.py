@@ -1,6 +1,4 @@
-"""Draw the training in metrics/history.csv, epoch by epoch, as the picture in README.md: `python -m
-tools.curves`.
-"""
+"""Draw the training in metrics/history.csv, as in README.md: `python -m tools.curves`."""
 
 import csv
 import math
@@ -17,6 +15,7 @@ if TYPE_CHECKING:  # imported inside functions, so that `--help` is quick
 CURVES = Path("docs/curves.png")
 HISTORY = Path("metrics/history.csv")
 COLUMNS = ("epoch", "loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept")
+History = dict[str, list[float]]  # by column, one number for each epoch
 
 
 @command
@@ -41,7 +40,7 @@ def main() -> None:
     print(f"{CURVES}: written.")
 
 
-def draw_curves(history: dict[str, list[float]], measured: int) -> "Figure":
+def draw_curves(history: History, measured: int) -> "Figure":
     """Draw the accuracy at the left, the loss at the right.
 
     The legend has the numbers of the network that is kept. After each epoch, so many images of each
@@ -56,10 +55,8 @@ def draw_curves(history: dict[str, list[float]], measured: int) -> "Figure":
     columns = "train_accuracy", "validation_accuracy"
     _draw(accuracy, history, "Accuracy after each epoch", dict(zip(names, columns, strict=True)))
     lowest = min(history["train_accuracy"] + history["validation_accuracy"])
-    accuracy.set(
-        ylim=(min(math.floor(10 * lowest) / 10, 0.9), 1),
-        ylabel="share of images classified correctly",
-    )
+    accuracy.set(ylabel="share of images classified correctly")
+    accuracy.set(ylim=(min(math.floor(10 * lowest) / 10, 0.9), 1))
     names = "training images, while training", names[1]
     columns = "loss", "validation_loss"
     _draw(loss, history, "Loss of each epoch", dict(zip(names, columns, strict=True)))
@@ -68,9 +65,7 @@ def draw_curves(history: dict[str, list[float]], measured: int) -> "Figure":
     return figure
 
 
-def _draw(
-    axes: "Axes", history: dict[str, list[float]], title: str, columns: dict[str, str]
-) -> None:
+def _draw(axes: "Axes", history: History, title: str, columns: dict[str, str]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     from pipeline.drawing.figures import BLUE, VERMILLION
@@ -81,21 +76,10 @@ def _draw(
     looks = [("-", BLUE), ((0, (4, 2)), VERMILLION)]
     for (name, column), (style, colour) in zip(columns.items(), looks, strict=True):
         label = f"{name}: {history[column][kept]:#.4g}"
-        axes.plot(
-            epochs,
-            history[column],
-            ls=style,
-            color=colour,
-            marker=marker,
-            ms=4,
-            label=label,
-            clip_on=False,
-        )
-    axes.set(
-        title=title,
-        xlabel="epoch",
-        xlim=(min(epochs[0], 1) - 1, epochs[-1] + 0.02 * max(epochs[-1], 10)),
-    )
+        (line,) = axes.plot(epochs, history[column], ls=style, color=colour, label=label)
+        line.set(marker=marker, ms=4, clip_on=False)
+    right = epochs[-1] + 0.02 * max(epochs[-1], 10)
+    axes.set(title=title, xlabel="epoch", xlim=(min(epochs[0], 1) - 1, right))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(color="#E5E5E5")
     axes.spines[["top", "right"]].set_visible(False)

@@ -29,18 +29,13 @@ def main(
     baseline: Annotated[
         list[str] | None, Option(metavar="KEY=VALUE", help="The setting to compare with.")
     ] = None,
-    as_json: Annotated[
-        bool, Option("--json", help="Print a JSON document instead of tables.")
-    ] = False,
-    as_csv: Annotated[
-        bool, Option("--csv", help="Print CSV instead of tables, one row for each run.")
-    ] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON instead of tables.")] = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV: one row for each run.")] = False,
     figure: Annotated[
         Path | None, Option(metavar="FILE.png", help="Draw the validation accuracy by epoch.")
     ] = None,
 ) -> None:
-    """Show mean ± standard deviation of the metrics over the seeds, for each setting among HEAD's
-    experiments.
+    """Show the metrics' mean ± standard deviation over the seeds, for HEAD's experiments.
 
     A setting is every parameter in params.yaml except those called seed. With --baseline
     train.momentum=0, the others are compared with the setting that has this value, seed by seed;
@@ -51,16 +46,13 @@ def main(
     if as_csv and (as_json or baseline):
         raise UserError("--csv prints the runs alone; leave out --json and --baseline.")
     if figure and figure.suffix.lower() != ".png":
-        raise UserError(f"{figure}: the figure is a PNG file; give a name that ends in .png.")
+        raise UserError(f"{figure}: the figure is a PNG file; its name must end in .png.")
     runs = experiments.finished_runs(names or ["*"])
     settings = experiments.by_setting(runs)
     parted = experiments.same_until(*runs) if len(runs) == 2 else ""
     first = experiments.find_setting(settings, baseline) if baseline else next(iter(settings))
-    minus = (
-        experiments.minus_baseline(settings, first)
-        if baseline or (len(settings) == 2 and not as_csv)
-        else {}
-    )
+    are_compared = baseline or (len(settings) == 2 and not as_csv)
+    minus = experiments.minus_baseline(settings, first) if are_compared else {}
     if figure:  # imports here, so that `--help` is quick
         from pipeline.drawing.figures import picture
         from pipeline.program.files import write_bytes
@@ -88,28 +80,14 @@ def values_of(settings: Settings) -> Values:
 
 
 def print_table(title: str, values: Values, paired: bool = False) -> None:
-    """Print a table of means, or of paired differences with their intervals.
-
-    A narrow terminal folds the text.
-    """
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-    )
-    names = (
-        "metric",
-        "setting",
-        "pairs" if paired else "seeds",
-        "mean ± sd",
-        f"{CONFIDENCE:.0%} interval",
-    )
-    for column in names if paired else names[:-1]:
-        table.add_column(
-            column, justify="left" if column in names[:2] else "right", overflow="fold"
-        )
+    """Print a table of means, or of paired differences. A narrow terminal folds the text."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title)
+    table.title_justify = table.caption_justify = "left"
+    for name in ("metric", "setting"):
+        table.add_column(name, overflow="fold")
+    of_pairs = ["pairs", "mean ± sd", f"{CONFIDENCE:.0%} interval"]
+    for name in of_pairs if paired else ["seeds", "mean ± sd"]:
+        table.add_column(name, justify="right", overflow="fold")
     for metric in METRICS:
         for place, (setting, metrics) in enumerate(values.items()):
             numbers = metrics[metric]
@@ -124,13 +102,14 @@ def print_table(title: str, values: Values, paired: bool = False) -> None:
 
 
 def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]:
-    """Return each run and all numbers of the tables, for JSON.
+    """Return each run and all numbers of the tables, for JSON."""
 
-    One run has no standard deviation: null.
-    """
+    def numbers(values: list[float]) -> dict[str, Any]:
+        return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None}
 
-    def numbers(values: list[float], **others: Any) -> dict[str, Any]:
-        return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None, **others}
+    def differences(values: list[float]) -> dict[str, Any]:
+        interval = {"interval": experiments.interval(values)}
+        return numbers(values) | {"degrees_of_freedom": len(values) - 1} | interval
 
     return {
         "baseline": baseline if minus else None,
@@ -141,12 +120,7 @@ def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]
                 "runs": [run._asdict() for run in settings[setting].values()],
                 "metrics": {metric: numbers(values) for metric, values in metrics.items()},
                 "minus_baseline": {
-                    metric: numbers(
-                        values,
-                        degrees_of_freedom=len(values) - 1,
-                        interval=experiments.interval(values),
-                    )
-                    for metric, values in minus.get(setting, {}).items()
+                    metric: differences(values) for metric, values in minus.get(setting, {}).items()
                 },
             }
             for setting, metrics in values_of(settings).items()
@@ -155,20 +129,14 @@ def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]
 
 
 def print_csv(settings: Settings) -> None:
-    """Print CSV with a row for each run: its name, commit and parent, all parameters, the
-    metrics.
-    """
+    """Print CSV, one row for each run: name, commit, parent, all parameters, and the metrics."""
     rows = []
     for run in (run for runs in settings.values() for run in runs.values()):
         names = {"experiment": run.experiment, "commit": run.commit, "parent": run.parent}
-        rows.append(
-            names
-            | {key: experiments.as_text(value) for key, value in run.parameters.items()}
-            | run.metrics
-        )
-    writer = csv.DictWriter(
-        sys.stdout, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
-    )
+        parameters = {key: experiments.as_text(value) for key, value in run.parameters.items()}
+        rows.append(names | parameters | run.metrics)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
 

@@ -1,6 +1,4 @@
-"""A figure of settings over the epochs: the mean of the validation accuracy, and its spread over
-the seeds.
-"""
+"""A figure of settings over the epochs: mean and spread of the validation accuracy."""
 
 import textwrap
 from collections.abc import Collection
@@ -24,14 +22,11 @@ def draw_curves(settings: Settings) -> Figure:
         UserError: there are more settings than LOOKS, or the runs of one have no epoch in common.
     """
     if len(settings) > len(LOOKS):
-        raise UserError(
-            f"a figure shows at most {len(LOOKS)} settings, not {len(settings)}; name fewer "
-            "experiments."
-        )
+        found = f"{len(settings)}; name fewer experiments"
+        raise UserError(f"a figure shows at most {len(LOOKS)} settings, not {found}.")
     use_own_settings()
-    labels = [
-        textwrap.fill(f"{setting} (seeds: {len(runs)})", 80) for setting, runs in settings.items()
-    ]
+    texts = [f"{setting} (seeds: {len(runs)})" for setting, runs in settings.items()]
+    labels = [textwrap.fill(text, 80) for text in texts]
     height = 4.5 + 0.2 * sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(7.5, height), layout="constrained")
     axes = figure.add_subplot(ymargin=0)
@@ -54,25 +49,24 @@ def draw_curves(settings: Settings) -> Figure:
 
 
 def curve_of(runs: Collection[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the epochs that all runs have; the mean of the validation accuracy in each; its
-    standard deviation.
+    """Return the epochs that all runs have; for each, validation accuracy's mean and deviation.
 
     Raises:
         UserError: there is no such epoch.
     """
+
+    def accuracies(run: Run) -> dict[int, float]:
+        return {int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)}
+
     try:
-        histories = [
-            {int(row["epoch"]): float(row["validation_accuracy"]) for row in history_of(run)}
-            for run in runs
-        ]
+        histories = [accuracies(run) for run in runs]
     except (KeyError, TypeError, ValueError):  # a damaged file
         histories = [{}]
     epochs = sorted(set.intersection(*map(set, histories)))
     if not epochs:
         names = ", ".join(run.experiment for run in runs)
-        raise UserError(
-            f"{names}: no epoch is in every experiment's {HISTORY}; remove them or run them again."
-        )
+        what = f"no epoch is in every experiment's {HISTORY}"
+        raise UserError(f"{names}: {what}; remove them or run them again.")
     # (runs, epochs)
     accuracy = np.array([[history[epoch] for epoch in epochs] for history in histories])
     sd = accuracy.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(epochs))

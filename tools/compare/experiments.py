@@ -1,6 +1,4 @@
-"""DVC's finished experiments; the settings among them, whose runs differ in their seeds alone;
-pairs with one seed.
-"""
+"""DVC's finished experiments, and their settings: a setting's runs differ only in their seeds."""
 
 import csv
 import json
@@ -36,8 +34,7 @@ class Run(NamedTuple):
     metrics: dict[str, float]  # by the names in METRICS
 
 
-# By the parameters that tell a setting from the others ("train.momentum=0.9"), then by a run's
-# seeds ("train.seed=0")
+# By a setting's own parameters ("train.momentum=0.9"), then by a run's seeds ("train.seed=0")
 Settings = dict[str, dict[str, Run]]
 Values = dict[str, dict[str, list[float]]]  # by setting and metric, one for each seed
 
@@ -46,25 +43,21 @@ def finished_runs(names: list[str]) -> list[Run]:
     """Read HEAD's finished experiments with one of the names, in which * and ? stand for anything.
 
     Raises:
-        UserError: a name matches no finished experiment, an experiment has no metrics, or DVC
-            fails.
+        UserError: a name has no finished experiment, metrics are missing, or DVC fails.
     """
+
+    def is_named(one: dict[str, Any]) -> bool:
+        return any(fnmatchcase(one["name"] or "", name) for name in names)
+
+    def is_finished(one: dict[str, Any]) -> bool:
+        # DVC gives queued and failed experiments the metrics of their commit
+        state = (one["executor"] or {}).get("state", "success")
+        return state == "success" and bool(one["revs"])
+
     commits = json.loads(output("dvc", "exp", "show", "--json"))
-    experiments = [
-        (commit["rev"], one) for commit in commits for one in commit["experiments"] or []
-    ]
-    named = [
-        (rev, one)
-        for rev, one in experiments
-        if any(fnmatchcase(one["name"] or "", name) for name in names)
-    ]
-    # DVC gives queued and failed experiments the metrics of their commit
-    finished = [
-        (rev, one)
-        for rev, one in named
-        if (one["executor"] or {}).get("state", "success") == "success"
-    ]
-    runs = [_run(rev, one) for rev, one in finished if one["revs"]]
+    all_of = [(commit["rev"], one) for commit in commits for one in commit["experiments"] or []]
+    named = [(rev, one) for rev, one in all_of if is_named(one)]
+    runs = [_run(rev, one) for rev, one in named if is_finished(one)]
     for name in names:
         if not any(fnmatchcase(run.experiment, name) for run in runs):
             called = "" if name == "*" else f" called {name}"
@@ -75,7 +68,7 @@ def finished_runs(names: list[str]) -> list[Run]:
 
 
 def _run(parent: str, experiment: dict[str, Any]) -> Run:
-    name, commit = experiment["name"], experiment["revs"][0]
+    commit = experiment["revs"][0]
     try:
         sections = commit["data"]["params"]["params.yaml"]["data"]
         parameters = {
@@ -84,14 +77,11 @@ def _run(parent: str, experiment: dict[str, Any]) -> Run:
             for key, value in keys.items()
         }
         files = commit["data"]["metrics"]
-        metrics = {
-            metric: float(files[file]["data"][key]) for metric, (file, key) in METRICS.items()
-        }
+        metrics = {name: float(files[file]["data"][key]) for name, (file, key) in METRICS.items()}
     except (AttributeError, KeyError, TypeError):
-        raise UserError(
-            f"the experiment {name} lacks metrics or parameters; remove it or run it again."
-        ) from None
-    return Run(name, commit["rev"], parent, parameters, metrics)
+        what = "lacks metrics or parameters; remove it or run it again"
+        raise UserError(f"the experiment {experiment['name']} {what}.") from None
+    return Run(experiment["name"], commit["rev"], parent, parameters, metrics)
 
 
 def history_of(run: Run) -> list[dict[str, str]]:
@@ -100,9 +90,7 @@ def history_of(run: Run) -> list[dict[str, str]]:
 
 
 def same_until(one: Run, other: Run) -> str:
-    """Return the last epoch after which two trainings were in the same state, in words; "" if that
-    is not known.
-    """
+    """Return until which epoch two trainings are the same, in a sentence; "" if not known."""
     states = [
         {row["epoch"]: row["state"] for row in history_of(run) if row.get("state")}
         for run in (one, other)
@@ -116,8 +104,7 @@ def same_until(one: Run, other: Run) -> str:
 
 
 def by_setting(runs: list[Run]) -> Settings:
-    """Return the settings, sorted by their parameters in the order of params.yaml, and the runs of
-    each by its seeds.
+    """Return the settings, sorted by their parameters in the order of params.yaml.
 
     Raises:
         UserError: two runs have the same parameters and different metrics.
@@ -126,20 +113,21 @@ def by_setting(runs: list[Run]) -> Settings:
     differing = [key for key in keys if len({as_text(run.parameters.get(key)) for run in runs}) > 1]
     seeds = [key for key in differing if key.endswith(".seed")]
     others = [key for key in differing if key not in seeds]
+
+    def order(run: Run) -> list[Any]:
+        return [_order(run.parameters.get(key)) for key in others + seeds]
+
+    def named(run: Run, keys: list[str]) -> str:
+        return ", ".join(f"{key}={as_text(run.parameters.get(key))}" for key in keys)
+
     settings: Settings = {}
-    for run in sorted(
-        runs, key=lambda run: [_order(run.parameters.get(key)) for key in others + seeds]
-    ):
-        setting, seed = (
-            ", ".join(f"{k}={as_text(run.parameters.get(k))}" for k in part)
-            for part in (others, seeds)
-        )
+    for run in sorted(runs, key=order):
+        setting, seed = named(run, others), named(run, seeds)
         same = settings.setdefault(setting or "all", {}).setdefault(seed, run)
         if same.metrics != run.metrics:
             what = "have the same parameters and different metrics: their code or data differ"
-            raise UserError(
-                f"{run.experiment} and {same.experiment} {what}. {same_until(run, same)}"
-            )
+            both = f"{run.experiment} and {same.experiment}"
+            raise UserError(f"{both} {what}. {same_until(run, same)}")
     return settings
 
 
@@ -149,9 +137,7 @@ def as_text(value: Any) -> str:
 
 
 def _order(value: Any) -> tuple[int, Any]:
-    """Return a key to sort parameters by: numbers by size, then texts, then lists by their
-    items.
-    """
+    """Return a key to sort parameters by: numbers, then texts, then lists by their items."""
     if isinstance(value, list):
         return 2, [_order(item) for item in value]
     return (0, value) if isinstance(value, int | float) else (1, str(value))
@@ -166,36 +152,30 @@ def find_setting(settings: Settings, params: list[str]) -> str:
     wanted = {param.replace(" ", "") for param in params}
     found = [setting for setting in settings if wanted <= set(setting.split(", "))]
     if len(found) != 1:
-        choice = "; ".join(found or settings)
-        raise UserError(
-            f"{len(found)} settings have {', '.join(params)}, not one; choose from {choice}."
-        )
+        what = f"{len(found)} settings have {', '.join(params)}, not one"
+        raise UserError(f"{what}; choose from {'; '.join(found or settings)}.")
     return found[0]
 
 
 def minus_baseline(settings: Settings, baseline: str) -> Values:
-    """Return each other setting's metrics minus the baseline's, in pairs of runs with the same
-    seeds.
+    """Return each other setting's metrics minus the baseline's, seed by seed.
 
-    A setting that has fewer than two pairs is left out, with a sentence.
+    A setting that shares fewer than two seeds is left out, with a sentence.
     """
     minus: Values = {}
     base = settings[baseline]
-    for setting in (name for name in settings if name != baseline):
-        pairs = [
-            (run.metrics, base[seeds].metrics)
-            for seeds, run in settings[setting].items()
-            if seeds in base
-        ]
-        if len(pairs) > 1:
-            minus[setting] = {
-                metric: [one[metric] - other[metric] for one, other in pairs] for metric in METRICS
-            }
-        else:
-            typer.echo(
-                f"Not compared: {setting} and {baseline} have fewer than two seeds in common.",
-                err=True,
-            )
+    for setting, runs in settings.items():
+        both = [seeds for seeds in runs if seeds in base]
+        if setting == baseline:
+            continue
+        if len(both) < 2:
+            what = f"{setting} and {baseline} have fewer than two seeds in common"
+            typer.echo(f"Not compared: {what}.", err=True)
+            continue
+        minus[setting] = {
+            metric: [runs[seeds].metrics[metric] - base[seeds].metrics[metric] for seeds in both]
+            for metric in METRICS
+        }
     return minus
 
 
@@ -206,16 +186,14 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def t_quantile(df: int) -> float:
-    """Return t: Student's distribution with `df` degrees of freedom lies within ± t with
-    probability CONFIDENCE.
+    """Return t: Student's t with `df` degrees of freedom lies within ± t with CONFIDENCE.
 
-    With t = √df · tan θ, the density of θ is proportional to (cos θ) ** (df - 1). The midpoint rule
+    With t = √df · tan θ, θ's density is proportional to (cos θ) ** (df - 1); the midpoint rule
     integrates it.
     """
     import numpy as np  # here, so that `--help` is quick
 
     angles = np.linspace(0, math.pi / 2, 100_001)
     probability = np.cumsum(np.cos((angles[1:] + angles[:-1]) / 2) ** (df - 1))
-    return math.sqrt(df) * math.tan(
-        np.interp(CONFIDENCE * probability[-1], probability, angles[1:])
-    )
+    angle = np.interp(CONFIDENCE * probability[-1], probability, angles[1:])
+    return math.sqrt(df) * math.tan(angle)

@@ -1,6 +1,4 @@
-"""Write the trained network as an ONNX file, for other programs: `python -m tools.export
-model.onnx`.
-"""
+"""Write the trained network as an ONNX file: `python -m tools.export model.onnx`."""
 
 import importlib.util
 from pathlib import Path
@@ -17,16 +15,13 @@ def main(
     output: Annotated[Path, Argument(help="Output: the ONNX file.")],
     model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
 ) -> None:
-    """Write the trained network as an ONNX file: its input is bytes, its output the probability of
-    each class.
+    """Write the trained network as an ONNX file, from bytes to the probability of each class.
 
     The same network gives the same bytes. docs/export.md says how to use the file.
     """
     if not importlib.util.find_spec("onnx"):
-        raise UserError(
-            "the export needs onnx; install it: python -m pip install -r "
-            "tools/export/requirements.txt"
-        )
+        install = "python -m pip install -r tools/export/requirements.txt"
+        raise UserError(f"the export needs onnx; install it: {install}")
 
     from pipeline.program.files import check_distinct, write_bytes
     from pipeline.store.artifacts import load_mlp
@@ -38,9 +33,8 @@ def main(
     try:
         content = onnx_model(network, md5_of(model)).SerializeToString(deterministic=True)
     except FloatingPointError:
-        raise UserError(
-            f"{model}: its weights are too large; train with a smaller train.learning_rate."
-        ) from None
+        cure = "train with a smaller train.learning_rate"
+        raise UserError(f"{model}: its weights are too large; {cure}.") from None
     write_bytes(output, content)
     print(f"{output}: {len(content):,} bytes, {len(network.preparation.classes)} classes.")
 

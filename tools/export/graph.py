@@ -15,12 +15,9 @@ OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 
 
 def onnx_model(network: MLP, md5: str) -> onnx.ModelProto:
-    """Return the network as an ONNX model, checked by the onnx package. The metadata have the `md5`
-    of its file.
+    """Return the network as an ONNX model, checked by onnx; `md5`, its file's, is in the metadata.
 
-    It computes in the type of the network's arithmetic. The weights are rounded as the
-    forward pass rounds
-    them.
+    It computes in the arithmetic's type. The weights are rounded as the forward pass rounds them.
 
     Raises:
         FloatingPointError: a weight is too large to compute with.
@@ -40,33 +37,23 @@ def onnx_model(network: MLP, md5: str) -> onnx.ModelProto:
 
     X = node("Cast", node("Flatten", "images", output="bytes"), output="numbers", to=kind)
     h = node("Sub", X, constant("shift", preparation.shift), output="inputs_1")
-    last = len(network.weights)
+    outputs = [f"sums_{layer}" for layer in range(1, len(network.weights))] + ["logits"]
     for layer, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), 1):
         W = A.grid(W, operand_bits(len(W)))
         a = node("MatMul", h, constant(f"weights_{layer}", W), output=f"products_{layer}")
-        if layer == 1:
-            # (scale X) W = scale (X W)
+        if layer == 1:  # (scale X) W = scale (X W)
             a = node("Mul", a, constant("scale", preparation.scale), output="scaled")
-        a = node(
-            "Add",
-            a,
-            constant(f"biases_{layer}", b),
-            output="logits" if layer == last else f"sums_{layer}",
-        )
-        if layer < last:
+        a = node("Add", a, constant(f"biases_{layer}", b), output=outputs[layer - 1])
+        if a != "logits":
             h = node(OPERATORS[network.activation.name], a, output=f"inputs_{layer + 1}")
     node("Softmax", "logits", output="probabilities", axis=1)
 
-    images = helper.make_tensor_value_info(
-        "images", onnx.TensorProto.UINT8, ["batch", *preparation.image_shape]
-    )
-    probabilities = helper.make_tensor_value_info(
-        "probabilities", kind, ["batch", len(preparation.classes)]
-    )
+    info, uint8 = helper.make_tensor_value_info, onnx.TensorProto.UINT8
+    images = info("images", uint8, ["batch", *preparation.image_shape])
+    probabilities = info("probabilities", kind, ["batch", len(preparation.classes)])
     graph = helper.make_graph(nodes, "mlp", [images], [probabilities], constants)
-    model = helper.make_model(
-        graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
-    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opsets)
     class_names = json.dumps(preparation.classes, ensure_ascii=False)
     shape = json.dumps(preparation.image_shape)
     helper.set_model_props(model, {"classes": class_names, "image_shape": shape, "model_md5": md5})

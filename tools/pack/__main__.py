@@ -11,9 +11,7 @@ from pipeline.program.errors import UserError, note
 
 @command
 def main(
-    source: Annotated[
-        Path, Argument(help="A folder with a subfolder for each class, or a CSV file.")
-    ],
+    source: Annotated[Path, Argument(help="A folder with a subfolder a class, or a CSV file.")],
     name: Annotated[str, Argument(help="The dataset's name.")],
     size: Annotated[
         str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")
@@ -21,12 +19,8 @@ def main(
     prepare: Annotated[
         Literal["fit", "digit"], Option(help="Keep all of a picture, or find what is drawn.")
     ] = "fit",
-    invert: Annotated[
-        bool, Option("--invert", help="Make light pixels dark, and dark ones light.")
-    ] = False,
-    test_share: Annotated[
-        float, Option(help="The share of each class that becomes test images.")
-    ] = 0.2,
+    invert: Annotated[bool, Option("--invert", help="Swap light and dark.")] = False,
+    test_share: Annotated[float, Option(help="The share of each class for testing.")] = 0.2,
     seed: Annotated[int, Option(min=0, max=2**32 - 1, help="Which images become test images.")] = 0,
     datasets: DatasetsFile = Path("datasets.yaml"),
 ) -> None:
@@ -46,9 +40,8 @@ def main(
 
     check_name(name)
     if not 0 < test_share < 1:
-        raise UserError(
-            f"--test-share is {test_share:g}; expected a number between 0 and 1, such as 0.2."
-        )
+        expected = "a number between 0 and 1, such as 0.2"
+        raise UserError(f"--test-share is {test_share:g}; expected {expected}.")
     shape = None if size is None else shape_of(size)
     flags = {"whole": prepare == "fit", "inverted": invert}
     if source.is_dir():
@@ -72,11 +65,9 @@ def main(
     training = len(parts["train"])
     rows, columns = gathered.images.shape[1:]
     folder = datasets.parent / "datasets" / name
-    print(
-        f"{folder}: {training:,} training and {len(parts['test']):,} test images of {rows} × "
-        f"{columns} pixels, "
-        f"{len(gathered.classes)} classes."
-    )
+    counts = f"{training:,} training and {len(parts['test']):,} test images"
+    size = f"{rows} × {columns} pixels"
+    print(f"{folder}: {counts} of {size}, {len(gathered.classes)} classes.")
     print(f"{datasets}: {name} {'added' if is_new else 'was there already'}.")
     added, parent, file = (shlex.quote(str(path)) for path in (folder, folder.parent, datasets))
     print(f'Keep it:     dvc add {added} && git add {parent} {file} && git commit -m "Add {name}"')

@@ -1,6 +1,4 @@
-"""Images with their classes as a dataset of the pipeline: four IDX files, and an entry in
-datasets.yaml.
-"""
+"""Images as a dataset of the pipeline: four IDX files, and an entry in datasets.yaml."""
 
 import json
 import re
@@ -35,10 +33,7 @@ class Gathered(NamedTuple):
 def check_name(name: str) -> None:
     """Raise a UserError if `name` is not fit for a folder, a key in YAML and a command line."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name) or name.lower() in VALUES:
-        expected = (
-            "a letter, then letters, digits, - or _, at most 64 characters, and no value in YAML "
-            "such as yes"
-        )
+        expected = "a letter, then at most 63 letters, digits, - or _, and not yes or the like"
         raise UserError(f"the name is {clip(repr(name))}; expected {expected}.")
 
 
@@ -66,10 +61,8 @@ def split(source: Path, gathered: Gathered, test_share: float, seed: int) -> dic
         places = np.flatnonzero(gathered.labels == number)
         n = len(places)
         if n < 2:
-            raise UserError(
-                f"{source}: the class {name} has 1 image; expected one to train on and one to test "
-                "on."
-            )
+            expected = "one to train on and one to test on"
+            raise UserError(f"{source}: the class {name} has 1 image; expected {expected}.")
         _, held_out = hold_out(n, min(max(round(n * test_share), 1), n - 1), seed)
         is_test[places[held_out]] = True
     return {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
@@ -81,10 +74,8 @@ def write_idx_files(folder: Path, gathered: Gathered, parts: dict[str, np.ndarra
     for part, places in parts.items():
         with (folder / f"{part}_images").open("wb") as file:
             file.write(struct.pack(">2x2B3I", 8, 3, len(places), *images.shape[1:]))
-            for block in (
-                images[places[start : start + 1000]] for start in range(0, len(places), 1000)
-            ):
-                file.write(block.tobytes())
+            for start in range(0, len(places), 1000):
+                file.write(images[places[start : start + 1000]].tobytes())
         header = struct.pack(">2x2BI", 8, 1, len(places))
         (folder / f"{part}_labels").write_bytes(header + labels[places].tobytes())
 
@@ -102,40 +93,31 @@ def entry_of(name: str, classes: tuple[str, ...], flags: dict[str, bool], folder
 
 
 def add(datasets: Path, name: str, entry: str, folder: Path) -> bool:
-    """Put the four files of `folder` beside the file `datasets`, then the entry at its end. Return
-    whether it is new.
+    """Copy the files of `folder` beside `datasets`, then add the entry. Return whether it is new.
 
     Raises:
-        UserError: `datasets` has another dataset of this name, or an entry at its end would not be
-            read.
+        UserError: `datasets` has another one of this name, or an entry would not be read.
     """
     entries, added = load_plain_yaml(datasets), parse_plain_yaml(entry)
     text = datasets.read_bytes()
     is_new = not isinstance(entries, dict) or name not in entries
     if is_new:
         text += b"\n" * (2 if text[-1:] not in (b"\n", b"") else 1) + entry.encode()
-        try:
-            # None, if it has only comments
+        try:  # without entries, it is None
             is_read = parse_plain_yaml(text.decode()) == (entries or {}) | added
         except (UserError, TypeError):  # not YAML; no mapping
             is_read = False
         if not is_read:
-            expected = "one dataset below the other, unindented"
-            raise UserError(
-                f"{datasets}: a dataset cannot be added at its end; expected {expected}."
-            )
-    elif (
-        not isinstance(entries[name], dict)
-        or entries[name] | {"mirrors": added[name]["mirrors"]} != added[name]
-    ):
-        raise UserError(
-            f"{datasets} has another dataset {name}; choose another name, or remove that entry."
-        )
+            what = "a dataset cannot be added at its end"
+            raise UserError(f"{datasets}: {what}; expected one below the other, unindented.")
+    else:
+        old, own = entries[name], {"mirrors": added[name]["mirrors"]}
+        if not isinstance(old, dict) or old | own != added[name]:
+            cure = "choose another name, or remove that entry"
+            raise UserError(f"{datasets} has another dataset {name}; {cure}.")
     for key, saved_as in SAVED_AS.items():
-        with (
-            (folder / key).open("rb") as file,
-            written_whole(datasets.parent / FOLDER / name / saved_as) as copy,
-        ):
+        target = datasets.parent / FOLDER / name / saved_as
+        with (folder / key).open("rb") as file, written_whole(target) as copy:
             copyfileobj(file, copy)
     if is_new:
         write_bytes(datasets, text)

@@ -1,6 +1,4 @@
-"""Pictures in a folder, and pixels in a CSV file: one image at a time, with the name of its
-class.
-"""
+"""Pictures in a folder, and pixels in a CSV file: one at a time, each with its class's name."""
 
 import csv
 import re
@@ -30,17 +28,14 @@ def shape_of(size: str) -> Shape:
     found = re.fullmatch(r"([1-9]\d{0,6})(?:x([1-9]\d{0,6}))?", size, re.ASCII)
     rows, columns = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 0 < rows * columns <= MOST_TERMS:
-        expected = (
-            "ROWSxCOLUMNS, such as 28x20 (28 rows of 20 pixels) or 28 (a square); at most "
-            f"{MOST_TERMS:,} pixels"
-        )
-        raise UserError(f"--size is {clip(size)}; expected {expected}.")
+        expected = "ROWSxCOLUMNS, such as 28x20 (28 rows of 20 pixels) or 28 (a square)"
+        most = f"at most {MOST_TERMS:,} pixels"
+        raise UserError(f"--size is {clip(size)}; expected {expected}; {most}.")
     return rows, columns
 
 
 def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the classes' names in their order: numbers by their value, other names by their
-    characters.
+    """Return the classes' names in order: numbers by value, other names by characters.
 
     A UserError says that there are too few or too many, or that one cannot be shown in a table.
     """
@@ -49,10 +44,8 @@ def in_order(source: Path, names: Iterable[str]) -> tuple[str, ...]:
         expected = f"2 to {MOST_CLASSES} classes, in a folder one subfolder for each class"
         raise UserError(f"{source}: expected {expected}; found {len(found)}.")
     if bad := [name for name in found if not is_name(name)]:
-        expected = f"text of 1 to {LONGEST_NAME} characters"
-        raise UserError(
-            f"{source}: a class has the name {clip(repr(bad[0]))}; expected {expected}."
-        )
+        what = f"a class has the name {clip(repr(bad[0]))}"
+        raise UserError(f"{source}: {what}; expected text of 1 to {LONGEST_NAME} characters.")
     are_numbers = all(re.fullmatch(r"\d+", name, re.ASCII) for name in found)
     return tuple(sorted(found, key=int) if are_numbers else found)
 
@@ -79,20 +72,17 @@ def folder_images(folder: Path, shape: Shape, whole: bool, inverted: bool) -> It
             usable += 1
             yield name, image
         if not usable:
-            raise UserError(
-                f"{folder / name}: no picture that can be used; add some, or remove the folder."
-            )
+            what = "no picture that can be used; add some, or remove the folder"
+            raise UserError(f"{folder / name}: {what}.")
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(
-        (path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.name
-    )
+    names = sorted(path.name for path in folder.iterdir())
+    return [folder / name for name in names if name[0] != "."]
 
 
 def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labelled]:
-    """Yield the images of a CSV file in UTF-8: in each row the label, then the pixels. The first
-    may be a header.
+    """Yield the images of a CSV file: in each row the label, then the pixels; maybe a header first.
 
     Images without a `shape` are square. If `inverted`, light and dark are exchanged. A UserError
     says that the file is missing, or which row is not as expected.
@@ -106,17 +96,14 @@ def csv_images(path: Path, shape: Shape | None, inverted: bool) -> Iterator[Labe
                     pixels = _pixels(cells, shape)
                     yield label.strip(), 255 - pixels if inverted else pixels
     except UnicodeDecodeError:
-        raise UserError(
-            f"{path}: not a text file in UTF-8; expected a folder or a CSV file."
-        ) from None
+        what = "not a text file in UTF-8; expected a folder or a CSV file"
+        raise UserError(f"{path}: {what}.") from None
     except (csv.Error, ValueError) as error:
         raise UserError(f"{path}: line {rows.line_num}: {error}.") from None
 
 
 def _is_header(cells: list[str]) -> bool:
-    """Return whether the cells of the first row are names: no byte among them, or their numbers, as
-    pandas writes them.
-    """
+    """Return whether the first row has names: no byte, or its cells' numbers, as from pandas."""
     numbers = [[str(first + place) for place in range(len(cells))] for first in (0, 1)]
     return not any(cell in BYTES for cell in cells) or (len(cells) > 16 and cells in numbers)
 
@@ -127,13 +114,11 @@ def _pixels(cells: list[str], shape: Shape) -> np.ndarray:
     if not 0 < len(cells) <= MOST_TERMS:
         raise ValueError(f"expected a label and 1 to {MOST_TERMS:,} pixels, separated by commas")
     if len(cells) != rows * columns:
+        what = f"expected {rows * columns} pixels ({rows} × {columns}), found {len(cells)}"
         cure = "--size ROWSxCOLUMNS, such as 28x20 for 28 rows of 20 pixels, states another size"
-        raise ValueError(
-            f"expected {rows * columns} pixels ({rows} × {columns}), found {len(cells)}; {cure}"
-        )
+        raise ValueError(f"{what}; {cure}")
     try:
         return np.frombuffer(bytes(BYTES[cell] for cell in cells), np.uint8).reshape(shape)
     except KeyError as error:
-        raise ValueError(
-            f"expected whole numbers from 0 to 255, found {clip(repr(error.args[0]))}"
-        ) from None
+        found = clip(repr(error.args[0]))
+        raise ValueError(f"expected whole numbers from 0 to 255, found {found}") from None

@@ -1,6 +1,4 @@
-"""Digit and background: which pixels of a grey picture are ink, and signs that this may be
-wrong.
-"""
+"""Digit and background: which pixels of a grey picture are ink, and signs of mistakes."""
 
 import numpy as np
 
@@ -10,9 +8,7 @@ INK = 3  # a pixel is ink if its contrast is above 1/INK of the largest contrast
 WINDOW = 6  # a pixel's paper is looked for within 1/WINDOW of the longer side, in each direction
 THIN = 64  # a ruled line is at most 2/THIN of the longer side thick
 SPECK = 8  # a piece is a speck if it is shorter than 1/SPECK of the longest piece
-# a piece at the border is a shadow's corner, or the like, if it is shorter than 1/EDGE of the
-# longest
-EDGE = 2
+EDGE = 2  # a piece at the border is a shadow if it is shorter than 1/EDGE of the longest piece
 
 
 def median_of_border(pixels: np.ndarray) -> int:
@@ -29,8 +25,7 @@ def border(pixels: np.ndarray) -> np.ndarray:
 
 
 def find_ink(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Find the ink, which is darker than the paper around it, or lighter if the picture's border is
-    dark.
+    """Find the ink: darker than the paper around it, or lighter if the picture's border is dark.
 
     Return the contrast of each pixel to its paper, 0 where there is no ink, (rows, columns) uint8
     like `grey`; and a sentence for each sign that the ink is not that of one whole digit.
@@ -49,9 +44,8 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if difference.max() < LEAST_CONTRAST:
         raise ValueError("the picture is blank")
     # Ink reflects a part of the light that falls on the paper, so in shadow it differs less
-    contrast = (difference.astype(np.int32) * 255 // np.maximum(paper, DARKEST_PAPER)).astype(
-        np.uint8
-    )
+    relative = difference.astype(np.int32) * 255 // np.maximum(paper, DARKEST_PAPER)
+    contrast = relative.astype(np.uint8)
     ink, notes = _without_specks(_without_lines((contrast > contrast.max() // INK).view(np.uint8)))
     if difference.max() < 2 * LEAST_CONTRAST:
         notes.append("there is hardly any contrast")
@@ -60,8 +54,7 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def _without_lines(ink: np.ndarray) -> np.ndarray:
-    """Return `ink`, 0 and 1, without thin lines that cross the whole picture; strokes that cross
-    them stay.
+    """Return `ink`, 0 and 1, without thin lines across the whole picture; strokes over them stay.
 
     If there is nothing else, they are what was drawn.
     """
@@ -70,9 +63,7 @@ def _without_lines(ink: np.ndarray) -> np.ndarray:
 
 
 def _lines(ink: np.ndarray) -> np.ndarray:
-    """Return the thin ink near the rows in which every column has ink, or has it nearby: a line may
-    slope a little.
-    """
+    """Return the thin ink near the rows where every column has ink nearby: a line may slope."""
     near = max(ink.shape) // THIN
     crossed = _greatest(ink, near, 0).min(axis=1, keepdims=True)
     # Columns of ink longer than 2 · near
@@ -81,9 +72,7 @@ def _lines(ink: np.ndarray) -> np.ndarray:
 
 
 def _without_specks(ink: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Return `ink`, 0 and 1, without specks and the ends of things at the border; and the signs
-    seen in the rest.
-    """
+    """Return `ink`, 0 and 1, without specks and shadows at the border; and signs of mistakes."""
     y, x = np.nonzero(ink)
     piece = _pieces(ink)
     order = np.argsort(piece)
@@ -98,26 +87,21 @@ def _without_specks(ink: np.ndarray) -> tuple[np.ndarray, list[str]]:
     kept[y[stays[piece]], x[stays[piece]]] = 1
     top, bottom, left, right = top[stays], bottom[stays], left[stays], right[stays]
     height, width = bottom.max() - top.min(), right.max() - left.min()
-    sides = [
-        top.min() == 0,
-        left.min() == 0,
-        bottom.max() == ink.shape[0],
-        right.max() == ink.shape[1],
-    ].count(True)
+    first, last = top.min() == 0, bottom.max() == ink.shape[0]
+    sides = [first, last, left.min() == 0, right.max() == ink.shape[1]].count(True)
     tall = np.count_nonzero(3 * (bottom - top) > 2 * height)
+    is_full = 4 * kept.sum() > 3 * height * width and 2 * width > height
     signs = {
         f"ink touches {sides} sides of the picture; the digit may be cut off": sides > 1,
         "there may be several digits; one is expected": tall > 1 or 2 * width > 3 * height,
         f"the ink is in {len(top)} pieces; this may be noise": len(top) > 6,
-        "nearly all is ink; this may be no digit": 4 * kept.sum() > 3 * height * width
-        and 2 * width > height,
+        "nearly all is ink; this may be no digit": is_full,
     }
     return kept, [sentence for sentence, seen in signs.items() if seen]
 
 
 def _pieces(ink: np.ndarray) -> np.ndarray:
-    """Return the number of the piece that each pixel of ink belongs to, from 0, in the order of
-    `np.nonzero`.
+    """Return the number of each ink pixel's piece, from 0, in the order of `np.nonzero`.
 
     A piece is all pixels that touch, also by their corners.
     """
@@ -145,9 +129,7 @@ def _pieces(ink: np.ndarray) -> np.ndarray:
 
 
 def _greatest(values: np.ndarray, down: int, across: int) -> np.ndarray:
-    """Return for each uint8 the greatest of itself and its neighbours, up to `down` rows and
-    `across` columns away.
-    """
+    """Return for each uint8 the greatest value within `down` rows and `across` columns."""
     for radius in (down, across):
         values = np.pad(values, ((radius, radius), (0, 0)))
         covered, window = 1, 2 * radius + 1

@@ -39,12 +39,10 @@ Image.MAX_IMAGE_PIXELS = None  # the limits above replace Pillow's
 def read_picture(
     path: Path, shape: Shape, whole: bool, inverted: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """Read an image file and prepare its picture, as `prepare` does. If the file has several, use
-    the first.
+    """Read an image file and `prepare` its picture, the first if there are several.
 
     Raises:
-        UserError: the file is no image, is damaged, or has too many pixels; or its picture is
-            blank.
+        UserError: the file is no image, is damaged, too large or blank.
     """
     if path.exists() and not path.is_file():  # opening a pipe could wait for ever
         raise UserError(f"{path}: not a regular file; expected a picture.")
@@ -57,8 +55,7 @@ def read_picture(
 
 
 def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
-    """Return the images of an IDX file, gzipped or not, at most `limit`: (n, rows, columns) uint8.
-    None: it is not one.
+    """Return at most `limit` images of an IDX file, (n, rows, columns) uint8; None for other files.
 
     Raises:
         UserError: the file is damaged, has too many pixels, or has labels instead of images.
@@ -78,20 +75,15 @@ def read_idx(path: Path, limit: int | None = None) -> np.ndarray | None:
             stated, rows, columns = struct.unpack(">3I", header[4:])
             images = min(stated, limit or stated)
             if not 0 < images * rows * columns <= MOST_OF_IDX:
-                found = f"{images} × {rows} × {columns} pixels"
-                raise UserError(
-                    f"{path}: expected 1 to {MOST_OF_IDX:,}, found {found}; --limit N reads only N "
-                    "images."
-                )
+                what = f"expected 1 to {MOST_OF_IDX:,}, found {images} × {rows} × {columns} pixels"
+                raise UserError(f"{path}: {what}; --limit N reads only N images.")
             content = file.read(images * rows * columns)
             rest = file.read(1) if images == stated else b""  # there, gzip compares its checksum
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: the gzip file is damaged ({str(error).rstrip('.')}).") from None
     if len(content) + len(rest) != images * rows * columns:
-        raise UserError(
-            f"{path}: the file is shorter or longer than its {stated} images of {rows} × {columns} "
-            "bytes."
-        )
+        stated_size = f"its {stated} images of {rows} × {columns} bytes"
+        raise UserError(f"{path}: the file is shorter or longer than {stated_size}.")
     return np.frombuffer(content, np.uint8).reshape(images, rows, columns)
 
 
@@ -115,8 +107,7 @@ def _first_picture(path: Path) -> tuple[Image.Image, bool]:
             with _Counted(io.FileIO(path)) as file, Image.open(file, formats=FORMATS) as image:
                 _check_size(path, image)
                 is_first = getattr(image, "is_animated", False)
-                # `prepare` reduces a large picture; JPEG's decoder can do it earlier, by 2, 4 or 8,
-                # in less memory
+                # `prepare` reduces a large picture; JPEG's decoder does so in less memory
                 factor = reduction(image, LONGEST_OF_FITTED)
                 image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
                 image.load()
@@ -134,9 +125,7 @@ def _first_picture(path: Path) -> tuple[Image.Image, bool]:
 
 @contextmanager
 def _silent_decoders() -> Iterator[None]:
-    """Throw away what is written to the process's standard error: libtiff writes there, beside our
-    own sentence.
-    """
+    """Throw away what libtiff would write to the process's standard error."""
     try:
         saved = os.dup(2)
     except OSError:  # it is closed
@@ -159,10 +148,8 @@ def _check_size(path: Path, image: ImageFile.ImageFile) -> None:
         height = max(height, image.tag_v2.get(TiffImagePlugin.TILELENGTH, 0))
     most = MOST_PIXELS_OF.get(image.format or "", MOST_PIXELS)
     if width * height > most or max(width, height) > MOST_A_SIDE:
-        raise UserError(
-            f"{path}: expected at most {most:,} pixels, and {MOST_A_SIDE:,} a side; found {width} "
-            f"× {height}."
-        )
+        expected = f"at most {most:,} pixels, and {MOST_A_SIDE:,} a side"
+        raise UserError(f"{path}: expected {expected}; found {width} × {height}.")
     if image.tile and image.tile[0][0] == "ppm_plain" and path.stat().st_size > MOST_OF_PLAIN:
         raise UserError(f"{path}: expected at most {MOST_OF_PLAIN:,} bytes of plain PPM.")
     if isinstance(image, JpegImagePlugin.JpegImageFile) and _scans(path) > MOST_SCANS:

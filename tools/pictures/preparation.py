@@ -1,6 +1,4 @@
-"""A picture becomes an image for a network, in whole numbers: the same pixels give the same image
-on every machine.
-"""
+"""A picture becomes a network's image, in whole numbers: the same one on every machine."""
 
 from typing import TypeVar
 
@@ -18,15 +16,13 @@ Whole = TypeVar("Whole", int, np.ndarray)
 def prepare(
     picture: Image.Image, shape: Shape, whole: bool, inverted: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """Return a picture as an image, uint8 of shape `shape`, and a sentence for each sign that it
-    may be a wrong one.
+    """Return a picture as an image, uint8 of shape `shape`, and a sentence for each warning.
 
     The picture has any size and mode. Its digit is made like MNIST's, or, if `whole`, the whole
     picture fits into the image. Then, if `inverted`, light and dark are exchanged.
 
     Raises:
-        ValueError: the pixels have more than 16 bits; or there should be a digit, and the picture
-            is blank.
+        ValueError: the pixels have more than 16 bits, or there is no digit to find.
     """
     if whole:
         image, notes = fit(picture, shape), list[str]()
@@ -37,8 +33,7 @@ def prepare(
 
 
 def fit(picture: Image.Image, shape: Shape) -> np.ndarray:
-    """Return a picture as a grey image, uint8 of shape `shape`, its proportions kept, in the
-    middle.
+    """Return a picture as a grey image, uint8 of shape `shape`: whole, undistorted, in the middle.
 
     The space beside it has the colour of the background, which is the median of the border. Light
     stays light.
@@ -61,14 +56,12 @@ def like_mnist(ink: np.ndarray, shape: Shape) -> np.ndarray:
 
     Args:
         ink: (rows, columns) uint8, 0 where there is no ink; not 0 everywhere.
-        shape: rows and columns of the image. The digit fills 20/28 of the rows, of the columns, or
-            of both.
+        shape: rows and columns of the image. The digit fills 20/28 of one or of both.
     """
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    area = resized(
-        digit, proportional(digit.shape, (max(1, shape[0] * 20 // 28), max(1, shape[1] * 20 // 28)))
-    )
+    box = (max(1, shape[0] * 20 // 28), max(1, shape[1] * 20 // 28))
+    area = resized(digit, proportional(digit.shape, box))
     # Not by the full area of a pixel: thin strokes would become pale
     digit = divided(area * 255, int(area.max()))
 
@@ -85,9 +78,7 @@ def like_mnist(ink: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def proportional(shape: tuple[int, ...], box: Shape) -> Shape:
-    """Return the largest rows and columns that fit into `box` with the proportions of `shape`; 1 or
-    more each.
-    """
+    """Return the most rows and columns, at least 1, in `box` with the proportions of `shape`."""
     (height, width), (rows, columns) = shape, box
     if height * columns > width * rows:
         return rows, max(1, divided(width * rows, height))
@@ -95,8 +86,7 @@ def proportional(shape: tuple[int, ...], box: Shape) -> Shape:
 
 
 def resized(pixels: np.ndarray, size: Shape) -> np.ndarray:
-    """Return `pixels` scaled to `size`, rows and columns: each new pixel is the sum over the area
-    that it covers.
+    """Return `pixels` scaled to `size`: each new pixel is the sum over the area that it covers.
 
     The sums are whole numbers far below 2⁵³, so float64 is exact in any order.
     """
@@ -105,13 +95,10 @@ def resized(pixels: np.ndarray, size: Shape) -> np.ndarray:
 
 
 def _shared(new: int, old: int) -> np.ndarray:
-    """Return the length that each new pixel shares with each old one, on a side of new · old units:
-    (new, old).
-    """
+    """Return the length that new and old pixels share, (new, old), on a side of new · old units."""
     starts, old_starts = old * np.arange(new)[:, np.newaxis], new * np.arange(old)
-    return np.maximum(
-        np.minimum(starts + old, old_starts + new) - np.maximum(starts, old_starts), 0
-    ).astype(np.float64)
+    ends = np.minimum(starts + old, old_starts + new)
+    return np.maximum(ends - np.maximum(starts, old_starts), 0).astype(np.float64)
 
 
 def divided(numerator: Whole, denominator: int) -> Whole:
@@ -120,8 +107,7 @@ def divided(numerator: Whole, denominator: int) -> Whole:
 
 
 def strongest_channel(picture: Image.Image) -> np.ndarray:
-    """Return the grey, red, green or blue of a picture, (rows, columns) uint8: the one that varies
-    most.
+    """Return the channel of a picture that varies most, (rows, columns) uint8.
 
     A coloured pen on coloured paper shows best in it.
     """
@@ -133,15 +119,12 @@ def strongest_channel(picture: Image.Image) -> np.ndarray:
 
 
 def reduction(picture: Image.Image, longest: int) -> int:
-    """Return how many times smaller a picture must become so that no side is longer than `longest`
-    pixels.
-    """
+    """Return how many times smaller a picture must become to fit into `longest` pixels a side."""
     return -(-max(picture.size) // longest)
 
 
 def reduced(picture: Image.Image, longest: int) -> Image.Image:
-    """Return a picture in mode L or RGB, no side longer than `longest`: each new pixel is the mean
-    of a square.
+    """Return a picture in mode L or RGB, at most `longest` a side, by the means of squares.
 
     A transparent picture lies on white paper, or on black paper if most of it is light.
 
@@ -152,12 +135,10 @@ def reduced(picture: Image.Image, longest: int) -> Image.Image:
     width, height = picture.size
     # a second copy of the whole picture would need much memory
     rows = max(1, 2_000_000 // (factor * width)) * factor
-    bands = (
-        picture.crop((0, top, width, min(top + rows, height))) for top in range(0, height, rows)
-    )
-    return _on_paper(
-        Image.fromarray(np.vstack([np.asarray(_in_bytes(band).reduce(factor)) for band in bands]))
-    )
+    tops = range(0, height, rows)
+    bands = (picture.crop((0, top, width, min(top + rows, height))) for top in tops)
+    parts = [np.asarray(_in_bytes(band).reduce(factor)) for band in bands]
+    return _on_paper(Image.fromarray(np.vstack(parts)))
 
 
 def _in_bytes(picture: Image.Image) -> Image.Image:

@@ -1,6 +1,4 @@
-"""Tell which digit is on a picture: `python -m tools.predict seven.png scan.jpg
-images-idx3-ubyte.gz`.
-"""
+"""Tell which digit is on a picture: `python -m tools.predict seven.png images-idx3-ubyte.gz`."""
 
 import json
 from pathlib import Path
@@ -17,23 +15,16 @@ SURE = 0.6  # an answer with a lower probability is not sure
 
 @command
 def predict(
-    files: Annotated[
-        list[Path],
-        Argument(help="Pictures of a digit each, or IDX files of images, gzipped or not."),
-    ],
+    files: Annotated[list[Path], Argument(help="Pictures, or IDX files, gzipped or not.")],
     model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
-    limit: Annotated[
-        int | None, Option(min=1, help="The most images to use of an IDX file.")
-    ] = None,
+    limit: Annotated[int | None, Option(min=1, help="At most N images of an IDX file.")] = None,
     whole: Annotated[
         bool | None, Option("--fit/--digit", help="Use the whole picture, or find the digit.")
     ] = None,
     inverted: Annotated[
         bool | None, Option("--invert/--as-it-is", help="Swap light and dark, or do not.")
     ] = None,
-    as_json: Annotated[
-        bool, Option("--json", help="Print JSON, with every probability to the last bit.")
-    ] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON, with all probabilities.")] = False,
 ) -> None:
     """Tell which digit is on a picture, and how probable that and the next two classes are.
 
@@ -65,26 +56,21 @@ def predict(
             answers.append({"file": str(file), "index": None, "notes": notes})
             found = image[np.newaxis]
         elif found.shape[1:] == shape:
-            answers += (
-                {"file": str(file), "index": index, "notes": []} for index in range(len(found))
-            )
+            places = range(len(found))
+            answers += ({"file": str(file), "index": place, "notes": []} for place in places)
         else:
             given, expected = ("{} × {}".format(*pixels) for pixels in (found.shape[1:], shape))
-            raise UserError(
-                f"{file}: expected images of {expected} pixels, as {model} was trained on, found "
-                f"{given}."
-            )
+            what = f"expected images of {expected} pixels, as {model} was trained on"
+            raise UserError(f"{file}: {what}, found {given}.")
         images.append(found)
 
+    pixels = np.concatenate(images).reshape(len(answers), -1)
     try:
         with np.errstate(all="ignore"):
-            probabilities, _ = probabilities_of(
-                network, np.concatenate(images).reshape(len(answers), -1)
-            )
+            probabilities, _ = probabilities_of(network, pixels)
     except FloatingPointError:
-        raise UserError(
-            f"{model}: its weights are too large; train with a smaller train.learning_rate."
-        ) from None
+        cure = "train with a smaller train.learning_rate"
+        raise UserError(f"{model}: its weights are too large; {cure}.") from None
     for answer, row in zip(answers, probabilities.tolist(), strict=True):
         largest = max(row)
         if largest < SURE:
@@ -106,26 +92,17 @@ def _print_table(answers: list[dict[str, Any]]) -> None:
 
     from tools.tables import plain_console
 
-    table = Table(
-        Column("file", overflow="fold"),
-        "class",
-        "probability",
-        "next",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-    )
+    columns = (Column("file", overflow="fold"), "class", "probability", "next")
+    table = Table(*columns, box=SIMPLE_HEAD, show_edge=False)
     for answer in answers:
         # a name may hold bytes that are not UTF-8
         file = visible(answer["file"].encode(errors="replace").decode())
         place = "" if answer["index"] is None else f" [{answer['index']}]"
-        # The most probable class first; classes of equal probability in their order
-        (best, largest), *others = sorted(
-            answer["probabilities"].items(), key=lambda item: -item[1]
-        )
-        following = ", ".join(
-            f"{name} ({100 * probability:.1f} %)" for name, probability in others[:2]
-        )
-        table.add_row(file + place, best, f"{100 * largest:.1f} %", following)
+        # Classes of equal probability stay in their order
+        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+        (best, largest), *others = [(name, f"{100 * share:.1f} %") for name, share in ranked[:3]]
+        following = ", ".join(f"{name} ({share})" for name, share in others)
+        table.add_row(file + place, best, largest, following)
     plain_console().print(table)
 
 

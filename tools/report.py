@@ -1,5 +1,4 @@
-"""A report for a pull request, in Markdown: what changed between two commits, as DVC and Git see
-it.
+"""A report for a pull request, in Markdown: what changed between two commits.
 
 python -m tools.report 0b6a372 2920c82 > report.md
 """
@@ -8,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -17,34 +17,30 @@ from pipeline.program.command import command
 from tools.lock import commit_of, git, locked_outputs, output
 from tools.tables import markdown, mean_and_deviation
 
+# Such as https://host/owner/name.git or git@host:owner/name.git
+ADDRESS = r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)(?::\d+(?=/))?[:/](.+?)(?:\.git)?/?"
+USUAL_BASE = "where HEAD left main, or HEAD~1"
+
 
 @command
 def main(
-    base: Annotated[
-        str | None,
-        Argument(
-            help="The commit to compare with.", show_default="where HEAD left main, or HEAD~1"
-        ),
-    ] = None,
+    base: Annotated[str | None, Argument(help="The old commit.", show_default=USUAL_BASE)] = None,
     revision: Annotated[str, Argument(help="The commit to report on.")] = "HEAD",
 ) -> None:
-    """Print what changed between two commits: metrics, parameters, the bytes of the outputs,
-    figures.
+    """Print what changed between two commits: metrics, parameters, bytes of outputs, figures.
 
     If HEAD has experiments with several seeds, the report has mean ± standard deviation of their
     metrics, too.
     """
     before, after = commit_of(base or usual_base()), commit_of(revision)
+    experiments = over_seeds() if after == commit_of("HEAD") else ""
+    records = outputs("records/dvc.lock", before, after, only_changed=True)
     sections = {
         "Metrics": changes("metrics", before, after),
         "Parameters": changes("params", before, after),
-        "Experiments: mean ± standard deviation over the seeds": over_seeds()
-        if after == commit_of("HEAD")
-        else "",
+        "Experiments: mean ± standard deviation over the seeds": experiments,
         "Outputs in dvc.lock": outputs("dvc.lock", before, after),
-        "Outputs in records/dvc.lock": outputs(
-            "records/dvc.lock", before, after, only_changed=True
-        ),
+        "Outputs in records/dvc.lock": records,
         "Figures": figures(before, after),
     }
     print(f"## {after[:7]} compared with {before[:7]}")
@@ -68,25 +64,19 @@ def changes(kind: str, before: str, after: str) -> str:
 def over_seeds() -> str:
     """Return a table of HEAD's settings with several seeds; nothing if there are none."""
     result = subprocess.run([sys.executable, "-m", "tools.compare", "--json"], capture_output=True)
-    settings = [
-        one
-        for one in json.loads(result.stdout or '{"settings": []}')["settings"]
-        if len(one["runs"]) > 1
-    ]
-    rows = []
-    for one in settings:
-        means = (
-            mean_and_deviation([run["metrics"][metric] for run in one["runs"]])
-            for metric in one["metrics"]
-        )
-        rows.append([one["setting"], str(len(one["runs"])), *means])
-    return markdown(" | ".join(["setting", "seeds", *settings[0]["metrics"]]), rows) if rows else ""
+    document = json.loads(result.stdout or '{"settings": []}')
+    rows, metrics = [], list[str]()
+    for one in document["settings"]:
+        runs = [run["metrics"] for run in one["runs"]]
+        if len(runs) > 1:
+            metrics = list(one["metrics"])
+            means = (mean_and_deviation([run[metric] for run in runs]) for metric in metrics)
+            rows.append([one["setting"], str(len(runs)), *means])
+    return markdown(" | ".join(["setting", "seeds", *metrics]), rows) if rows else ""
 
 
 def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> str:
-    """Return which outputs have the same bytes in both commits, with the beginnings of their
-    MD5s.
-    """
+    """Return which outputs have the same bytes in both commits, and how their MD5s begin."""
     md5s = []
     for revision in (before[:7], after[:7]):
         text = git("show", f"{revision}:./{lock}")
@@ -98,27 +88,17 @@ def outputs(lock: str, before: str, after: str, only_changed: bool = False) -> s
         then, now = (md5.get(path, "-") for md5 in md5s)
         same = "new" if then == "-" else "removed" if now == "-" else "yes" if then == now else "no"
         rows.append([f"`{path}`", then[:7], now[:7], same])
-    count = {
-        answer: sum(row[-1] == answer for row in rows) for answer in ("yes", "no", "new", "removed")
-    }
+    count = Counter(row[-1] for row in rows)
     shown = [row for row in rows if row[-1] == "no" or not only_changed]
-    both = count["yes"] + count["no"]
-    return (
-        f"{count['yes']} of the {both} outputs of both have the same bytes; {count['new']} are "
-        f"new, {count['removed']} "
-        f"removed.\n\n{markdown(f'output | {before[:7]} | {after[:7]} | same bytes', shown)}"
-    )
+    both = f"{count['yes']} of the {count['yes'] + count['no']} outputs of both"
+    others = f"{count['new']} are new, {count['removed']} removed"
+    table = markdown(f"output | {before[:7]} | {after[:7]} | same bytes", shown)
+    return f"{both} have the same bytes; {others}.\n\n{table}"
 
 
 def figures(before: str, after: str) -> str:
-    """Return the changed figures of both commits: images if the remote has a web address, else
-    their names.
-    """
-    # Such as https://host/owner/name.git or git@host:owner/name.git
-    remote = git("remote", "get-url", "origin")
-    place = re.fullmatch(
-        r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)(?::\d+(?=/))?[:/](.+?)(?:\.git)?/?", remote
-    )
+    """Return the changed figures: images if the remote has a web address, else their names."""
+    place = re.fullmatch(ADDRESS, git("remote", "get-url", "origin"))
     image = f"![](https://{place[1]}/{place[2]}/raw/{{}}/{{}})" if place else "in Git"
     rows = []
     where = ("--", "metrics/figures/*.png", "records/figures/*.png")

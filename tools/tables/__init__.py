@@ -1,6 +1,4 @@
-"""What the commands print: tables for a terminal of any width, for pipes and files; numbers over
-several seeds.
-"""
+"""What the commands print: tables for a terminal, pipes and files; numbers over several seeds."""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
@@ -11,8 +9,7 @@ if TYPE_CHECKING:  # imported inside the function: the records' ledger prints no
 
 
 def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "") -> str:
-    """Return mean ± standard deviation of a sample (n − 1), or the number alone if there is only
-    one.
+    """Return mean ± standard deviation of a sample (n − 1); of one number, the number alone.
 
     There are so many `digits` after the point. "+" as `sign` gives a positive mean a sign, too.
     """
@@ -35,10 +32,7 @@ def markdown(head: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain_console() -> "Console":
-    """Return a console that prints text as it is: brackets are no markup.
-
-    A pipe or a file gets lines of any length.
-    """
+    """Return a console that prints brackets as they are, and long lines to a pipe or a file."""
     from rich.console import Console
 
     console = Console(markup=False, emoji=False, highlight=False)

@@ -1,3 +1,1 @@
-"""Does the pipeline write the same bytes elsewhere? `python -m tools.portable` tries many
-environments.
-"""
+"""Does the pipeline write the same bytes elsewhere? `python -m tools.portable` tries it."""

@@ -1,7 +1,6 @@
-"""Does the pipeline write the same bytes elsewhere? Run it in short in many environments, and
-compare the files' hash.
+"""Does the pipeline write the same bytes elsewhere? Run it in short in many environments.
 
-The environments differ in processes, threads, processors, Pythons, NumPys and BLAS libraries.
+They differ in processes, threads, processors, Pythons, NumPys and BLAS libraries.
 """
 
 import csv
@@ -25,30 +24,16 @@ from pipeline.program.files import write_text
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 TABLE = ROOT / "docs" / "machines.csv"
-COLUMNS = [
-    "name",
-    "processor",
-    "byte_order",
-    "system",
-    "python",
-    "numpy",
-    "blas",
-    "processes",
-    "exact",
-    "float32",
-]
+COLUMNS = ["name", "processor", "byte_order", "system", "python", "numpy", "blas"]
+COLUMNS += ["processes", "exact", "float32"]
 THIS = [sys.executable]
 UV = [sys.executable, "-m", "uv", "run", "--quiet", "--isolated", "--no-project", "--no-config"]
 # pyenv's shims start only one of its Pythons, so uv looks into pyenv's folders first
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-FOR_UV = {
-    "PATH": os.pathsep.join(
-        [*map(str, PYENV.glob("versions/3.*/bin")), os.environ.get("PATH", os.defpath)]
-    )
-}
+PYTHONS = map(str, PYENV.glob("versions/3.*/bin"))
+FOR_UV = {"PATH": os.pathsep.join([*PYTHONS, os.environ.get("PATH", os.defpath)])}
 DEBIAN = ["bash", str(FOLDER / "debian.sh")]
-# Emulated processors: Debian's name of the architecture, and the emulator's of the processor; what
-# is special
+# Emulated: Debian's name of the architecture, the emulator's of the processor; what is special
 FOREIGN = {
     "s390x": "big-endian",
     "armhf": "32 bits",
@@ -78,8 +63,7 @@ class Environment(NamedTuple):
     python: list[str]  # the command that starts Python there
     variables: dict[str, str] = {}  # noqa: RUF012 (never changed)
     processes: int = PROCESSES  # how many share the training
-    # The beginning of the file name of the BLAS that NumPy must have loaded; "" for any
-    blas: str = ""
+    blas: str = ""  # how the file name begins of the BLAS that NumPy must have loaded
 
 
 @command
@@ -91,15 +75,12 @@ def main(
         str | None, Option(metavar="NAME", help="Run here only, and add a line with this name.")
     ] = None,
     everything: Annotated[bool, Option("--all", help="Also run what takes minutes each.")] = False,
-    write: Annotated[
-        bool, Option("--write", help="Write a line for each run. Drop those with another hash.")
-    ] = False,
+    write: Annotated[bool, Option("--write", help="Write the lines of these runs.")] = False,
 ) -> None:
-    """Run the pipeline in short in many environments, and compare the hash of the files that it
-    writes.
+    """Run the pipeline in short in many environments, and compare the hash of its files.
 
     The exact hash must be the same everywhere, and the same as in docs/machines.csv. The float32
-    hash must not.
+    hash must not. --write removes the lines with another exact hash from that file.
     """
     if add is not None and (names or write):
         raise UserError("--add needs no names and no --write: it runs here, and writes one line.")
@@ -109,9 +90,8 @@ def main(
     places = {where.name: where for where in chosen}
     for name in names or []:
         if name not in places:
-            raise UserError(
-                f"there is no environment {name}; expected one of: {'; '.join(places)}."
-            )
+            expected = f"one of: {'; '.join(places)}"
+            raise UserError(f"there is no environment {name}; expected {expected}.")
     rows = run_all([places[name] for name in names or places])
     if not rows:
         raise UserError("this machine has none of these environments; see the reasons above.")
@@ -134,8 +114,7 @@ def main(
 
 
 def run_all(places: list[Environment]) -> list[dict[str, str]]:
-    """Run in all environments that this machine can have, and print the hashes; return their lines
-    of the table.
+    """Run in the environments that this machine can have, print the hashes, and return the lines.
 
     Raises:
         UserError: a run fails.
@@ -148,60 +127,49 @@ def run_all(places: list[Environment]) -> list[dict[str, str]]:
             print(f"{where.name:24} not on this machine: {reason}", flush=True)
         else:
             rows.append(row)
-            print(
-                f"{where.name:24} exact {row['exact']}  float32 {row['float32']}  {row['blas']}",
-                flush=True,
-            )
+            hashes = f"exact {row['exact']}  float32 {row['float32']}"
+            print(f"{where.name:24} {hashes}  {row['blas']}", flush=True)
     for arithmetic in ("exact", "float32"):
-        print(
-            f"{arithmetic}: {len(rows)} runs, distinct hashes: "
-            f"{len({row[arithmetic] for row in rows})}"
-        )
+        distinct = {row[arithmetic] for row in rows}
+        print(f"{arithmetic}: {len(rows)} runs, distinct hashes: {len(distinct)}")
     return rows
 
 
 def environments(everything: bool = True) -> Iterator[Environment]:
-    """Yield the environments to compare; of the emulated ones only `CHEAP`, unless everything is
-    wanted.
-    """
+    """Yield the environments to compare. Without everything, only the `CHEAP` emulated ones."""
     for processes in range(1, PROCESSES + 1):
         for threads in ("1", "2"):
-            name = (
-                f"{processes} process{'es' * (processes > 1)}, {threads} "
-                f"thread{'s' * (threads > '1')}"
-            )
+            of_threads = f"{threads} thread{'s' * (threads > '1')}"
+            name = f"{processes} process{'es' * (processes > 1)}, {of_threads}"
             yield Environment(name, THIS, {"OPENBLAS_NUM_THREADS": threads}, processes)
     if platform.machine() in ("x86_64", "AMD64"):
         for kernel in ("Haswell", "Sandybridge", "Nehalem", "Prescott"):
             yield Environment(f"OpenBLAS for {kernel}", THIS, {"OPENBLAS_CORETYPE": kernel})
         # From NumPy 2.4 on the features have the names of x86-64's levels
-        yield Environment(
-            "NumPy's vector code off", THIS, {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}
-        )
+        features = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}
+        yield Environment("NumPy's vector code off", THIS, features)
     yield Environment("reference BLAS", [*DEBIAN, "native", "reference"], blas="libblas.so.3.")
     yield Environment("BLIS", [*DEBIAN, "native", "blis"], blas="libblis.so.")
     yield Environment("Intel MKL", [*DEBIAN, "native", "mkl"], blas="libmkl_rt.so.")
-    pinned = next(
-        line
-        for line in (ROOT / "requirements.txt").read_text().split()
-        if line.startswith("numpy==")
-    )
+    words = (ROOT / "requirements.txt").read_text().split()
+    (pinned,) = (word.removeprefix("numpy==") for word in words if word.startswith("numpy=="))
     # t: without a global lock
     for name in ("Python 3.11", "Python 3.12", "Python 3.13", "Python 3.13t", "PyPy 3.11"):
         version = name.removeprefix("Python ").lower().replace(" ", "")
-        yield Environment(name, [*UV, "--python", version, "--with", pinned, "python"], FOR_UV)
+        yield Environment(name, with_uv(version, pinned), FOR_UV)
     for numpy, version in (("1.26.4", "3.11"), ("2.0.2", "3.11"), ("2.5.5", "3.13")):
-        yield Environment(
-            f"NumPy {numpy}",
-            [*UV, "--python", version, "--with", f"numpy=={numpy}", "python"],
-            FOR_UV,
-        )
+        yield Environment(f"NumPy {numpy}", with_uv(version, numpy), FOR_UV)
     for processor, what in FOREIGN.items():
         if everything or processor in CHEAP:
             # Emulated threads wait long
             variables = {"OPENBLAS_NUM_THREADS": "1", "EMULATED": processor}
             python = [*DEBIAN, processor, "openblas"]
             yield Environment(f"{processor}, emulated: {what}", python, variables, processes=1)
+
+
+def with_uv(python: str, numpy: str) -> list[str]:
+    """Return the command that starts a Python with a NumPy, both of these versions."""
+    return [*UV, "--python", python, "--with", f"numpy=={numpy}", "python"]
 
 
 def short_run(where: Environment) -> dict[str, str]:
@@ -211,17 +179,13 @@ def short_run(where: Environment) -> dict[str, str]:
         NotHereError: there is no such Python with NumPy.
         UserError: there is, and the run fails, or NumPy uses another BLAS than it should.
     """
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OPENBLAS", "NPY_"))
-    }
+    names = [name for name in os.environ if not name.startswith(("OPENBLAS", "NPY_"))]
+    inherited = {name: os.environ[name] for name in names}
     variables = inherited | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)} | where.variables
 
-    def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*where.python, *arguments], cwd=ROOT, env=variables, text=True, **options
-        )
+    def start(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [*where.python, *words]
+        return subprocess.run(command, cwd=ROOT, env=variables, text=True, **options)
 
     try:
         probe = start("-c", "import numpy", stderr=subprocess.PIPE)

@@ -1,10 +1,8 @@
-"""Prepare, train and test four small networks on the tests' sample of digits, and print a hash of
-all their files.
+"""Prepare, train and test four small networks on the tests' sample, and hash all their files.
 
     PYTHONPATH=. python tools/portable/short_run.py 2  # processes
 
-It prints JSON: one hash for each arithmetic, and facts about the machine. It needs NumPy and
-    nothing else.
+It prints JSON: one hash for each arithmetic, and facts about the machine. It needs only NumPy.
 """
 
 import gzip
@@ -66,16 +64,12 @@ def short_runs(arithmetic: str, processes: int) -> str:
 
 
 def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
-    """Write into a new folder what the stages preprocess, train and evaluate write. 200 images are
-    for validation.
-    """
+    """Write the files of preprocess, train and evaluate into a new folder; validate on 200."""
     activation, hidden_sizes, scaling, std, method = run
     folder.mkdir()
-    for name, source in (
-        ("images", "train-images-idx3-ubyte.gz"),
-        ("labels", "train-labels-idx1-ubyte.gz"),
-    ):
-        (folder / name).write_bytes(gzip.decompress((SAMPLE / source).read_bytes()))
+    for name, kind in (("images", "idx3"), ("labels", "idx1")):
+        packed = (SAMPLE / f"train-{name}-{kind}-ubyte.gz").read_bytes()
+        (folder / name).write_bytes(gzip.decompress(packed))
     digits, labels = read_labelled(folder / "images", folder / "labels", len(CLASSES))
     files = [folder / f"{name}.npz" for name in ("train", "validation")]
     to_train, _ = parts = hold_out(len(digits), validation_size=200, seed=SEED)
@@ -100,9 +94,7 @@ def write_run(folder: Path, run: Run, A: Arithmetic, processes: int) -> None:
 
 
 def hash_of(folder: Path) -> str:
-    """Return the SHA-256 of the names and the bytes of all files in a folder and below, in
-    hexadecimal.
-    """
+    """Return the SHA-256 of all files in a folder, names and bytes, in hexadecimal."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
@@ -113,17 +105,15 @@ def hash_of(folder: Path) -> str:
 def describe() -> dict[str, str]:
     """Return facts about the machine under the names that they have in the table."""
     try:  # Linux
-        memory = Path("/proc/self/maps").read_text()
-        processors = re.findall(
-            r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
-        )
+        memory, cpus = Path("/proc/self/maps").read_text(), Path("/proc/cpuinfo").read_text()
     except OSError:
-        memory, processors = "", []
+        memory, cpus = "", ""
+    processors = re.findall(r"^model name\s*: (.+)$", cpus, re.MULTILINE)
+    processors += [platform.processor() or platform.machine()]
     # A system that lists no memory gives the name of the BLAS that NumPy was built with
     built_with = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     return {
-        "processor": os.environ.get("EMULATED")
-        or (processors or [platform.processor() or platform.machine()])[0],
+        "processor": os.environ.get("EMULATED") or processors[0],
         "byte_order": sys.byteorder,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -134,7 +124,6 @@ def describe() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    hashes = {
-        arithmetic: short_runs(arithmetic, processes=int(sys.argv[1])) for arithmetic in ARITHMETICS
-    }
+    processes = int(sys.argv[1])
+    hashes = {arithmetic: short_runs(arithmetic, processes) for arithmetic in ARITHMETICS}
     print(json.dumps(describe() | hashes))  # after the runs, so that every library is loaded

@@ -52,10 +52,11 @@ class Setting(NamedTuple):
         return Optimizer(schedule, self.rule, self.weight_decay, self.max_norm)
 
 
+NESTEROV, DROPOUT = SGD(0.9, nesterov=True), Dropout(0.2, 0.5)
 SETTINGS = [
     Setting("`sgd`"),
     Setting("momentum 0.9", rule=SGD(0.9)),
-    Setting("Nesterov 0.9", rule=SGD(0.9, nesterov=True)),
+    Setting("Nesterov 0.9", rule=NESTEROV),
     Setting("`adam`", 0.001, Adam()),
     Setting("`adam`, β₁ = 0.5", 0.001, Adam(0.5)),
     Setting("linear", rule=SGD(0.9), shape="linear"),
@@ -65,11 +66,9 @@ SETTINGS = [
     Setting("weight decay 0.01", rule=SGD(0.9), weight_decay=0.01),
     Setting("`adam`, weight decay 0.1", 0.001, Adam(), weight_decay=0.1),
     Setting("max-norm 1", max_norm=1.0),
-    Setting("dropout 0.2, 0.5", dropout=Dropout(0.2, 0.5)),
-    Setting(
-        "all, Nesterov", 0.1, SGD(0.9, nesterov=True), "cosine", 20, 0.01, 1.0, Dropout(0.2, 0.5)
-    ),
-    Setting("all, `adam`", 0.001, Adam(), "cosine", 20, 0.1, 1.0, Dropout(0.2, 0.5)),
+    Setting("dropout 0.2, 0.5", dropout=DROPOUT),
+    Setting("all, Nesterov", 0.1, NESTEROV, "cosine", 20, 0.01, 1.0, DROPOUT),
+    Setting("all, `adam`", 0.001, Adam(), "cosine", 20, 0.1, 1.0, DROPOUT),
 ]
 
 
@@ -85,17 +84,14 @@ class Torch:
             {"params": matrices, "weight_decay": setting.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        rule = setting.rule
+        rule, lr = setting.rule, setting.rate
         self.optimizer: torch.optim.Optimizer
         if isinstance(rule, Adam):
             betas = (rule.beta1, rule.beta2)
-            self.optimizer = torch.optim.AdamW(
-                groups, lr=setting.rate, betas=betas, eps=rule.epsilon
-            )
+            self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=rule.epsilon)
         else:  # its own weight decay is another one; `step` has ours
-            self.optimizer = torch.optim.SGD(
-                self.parameters, lr=setting.rate, momentum=rule.momentum, nesterov=rule.nesterov
-            )
+            momentum = {"momentum": rule.momentum, "nesterov": rule.nesterov}
+            self.optimizer = torch.optim.SGD(self.parameters, lr=lr, **momentum)
         self.matrices, self.scheduler = matrices, self._scheduler()
 
     def _scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
@@ -141,18 +137,13 @@ class Torch:
 
 
 def difference(ours: list[np.ndarray], theirs: list[torch.Tensor]) -> float:
-    """Return the largest difference of two parameters, relative to the largest number of their
-    array.
-    """
+    """Return the largest difference of two parameters, relative to their array's largest number."""
     pairs = zip(ours, (parameter.detach().numpy() for parameter in theirs), strict=True)
     return max(float(abs(one - other).max() / abs(other).max()) for one, other in pairs)
 
 
 def rule_alone(setting: Setting, dtype: type) -> float:
-    """Give both optimizers the same random parameters and gradients.
-
-    Return how much they differ after all steps.
-    """
+    """Return how much both optimizers differ after the same random gradients."""
     generator = np.random.default_rng(0)
     parameters = [generator.normal(0.0, 0.1, shape).astype(dtype) for shape in ((30, 20), (20,))]
     optimizer = replace(setting.optimizer, max_norm=0.0)  # a step of training applies it
@@ -168,17 +159,10 @@ def rule_alone(setting: Setting, dtype: type) -> float:
 
 
 def training(setting: Setting, A: Arithmetic, split: Split, network: MLP, dtype: type) -> float:
-    """Train the same network on the same batches, by `step` in `A` and by PyTorch.
-
-    Return how much they differ.
-    """
-    ours = MLP(
-        [W.astype(A.dtype) for W in network.weights],
-        [b.astype(A.dtype) for b in network.biases],
-        network.activation,
-        A,
-        network.preparation,
-    )
+    """Return how much `step` in `A` and PyTorch differ after a training on the same batches."""
+    weights = [W.astype(A.dtype) for W in network.weights]
+    biases = [b.astype(A.dtype) for b in network.biases]
+    ours = MLP(weights, biases, network.activation, A, network.preparation)
     parameters = ours.weights + ours.biases
     optimizer = setting.optimizer
     opt_state = optimizer.new_state(parameters)
@@ -207,32 +191,24 @@ def measure(setting: Setting, split: Split, network: MLP) -> dict[str, float]:
 
 def page(found: dict[str, dict[str, float]]) -> str:
     """Return the page with the table."""
-    rows = [
-        [name, *(f"{value:.1e}" for value in differences.values())]
-        for name, differences in found.items()
-    ]
+    rows = [[name, *(f"{value:.1e}" for value in row.values())] for name, row in found.items()]
     rows.append(["**at most**", *(f"{bound:.0e}" for bound in BOUNDS.values())])
-    return "\n".join(
-        [
-            "# Agreement with PyTorch\n",
-            f"`make bench` writes this file. After {STEPS} steps it compares the parameters with "
-            "those of PyTorch",
-            f"{torch.__version__.split('+')[0]}: the largest difference, relative to the array's "
-            "largest number.\n",
-            "* *Rule alone*: both get the same random gradients. Max-norm and dropout are no part "
-            "of it.",
-            f"* *Training*: 784-{HIDDEN}-10, tanh, batches of {BATCH} real digits, the same order "
-            "and dropout masks.",
-            "  PyTorch takes the gradients by autograd, with the same number type; with float64 "
-            "for *exact*.\n",
-            "Exact arithmetic rounds the operands of a product to 21 bits. Adam makes such "
-            "differences larger, because",
-            "it divides small gradients by their own size.\n",
-            table(["", *BOUNDS], rows),
-            *(f"- {key}: {value}" for key, value in describe_machine().items()),
-            "",
-        ]
-    )
+    network, version = f"784-{HIDDEN}-10", torch.__version__.split("+")[0]
+    text = f"""\
+# Agreement with PyTorch
+
+`make bench` writes this file. After {STEPS} steps it compares the parameters with those of PyTorch
+{version}: the largest difference, relative to the array's largest number.
+
+* *Rule alone*: both get the same random gradients. Max-norm and dropout are no part of it.
+* *Training*: {network}, tanh, batches of {BATCH} real digits, the same order and dropout masks.
+  PyTorch takes the gradients by autograd, with the same number type; with float64 for *exact*.
+
+Exact arithmetic rounds the operands of a product to 21 bits. Adam makes such differences larger,
+because it divides small gradients by their own size.
+"""
+    facts = [f"- {key}: {value}" for key, value in describe_machine().items()]
+    return "\n".join([text, table(["", *BOUNDS], rows), *facts, ""])
 
 
 def report(quick: bool) -> tuple[str, list[str]]:

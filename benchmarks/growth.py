@@ -1,6 +1,4 @@
-"""How time and memory of whole stages grow: with the images, with the hidden layer, with the
-batch.
-"""
+"""How time and memory of whole stages grow with the images, the hidden layer and the batch."""
 
 import contextlib
 import os
@@ -26,8 +24,7 @@ STEPS = 1000
 
 
 def megabytes(command: list[str]) -> float:
-    """Run a command and return its memory at the peak, of all processes together; what they share
-    counts once.
+    """Run a command and return its processes' memory at the peak; what they share counts once.
 
     Pages of mapped files don't count: the system takes them back when it needs memory. It looks a
     hundred times a second, which slows the stage down. Linux only.
@@ -36,9 +33,8 @@ def megabytes(command: list[str]) -> float:
     peak = 0
     while process.poll() is None:
         with contextlib.suppress(psutil.Error, OSError):  # one has ended in the meantime
-            peak = max(
-                peak, sum(own_kilobytes(member.pid) for member in [process, *process.children()])
-            )
+            members = [process, *process.children()]
+            peak = max(peak, sum(own_kilobytes(member.pid) for member in members))
         time.sleep(0.01)
     return peak * 1024 / 1e6
 
@@ -64,9 +60,7 @@ def repeat_images(raw: Path, folder: Path, times: int) -> None:
 
 
 def images_table(sizes: list[int]) -> str:
-    """Return the table of growth with the number of images, in multiples of those that there
-    are.
-    """
+    """Return the table of growth with the number of images, in multiples of MNIST's."""
     rows = []
     for times in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -81,15 +75,8 @@ def images_table(sizes: list[int]) -> str:
             peaks = [megabytes(command) for command in stages]
             images = (folder / "train-images-idx3-ubyte").stat().st_size / 1e6
         rows.append([f"{60_000 * times:,}", *(f"{cell:.0f}" for cell in (images, *peaks)), *took])
-    header = [
-        "images",
-        "their MB",
-        "preprocess, peak MB",
-        "train, peak MB",
-        "preprocess, s",
-        f"train {STEPS} steps, s",
-    ]
-    return table(header, rows)
+    header = ["images", "their MB", "preprocess, peak MB", "train, peak MB"]
+    return table([*header, "preprocess, s", f"train {STEPS} steps, s"], rows)
 
 
 def steps_table(title: str, key: str, values: list[int]) -> str:
@@ -98,15 +85,11 @@ def steps_table(title: str, key: str, values: list[int]) -> str:
     with tempfile.TemporaryDirectory() as name:
         for value in values:
             row = [f"{value:,}"]
-            changes = {key: [value] if key == "hidden_sizes" else value}
+            changes: dict[str, Any] = {key: [value] if key == "hidden_sizes" else value}
             for arithmetic in ("exact", "float32"):
-                peak = megabytes(
-                    training(PREPARED, Path(name), **changes, arithmetic=arithmetic, iterations=50)
-                )
-                row += [
-                    f"{milliseconds(Path(name), arithmetic=arithmetic, **changes):.2f}",
-                    f"{peak:.0f}",
-                ]
+                changes["arithmetic"] = arithmetic
+                peak = megabytes(training(PREPARED, Path(name), **changes, iterations=50))
+                row += [f"{milliseconds(Path(name), **changes):.2f}", f"{peak:.0f}"]
             rows.append(row)
     return table([title, "exact: ms a step", "peak MB", "float32: ms a step", "peak MB"], rows)
 
@@ -114,30 +97,23 @@ def steps_table(title: str, key: str, values: list[int]) -> str:
 def processes_table(numbers: list[int]) -> str:
     """Return the table of a step's milliseconds by the number of processes."""
     rows = []
+    kinds = [(hidden, arithmetic) for hidden in NETWORKS for arithmetic in ("exact", "float32")]
     with tempfile.TemporaryDirectory() as name:
         for number in numbers:
             times = [
                 milliseconds(Path(name), number, hidden_sizes=[hidden], arithmetic=arithmetic)
-                for hidden in NETWORKS
-                for arithmetic in ("exact", "float32")
+                for hidden, arithmetic in kinds
             ]
             rows.append([str(number), *(f"{time:.2f}" for time in times)])
-    header = [
-        f"784-{hidden}-10, {arithmetic}"
-        for hidden in NETWORKS
-        for arithmetic in ("exact", "float32")
-    ]
+    header = [f"784-{hidden}-10, {arithmetic}" for hidden, arithmetic in kinds]
     return table(["processes", *header], rows)
 
 
 def milliseconds(folder: Path, processes: int | None = None, **changes: Any) -> float:
-    """Return how long a step takes, with its share of the evaluation, without the stage's start and
-    end.
-    """
+    """Return a step's time, with its share of evaluation, without the stage's start and end."""
     settings = {"TRAIN_PROCESSES": str(processes)} if processes else {}
-    one, many = (
-        training(PREPARED, folder, iterations=steps, **changes) for steps in (1, STEPS + 1)
-    )
+    one = training(PREPARED, folder, iterations=1, **changes)
+    many = training(PREPARED, folder, iterations=STEPS + 1, **changes)
     return 1e3 * (seconds(many, **settings) - seconds(one, **settings)) / STEPS
 
 

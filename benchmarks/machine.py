@@ -20,31 +20,24 @@ def available_cores() -> int:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this environment without what changes how a BLAS works, such as its kernel and
-    threads; and settings.
+    """Return this environment without settings of a BLAS, and with `settings`.
 
     A training in it begins at its beginning, even if an earlier one was killed.
     """
-    settings = {"TRAIN_CHECKPOINTS": ""} | settings
     prefixes = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "GOTO_")
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(prefixes)
-    } | settings
+    kept = [name for name in os.environ if not name.startswith(prefixes)]
+    return {name: os.environ[name] for name in kept} | {"TRAIN_CHECKPOINTS": ""} | settings
 
 
 def seconds(command: list[str], **settings: str) -> float:
     """Run a command in such an environment, and return how long it takes."""
-    began = time.perf_counter()
-    subprocess.run(
-        command, cwd=ROOT, env=environment(**settings), check=True, stderr=subprocess.DEVNULL
-    )
+    began, variables = time.perf_counter(), environment(**settings)
+    subprocess.run(command, cwd=ROOT, env=variables, check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def training(data: Path, folder: Path, params: str = "params.yaml", **changes: Any) -> list[str]:
-    """Return the command that trains on prepared `data`, with changes of the section train; it
-    writes into `folder`.
-    """
+    """Return the command that trains on `data`, with changes of `train`, and writes to `folder`."""
     values = load_params(ROOT / params).model_dump(mode="json")
     values["train"] |= changes
     changed = folder / f"{len(list(folder.glob('*.params')))}.params"
@@ -55,9 +48,7 @@ def training(data: Path, folder: Path, params: str = "params.yaml", **changes: A
 
 
 def describe_machine() -> dict[str, str]:
-    """Return what is worth knowing of a measurement: processor, cores, memory, system, Python, and
-    the commit.
-    """
+    """Return processor, cores, memory, system, Python and commit, for a page of measurements."""
     cpu, vectors = platform.processor() or platform.machine(), ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -65,22 +56,15 @@ def describe_machine() -> dict[str, str]:
         facts = {key.strip(): value.strip() for key, value in facts.items()}
         cpu = facts.get("model name", cpu)
         flags = facts.get("flags", "").split()
-        vectors = next(
-            (
-                f", {name}"
-                for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2"))
-                if flag in flags
-            ),
-            "",
-        )
+        known = (("avx512f", ", AVX-512"), ("avx2", ", AVX2"))
+        vectors = next((name for flag, name in known if flag in flags), "")
     machine = {
         "processor": f"{cpu} ({platform.machine()}{vectors})",
         "cores": f"{available_cores()} used of {os.cpu_count()}",
     }
     if hasattr(os, "sysconf"):
-        machine["memory"] = (
-            f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-        )
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        machine["memory"] = f"{memory / 2**30:.0f} GiB"
     machine["system"] = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     machine["python"] = platform.python_version()
     git = ["git", "describe", "--always", "--dirty", "--exclude=*"]

@@ -31,9 +31,7 @@ ENDLESS = {"iterations": 10**9, "batch_size": BATCH, "seed": 0}
 
 
 class Task(NamedTuple):
-    """Images, (n, features) uint8; one-hot labels, (n, classes) uint8; and initial weights,
-    float64.
-    """
+    """Images (n, features) and one-hot labels (n, classes), uint8; initial weights, float64."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -53,6 +51,12 @@ class Task(NamedTuple):
 
 
 Run = Callable[[], Sequence[float]]
+
+
+def random_batches(task: Task) -> np.ndarray:
+    """Return images' numbers in random order, a row for each batch: JAX's own way takes longer."""
+    order = np.random.permutation(len(task.images))[: task.batches * BATCH]
+    return order.reshape(-1, BATCH).astype(np.int32)
 
 
 def scikit_learn(task: Task) -> Run:
@@ -102,10 +106,8 @@ def pytorch(task: Task) -> Run:
     import torch
     from torch import nn
 
-    images, labels = (
-        torch.from_numpy(task.scaled_images(np.float32)),
-        torch.from_numpy(task.classes()),
-    )
+    images = torch.from_numpy(task.scaled_images(np.float32))
+    labels = torch.from_numpy(task.classes())
     network = pytorch_network(task, nn.Sigmoid())
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
 
@@ -128,10 +130,8 @@ def jax_scan(task: Task) -> Run:
     import jax
     import jax.numpy as jnp
 
-    images, labels = (
-        jnp.asarray(task.scaled_images(np.float32)),
-        jnp.asarray(task.labels, jnp.float32),
-    )
+    images = jnp.asarray(task.scaled_images(np.float32))
+    labels = jnp.asarray(task.labels, jnp.float32)
     W1, W2 = jnp.asarray(task.W1, jnp.float32), jnp.asarray(task.W2, jnp.float32)
     parameters = [W1, jnp.zeros(W1.shape[1]), W2, jnp.zeros(W2.shape[1])]
 
@@ -153,21 +153,14 @@ def jax_scan(task: Task) -> Run:
 
     def run():
         nonlocal parameters
-        # Drawn by NumPy: JAX's own permutation takes longer
-        order = (
-            np.random.permutation(len(images))[: task.batches * BATCH]
-            .reshape(-1, BATCH)
-            .astype(np.int32)
-        )
-        parameters, losses = epoch(parameters, order, images, labels)
+        parameters, losses = epoch(parameters, random_batches(task), images, labels)
         return np.asarray(losses)
 
     return run
 
 
 def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fields) -> Run:
-    """`mlp.training.train` itself. It watches no images, since no other peer takes accuracies after
-    each epoch.
+    """`mlp.training.train` itself, without accuracies: no other peer takes them.
 
     `fields` are those of `Method`; without them it is plain gradient descent.
     """
@@ -200,9 +193,7 @@ def this_project(task: Task, arithmetic: str, activation: str = "sigmoid", **fie
 
 
 def products(task: Task, dtype) -> Run:
-    """The five matrix products of a step and nothing else, into arrays allocated beforehand: no
-    loss.
-    """
+    """The five matrix products of a step alone, into arrays allocated beforehand: no loss."""
     X = task.scaled_images(np.float32)[:BATCH].astype(dtype)
     W1, W2 = task.W1.astype(dtype), task.W2.astype(dtype)
     h, y = X @ W1, X @ W1 @ W2
@@ -252,8 +243,7 @@ PEERS = {
 
 
 def load_task(data: Path, hidden: int, limit: int | None) -> Task:
-    """Read the training images, or the first `limit` of them, and draw weights, the same for every
-    peer.
+    """Read the first `limit` training images or all, and draw weights, the same for every peer.
 
     The bytes are scaled to 0 to 1, whatever `params.yaml` says.
     """
@@ -267,17 +257,13 @@ def load_task(data: Path, hidden: int, limit: int | None) -> Task:
 
 
 def work(peers: Mapping[str, Peer], name: str, hidden: str, data: str, limit: str) -> None:
-    """Answer every line on standard input, a number of epochs, with one line of JSON, and sleep in
-    between.
-    """
+    """Answer every line on standard input, a number of epochs, with one line of JSON."""
     np.random.seed(0)
     peer = peers[name]
     task = load_task(Path(data), int(hidden), int(limit) if limit else None)
     run = peer.start(task)
-    print(
-        json.dumps({"version": sys.modules[peer.library].__version__, "batches": task.batches}),
-        flush=True,
-    )
+    about = {"version": sys.modules[peer.library].__version__, "batches": task.batches}
+    print(json.dumps(about), flush=True)
     for line in sys.stdin:
         epochs = int(line)
         start = time.perf_counter()

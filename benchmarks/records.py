@@ -36,9 +36,7 @@ def params_of(record: str) -> Params:
 
 
 def digest(params: Params) -> str:
-    """Return a hash of the parameters that a training reads, so that what was measured with others
-    can be told.
-    """
+    """Return a hash of a training's parameters, which tells measurements with others."""
     read = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -49,42 +47,30 @@ def data_of(record: str) -> Path:
 
 
 def check_data(record: str) -> None:
-    """Check that a record's data are prepared.
-
-    Raises:
-        UserError: they are not.
-    """
-    if not (ROOT / data_of(record) / "test.npz").exists():
-        raise UserError(
-            f"{data_of(record)}: no data; run `dvc repro prepare@{data_of(record).name}` in "
-            "records/."
-        )
+    """Raise a UserError if a record's data are not prepared."""
+    data = data_of(record)
+    if not (ROOT / data / "test.npz").exists():
+        raise UserError(f"{data}: no data; run `dvc repro prepare@{data.name}` in records/.")
 
 
 def time_of(record: str, folder: Path, **changes: str | int) -> float:
-    """Train a record's network into `folder`, with changes of `train` such as seed=1; return its
-    seconds.
-    """
+    """Train a record's network into `folder`, with changes of `train`; return its seconds."""
     return seconds(training(data_of(record), folder, f"records/{record}.yaml", **changes))
 
 
 def times(record: str, folder: Path) -> dict[str, float]:
-    """Return how many seconds a whole training of seed 0 takes in each arithmetic, from a few
-    epochs of it.
-    """
+    """Return the seconds of a whole training in each arithmetic, by a few epochs with seed 0."""
     params = params_of(record).train
-    steps = (
-        len(load_prepared(ROOT / data_of(record) / "train.npz").split.images) // params.batch_size
-    )
+    images = load_prepared(ROOT / data_of(record) / "train.npz").split.images
+    steps = len(images) // params.batch_size
     found = {}
     for arithmetic in ("exact", "float32"):
         few, many = (
             time_of(record, folder, arithmetic=arithmetic, iterations=epochs * steps)
             for epochs in EPOCHS
         )
-        found[arithmetic] = round(
-            (many - few) / (EPOCHS[1] - EPOCHS[0]) * params.iterations / steps, 1
-        )
+        of_step = (many - few) / (EPOCHS[1] - EPOCHS[0]) / steps
+        found[arithmetic] = round(of_step * params.iterations, 1)
     return found
 
 
@@ -126,19 +112,13 @@ def main(
                 entry |= {"machine": machine(), "seconds": times(name, Path(folder))}
                 _write(name, entry)
             for seed in range(len(entry.get("float32_errors", [])), seeds):
-                entry.setdefault("float32_errors", []).append(errors(name, seed, Path(folder)))
+                wrong = errors(name, seed, Path(folder))
+                entry.setdefault("float32_errors", []).append(wrong)
                 _write(name, entry)
-                print(
-                    f"{name}, seed {seed}: {entry['float32_errors'][-1]} errors in float32",
-                    flush=True,
-                )
+                print(f"{name}, seed {seed}: {wrong} errors in float32", flush=True)
         found = ", ".join(map(str, entry.get("float32_errors", []))) or "not counted"
-        cost = entry["seconds"]
-        print(
-            f"{name}: {cost['exact']} s, in float32 {cost['float32']} s; errors in float32: "
-            f"{found}",
-            flush=True,
-        )
+        cost = f"{entry['seconds']['exact']} s, in float32 {entry['seconds']['float32']} s"
+        print(f"{name}: {cost}; errors in float32: {found}", flush=True)
 
 
 def _costs() -> dict[str, dict[str, Any]]:

@@ -1,6 +1,4 @@
-"""The time of a step and of a whole training, by this project and by its peers: the same work, in
-turn, in one run.
-"""
+"""The time of a step and of a whole training, by this project and its peers, in one run."""
 
 import json
 import subprocess
@@ -59,14 +57,8 @@ class Worker:
     def __init__(self, module: str, peer: str, threads: int, hidden: int, limit: int | None):
         command = [sys.executable, "-m", module, peer, str(hidden), str(DATA), str(limit or "")]
         settings = environment(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
-        self.process = subprocess.Popen(
-            command,
-            env=settings,
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, env=settings, cwd=ROOT, text=True, **pipes)
         self.peer, self.threads = peer, threads
         about = self._answer()
         self.version, self.batches = about["version"], about["batches"]
@@ -83,9 +75,8 @@ class Worker:
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise UserError(
-                f"{self.peer}: its process ended with code {self.process.wait()}, see above."
-            )
+            code = self.process.wait()
+            raise UserError(f"{self.peer}: its process ended with code {code}, see above.")
         return json.loads(line)
 
     def close(self) -> None:
@@ -152,16 +143,12 @@ def fastest(measured: list[Measurement]) -> dict[str, Measurement]:
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the median of the rounds' ratios: what slows a whole round down changes neither of the
-    two.
-    """
+    """Return the median of the rounds' ratios: a slow round has the same ratio."""
     return median(a / b for a, b in zip(one, other, strict=True))
 
 
 def ratios(one: Sequence[float], other: Sequence[float]) -> str:
-    """Return `ratio`, and in brackets the ratio of the two fastest rounds, which are the least
-    disturbed.
-    """
+    """Return `ratio`, and in brackets that of the two fastest rounds, the least disturbed ones."""
     return f"{ratio(one, other):.2f} ({min(one) / min(other):.2f})"
 
 
@@ -183,19 +170,11 @@ def steps_table(hidden: int, measured: list[Measurement]) -> str:
         times = [f"{median(m.times):.0f}", f"{min(m.times):.0f}–{max(m.times):.0f}"]
         compared = [ratios(m.times, best[name].times) for name in ("pytorch", "sklearn", "jax")]
         judged = verdict(ratio(m.times, floor.times), STEP_AT_MOST[hidden].get(m.peer))
-        rows.append(
-            [peer.label, str(m.threads), *times, *compared, ratios(m.times, floor.times), *judged]
-        )
-    header = [
-        f"784-{hidden}-10",
-        "threads",
-        "µs per step",
-        "min–max",
-        "÷ PyTorch",
-        "÷ scikit-learn",
-        "÷ JAX",
-    ]
-    return table([*header, "÷ bare products", "at most", ""], rows)
+        compared.append(ratios(m.times, floor.times))
+        rows.append([peer.label, str(m.threads), *times, *compared, *judged])
+    header = [f"784-{hidden}-10", "threads", "µs per step", "min–max"]
+    header += ["÷ PyTorch", "÷ scikit-learn", "÷ JAX", "÷ bare products", "at most", ""]
+    return table(header, rows)
 
 
 def trainings_table(measured: list[Measurement]) -> str:
@@ -208,16 +187,8 @@ def trainings_table(measured: list[Measurement]) -> str:
         loss = f"{m.losses[-1]:.4f}" if m.losses else ""
         cells = [f"{seconds:.1f}", ratios(m.times, rival.times)]
         rows.append([TRAININGS[m.peer].label, str(m.threads), *cells, *judged, loss])
-    header = [
-        f"784-{LARGE}-10",
-        "threads",
-        "seconds",
-        "÷ PyTorch",
-        "at most",
-        "",
-        "loss in the last epoch",
-    ]
-    return table(header, rows)
+    header = [f"784-{LARGE}-10", "threads", "seconds", "÷ PyTorch", "at most", ""]
+    return table([*header, "loss in the last epoch"], rows)
 
 
 def missed(steps: Mapping[int, list[Measurement]], trained: list[Measurement]) -> list[str]:
@@ -228,10 +199,8 @@ def missed(steps: Mapping[int, list[Measurement]], trained: list[Measurement]) -
         for name, bound in STEP_AT_MOST[hidden].items():
             value = ratio(best[name].times, best[PEERS[name].floor].times)
             if value > bound:
-                found.append(
-                    f"784-{hidden}-10, {name}: {value:.2f} times the bare products; at most "
-                    f"{bound:.2f}."
-                )
+                compared = f"{value:.2f} times the bare products; at most {bound:.2f}."
+                found.append(f"784-{hidden}-10, {name}: {compared}")
     best = fastest(trained)
     for name, bound in TRAINING_AT_MOST.items():
         value = ratio(best[name].times, best["pytorch"].times)
@@ -244,31 +213,27 @@ def page(
     steps: Mapping[int, list[Measurement]], trained: list[Measurement], machine: Mapping[str, str]
 ) -> str:
     """Return the page with all tables."""
-    return "\n".join(
-        [
-            "# Speed\n",
-            "`make bench` writes this file. Each peer has its own process, and one turn in every "
-            "round. Ratios are",
-            "the median of the rounds' ratios; in brackets, the ratio of the two fastest rounds. A "
-            "peer counts with",
-            f"its better number of threads. Processes of this project: at most {PROCESSES}, of one "
-            "thread each.\n",
-            "A step: form a batch of 100 images, forward, loss, backward, update. Bare products "
-            "are the five matrix",
-            "products of a step and nothing else, in the same number type: the limits are ratios "
-            "to them. The peers'",
-            f"losses agree within {AGREEMENT:.0%}.\n",
-            *(steps_table(hidden, measured) for hidden, measured in steps.items()),
-            f"A whole training: {EPOCHS - 1} epochs of all images in batches of 100, ReLU, "
-            "momentum 0.9, a rate that",
-            "falls linearly, images with other distortions in each epoch (rotation, shear, "
-            "scaling, elastic; PyTorch's",
-            "by `grid_sample`, JAX's by `map_coordinates`). The limits are ratios to PyTorch.\n",
-            trainings_table(trained),
-            *(f"- {key}: {value}" for key, value in machine.items()),
-            "",
-        ]
-    )
+    steps_tables = [steps_table(hidden, measured) for hidden, measured in steps.items()]
+    facts = [f"- {key}: {value}" for key, value in machine.items()]
+    of_steps = f"""\
+# Speed
+
+`make bench` writes this file. Each peer has its own process, and one turn in every round. Ratios
+are the median of the rounds' ratios; in brackets, the ratio of the two fastest rounds. A peer
+counts with its better number of threads. Processes of this project: at most {PROCESSES}, of one
+thread each.
+
+A step: form a batch of 100 images, forward, loss, backward, update. Bare products are the five
+matrix products of a step and nothing else, in the same number type: the limits are ratios to them.
+The peers' losses agree within {AGREEMENT:.0%}.
+"""
+    of_trainings = f"""\
+A whole training: {EPOCHS - 1} epochs of all images in batches of 100, ReLU, momentum 0.9, a rate
+that falls linearly, images with other distortions in each epoch (rotation, shear, scaling, elastic;
+PyTorch's by `grid_sample`, JAX's by `map_coordinates`). The limits are ratios to PyTorch.
+"""
+    parts = [of_steps, *steps_tables, of_trainings, trainings_table(trained), *facts, ""]
+    return "\n".join(parts)
 
 
 def report(quick: bool) -> tuple[str, list[str]]:

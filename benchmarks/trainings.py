@@ -21,6 +21,7 @@ from benchmarks.peers import (
     Run,
     Task,
     pytorch_network,
+    random_batches,
     this_project,
     work,
 )
@@ -43,15 +44,13 @@ def he(task: Task) -> Task:
 
 def this_training(task: Task, arithmetic: str) -> Run:
     schedule = Schedule(LEARNING_RATE, "linear", steps=EPOCHS * task.batches)
-    optimizer = Optimizer(schedule, SGD(MOMENTUM))
-    return this_project(
-        he(task), arithmetic, "relu", optimizer=optimizer, distortion=Distortion(SHAPE, STRENGTH)
-    )
+    fields = {"optimizer": Optimizer(schedule, SGD(MOMENTUM))}
+    fields["distortion"] = Distortion(SHAPE, STRENGTH)
+    return this_project(he(task), arithmetic, "relu", **fields)
 
 
 def elastic() -> tuple[np.ndarray, float]:
-    """Return the bumps along an axis, (28, m) float32, and their largest height in pixels: the
-    field of `mlp`.
+    """Return the bumps of `mlp` along an axis, (28, m) float32, and their largest height in pixels.
 
     The field is bumps @ heights @ bumps.T. A blur of one random number per pixel, as it is often
     written, takes longer.
@@ -117,9 +116,7 @@ def pytorch(task: Task) -> Run:
 
 
 def jax_scan(task: Task) -> Run:
-    """One compiled function for an epoch: a scan over its mini-batches, each gathered and distorted
-    inside.
-    """
+    """One compiled function for an epoch: a scan over mini-batches, each distorted inside."""
     import jax
     import jax.numpy as jnp
     from jax.scipy.ndimage import map_coordinates
@@ -139,18 +136,15 @@ def jax_scan(task: Task) -> Run:
     def distorted(images, key):
         n = len(images)
         for_map, for_field = jax.random.split(key)
-        a, b, c, d = (
-            m[:, None, None] for m in affine(jnp, jax.random.uniform(for_map, (4, n), minval=-1.0))
-        )
-        heights = jax.random.uniform(
-            for_field, (2, n, side, side), minval=-amplitude, maxval=amplitude
-        )
+        elements = affine(jnp, jax.random.uniform(for_map, (4, n), minval=-1.0))
+        a, b, c, d = (m[:, None, None] for m in elements)
+        bounds = {"minval": -amplitude, "maxval": amplitude}
+        heights = jax.random.uniform(for_field, (2, n, side, side), **bounds)
         field = bumps @ heights @ bumps.T
         columns = a * x + b * x[:, None] + field[0] + centre
         rows = c * x + d * x[:, None] + field[1] + centre
-        return jax.vmap(lambda image, *places: map_coordinates(image, places, order=1))(
-            images, rows, columns
-        )
+        moved = jax.vmap(lambda image, *places: map_coordinates(image, places, order=1))
+        return moved(images, rows, columns)
 
     def loss_of(parameters, X, t):
         W1, b1, W2, b2 = parameters
@@ -174,12 +168,7 @@ def jax_scan(task: Task) -> Run:
 
     def run():
         nonlocal state
-        order = (
-            np.random.permutation(len(images))[: task.batches * BATCH]
-            .reshape(-1, BATCH)
-            .astype(np.int32)
-        )
-        state, losses = epoch(state, order, images, labels)
+        state, losses = epoch(state, random_batches(task), images, labels)
         return np.asarray(losses)
 
     return run
@@ -207,13 +196,10 @@ def scikit_learn(task: Task) -> Run:
     return run
 
 
+EXACT, FLOAT32 = (partial(this_training, arithmetic=name) for name in ("exact", "float32"))
 TRAININGS = {
-    "exact": Peer(
-        "**this project, exact**", "numpy", partial(this_training, arithmetic="exact"), (1,)
-    ),
-    "float32": Peer(
-        "**this project, float32**", "numpy", partial(this_training, arithmetic="float32"), (1,)
-    ),
+    "exact": Peer("**this project, exact**", "numpy", EXACT, (1,)),
+    "float32": Peer("**this project, float32**", "numpy", FLOAT32, (1,)),
     "pytorch": Peer("PyTorch, eager", "torch", pytorch, (1, 2)),
     "jax": Peer("JAX, jitted scan", "jax", jax_scan, (2,)),
     "sklearn": Peer("scikit-learn, without distortions", "sklearn", scikit_learn, (2,)),

@@ -1,5 +1,4 @@
-"""Does the code compute what it computed when the records were trained? Each record in short, as
-one hash.
+"""Does the code still compute what it did for the records? Each record in short, as one hash.
 
 The stages prepare, train and evaluate the tests' sample of real digits, three times over: more
 images than a block of distorted ones has. The bound on the norms is half, so that it acts at once.
@@ -30,23 +29,17 @@ COPIES, TRAINED, HELD_OUT, EPOCHS = 3, 1200, 600, 2
 def main(
     canary: Annotated[Path, Argument(help="Output: a JSON file, the hash of each record.")],
 ) -> None:
-    """Run each record in short, and write a hash of its parameters and of all files that its stages
-    write.
-    """
+    """Run each record in short, and write a hash of its parameters and its stages' files."""
     with tempfile.TemporaryDirectory() as temporary:
-        raw, committee, *folders = (
-            Path(temporary, name) for name in ("raw", "committee", *RECORDS)
-        )
+        names = ("raw", "committee", *RECORDS)
+        raw, committee, *folders = (Path(temporary, name) for name in names)
         write_raw(raw)
         for folder in folders:
             run_in_short(raw, folder)
-        evaluate_committee(
-            [folder / "mlp.npz" for folder in folders[:5]], folders[0] / "test.npz", committee
-        )
-        write_json(
-            canary,
-            {folder.name: md5_of(folder).removesuffix(".dir") for folder in (*folders, committee)},
-        )
+        models = [folder / "mlp.npz" for folder in folders[:5]]
+        evaluate_committee(models, folders[0] / "test.npz", committee)
+        md5s = {folder.name: md5_of(folder) for folder in (*folders, committee)}
+        write_json(canary, {name: md5.removesuffix(".dir") for name, md5 in md5s.items()})
 
 
 def write_raw(raw: Path) -> None:
@@ -56,36 +49,23 @@ def write_raw(raw: Path) -> None:
         # Four bytes, the last the number of lengths; the lengths, the images' number first
         start = 4 + 4 * content[3]
         count = int.from_bytes(content[4:8]) * COPIES
-        write_bytes(
-            raw / packed.stem,
-            content[:4] + count.to_bytes(4) + content[8:start] + content[start:] * COPIES,
-        )
+        header = content[:4] + count.to_bytes(4) + content[8:start]
+        write_bytes(raw / packed.stem, header + content[start:] * COPIES)
 
 
 def run_in_short(raw: Path, folder: Path) -> None:
-    """Write into a new folder with a record's name: its parameters, and what the stages make of its
-    short form.
-    """
+    """Write a record's parameters and short run into a new folder that has the record's name."""
     params = load_params(HERE / f"{folder.name}.yaml").model_dump(mode="json")
-    write_json(
-        folder / "record.json",
-        {section: params[section] for section in ("preprocess", "train", "distort")},
-    )
+    recorded = {section: params[section] for section in ("preprocess", "train", "distort")}
+    write_json(folder / "record.json", recorded)
     train = params["train"]
-    train |= {
-        "iterations": EPOCHS * (TRAINED // train["batch_size"]),
-        "max_norm": train["max_norm"] / 2,
-        "seed": 1,
-    }
+    train["iterations"] = EPOCHS * (TRAINED // train["batch_size"])
+    train["max_norm"] /= 2
+    train["seed"] = 1
     params["preprocess"]["validation_size"] = HELD_OUT
     write_json(short := folder.with_suffix(".json"), params)  # JSON is YAML
-    run(
-        "preprocess",
-        raw,
-        *(folder / f"{name}.npz" for name in ("train", "validation", "test")),
-        "--params",
-        short,
-    )
+    splits = [folder / f"{name}.npz" for name in ("train", "validation", "test")]
+    run("preprocess", raw, *splits, "--params", short)
     train_and_evaluate(short, folder, folder / "mlp.npz", folder, "--fresh")
     # The macro F1 is left out: it follows from the same predictions, and is newer than the rows
     scores = folder / "training" / "validation.json"

@@ -1,6 +1,4 @@
-"""Write the ledger: each record's published error beside those of its seeds, as two tables and a
-figure.
-"""
+"""Write the ledger, tables and a figure: each record's published error, and its seeds' errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,23 +17,14 @@ HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
 SEEDS, UNSEEN = range(5), range(5, 10)  # no choice of parameters has looked at the second five
-RECORDS = [
-    "simard-none",
-    "simard-affine",
-    "simard-elastic",
-    "ciresan-small",
-    "dropout",
-    "keras-mnist-mlp",
-]
-RECORDS += ["nielsen", "fashion"]
-# A committee has the networks of the seeds 0 to 4 of these records. The last one's file says what
-# was published.
+RECORDS = ["simard-none", "simard-affine", "simard-elastic", "ciresan-small"]
+RECORDS += ["dropout", "keras-mnist-mlp", "nielsen", "fashion"]
+# Networks of the seeds 0 to 4 of records; the last record's file says what was published
 COMMITTEES = {
     "committee-simard-elastic": ["simard-elastic"],
     "committee-both": ["simard-elastic", "ciresan-small"],
 }
-# What a file says of a published result: paper and error in percent, what kind of figure that is,
-# how ours is unlike it
+# Of a published result: paper, error in percent, what kind of figure it is, how ours is unlike it
 KEYS = ("paper", "published", "kind", "differs", "why", "like_for_like")
 TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]  # of the figure, in percent
 
@@ -61,9 +50,8 @@ def rows() -> list[Row]:
     costs, found = read_json(COSTS), []
     for name, members in ({record: [record] for record in RECORDS} | COMMITTEES).items():
         files = [HERE / f"{member}.yaml" for member in members]
-        networks = [
-            "-".join(map(str, (784, *load_params(file).train.hidden_sizes, 10))) for file in files
-        ]
+        sizes = [(784, *load_params(file).train.hidden_sizes, 10) for file in files]
+        networks = ["-".join(map(str, layers)) for layers in sizes]
         published = load_plain_yaml(files[-1]).get("record", {})
         own, unseen = ([f"{name}-{seed}" for seed in seeds] for seeds in (SEEDS, UNSEEN))
         if name in COMMITTEES:
@@ -71,48 +59,34 @@ def rows() -> list[Row]:
             networks = [f"five {network}" for network in networks]
         if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
             what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
-            raise UserError(f"{files[-1]}: {name} {what}.", about=wrong[0])
-        first, second = (
-            [errors[result] for result in some if result in errors] for some in (own, unseen)
-        )
-        found.append(
-            Row(name, " and ".join(networks), published, first, second, costs.get(name, {}))
-        )
+            raise UserError(f"{files[-1]}: {name} {what}.", path=files[-1], about=wrong[0])
+        first = [errors[result] for result in own if result in errors]
+        second = [errors[result] for result in unseen if result in errors]
+        network, cost = " and ".join(networks), costs.get(name, {})
+        found.append(Row(name, network, published, first, second, cost))
     return found
 
 
 def text(lines: Sequence[Row]) -> str:
-    """Return the ledger in Markdown: a table of the records, and one of their seeds and of what
-    exactness costs.
-    """
+    """Return the ledger in Markdown: a table of records; one of seeds and what exactness costs."""
     records, seeds = [], []
     for name, network, published, errors, unseen, cost in lines:
         float32 = [count * 100 / IMAGES for count in cost.get("float32_errors", [])]
-        here, there, other = (
-            mean_and_deviation(some, 2) if some else "" for some in (errors, unseen, float32)
-        )
-        wrong = [
-            ", ".join(f"{error * IMAGES / 100:.0f}" for error in some)
-            for some in (errors, unseen, float32)
-        ]
-        minutes = {
-            arithmetic: f"{seconds / 60:.1f}"
-            for arithmetic, seconds in cost.get("seconds", {}).items()
-        }
+        groups = (errors, unseen, float32)
+        here, there, other = (mean_and_deviation(some, 2) if some else "" for some in groups)
+        wrong = [", ".join(f"{error * IMAGES / 100:.0f}" for error in some) for some in groups]
+        measured = cost.get("seconds", {})
+        minutes = {kind: f"{seconds / 60:.1f}" for kind, seconds in measured.items()}
         alike = "alike, but for" if published["like_for_like"] else "not alike:"
         like = f"{alike} {published['differs']}. {published['why']}"
         figure = f"{published['published']:g}: {published['kind']}"
         records.append([name, network, figure, here, there, like, minutes.get("exact", "")])
         seeds.append([name, *wrong[:2], other, wrong[2], minutes.get("float32", "")])
     machines = "; ".join({row.cost["machine"]: None for row in lines if row.cost})
-    names = (
-        "record | network | published: error in % | here: | seeds 5 to 9: | like for like? | "
-        "minutes:"
-    )
-    of_seeds = (
-        "record | wrong of 10,000, seeds 0 to 4 | seeds 5 to 9 | float32: error: | wrong of 10,000 "
-        "| minutes:"
-    )
+    names = "record | network | published: error in % | here: | seeds 5 to 9: | like for like?"
+    names += " | minutes:"
+    of_seeds = "record | wrong of 10,000, seeds 0 to 4 | seeds 5 to 9"
+    of_seeds += " | float32: error: | wrong of 10,000 | minutes:"
     note = f"Minutes of one training, by `python -m benchmarks.records`, on {machines}.\n"
     return "\n\n".join([markdown(names, records), markdown(of_seeds, seeds), note])
 
@@ -126,12 +100,10 @@ def draw(lines: Sequence[Row], path: Path) -> None:
 
     use_own_settings()
     shown = [row for row in reversed(lines) if row.errors]  # from below
-    figure = Figure(
-        figsize=(7.5, 0.5 * len(shown) + 1.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    )
-    axes = figure.add_subplot(
-        xscale="log", xlabel="test error (% of 10,000 images)", ylabel="record"
-    )
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(7.5, 0.5 * len(shown) + 1.6), layout=layout)
+    label = "test error (% of 10,000 images)"
+    axes = figure.add_subplot(xscale="log", xlabel=label, ylabel="record")
     # One above the other, so that no mark covers another
     for label, marker, above, colour, columns in (
         ("published", "D", 0.25, VERMILLION, [[row.published["published"]] for row in shown]),

@@ -33,8 +33,7 @@ def main(
         int | None, Option(min=1, help="Train so many epochs, and compare their states.")
     ] = None,
 ) -> None:
-    """Write the model and the result: errors, loss, every misclassified image, and the state after
-    each epoch.
+    """Write model and result: errors, loss, misclassified images, and each epoch's state.
 
     With --epochs, compare the first states with those of the result that is there, and write
     nothing.
@@ -44,15 +43,13 @@ def main(
         if epochs:
             raise UserError(f"{name} is not trained, so it has no epochs; leave out --epochs.")
         models = [HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS]
-        evaluate_committee(
-            models, HERE / "prepared" / "mnist" / "test.npz", HERE / "evaluation" / name
-        )
-        write_result(result, HERE / "evaluation" / name)
+        evaluation = HERE / "evaluation" / name
+        evaluate_committee(models, HERE / "prepared" / "mnist" / "test.npz", evaluation)
+        write_result(result, evaluation)
         return
     if name not in RECORDS:
-        raise UserError(
-            f"there is no record {name}; expected one of {', '.join([*RECORDS, *COMMITTEES])}."
-        )
+        expected = f"one of {', '.join([*RECORDS, *COMMITTEES])}"
+        raise UserError(f"there is no record {name}; expected {expected}.")
     values = load_params(HERE / f"{name}.yaml").model_dump(mode="json")
     values["train"]["seed"] = seed
     data = HERE / "prepared" / values["download"]["dataset"]
@@ -64,49 +61,29 @@ def main(
             return
         train_and_evaluate(params, data, HERE / "models" / f"{name}-{seed}.npz", folder)
         with (folder / "training" / "history.csv").open() as history:
-            write_result(
-                result,
-                folder / "evaluation",
-                states=[row["state"] for row in csv.DictReader(history)],
-            )
+            states = [row["state"] for row in csv.DictReader(history)]
+        write_result(result, folder / "evaluation", states=states)
 
 
 def train_and_evaluate(params: Path, data: Path, model: Path, folder: Path, *options: str) -> None:
-    """Let the stages train on a folder of prepared data, and test the model.
-
-    Their results go into a folder.
-    """
-    measured = [
-        folder / "training" / name for name in ("train.json", "validation.json", "history.csv")
-    ]
-    run(
-        "train",
-        data / "train.npz",
-        data / "validation.npz",
-        model,
-        *measured,
-        "--params",
-        params,
-        *options,
-    )
+    """Let the stages train on a folder of prepared data, test the model, and write to a folder."""
+    names = ("train.json", "validation.json", "history.csv")
+    splits = data / "train.npz", data / "validation.npz"
+    measured = [folder / "training" / name for name in names]
+    run("train", *splits, model, *measured, "--params", params, *options)
     run("evaluate", model, data / "test.npz", *evaluated(folder / "evaluation"))
 
 
 def evaluated(folder: Path) -> list[Path]:
     """Return where the evaluate stage shall write: into a folder."""
-    return [
-        folder / name
-        for name in ("misclassified.npz", "test.json", "classes.json", "confusion.csv")
-    ]
+    names = ("misclassified.npz", "test.json", "classes.json", "confusion.csv")
+    return [folder / name for name in names]
 
 
 def run(stage: str, *words: str | Path) -> None:
-    """Run a stage with its arguments, and end with its exit code if it fails; its message says
-    why.
-    """
-    if code := subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}", *map(str, words)], cwd=HERE.parent
-    ).returncode:
+    """Run a stage with its arguments. If it fails, it has said why: end with its exit code."""
+    command = [sys.executable, "-m", f"stages.{stage}", *map(str, words)]
+    if code := subprocess.run(command, cwd=HERE.parent).returncode:
         raise Exit(code)
 
 
@@ -117,9 +94,8 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
     """
     stated = read_json(result).get("states", [])
     if not stated:
-        raise UserError(
-            f"the result of {result.stem} has no states of its epochs; verify the whole row."
-        )
+        cure = "verify the whole row"
+        raise UserError(f"the result of {result.stem} has no states of its epochs; {cure}.")
     train, validation = (load_prepared(data / f"{split}.npz") for split in ("train", "validation"))
     parameters = load_params(params)
     network = NETWORK.new(parameters.train, train.preparation)
@@ -129,39 +105,29 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
         if epoch.fingerprint != state:
             what = f"the state is {epoch.fingerprint}, not {state}"
             raise UserError(f"{result.stem}: after epoch {epoch.epoch} {what}.")
-    print(
-        f"{len(training.epochs)} of {len(stated)} epochs have the states of the result. The others "
-        "were not checked."
-    )
+    equal = f"{len(training.epochs)} of {len(stated)} epochs"
+    print(f"{equal} have the states of the result. The others were not checked.")
 
 
 def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:
-    """Write what the evaluate stage does, by the mean probabilities of networks of one arithmetic
-    and preparation.
-    """
+    """Write what the evaluate stage does, by the mean probabilities of networks of one kind."""
     networks, split = [load_model(path) for path in models], load_prepared(test).split
     A = networks[0].arithmetic
-    probabilities, logarithms = zip(
-        *(predict(network, split.images) for network in networks), strict=True
-    )
-    # Not the logarithm of the mean: a probability can be too small for a number, and its logarithm
-    # is not
+    predictions = (predict(network, split.images) for network in networks)
+    probabilities, logarithms = zip(*predictions, strict=True)
+    # Not the logarithm of the mean: a probability may be too small for a number
     largest = np.max(logarithms, axis=0)
-    log_y = largest + A.log(
-        np.add.reduce([A.exp(log - largest) for log in logarithms]) / len(models)
-    )
+    mean = np.add.reduce([A.exp(log - largest) for log in logarithms]) / len(models)
+    log_y = largest + A.log(mean)
     y = np.add.reduce(probabilities) / len(models)
     save_evaluation(evaluation_of(networks[0], split, y, log_y), *evaluated(folder))
 
 
 def write_result(result: Path, evaluation: Path, **more: list[str]) -> None:
-    """Write errors, loss, place, class and predicted class of each misclassified image, and more,
-    such as states.
-    """
+    """Write errors, loss, each misclassified image's place and classes, and more, like states."""
     found = load_misclassified(evaluation / "misclassified.npz")
-    wrong = sorted(
-        zip(found.place.tolist(), found.actual.tolist(), found.predicted.tolist(), strict=True)
-    )
+    columns = (found.place.tolist(), found.actual.tolist(), found.predicted.tolist())
+    wrong = sorted(zip(*columns, strict=True))
     loss = read_json(evaluation / "test.json")["loss"]
     text = json.dumps({"errors": len(wrong), "loss": loss, "wrong": wrong, **more}, indent=2)
     # In one line each

@@ -1,3 +1,1 @@
-"""Experiments on many machines: one experiment is one clone is one process, and Dask gives them
-out.
-"""
+"""Experiments on many machines: each has its own clone and process, and Dask gives them out."""

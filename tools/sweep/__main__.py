@@ -40,9 +40,7 @@ def main(
     home: Annotated[
         str, Option(help="The folder for clones and checkpoints on each worker.")
     ] = "~/.cache/dvc-sweep",
-    again: Annotated[
-        bool, Option("--again", help="Run known experiments too, and compare the bytes.")
-    ] = False,
+    again: Annotated[bool, Option("--again", help="Run known ones too; compare bytes.")] = False,
     control: Annotated[
         float, Option(min=0, max=1, help="Run this share on another worker, too, and compare.")
     ] = 0,
@@ -59,10 +57,8 @@ def main(
     if sys.platform == "win32":
         raise UserError("sweeps need Linux or macOS.")
     if scheduler and not scheduler.startswith("tls://") and not insecure:
-        raise UserError(
-            f"--scheduler is {scheduler}: who reaches it runs code; expected tls://…, or "
-            "--insecure."
-        )
+        what = "who reaches it runs code; expected tls://…, or --insecure"
+        raise UserError(f"--scheduler is {scheduler}: {what}.")
     rev = committed()
     wanted = combinations(name, axes, Path("params.yaml"), rev, recipes or [])
     origin = remote_with(rev) if scheduler else str(Path.cwd())
@@ -71,12 +67,10 @@ def main(
     known = names & results.experiments(origin, refs)
     results.fetch(origin, refs, names)
     missing = [one | {"again": False} for one in wanted if one["name"] not in known]
-    if again:  # by other workers than those that made them
-        missing += [
-            one | {"again": True, "avoided": results.author(f"{refs}/{one['name']}")}
-            for one in wanted
-            if one["name"] in known
-        ]
+    for one in wanted if again else ():
+        if one["name"] in known:  # another worker than its author should run it
+            author = results.author(f"{refs}/{one['name']}")
+            missing.append(one | {"again": True, "avoided": author})
     typer.echo(f"{len(wanted)} experiments, {len(known)} of them known.")
     well = True
     if missing:
@@ -85,10 +79,8 @@ def main(
             "rev": rev,
             "refs": refs,
             "origin": origin,  # the Git remote, which has the commit
-            # The folder for clones
             "home": home if scheduler else str(Path(".dvc", "tmp", "sweep").resolve()),
-            # Else each worker has one, and pushes data
-            "cache": None if scheduler else cache_with_data(),
+            "cache": None if scheduler else cache_with_data(),  # None: each has one, and pushes
             "packages": pinned_packages() if scheduler else [],
         }
         with cluster.connect(scheduler, workers) as client:
@@ -107,31 +99,22 @@ def committed() -> str:
 
 
 def remote_with(rev: str) -> str:
-    """Return the address of the Git remote `origin`.
-
-    Raise a UserError if it lacks the commit, or DVC has no remote.
-    """
+    """Return the address of `origin`. A UserError: it lacks the commit, or DVC has no remote."""
     origin = output("git", "remote", "get-url", "origin")
     output("git", "fetch", "--quiet", "origin")
     if not output("git", "branch", "--remotes", "--contains", rev):
-        raise UserError(
-            f"the Git remote origin lacks the commit {rev[:7]}; workers clone from it: git push"
-        )
+        cure = "workers clone from it: git push"
+        raise UserError(f"the Git remote origin lacks the commit {rev[:7]}; {cure}")
     cure = "; workers need one for data: dvc remote add --default storage …"
     output("dvc", "remote", "default", cure=cure)
     return str(Path(origin).resolve()) if Path(origin).exists() else origin
 
 
 def cache_with_data() -> str:
-    """Return the folder of DVC's cache.
-
-    Raise a UserError if it lacks an output in dvc.lock: workers need them.
-    """
+    """Return the folder of DVC's cache. Raise a UserError if it lacks an output in dvc.lock."""
     if missing := json.loads(output("dvc", "data", "status", "--json")).get("not_in_cache"):
-        raise UserError(
-            f"DVC's cache lacks {', '.join(missing[:3])}; make or get them first: dvc repro, or "
-            "dvc pull"
-        )
+        cure = "make or get them first: dvc repro, or dvc pull"
+        raise UserError(f"DVC's cache lacks {', '.join(missing[:3])}; {cure}")
     return str(Path(output("dvc", "cache", "dir")).resolve())
 
 

@@ -1,6 +1,4 @@
-"""The cluster of a sweep, on this machine or elsewhere: its workers get code and experiments, and
-give results.
-"""
+"""The cluster of a sweep: its workers, here or elsewhere, get experiments and give results."""
 
 import asyncio
 import hashlib
@@ -32,8 +30,7 @@ GONE = "the scheduler has gone, or its last worker"
 
 @contextmanager
 def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
-    """Yield a client of a scheduler, or of so many workers on this machine (0: one for each core)
-    during the block.
+    """Yield a client of a scheduler, or of so many workers here (0: one for each core).
 
     Raises:
         UserError: Dask is missing, or the scheduler cannot be reached, or has no workers.
@@ -80,17 +77,13 @@ def connect(scheduler: str | None, workers: int) -> "Iterator[Client]":
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise UserError(
-                f"the scheduler {scheduler} has no workers; start some: dask worker {scheduler} …"
-            )
+            cure = f"start some: dask worker {scheduler} …"
+            raise UserError(f"the scheduler {scheduler} has no workers; {cure}")
         yield client
 
 
 async def _greet(scheduler: str, options: dict[str, Any]) -> None:
-    """Connect once.
-
-    Dask's own client would wait for ever for a scheduler that accepts and says nothing.
-    """
+    """Connect once: Dask's client would wait for ever for one that accepts and says nothing."""
     from distributed.comm import connect
 
     comm = await asyncio.wait_for(connect(scheduler, **options), TIMEOUT)
@@ -125,8 +118,7 @@ def run(
     sweep: dict[str, Any],
     control: float,
 ) -> bool:
-    """Run experiments on a cluster, and this share of them twice. Print a row for each; say whether
-    all are well.
+    """Run experiments, the share `control` of them twice, print rows, and return if all are well.
 
     A result that is run twice becomes an experiment only if both have the same bytes. If they
     differ, this machine runs it, too. A worker that made other bytes gets no more work, and those
@@ -186,10 +178,9 @@ def run(
             results.remove(sweep["origin"], sweep["refs"], names, bad)
             _retire(client, bad, list(submitted))
             result |= {"state": "OTHER BYTES", "log": f"other bytes in {', '.join(files)}"}
-            typer.echo(
-                f"{', '.join(sorted(bad))} made other bytes than this machine; such workers get no "
-                "more work, and their results are removed: start the same sweep again."
-            )
+            what = "such workers get no more work, and their results are removed"
+            typer.echo(f"{', '.join(sorted(bad))} made other bytes than this machine; {what}.")
+            typer.echo("Start the same sweep again to make them again.")
 
     well = True
     client.subscribe_topic(sweep["id"], lambda event: typer.echo(event[1]))
@@ -226,9 +217,7 @@ def run(
 
 
 def _wrong(experiment: dict[str, Any], sweep: dict[str, Any], commits: list[str]) -> set[str]:
-    """Run an experiment on this machine. Return the authors of the commits that differ from it; of
-    all, if it cannot run here.
-    """
+    """Return the authors of commits that differ from a run here; all, if it cannot run here."""
     with connect(None, 1) as here:
         again = here.submit(_send_worker(here).run_experiment, experiment | {"again": True}, sweep)
         own = again.result() if not again.exception() else {}

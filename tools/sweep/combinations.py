@@ -1,6 +1,4 @@
-"""The experiments of a sweep: every combination of the values, each checked and named by what it
-will run.
-"""
+"""The experiments of a sweep: all combinations of values, checked, and named by what they run."""
 
 import hashlib
 import itertools
@@ -18,8 +16,7 @@ from pipeline.settings.params import Params, load_params, read_values
 def combinations(
     prefix: str, axes: list[str], params: Path, rev: str, recipes: Sequence[Path] = ()
 ) -> list[dict[str, Any]]:
-    """Return an experiment for every combination of `recipes`, if there are some, and values:
-    "train.seed=0,1,2".
+    """Return an experiment for every combination of `recipes` and values: "train.seed=0,1,2".
 
     A recipe is a parameter file in place of `params`. The same parameters are one experiment, and
     always have the same name in the same commit.
@@ -29,22 +26,18 @@ def combinations(
         text the `parameters` that tell it from the others.
 
     Raises:
-        UserError: the prefix is no name, an axis has no values, or a file or a combination is not
-            allowed.
+        UserError: the prefix, an axis, a file or a combination is not allowed.
     """
     if not re.fullmatch(r"\w[\w.-]{0,99}", prefix) or ".." in prefix:
-        raise UserError(
-            f"NAME is {show(prefix)}; expected at most 100 letters, digits, -, _ and ., such as "
-            "rate."
-        )
+        expected = "at most 100 letters, digits, -, _ and ., such as rate"
+        raise UserError(f"NAME is {show(prefix)}; expected {expected}.")
     values: dict[str, list[str]] = {}
     for axis in axes:
         key, _, text = axis.partition("=")
         parts = re.findall(r"(?:\[[^\]]*\]|[^,])+", text)  # split at commas outside of brackets
         if not text or ",".join(parts) != text:
-            raise UserError(
-                f"-S is {show(axis)}; expected SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2."
-            )
+            expected = "SECTION.KEY=VALUE,VALUE, such as train.seed=0,1,2"
+            raise UserError(f"-S is {show(axis)}; expected {expected}.")
         values.setdefault(key, []).extend(f"{key}={part.strip()}" for part in parts)
     shown = [key for key in values if len(values[key]) > 1] or list(values)
     old = _flat(load_params(params))
@@ -56,13 +49,9 @@ def combinations(
             whole = json.dumps([rev, new], sort_keys=True).encode()
             digest = hashlib.sha256(whole).hexdigest()[:10]
             # DVC's -S has the grammar of Hydra, which reads JSON as JSON
-            changes = [
-                f"{key}={json.dumps(value)}" for key, value in new.items() if value != old[key]
-            ]
-            texts = [
-                f"{key}={new[key] if isinstance(new[key], str) else json.dumps(new[key])}"
-                for key in shown
-            ]
+            changed = [key for key in new if new[key] != old[key]]
+            changes = [f"{key}={json.dumps(new[key])}" for key in changed]
+            texts = [f"{key}={_text(new[key])}" for key in shown]
             parameters = ", ".join([str(file), *texts] if recipes else texts)
             one = {"name": f"{prefix}-{digest}", "changes": changes, "parameters": parameters}
             found.setdefault(digest, one)
@@ -73,8 +62,7 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     """Read and check a parameter file, with some values replaced: "train.seed=3". A value is YAML.
 
     Raises:
-        UserError: the file is not a right one, or a change is not. The sentence names the file or
-            the change.
+        UserError: the file or a change is not right. The sentence names it.
     """
     load_params(path)  # a mistake of the file is not one of a change
     values = read_values(path)
@@ -82,9 +70,8 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     for change in changes:
         parts = re.fullmatch(r"(\w+)\.(\w+)=(.+)", change)
         if not parts:
-            raise UserError(
-                f"-S is {show(change)}; expected SECTION.KEY=VALUE, such as train.seed=3."
-            )
+            expected = "SECTION.KEY=VALUE, such as train.seed=3"
+            raise UserError(f"-S is {show(change)}; expected {expected}.")
         section, key, text = parts.groups()
         try:
             values.setdefault(section, {})[key] = parse_plain_yaml(text)
@@ -96,10 +83,12 @@ def load_changed(path: Path, changes: Iterable[str]) -> Params:
     except UserError as error:
         if error.about not in changed:
             raise
-        sentence = str(error).removeprefix(f"{path}: ")
-        raise UserError(
-            f"-S is {show(changed[error.about])}: {sentence}", about=error.about
-        ) from None
+        what = f"-S is {show(changed[error.about])}: {str(error).removeprefix(f'{path}: ')}"
+        raise UserError(what, about=error.about) from None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _flat(params: Params) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""Results become experiments of DVC, here and in the Git remote.
-
-Only the leader does that. `refs` is the folder of a commit's experiments.
-"""
+"""The leader makes results DVC's experiments, here and in Git's remote. `refs` is their folder."""
 
 import tempfile
 import time
@@ -20,9 +17,7 @@ def experiments(origin: str, refs: str) -> set[str]:
 
 
 def fetch(origin: str, refs: str, names: set[str]) -> None:
-    """Bring those of these experiments that a remote has into this repository, where `dvc exp show`
-    finds them.
-    """
+    """Fetch those experiments that a remote has, so that `dvc exp show` finds them here."""
     if new := names & experiments(origin, refs) - experiments(".", refs):
         refspecs = "\n".join(f"{refs}/{one}:{refs}/{one}" for one in new)
         output("git", "fetch", "--quiet", "--stdin", origin, stdin=refspecs)
@@ -46,8 +41,7 @@ def author(commit: str) -> str:
 
 
 def accept(origin: str, refs: str, name: str, commit: str) -> str:
-    """Make a result an experiment, unless there is one of this name. Return the experiment's
-    commit.
+    """Make a result an experiment, if its name is free. Return the commit of that experiment.
 
     Raises:
         UserError: the Git remote has failed for a minute.

@@ -1,5 +1,4 @@
-"""What a worker does with an experiment. Dask sends this file to every worker: it needs Python,
-Git, DVC and Dask.
+"""What a worker does with an experiment. Dask sends this file; it needs Git, DVC and Dask.
 
 It clones the project, runs `dvc exp run` in the clone, pushes the data, and returns the commit.
 Only the leader makes an experiment of it: see results.py.
@@ -58,8 +57,7 @@ def run_experiment(experiment: dict[str, Any], sweep: dict[str, Any]) -> dict[st
 
     Raises:
         LostError: a remote failed for a minute, or packages differ.
-        Reschedule: to another worker. Dask steals work for idle workers, whatever the leader
-            prefers.
+        Reschedule: Dask gave it to the worker to avoid, because that one was idle.
     """
     from distributed import Event, Reschedule, get_client, get_worker
 
@@ -134,8 +132,7 @@ class Clone:
         self._environment, self._watch = environment, watch
 
     def surely(self, *command: str, hopeless: Callable[[], bool] = lambda: False) -> bool:
-        """Run a command that may need a remote. If it fails, try again for a minute, then raise
-        LostError.
+        """Run a command that may need a remote. It has a minute of tries, then LostError is raised.
 
         If it fails and that is `hopeless`, return False.
         """
@@ -166,9 +163,8 @@ class Clone:
 
     def git(self, *words: str) -> str:
         """Return what a command of Git prints that needs no remote."""
-        return subprocess.check_output(
-            ["git", *words], cwd=self.path, env=self._environment, text=True
-        ).strip()
+        command, environment = ["git", *words], self._environment
+        return subprocess.check_output(command, cwd=self.path, env=environment, text=True).strip()
 
     def tail(self, lines: int) -> str:
         """Return the last lines of the log, those of a progress bar split too."""
@@ -194,13 +190,12 @@ def prepare(sweep: dict[str, Any]) -> str:
             shutil.rmtree(clone, ignore_errors=True)
     wrong = []
     for package in map(Requirement, sweep["packages"]):
-        found = next(
-            (one.version for one in importlib.metadata.distributions(name=package.name)), "missing"
-        )
-        if str(package.specifier) != f"=={found}" and (
-            not package.marker or package.marker.evaluate()
-        ):
-            wrong.append(f"{package.name} {found} for {str(package.specifier).removeprefix('==')}")
+        installed = importlib.metadata.distributions(name=package.name)
+        found = next((one.version for one in installed), "missing")
+        is_needed = not package.marker or package.marker.evaluate()
+        expected = str(package.specifier).removeprefix("==")
+        if is_needed and found != expected:
+            wrong.append(f"{package.name} {found} for {expected}")
     if wrong:
         raise LostError(f"other packages than requirements.txt says: {', '.join(wrong)}")
     return str(home)  # the leader's Python may not read a Path

@@ -15,7 +15,7 @@ SURE = 0.6  # an answer with a lower probability is not sure
 
 @command
 def predict(
-    files: Annotated[list[Path], Argument(help="Pictures, or IDX files, gzipped or not.")],
+    files: Annotated[list[Path], Argument(help="Pictures, or IDX files (may be gzipped).")],
     model: Annotated[Path, Option(help="The trained network.")] = Path("models/mlp.npz"),
     limit: Annotated[int | None, Option(min=1, help="At most N images of an IDX file.")] = None,
     whole: Annotated[

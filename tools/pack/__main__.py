@@ -11,7 +11,7 @@ from pipeline.program.errors import UserError, note
 
 @command
 def main(
-    source: Annotated[Path, Argument(help="A folder with a subfolder a class, or a CSV file.")],
+    source: Annotated[Path, Argument(help="A folder with a subfolder per class, or a CSV file.")],
     name: Annotated[str, Argument(help="The dataset's name.")],
     size: Annotated[
         str | None, Option(metavar="ROWSxCOLUMNS", help="Such as 28x20.", show_default="28x28")

@@ -59,7 +59,7 @@ def rows() -> list[Row]:
             networks = [f"five {network}" for network in networks]
         if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
             what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
-            raise UserError(f"{files[-1]}: {name} {what}.", path=files[-1], about=wrong[0])
+            raise UserError(f"{files[-1]}: {name} {what}.", about=wrong[0])
         first = [errors[result] for result in own if result in errors]
         second = [errors[result] for result in unseen if result in errors]
         network, cost = " and ".join(networks), costs.get(name, {})

@@ -44,7 +44,8 @@ def train(yours: SimpleNamespace) -> None:
     neurons = (weights[0].T / np.abs(weights[0]).max() + 1) / 2
     tiles = np.concatenate([neurons, X[~right][:50]]).reshape(10, 10, 28, 28)
     imsave("course/network.png", tiles.transpose(0, 2, 1, 3).reshape(280, 280), cmap="gray")
-    print(f"    It reads {100 * right.mean():.1f} % of the validation images: course/network.png")
+    print(f"    After five epochs it reads {100 * right.mean():.1f} % of the validation images.")
+    print("    course/network.png shows the neurons' weights above, and misread digits below.")
 
 
 def train_exactly(yours: SimpleNamespace) -> None:
@@ -58,7 +59,7 @@ def train_exactly(yours: SimpleNamespace) -> None:
     state = textbook_exact.state(550, weights + biases)
     if state != "d90842d1f9dc2103":
         raise UserError(f"epoch 1: {state}; everybody has d90842d1f9dc2103.")
-    print(f"epoch 1: {state}, the same bits as everybody's")
+    print(f"epoch 1: {state}, the same bits as everybody's. Now read textbook.py.")
 
 
 if __name__ == "__main__":

@@ -44,30 +44,29 @@ def check(exercise: Exercise, function: Function) -> str:
         theirs = arrays(right, right)
         try:
             ours = answer(exercise, function, case, right)
-            if not alike(ours, theirs, exercise.rounding):
-                pairs = list(zip(ours, theirs, strict=True))
-                wrong = [not alike([a], [b], exercise.rounding) for a, b in pairs]
-                last = max(np.flatnonzero(wrong))  # gradients are computed from the end
+            pairs = [*zip(ours, theirs, strict=True)]
+            wrong = [i for i, (a, b) in enumerate(pairs) if not alike([a], [b], exercise.rounding)]
+            if wrong:
+                last = wrong[-1]  # gradients are computed from the end
                 part = exercise.parts[(number * len(ours) + last) % len(exercise.parts)]
                 sentence = f"{part} is wrong: {difference(*pairs[last])}"
-                close = alike(pairs[last][:1], pairs[last][1:], 1e-4)
                 for usual, about in [one[1:] for one in MISTAKES if one[0] == exercise.name]:
                     same = arrays(exercise.result(usual, case()), right)
-                    sentence = about if alike(ours, same, 1e-12) else sentence
+                    sentence = about if alike(ours, same, 1e-8) else sentence
+                close = alike(pairs[last][:1], pairs[last][1:], 1e-4)
                 came_out, right_is = (show(array, close) for array in pairs[last])
                 raise WrongError(sentence, f"came out: {came_out}", f"right is: {right_is}")
         except WrongError as error:
-            sentence, *lines = error.args
             named = zip(signature(exercise.right).parameters, case(), strict=False)
             given = [f"given {name}: {show(value)}" for name, value in named]
-            raise WrongError("\n  ".join([sentence, *given, *lines])) from None
+            raise WrongError("\n  ".join([*error.args, *given])) from None
         same_bits = same_bits and alike(ours, theirs)
-    return "right" if same_bits else "right; only last bits differ from the textbook's"
+    return "right" if same_bits else "right (other last bits than the textbook's: no matter)"
 
 
 def answer(exercise: Exercise, function: Function, case: Function, right: Any) -> list[np.ndarray]:
     """Return the arrays that a function gives, or raise a WrongError: it gives none to compare."""
-    arguments, kept = case(), slice(2 if exercise.in_place else 0, None)
+    arguments, first = case(), 2 if exercise.in_place else 0
     try:
         returned = exercise.result(function, arguments)
         ours = [] if returned is None else arrays(returned, right)
@@ -76,106 +75,135 @@ def answer(exercise: Exercise, function: Function, case: Function, right: Any) -
         own = [one for one in calls if one.filename == file][-1:]
         where = "".join(f"line {one.lineno}, `{one.line}`: " for one in own)
         raise WrongError(f"{where}{type(error).__name__}: {error}") from None
-    if not ours:
+    if returned is None:
         raise WrongError("it returns None: it is not written yet, or `return` is missing.")
-    if exercise.in_place and alike(ours, arrays(case()[:2], right)):
-        raise WrongError("no parameter changes: not written yet, or W = W - ... for W -= ...")
-    if not alike(arrays(arguments[kept], case()[kept]), arrays(case()[kept], case()[kept])):
-        raise WrongError("it changes an argument: by -=, or an old value is not put back.")
+    before = case()
+    if exercise.in_place and alike(ours, arrays(before[:2], right)):
+        raise WrongError("not written yet, or `W = W - …` makes a new array: write `W -= …`.")
+    if show(arguments[first:], exactly=True) != show(before[first:], exactly=True):
+        raise WrongError("it changes an argument. To put an old value back, keep it in a variable.")
     return ours
 
 
 def difference(our: np.ndarray, their: np.ndarray) -> str:
     """Return what two different arrays have in common, and what often makes the difference."""
     if our.shape != their.shape:
-        often = ".T is missing" if our.shape == their.T.shape else "a sum has the wrong axis"
-        return f"its shape is {our.shape}, not {their.shape}. Often {often}."
+        often = " Often a sum has the wrong axis." if our.any() else ""  # biases of 0 are no sum
+        often = " Often .T is missing." if our.shape == their.T.shape else often
+        return f"its shape is {our.shape}, not {their.shape}.{often}"
     if not np.isfinite(our).all():
         return "it has inf or nan. Often eˣ has a large x, or 0 is multiplied by ln 0."
     if alike([our], [their], 1e-4):
-        return "it is close, but not equal. Often a small number is added, or a grid is missing."
+        grids = "a grid is missing, is in one place too many, or has another exponent."
+        return f"close, but not equal: a small number is added, or {grids}"
     factor = np.vdot(their, our) / (np.vdot(their, their) or 1)
-    if alike([our], [factor * their], 1e-9):
+    usual = their.ndim or np.isclose(factor, [-1, 2, 1 / 2, 3, 1 / 3]).any()  # 2 images, 3 classes
+    if usual and factor and alike([our], [factor * their], 1e-9):
         return f"it is {factor:.5g} times the right one. Often a sign, mean or factor is missing."
-    return "it has other numbers."
+    return "it has other numbers." if their.ndim else "it is another number."
 
 
 def alike(some: Sequence, others: Sequence, rounding: float = 0) -> bool:
     """Return whether arrays have the same shapes, and the same numbers up to rounding."""
-    return all(
-        a.shape == b.shape and (np.abs(a - b) <= rounding * np.abs(b).max(initial=0)).all()
-        for a, b in zip(some, others, strict=True)
-    )
+    bounds = [rounding * np.abs(b[np.isfinite(b)]).max(initial=0) for b in others]
+    both = zip(some, others, bounds, strict=True)
+    return all(a.shape == b.shape and np.allclose(a, b, 0, bound, True) for a, b, bound in both)
 
 
 def arrays(value: Any, like: Any) -> list[np.ndarray]:
     """Return the arrays of `value`, in lists like those of `like`, or raise a TypeError."""
     if isinstance(like, list | tuple):
         if not isinstance(value, list | tuple) or len(value) != len(like):
-            raise TypeError(f"it returns {show(value)}, where a list of {len(like)} should be.")
+            raise TypeError("return two lists: weights, biases (or their gradients).")
         return [array for pair in zip(value, like, strict=True) for array in arrays(*pair)]
-    return [] if callable(like) or hasattr(like, "normal") else [np.asarray(value, np.float64)]
+    return [np.asarray(value, np.float64)]
 
 
 def show(value: Any, exactly: bool = False) -> str:
     """Return an argument or a result as one line."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(show, value))}]"
+        return f"[{', '.join(show(one, exactly) for one in value)}]"
     if not isinstance(value, np.ndarray | np.generic):
         return "Σ parameter³" if callable(value) else str(value)  # that of cubes
-    text = np.array2string(np.asarray(value), precision=17 if exactly else 5, separator=", ")
+    digits, most = (17, 10**6) if exactly else (5, 40)
+    text = np.array2string(np.asarray(value), threshold=most, precision=digits, separator=", ")
     return re.sub(r"\s+", " ", text)
 
 
-BYTES = np.random.default_rng(1).integers(0, 256, (5, 2)).astype(np.float64)
-X, T = BYTES / 255, one_hot(np.array([0, 1, 1, 0, 1]), 2)
-H, W, B = np.array([[1, 0, 0.5], [0.2, 1, 0]]), np.array([[1, -1], [0.5, 2], [3, 1]]), np.ones(2)
+FIRST_LAYER, ROW = "the list begins with the first layer.", "subtract each row's own largest."
+ROWS, REST = "the rows of t are not those of X.", "it also trains on the smaller rest."
+ABOVE = "the power of two must be strictly above the largest: np.frexp."
+HALVES = "round to the nearest, halves to even: np.rint."
+STEP: Function = textbook.train_epoch
+GRID = textbook_exact.grid
+# Numbers of images, inputs, neurons and classes differ. An array + 0 is a new array
+BYTES = np.random.default_rng(1).integers(0, 256, (2049, 2)).astype(np.float64)
+LABELS = np.arange(2049) ** 2 % 7 % 4
+X, T = BYTES[:5] / 255, one_hot(LABELS[:5], 4)
+H, W, B = np.arange(12).reshape(4, 3) / 7, np.array([[1, -1], [0.5, 2], [3, 1]]), np.array([1, -2])
 Z, HUGE = np.array([[1, 2, 0.5], [0, -1, 3]]), np.array([[1000.0, 1001, 0], [-1000, -1001, -2500]])
-Y, SURE = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]]), np.array([[1, 0, 0], [0, 0.25, 0.75]])
-HOT, TIES = np.eye(3)[[0, 2]], np.array([[0.3125, -0.6875, 1.3], [2.5, -5.3, 0.1]])
-GRADIENTS = ("dW₁ = Xᵀ da", "dW₂ = hᵀ dz", "db₁ = Σ da, da = dh ∘ h (1 − h),", "db₂ = Σ dz")
-# What can be wrong with weights of 0; with those of the first layer alone; without
-FIRST = ("dW₁", "dW₂ = hᵀ dz", "db₁", "exp, softmax or Σ dz", "Xᵀ da", "z = h W₂ + b₂")
-EXACT = (*FIRST, "dz W₂ᵀ or Σ da", "z = h W₂ + b₂", *["X W₁ or h W₂"] * 4)
+Y, SURE = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]]), np.array([[1, 0, 0], [0, 0.25, 0.75]])
+HOT, TIES = np.eye(3)[[0, 1]], np.array([[0.3125, -0.6875, 1.3], [2.5, -9.3, 0.1]])
+PARTIAL = ("dW₁ = Xᵀ da", "dW₂ = hᵀ dz", "db₁ = Σ da, da = dh ∘ (h (1 − h)),", "db₂ = Σ dz")
 
 
-def network(first: float = 1, second: float = 1) -> tuple[list, list]:
-    """Return the weights, each layer's times a factor, and the biases of 2-3-2."""
-    (W1, W2), (b1, b2) = textbook.initial_parameters([2, 3, 2], 1, np.random.default_rng(2))
-    return [first * W1 + 0, second * W2 + 0], [b1 - 2.5, b2 + 0.25]
+def network(first: float, second: float, b1: Any = -2.5, b2: Any = 0.25) -> tuple[list, list]:
+    """Return the weights, each layer's times a factor, and the biases of 2-3-4."""
+    (W1, W2), (zero1, zero2) = textbook.initial_parameters([2, 3, 4], 1, np.random.default_rng(2))
+    return [first * W1 + 0, second * W2 + 0], [zero1 + b1, zero2 + b2]
 
 
-def cubes() -> tuple:
+def sample(n: int, *factors: Any) -> tuple:
+    """Return a network, bytes and labels. With other biases, each image has label 0."""
+    labels = LABELS[:n] if len(factors) == 2 else 0 * LABELS[:n]
+    return *network(*factors), BYTES[:n] + 0, one_hot(labels, 4)
+
+
+def cubes(*parameter: Any) -> tuple:
     """Return a loss and its parameter."""
-    parameter = np.array([[1.0, -2.0], [0.5, 3.0]])
-    return lambda: (parameter**3).sum(), parameter
+    array = np.array(parameter)
+    return lambda: (array**3).sum(), array
 
 
-def epoch(change: Function) -> Function:
-    """Return a `train_epoch` with another learning rate, batch size and order."""
-    return lambda W, b, X, t, *others: textbook.train_epoch(W, b, X, t, *change(*others))
-
-
+DRAWS = (*[f"W{i} (draw from the argument `random`, first layer first)" for i in "₁₂"], "b₁", "b₂")
 SIZES = [lambda: ([3, 2, 4], 0.01, np.random.default_rng(0))]
-LOSSES = [lambda: (Y + 0, HOT + 0), lambda: (SURE + 0, HOT + 0)]  # + 0 makes a new array
-STEPS = [lambda: (*network(), X + 0, T + 0, 0.5, 2, np.arange(5)[::-1])]
-GRIDS = [lambda: (TIES + 0, 6), lambda: (W / 3, 21, 3), lambda: (W / 3, 21), lambda: (0 * W, 21)]
-TERMS = [lambda n=n: (n,) for n in (100, 1, 2, 784, 2048, 2049, 8192, 10000, 2**21)]
-NETWORKS = [lambda k=k: (*network(*k), BYTES + 0, T + 0) for k in ((0, 0), (0, 1), (1, 1))]
+LOSSES = [lambda: (Y + 0, HOT + 0), lambda: (SURE + 0, HOT + 0)]
+ORDERS = [np.array([4, 2, 0, 3, 1]), np.array([2, 0, 3, 1])]  # with a smaller rest, and without
+STEPS = [lambda o=o: (*network(1, 1), X[o] + 0, T[o] + 0, 0.5, 2, o + 0) for o in ORDERS]
+CUBES = [lambda: cubes([1.1, -2.0], [0.7, 3.0]), lambda: cubes(0.3, -0.1, 2.0)]
+GRIDS = [lambda: (TIES + 0, 7), *[lambda e=e: (W / 3, 21, *e) for e in ([3], [0], [])]]
+GRIDS += [lambda: (0 * W, 21)]
+COUNTS = (100, 1, 2, 784, 2048, 2049, 8192, 10000, 2**21)
+TERMS = [lambda n=n: (n,) for n in COUNTS]
+BITS = tuple(
+    f"the largest b ≤ 21 with 2 b + ⌈log₂ {n}⌉ = 2 b + {(n - 1).bit_length()} ≤ 53" for n in COUNTS
+)
+# Weights of 0; of the first layer; none; 2049 terms; then e⁻¹⁰⁰⁰ or e⁻³⁵ decides a last bit
+EXACT = {
+    (5, 0, 0): ("dW₁", "dW₂ = hᵀ dz", "db₁", "exp, softmax or Σ dz"),
+    (5, 0, 1): ("Xᵀ da", "z = h W₂ + b₂", "dz W₂ᵀ or Σ da", "z = h W₂ + b₂"),
+    (5, 1, 1): ("X W₁ or h W₂",) * 4,
+    (2049, 1, 1): ("bits = operand_bits(len(r)), or operand_bits(n) in a sum,",) * 4,
+    (5, 0, 1, -1000): ("`exp` in sigmoid",) * 4,
+    (5, 0, 0, 0, (0, -35, -35, -70)): ("grid(e, 49, 0) in the sum of softmax",) * 4,
+    (5, 0, 1, 0, (0, -1000, -1000, -1000)): ("", "", "exponent of dz", "`exp` in softmax"),
+}
+PARTS = tuple(part for parts in EXACT.values() for part in parts)
+NETWORKS = [lambda n=n, k=k: sample(n, *k) for n, *k in EXACT]
 EXERCISES = [
     Exercise("one_hot", one_hot, [lambda: (np.array([2, 0]), 3), lambda: (np.arange(4) // 2, 4)]),
-    Exercise("initial_parameters", textbook.initial_parameters, SIZES, ("W₁", "W₂", "b₁", "b₂")),
+    Exercise("initial_parameters", textbook.initial_parameters, SIZES, DRAWS),
     Exercise("affine", textbook.affine, [lambda: (H + 0, W + 0, B + 0)]),
     Exercise("sigmoid", textbook.sigmoid, [lambda: (Z + 0,), lambda: (HUGE + 0,)]),
     Exercise("softmax", textbook.softmax, [lambda: (Z + 0,), lambda: (HUGE + 0,)]),
     Exercise("cross_entropy", textbook.cross_entropy, LOSSES),
     Exercise("output_gradient", textbook.output_gradient, LOSSES[:1]),
-    Exercise("gradients", textbook.gradients, [lambda: (*network(), X + 0, T + 0)], GRADIENTS),
+    Exercise("gradients", textbook.gradients, [lambda: (*network(1, 1), X + 0, T + 0)], PARTIAL),
     Exercise("train_epoch", textbook.train_epoch, STEPS, ("W₁", "W₂", "b₁", "b₂"), in_place=True),
-    Exercise("numerical_gradient", textbook.numerical_gradient, [cubes], rounding=1e-7),
+    Exercise("numerical_gradient", textbook.numerical_gradient, CUBES, rounding=1e-7),
     Exercise("grid", textbook_exact.grid, GRIDS, rounding=0),
-    Exercise("operand_bits", textbook_exact.operand_bits, TERMS, rounding=0),
-    Exercise("exact_gradients", textbook_exact.gradients, NETWORKS, EXACT, rounding=0),
+    Exercise("operand_bits", textbook_exact.operand_bits, TERMS, BITS),
+    Exercise("exact_gradients", textbook_exact.gradients, NETWORKS, PARTS, rounding=0),
 ]
 MISTAKES: list[tuple[str, Function, str]] = [  # name, a wrong function, what is wrong with it
     ("one_hot", lambda n, k: np.eye(k)[n - 1], "label 0 has its 1 in the first column."),
@@ -184,13 +212,23 @@ MISTAKES: list[tuple[str, Function, str]] = [  # name, a wrong function, what is
     ("sigmoid", lambda a: 1 / (1 + np.exp(a)), "the exponent is −a, not a."),
     ("sigmoid", lambda a: 1 / 1 + np.exp(-a), "1 + e⁻ᵃ needs brackets."),
     ("softmax", lambda z: np.exp(z) / np.exp(z).sum(), "sum over a row, not over all: axis=1."),
+    ("cross_entropy", lambda y, t: -np.log(y[t == 1] + 1e-7).mean(), "add no small number to y."),
     ("softmax", lambda z: np.exp(z) / np.exp(z).sum(0), "sum over the classes: axis=1."),
-    ("train_epoch", epoch(lambda r, n, o: (-r, n, o)), "it goes up: subtract the gradient."),
-    ("train_epoch", epoch(lambda r, n, o: (1, n, o)), "the learning rate is missing."),
-    ("train_epoch", epoch(lambda r, n, o: (r, n, np.arange(5))), "it leaves out `order`."),
-    ("numerical_gradient", lambda _, p: ((p + 1e-5) ** 3 - p**3) / 1e-5, "step to both sides."),
-    ("grid", lambda x, b, e=0: textbook_exact.grid(x, b, np.frexp(x.max())[1]), "take max |x|."),
-    ("grid", lambda x, b, e=None: textbook_exact.grid(x, b), "it leaves out `exponent`."),
-    ("operand_bits", lambda n: (53 - (n - 1).bit_length()) // 2, "b is at most 21."),
-    ("operand_bits", lambda n: min(21, (54 - n.bit_length()) // 2), "round log₂ up, not down."),
+    ("softmax", lambda z: np.exp(z - z.max()) / np.exp(z - z.max()).sum(1)[:, None], ROW),
+    ("cross_entropy", lambda y, t: -np.log(y**t).sum(0).mean(), "sum over the classes: axis=1."),
+    ("gradients", lambda *a: [g[::-1] for g in textbook.gradients(*a)], FIRST_LAYER),
+    ("train_epoch", lambda *a: STEP(*a[:4], -a[4], *a[5:]), "it goes up: subtract the gradient."),
+    ("train_epoch", lambda *a: STEP(*a[:4], 1, *a[5:]), "the learning rate is missing."),
+    ("train_epoch", lambda *a: STEP(*a[:6], np.sort(a[6])), "it leaves out `order`."),
+    ("train_epoch", lambda *a: STEP(*a[:6], a[6][:-1]), "it leaves out the last mini-batch."),
+    ("train_epoch", lambda W, b, X, t, *a: STEP(W, b, X[a[2]], t, *a[:2], np.sort(a[2])), ROWS),
+    ("train_epoch", lambda *a: (STEP(*a), STEP(*a[:5], 1, a[6][4:])), REST),
+    ("numerical_gradient", lambda f, p: ((p + 1e-5) ** 3 - p**3) / 1e-5, "take +h and −h."),
+    ("numerical_gradient", lambda f, p: 0 * p, "loss() reads `parameter` itself: change no copy."),
+    ("numerical_gradient", lambda f, p: 3e-10 * p**2, "2h needs brackets."),
+    ("grid", lambda x, b, e=0: GRID(x, b, np.frexp(x.max())[1]), "take max |x|."),
+    ("grid", lambda x, b, e=None: GRID(x, b), "it leaves out `exponent`."),
+    ("grid", lambda x, b, e=None: GRID(x, b, e or None), "exponent can be 0: `is None`."),
+    ("grid", lambda x, b, e=0: GRID(x, b, np.frexp(abs(x).max())[1] - 1), ABOVE),
+    ("grid", lambda x, b, e=4: np.floor(x * 2.0 ** (b - e) + 0.5) * 2.0 ** (e - b), HALVES),
 ]

@@ -1,9 +1,9 @@
 """Write a network that reads digits, then the one that has the same bits on every machine.
 
-Write the body of each function below its docstring. `make course` checks one after another, and
-stops at the first that is not right. docs/mathematics.md explains the formulas in the same order.
+Write the body of each function below its docstring. `make repro`, then `make course`: it checks one
+after another, and stops at the first that is not right. docs/mathematics.md explains the formulas.
 A matrix has one row for each of n images. da means ∂L/∂a, and L is the mean loss. No function but
-the ninth changes its arguments. `git restore course` begins again.
+the ninth changes its arguments: the tenth puts old values back. `git restore course` begins again.
 """
 
 import numpy as np
@@ -83,6 +83,7 @@ def operand_bits(terms):
 def exact_gradients(weights, biases, X, t):
     """13. Return the lists of exercise 8, to the bit. X has bytes; an input is SCALE · byte.
     In each of the five products, l @ r becomes grid(l, bits, exponent) @ grid(r, bits), with bits =
-    operand_bits(len(r)). The exponent is 8 for X and Xᵀ, 0 for h and hᵀ, np.frexp(1 / n)[1] for dz.
-    Multiply by SCALE after X W₁ and after Xᵀ da. Use `exp`. Round before sums, too: dz and da to
-    grid(…, operand_bits(n)), e^z in softmax to grid(e, 49, 0). Then da = dh · (h (1 − h))."""
+    operand_bits(len(r)). The exponent is 8 for X and Xᵀ, 0 for h and hᵀ, np.frexp(1 / n)[1] for dz:
+    no |dz| exceeds 1/n. Multiply by SCALE after X W₁ and after Xᵀ da. Use `exp`. Bias gradients
+    sum grid(dz, operand_bits(n)) and grid(da, operand_bits(n)); softmax divides e by the sum of
+    grid(e, 49, 0). Elsewhere dz, da and e are not rounded. da = dh · (h (1 − h)), so bracketed."""

@@ -4,7 +4,7 @@ page.
 
 import pytest
 
-from tests.support import chromium, firefox
+from tests.support import chromium, firefox, webkit
 
 CHROMIUM = pytest.param(
     chromium, marks=pytest.mark.skipif(chromium.CHROMIUM is None, reason="needs Chromium")
@@ -12,4 +12,8 @@ CHROMIUM = pytest.param(
 FIREFOX = pytest.param(
     firefox, marks=pytest.mark.skipif(firefox.FIREFOX is None, reason="needs Firefox")
 )
+WEBKIT = pytest.param(
+    webkit, marks=pytest.mark.skipif(webkit.DRIVER is None, reason="needs WebKitGTK and Xvfb")
+)
+BROWSERS = [CHROMIUM, FIREFOX, WEBKIT]
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -21,6 +21,12 @@ user_pref("network.proxy.http_port", 9);
 user_pref("network.proxy.ssl", "127.0.0.1");
 user_pref("network.proxy.ssl_port", 9);
 """  # nothing listens at port 9
+# The page's security policy forbids eval, and its own constants can be seen from its scripts alone
+SCRIPT = """const script = document.createElement("script");
+script.textContent = `window.result = (${arguments[0]});`;
+document.head.append(script);
+script.remove();
+return window.wrappedJSObject ? window.wrappedJSObject.result : window.result;"""
 
 
 class Tab:
@@ -41,15 +47,8 @@ class Tab:
 
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        # The page's security policy forbids eval, and its own constants can be seen from its
-        # scripts alone
-        script = """const script = document.createElement("script");
-            script.textContent = `window.result = (${arguments[0]});`;
-            document.head.append(script);
-            script.remove();
-            return window.wrappedJSObject ? window.wrappedJSObject.result : window.result;"""
         return self._call(
-            "WebDriver:ExecuteScript", script=script, args=[expression], sandbox=None
+            "WebDriver:ExecuteScript", script=SCRIPT, args=[expression], sandbox=None
         )["value"]
 
     def _call(self, method: str, **params: Any) -> Any:

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tools.draw.page import CORE, FOLDER
+from tools.draw.page import bundle
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(
@@ -16,12 +16,18 @@ needs_node = pytest.mark.skipif(
 
 def javascript(expression: str, data: object) -> object:
     """Return the value of an expression that may use the page's functions, and `data`."""
-    scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in CORE]
+    scripts = bundle(
+        "training.js", "batches.js", "share.js", "predict.js", "strokes.js", "preparation.js"
+    )
     answer = f"const data = {json.dumps(data)}; process.stdout.write(JSON.stringify({expression}));"
-    program = "\n".join(["'use strict';", *scripts, answer])
+    program = "\n".join([scripts, answer])
     # From standard input: Windows has a limit on the length of commands
     done = subprocess.run(
-        [NODE, "-"], input=program, capture_output=True, encoding="utf-8", check=False
+        [NODE, "--input-type=module", "-"],
+        input=program,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -147,7 +147,8 @@ def draw_page(tmp_path, monkeypatch):
     the current one.
     """
     monkeypatch.chdir(tmp_path)
-    classes = ("</script>", *"abcdefghi")  # inside of a script, HTML ends at the first
+    # Inside of a script, HTML ends at the first; the page's template has the second
+    classes = ("</script>", "/* FILES */", *"abcdefgh")
     save_model(Path("mlp.npz"), new_network(preparation=replace(MINMAX, classes=classes)))
     save_prepared(Path("test.npz"), *digits("test"), classes=np.array(classes))
     options = ["--model", "mlp.npz", "--without-data", "--test"]
@@ -164,7 +165,7 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|fetch\(|https?:""", page), (
         "it asks for nothing"
     )
-    assert page.count("</script>") == 5  # the data's, the model's, the scripts'
+    assert page.count("</script>") == 4  # the data's, the model's, the scripts'
 
     assert draw_page("draw.html", "test.npz").exit_code == 0
     (data,) = re.findall(r'id="data">(.*?)</script>', Path("draw.html").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@ says the same.
 """
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlp.prediction import predict
 from mlp.protocol import Preparation
 from pipeline.store.artifacts import load_model, save_model
 from tests.support import chromium
-from tests.support.browsers import CHROMIUM, FIREFOX, OVERFLOW
+from tests.support.browsers import BROWSERS, OVERFLOW
 from tests.support.drawings import DRAWINGS, rasterised
 from tests.support.networks import digits, new_network
 from tools.draw.page import in_base64
@@ -49,7 +50,7 @@ def draw_strokes(page: chromium.Tab, strokes: list, touch: bool) -> None:
         )
 
 
-@pytest.mark.parametrize("browser", [CHROMIUM, FIREFOX], indirect=True)
+@pytest.mark.parametrize("browser", BROWSERS, indirect=True)
 def test_images_and_drawings_get_the_same_probabilities(browser, folder):
     """All test images, those that can be clicked on, and drawings."""
     browser.open(folder / "page.html")
@@ -90,7 +91,7 @@ def test_drawn_digits_get_the_probabilities_of_predict(page, folder, touch):
         expected = predicted(drawn, folder)
         assert page.run(PROBABILITIES) == expected
         shown = page.run("[...document.querySelectorAll('.percent')].map(text => text.textContent)")
-        assert shown == [f"{100 * probability:.1f} %" for probability in expected]
+        assert shown == [f"{100 * probability:.1f}\u00a0%" for probability in expected]
         widths = page.run("[...document.querySelectorAll('.bar')].map(bar => bar.clientWidth)")
         assert np.argmax(widths) == np.argmax(expected)
         assert ("Not sure" in page.run("$('verdict').textContent")) == (max(expected) < 0.6)
@@ -143,6 +144,35 @@ def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, f
     )
     assert 0 <= top < bottom <= 844
     assert f"really {number}" in page.run("$('verdict').textContent")
+
+
+def test_the_verdict_stays_in_sight_on_a_telephone(page, folder):
+    page.screen(360, 640, mobile=True)
+    page.open(folder / "page.html")
+    for part in ("paper", "go"):
+        page.run(f"$('{part}').scrollIntoView({{block: 'center'}})")
+        seen = page.run(
+            "(({top, bottom}) => top >= 0 && bottom <= innerHeight)"
+            "($('verdict').getBoundingClientRect())"
+        )
+        assert seen, part
+
+
+def test_predict_reads_the_drawing_in_a_saved_picture(page, folder, tmp_path):
+    """The picture shows the answer, too, which must not count as ink; a dot is the least ink."""
+    dot = [{"width": 16, "points": [[300, 700]]}]
+    for drawing in [*DRAWINGS, dot]:
+        page.run(
+            f"useDrawing({json.dumps(drawing)}), saved = null, "
+            "save = async file => { saved = [...new Uint8Array(await file.arrayBuffer())]; }, "
+            "savePicture(), 0"
+        )
+        while not (saved := page.run("saved")):
+            time.sleep(0.05)
+        (tmp_path / "drawing.png").write_bytes(bytes(saved))
+        words = [str(tmp_path / "drawing.png"), "--model", str(folder / "models/mlp.npz"), "--json"]
+        (found,) = json.loads(CliRunner().invoke(predict_command, words).stdout)
+        assert list(found["probabilities"].values()) == page.run(PROBABILITIES)
 
 
 @pytest.mark.parametrize(("hidden", "whole"), [((), False), ((20, 10), True)])

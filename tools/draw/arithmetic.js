@@ -10,25 +10,29 @@ const POWERS = Float64Array.from({length: 2046}, (_, i) => {
   float.setInt32(4, 0);
   return float.getFloat64(0);
 });
-const powerOfTwo = k => POWERS[k + 1022]; // 2ᵏ for −1022 ≤ k ≤ 1023
+/** @param {number} k from −1022 to 1023 */
+export const powerOfTwo = k => POWERS[k + 1022];
 
-const ROUND_TO_INTEGER = 1.5 * powerOfTwo(52); // adding this to a number rounds it to an integer
+// Adding this to a number rounds it to an integer
+export const ROUND_TO_INTEGER = 1.5 * powerOfTwo(52);
 const LOG2_E = 1.4426950408889634;
 const LN2_HIGH = 0x162e42fefa0000 / powerOfTwo(53); // 36 bits of ln 2
 const LN2_LOW = 0x1cf79abc9e3b3a / powerOfTwo(92); // ln 2 less that
 
-const bitLength = n => 32 - Math.clz32(n);
-const operandBits = terms => Math.min(OPERAND_BITS, (SIGNIFICAND_BITS - bitLength(terms - 1)) >> 1);
-const termBits = terms => SIGNIFICAND_BITS - Math.max(bitLength(terms), 2); // of the terms of a sum
+export const bitLength = n => 32 - Math.clz32(n);
+export const operandBits = terms =>
+  Math.min(OPERAND_BITS, (SIGNIFICAND_BITS - bitLength(terms - 1)) >> 1);
+/** @param {number} terms of a sum */
+export const termBits = terms => SIGNIFICAND_BITS - Math.max(bitLength(terms), 2);
 
-// Return the smallest e with |x| < 2ᵉ, for normal numbers; some number below −1000 for others.
-function exponentOf(x) {
+/** Return the smallest e with |x| < 2ᵉ, for normal numbers; some number below −1000 for others. */
+export function exponentOf(x) {
   float.setFloat64(0, x);
   return ((float.getInt32(0) >> 20) & 2047) - 1022;
 }
 
-// Return eˣ: the operations of Python, in its order.
-function exp(x) {
+/** Return eˣ: the operations of Python, in its order. */
+export function exp(x) {
   x = Math.min(Math.max(x, -708), 709);
   const k = x * LOG2_E + ROUND_TO_INTEGER - ROUND_TO_INTEGER;
   const r = x - k * LN2_HIGH - k * LN2_LOW;
@@ -38,8 +42,8 @@ function exp(x) {
   return ((odd + odd) / even + 1) * powerOfTwo(k);
 }
 
-// Return ln x for 1 ≤ x < 2¹⁰²²: the operations of Python, in its order.
-function log(x) {
+/** Return ln x for 1 ≤ x < 2¹⁰²²: the operations of Python. */
+export function log(x) {
   let k = exponentOf(x), m = x * powerOfTwo(-k);
   if (m < 0.7071067811865476) [m, k] = [2 * m, k - 1]; // below √½
   m -= 1;
@@ -49,35 +53,44 @@ function log(x) {
   return k * LN2_HIGH + (m - (s * (m - 2 * square * series) - k * LN2_LOW));
 }
 
-// A matrix of float64, row by row. It may have fewer rows than there is room for.
-class Matrix {
+/** A matrix of float64, row by row. It may have fewer rows than there is room for. */
+export class Matrix {
   constructor(rows, columns, numbers = new Float64Array(rows * columns)) {
-    Object.assign(this, {rows, columns, numbers});
+    this.rows = rows;
+    this.columns = columns;
+    this.numbers = numbers;
     // high[2 i + 1] has the sign and the exponent of number i
     this.high = new Int32Array(numbers.buffer);
-    this.onGrid = this.turned = null; // the results of `grid` and `transpose`
+    /** @type {Matrix | undefined} the result of `grid` */
+    this.onGrid = undefined;
+    /** @type {Matrix | undefined} the result of `transpose` */
+    this.turned = undefined;
   }
 }
 
-// A matrix without its zeros, for the left of `multiply`: row r has the `numbers` from begins[r] to
-// ends[r], which are in the columns `places`.
-function newSparse(rows, columns, numbers, places) {
-  return {
-    rows,
-    columns,
-    numbers,
-    places,
-    begins: new Uint32Array(rows),
-    ends: new Uint32Array(rows),
-    turned: null,
-  };
+/** A matrix of bytes without its zeros, for the left of `multiply`. */
+export class Sparse {
+  /** @param {number} rows @param {number} columns
+   * @param {Uint8Array} numbers row r has those from begins[r] to ends[r]
+   * @param {Uint16Array} places the columns of the numbers */
+  constructor(rows, columns, numbers, places) {
+    this.rows = rows;
+    this.columns = columns;
+    this.numbers = numbers;
+    this.places = places;
+    this.begins = new Uint32Array(rows);
+    this.ends = new Uint32Array(rows);
+    /** @type {Sparse | undefined} the result of `transposeSparse` */
+    this.turned = undefined;
+  }
 }
 
-// The columns of a row without gaps
+// The places of a row without gaps
 const COUNTING = Uint16Array.from({length: 65536}, (_, i) => i);
+const ALL_COLUMNS = {places: COUNTING, begins: undefined, ends: undefined};
 
-// Return the smallest e with |x| < 2ᵉ for all numbers of some rows.
-function largestExponent({high, columns, rows}, first = 0, last = rows) {
+/** Return the smallest e with |x| < 2ᵉ for all numbers of some rows. @param {Matrix} x */
+export function largestExponent({high, columns, rows}, first = 0, last = rows) {
   let largest = 0; // as an integer: NaN and ∞ are larger than all others
   for (let i = 2 * first * columns + 1; i < 2 * last * columns; i += 2)
     largest = Math.max(largest, high[i] & 0x7fffffff);
@@ -86,89 +99,86 @@ function largestExponent({high, columns, rows}, first = 0, last = rows) {
   return exponent;
 }
 
-// Return some rows of x on one grid: rounded to multiples of 2ᵏ that lies `bits` bits below
-// 2^exponent.
-function grid(x, bits, exponent = largestExponent(x), first = 0, last = x.rows) {
+/** Return some rows of x on one grid: rounded to multiples of 2ᵏ that lies `bits` bits below
+ * 2^exponent.
+ * @param {Matrix} x @param {number} bits */
+export function grid(x, bits, exponent = largestExponent(x), first = 0, last = x.rows) {
   const rounder = ROUND_TO_INTEGER * powerOfTwo(Math.max(exponent - bits, SMALLEST_UNIT));
-  const to = (x.onGrid ??= new Matrix(x.numbers.length / x.columns, x.columns)),
-    from = x.numbers,
-    {numbers} = to;
+  const to = x.onGrid ??= new Matrix(x.numbers.length / x.columns, x.columns);
+  const from = x.numbers, {numbers} = to;
   for (let i = first * x.columns; i < last * x.columns; i++)
     numbers[i] = from[i] + rounder - rounder;
   to.rows = x.rows;
   return to;
 }
 
-// Return x with a grid for each row, unless an exponent is known.
+/** Return x with a grid for each row, unless an exponent is known.
+ * @param {Matrix} x @param {number} bits @param {number=} exponent */
 function gridRows(x, bits, exponent) {
   if (exponent !== undefined) return grid(x, bits, exponent);
+  let onGrid = x;
   for (let row = 0; row < x.rows; row++)
-    grid(x, bits, largestExponent(x, row, row + 1), row, row + 1);
-  return x.onGrid;
+    onGrid = grid(x, bits, largestExponent(x, row, row + 1), row, row + 1);
+  return onGrid;
 }
 
-// Compute out = left right. Both are on grids; the left one may be without its zeros.
-function multiply(
-  {numbers, places = COUNTING, begins, ends, rows, columns: inner},
-  {numbers: right, columns},
-  out,
-) {
-  const sums = out.numbers;
+/** Compute out = left right. Both are on grids.
+ * @param {Matrix | Sparse} left @param {Matrix} right @param {Matrix} out */
+export function multiply(left, {numbers: right, columns}, out) {
+  const {numbers, rows, columns: inner} = left, sums = out.numbers;
+  const {places, begins, ends} = left instanceof Sparse ? left : ALL_COLUMNS;
   out.rows = rows;
   for (let row = 0, o = 0; row < rows; row++, o += columns) {
-    const start = begins ? begins[row] : row * inner,
-      end = begins ? ends[row] : start + inner;
+    const start = begins ? begins[row] : row * inner, end = ends ? ends[row] : start + inner;
     const first = begins ? 0 : start; // the places begin again in each row
     sums.fill(0, o, o + columns);
     let k = start;
     for (; k + 3 < end; k += 4) {
       // four terms at once: the sums are read and written less often
-      const x0 = numbers[k],
-        x1 = numbers[k + 1],
-        x2 = numbers[k + 2],
-        x3 = numbers[k + 3],
-        p = k - first;
-      const r0 = places[p] * columns,
-        r1 = places[p + 1] * columns,
-        r2 = places[p + 2] * columns,
-        r3 = places[p + 3] * columns;
+      const p = k - first;
+      const x0 = numbers[k], x1 = numbers[k + 1], x2 = numbers[k + 2], x3 = numbers[k + 3];
+      const r0 = places[p] * columns, r1 = places[p + 1] * columns;
+      const r2 = places[p + 2] * columns, r3 = places[p + 3] * columns;
       for (let j = 0; j < columns; j++) {
         sums[o + j] +=
           x0 * right[r0 + j] + x1 * right[r1 + j] + (x2 * right[r2 + j] + x3 * right[r3 + j]);
       }
     }
     for (; k < end; k++) {
-      const x = numbers[k],
-        r = places[k - first] * columns;
+      const x = numbers[k], r = places[k - first] * columns;
       for (let j = 0; j < columns; j++) sums[o + j] += x * right[r + j];
     }
   }
 }
 
-// Compute out = a b. `exponent` is that of a power of two above all numbers of a, if it is known.
-function dot(a, b, out, exponent) {
+/** Compute out = a b.
+ * @param {Matrix} a @param {Matrix} b @param {Matrix} out
+ * @param {number=} exponent of a power of two above all numbers of a, if it is known */
+export function dot(a, b, out, exponent) {
   const bits = operandBits(a.columns);
   multiply(gridRows(a, bits, exponent), grid(b, bits), out);
 }
 
-// Compute the sum of each column.
-function columnSums(x, {numbers: sums}) {
+/** Compute the sum of each column. @param {Matrix} x @param {Matrix} sums */
+export function columnSums(x, {numbers: sums}) {
   const {numbers} = grid(x, operandBits(x.rows));
   sums.fill(0);
   for (let row = 0, i = 0; row < x.rows; row++)
     for (let j = 0; j < x.columns; j++, i++) sums[j] += numbers[i];
 }
 
-function transpose(x) {
+/** @param {Matrix} x */
+export function transpose(x) {
   const {rows, columns, numbers} = x, to = x.turned ??= new Matrix(columns, rows);
   for (let row = 0, i = 0; row < rows; row++)
     for (let j = 0; j < columns; j++, i++) to.numbers[j * rows + row] = numbers[i];
   return to;
 }
 
-function transposeSparse(x) {
+/** @param {Sparse} x */
+export function transposeSparse(x) {
   const {rows, columns, numbers, places, begins, ends} = x, most = rows * columns;
-  const to = x.turned ??= newSparse(columns, rows, new Uint8Array(most), new Uint16Array(most));
+  const to = x.turned ??= new Sparse(columns, rows, new Uint8Array(most), new Uint16Array(most));
   to.ends.fill(0);
   for (let row = 0; row < rows; row++)
     for (let k = begins[row]; k < ends[row]; k++) to.ends[places[k]]++;

@@ -1,48 +1,53 @@
 // pipeline/store/arrays.py in JavaScript: array files, .npz, byte for byte, and their MD5.
 
+/** @import {Network, Preparation, Settings} from "./network.js" */
+/** @typedef {Uint8Array<ArrayBuffer>} Bytes */
+
 const CRC_TABLE = Uint32Array.from({length: 256}, (_, n) => {
   for (let i = 0; i < 8; i++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
   return n;
 });
 
-function crc32(bytes) {
+/** @param {Bytes} bytes */
+export function crc32(bytes) {
   let crc = -1;
   for (let i = 0; i < bytes.length; i++) crc = CRC_TABLE[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
   return ~crc >>> 0;
 }
 
-// Return whole numbers as little-endian bytes, `size` for each.
+/** Return whole numbers as little-endian bytes.
+ * @param {number} size bytes for each @param {number[]} numbers */
 const little = (size, ...numbers) =>
-  numbers.flatMap(number =>
-    Array.from({length: size}, (_, i) => Math.floor(number / 256 ** i) & 255),
-  );
+  numbers.flatMap(n => Array.from({length: size}, (_, i) => Math.floor(n / 256 ** i) & 255));
 
-const ascii = text => Array.from(text, character => character.charCodeAt(0));
+export const ascii = text => Array.from(text, character => character.charCodeAt(0));
 
-function joined(parts) {
+/** @param {(Bytes | number[])[]} parts */
+export function joined(parts) {
   const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
   return whole;
 }
 
-// Return an .npy file. `type` is NumPy's name of the elements' type, `numbers` a typed array of
-// them.
+/** Return an .npy file.
+ * @param {string} type NumPy's name of the elements' type @param {number[]} shape
+ * @param {{buffer: ArrayBuffer}} numbers */
 function npy(type, shape, numbers) {
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${sizes}), }`;
   // NumPy leaves room for a first axis that grows
   const room = shape.length ? 21 - String(shape[0]).length : 0;
   const length = Math.ceil((11 + text.length + room) / 64) * 64 - 10;
-  const header = [
-    0x93,
-    ...ascii("NUMPY\x01\x00"),
-    ...little(2, length),
-    ...ascii(text.padEnd(length - 1) + "\n"),
-  ];
-  return joined([header, new Uint8Array(numbers.buffer)]);
+  const begin = [0x93, ...ascii("NUMPY\x01\x00"), ...little(2, length)];
+  return joined([begin, ascii(text.padEnd(length - 1) + "\n"), new Uint8Array(numbers.buffer)]);
 }
 
-// Return texts as an .npy file. They have 4 bytes a character.
+/** Return texts as an .npy file. They have 4 bytes a character.
+ * @param {number[]} shape @param {string[]} texts */
 function npyOfTexts(shape, texts) {
   const width = Math.max(...texts.map(text => Array.from(text).length));
   const points = text =>
@@ -50,9 +55,13 @@ function npyOfTexts(shape, texts) {
   return npy(`<U${width}`, shape, Uint32Array.from(texts.flatMap(points)));
 }
 
-// Return an uncompressed .npz, from .npy files by their names.
+/** Return an uncompressed .npz, from .npy files. @param {Record<string, Bytes>} files */
 function npz(files) {
-  const parts = [], directory = [], n = Object.keys(files).length;
+  const n = Object.keys(files).length;
+  /** @type {number[]} */
+  const directory = [];
+  /** @type {(Bytes | number[])[]} */
+  const parts = [];
   let offset = 0;
   for (const [key, content] of Object.entries(files)) {
     const name = ascii(`${key}.npy`), crc = crc32(content), size = content.length;
@@ -65,28 +74,22 @@ function npz(files) {
     parts.push(header, content);
     // 3: made on Unix
     directory.push(...ascii("PK\x01\x02"), 45, 3, ...alike, ...little(4, size, size));
-    directory.push(
-      ...little(2, name.length, 0, 0, 0, 0),
-      ...little(4, 0o600 * 65536, offset),
-      ...name,
-    );
+    directory.push(...little(2, name.length, 0, 0, 0, 0));
+    directory.push(...little(4, 0o600 * 65536, offset), ...name);
     offset += header.length + size;
   }
-  const end = [
-    ...ascii("PK\x05\x06"),
-    ...little(2, 0, 0, n, n),
-    ...little(4, directory.length, offset),
-    ...little(2, 0),
-  ];
-  return joined([...parts, directory, end]);
+  const end = [...little(2, 0, 0, n, n), ...little(4, directory.length, offset), ...little(2, 0)];
+  return joined([...parts, directory, ascii("PK\x05\x06"), end]);
 }
 
-// Return the bytes of each array of such a file, by its name.
-function readNpz(bytes) {
-  const view = new DataView(bytes.buffer), arrays = {};
+/** Return the bytes of each array of such a file, by its name. @param {Bytes} bytes */
+export function readNpz(bytes) {
+  const view = new DataView(bytes.buffer);
+  /** @type {Record<string, Bytes>} */
+  const arrays = {};
   for (let at = 0; view.getUint32(at) === 0x504b0304;) { // "PK\x03\x04"
-    const [entry, extra] = [26, 28].map(place => view.getUint16(at + place, true)),
-      start = at + 30 + entry + extra;
+    const [entry, extra] = [26, 28].map(place => view.getUint16(at + place, true));
+    const start = at + 30 + entry + extra;
     const name = String.fromCharCode(...bytes.subarray(at + 30, at + 26 + entry)); // without .npy
     at = start + view.getUint32(at + 34 + entry, true);
     arrays[name] = bytes.subarray(start + 10 + view.getUint16(start + 8, true), at);
@@ -94,9 +97,13 @@ function readNpz(bytes) {
   return arrays;
 }
 
-// Return a network as the train stage saves it.
-function modelFile({layers}, {activation}, {scale, image_shape, classes, whole, inverted}) {
-  const files = {}, number = x => npy("<f8", [], Float64Array.of(x));
+/** Return a network as the train stage saves it.
+ * @param {Network} network @param {Settings} settings @param {Preparation} preparation */
+export function modelFile({layers}, {activation}, preparation) {
+  const {scale, image_shape, classes, whole, inverted} = preparation;
+  const number = x => npy("<f8", [], Float64Array.of(x));
+  /** @type {Record<string, Bytes>} */
+  const files = {};
   layers.forEach(({W, b}, l) => {
     files[`weights_${l + 1}`] = npy("<f8", [W.rows, W.columns], W.numbers);
     files[`biases_${l + 1}`] = npy("<f8", [W.columns], b.numbers);
@@ -115,24 +122,15 @@ function modelFile({layers}, {activation}, {scale, image_shape, classes, whole, 
 const SINES = Int32Array.from({length: 64}, (_, i) =>
   Math.floor(2 ** 32 * Math.abs(Math.sin(i + 1))),
 );
-const TURNS = Int32Array.from(
-  {length: 64},
-  (_, i) =>
-    [
-      [7, 12, 17, 22],
-      [5, 9, 14, 20],
-      [4, 11, 16, 23],
-      [6, 10, 15, 21],
-    ][i >> 4][i & 3],
-);
-const WORDS = Int32Array.from(
-  {length: 64},
-  (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4] & 15,
-);
+const ROUND = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+const TURNS = Int32Array.from({length: 64}, (_, i) => ROUND[i >> 4][i & 3]);
+const PLACES = Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * i][i >> 4]);
+const WORDS = Int32Array.from(PLACES, place => place & 15);
 
-// Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers
-// have none.
-function md5(bytes) {
+/** Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers
+ * have none.
+ * @param {Bytes} bytes */
+export function md5(bytes) {
   const whole = bytes.length & ~63, end = new Uint8Array(bytes.length - whole < 56 ? 64 : 128);
   end.set(bytes.subarray(whole));
   end[bytes.length - whole] = 128;
@@ -143,13 +141,10 @@ function md5(bytes) {
       let a = state[0], b = state[1], c = state[2], d = state[3];
       for (let i = 0; i < 64; i++) {
         const f =
-          i < 16
-            ? (b & c) | (~b & d)
-            : i < 32
-              ? (b & d) | (c & ~d)
-              : i < 48
-                ? b ^ c ^ d
-                : c ^ (b | ~d);
+          i < 16 ? (b & c) | (~b & d)
+          : i < 32 ? (b & d) | (c & ~d)
+          : i < 48 ? b ^ c ^ d
+          : c ^ (b | ~d);
         const sum = (a + f + SINES[i] + words[start + WORDS[i]]) | 0;
         a = d;
         d = c;
@@ -159,7 +154,6 @@ function md5(bytes) {
       [a, b, c, d].forEach((x, i) => { state[i] += x; });
     }
   }
-  return Array.from(new Uint8Array(state.buffer), byte => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
+  const hex = byte => byte.toString(16).padStart(2, "0");
+  return Array.from(new Uint8Array(state.buffer), hex).join("");
 }

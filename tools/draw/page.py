@@ -5,6 +5,7 @@ in it.
 import base64
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,8 @@ from pipeline.store.artifacts import Prepared
 from tools.draw.proof import Proof
 
 FOLDER = Path(__file__).parent
-CORE = (  # the scripts that compute; the worker has them, too
-    *("arithmetic.js", "random.js", "network.js", "batches.js", "training.js", "arrays.js"),
-    *("predict.js", "strokes.js", "preparation.js"),
-)
-PAGE = ("page.js", "train.js")
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
+ONLY_IN_MODULES = re.compile(r"^export |^/\*\* @import .*\n", re.MULTILINE)
 RIGHT, WRONG = 10, 6  # test images on the page
 
 
@@ -49,22 +47,38 @@ def make_page(
     ]
     parts = {
         "STYLE": read("page.css"),
-        "CORE": read(*CORE),
-        "WORKER": read("worker.js"),
-        "SCRIPTS": read(*PAGE),
+        "WORKER": bundle("worker.js"),
+        "PAGE": bundle("train.js"),
         # Inside of a script, HTML ends at the first "</script", wherever it stands
         "DATA": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
         "FILES": "\n".join(scripts),
     }
-    page = read("page.html")
-    for name, content in parts.items():
-        page = page.replace(f"/* {name} */", content, 1)
-    return page
+    # In one pass: a class may have the name "/* FILES */"
+    return re.sub(r"/\* ([A-Z]+) \*/", lambda found: parts[found[1]], read("page.html"))
 
 
-def read(*names: str) -> str:
-    """Return the texts of some files of this folder."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+def read(name: str) -> str:
+    """Return the text of a file of this folder."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def bundle(*names: str) -> str:
+    """Return some modules, and the modules that they import, as one script.
+
+    Each is in it once, after those that it imports. So no two may use one name at the top.
+    """
+    scripts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        if name not in scripts:
+            text = read(name)
+            for imported in IMPORT.findall(text):
+                add(imported)
+            scripts[name] = ONLY_IN_MODULES.sub("", IMPORT.sub("", text))
+
+    for name in names:
+        add(name)
+    return "\n".join(scripts.values())
 
 
 def about(network: MLP) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 // mlp/random.py in JavaScript, with NumPy's SeedSequence and PCG64.
 
-const WEIGHTS = 1, ORDER = 2, SAMPLE = 3; // the purposes of random numbers
+import {bitLength, powerOfTwo} from "./arithmetic.js";
 
-// Return the two numbers of 128 bits that SeedSequence makes of three words of 32 bits.
+/** @typedef {ReturnType<typeof stream>} Source */
+
+export const WEIGHTS = 1, ORDER = 2, SAMPLE = 3; // the purposes of random numbers
+
+/** Return the two numbers of 128 bits that SeedSequence makes of three words of 32 bits. */
 function seedSequence(words) {
   let hash = 0x43b0d7e5;
   const scramble = (value, factor) => {
@@ -26,8 +30,10 @@ function seedSequence(words) {
   return [long(0), long(4)];
 }
 
-// Return a function that gives the next n words of 64 bits of the random stream for a purpose.
-function stream(seed, purpose, number = 0) {
+/** Return a function that gives the next n words of 64 bits of the random stream for a purpose.
+ * @param {number} seed @param {number} purpose
+ * @returns {(n: number) => BigUint64Array<ArrayBuffer>} */
+export function stream(seed, purpose, number = 0) {
   const FACTOR = 0x2360ed051fc65da44385df649fccf645n;
   const [start, sequence] = seedSequence([seed, purpose, number]);
   const increment = (sequence << 1n) | 1n;
@@ -40,8 +46,8 @@ function stream(seed, purpose, number = 0) {
   });
 }
 
-// Return the numbers 0 to n − 1 in random order.
-function permutation(source, n) {
+/** Return the numbers 0 to n − 1 in random order. @param {Source} source */
+export function permutation(source, n) {
   const bits = bitLength(Math.max(n - 1, 1)), shift = BigInt(bits);
   const words = source(n).map((word, i) => ((word >> shift) << shift) | BigInt(i)).sort();
   // Little-endian, as every processor that runs a browser
@@ -49,8 +55,9 @@ function permutation(source, n) {
   return Uint32Array.from({length: n}, (_, i) => low[2 * i] & (powerOfTwo(bits) - 1));
 }
 
-// Return n random numbers with mean 0 and standard deviation 1, almost normally distributed.
-function normals(source, n) {
+/** Return n random numbers with mean 0 and standard deviation 1, almost normally distributed.
+ * @param {Source} source @param {number} n */
+export function normals(source, n) {
   const parts = new Uint16Array(source(3 * n).buffer);
   return Float64Array.from({length: n}, (_, i) => {
     let sum = -6 * 0xffff;

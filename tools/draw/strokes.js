@@ -1,12 +1,15 @@
 // Strokes become pixels here, in whole numbers. Browsers that guard privacy add noise to what a
 // canvas shows, so the page never reads its canvas.
 
-const SIDE = 1024; // the drawing is a square of SIDE × SIDE units, counted right and down
-const PIXELS = 128; // and of PIXELS × PIXELS pixels
+/** @typedef {[x: number, y: number]} Point in units */
+/** @typedef {{width: number, points: Point[]}} Stroke */
+
+export const SIDE = 1024; // the drawing is a square of SIDE × SIDE units, counted right and down
+export const PIXELS = 128; // and of PIXELS × PIXELS pixels
 const UNITS = SIDE / PIXELS; // of a pixel
 
-// Return the picture of some strokes, {rows, columns, bytes}: 255 where there is ink, 0 elsewhere.
-function rasterise(strokes) {
+/** Return the picture of strokes: 255 where there is ink, 0 elsewhere. @param {Stroke[]} strokes */
+export function rasterise(strokes) {
   const bytes = new Uint8Array(PIXELS * PIXELS);
   for (const {width, points} of strokes) {
     points.forEach((point, n) => inkLine(bytes, points[Math.max(n - 1, 0)], point, width));
@@ -14,8 +17,9 @@ function rasterise(strokes) {
   return {rows: PIXELS, columns: PIXELS, bytes};
 }
 
-// Ink every pixel whose centre is at most width / 2 from the line from p to q. All are whole
-// numbers of units.
+/** Ink every pixel whose centre is at most width / 2 from the line from p to q. All are whole
+ * numbers of units.
+ * @param {Uint8Array} bytes @param {Point} p @param {Point} q @param {number} width */
 function inkLine(bytes, [px, py], [qx, qy], width) {
   const dx = qx - px, dy = qy - py, length2 = dx * dx + dy * dy;
   const first = (a, b) => Math.max(Math.floor((Math.min(a, b) - width) / UNITS), 0);

@@ -343,8 +343,8 @@ def main() -> None:
     ):
         page.screen(1100)
         page.open(ROOT / "draw.html")
-        page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[2])}, show()")
-        page.screenshot(ROOT / "docs/draw.png", "document.querySelector('.drawing')")
+        page.run(f"useDrawing({json.dumps(DRAWINGS[2])}), writeSettings({{}})")
+        page.screenshot(ROOT / "docs/draw.png", "document.querySelector('main .drawing')")
         page.run("$('go').click()")
         wait(page, "training.epochs?.length >= 20", seconds=600)
         page.run("$('go').click()")

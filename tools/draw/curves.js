@@ -20,7 +20,7 @@ function ticks(low, high) {
  * @param {(value: number) => string} write a value */
 export function showCurves(id, iterations, lines, write) {
   const values = lines.flatMap(({points}) => points.map(([, value]) => value));
-  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 100];
   const rows = ticks(low, high), columns = ticks(0, iterations).filter(n => n <= iterations);
   const [bottom, top] = [rows[0], rows[rows.length - 1]], step = rows[1] - rows[0];
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));

@@ -225,8 +225,7 @@ function showThumbnails() {
     showColumns([...bars.children], probabilities, number);
     caption.textContent = isRight ? name : `✗ ${model.classes[best]}, not ${name}`;
     button.className = isRight ? "right" : "wrong";
-    const reads = isRight ? "" : `, read as ${model.classes[best]}`;
-    button.setAttribute("aria-label", `Test image ${example.place}: ${name}${reads}`);
+    button.setAttribute("aria-label", `Test image ${example.place}: ${caption.textContent}`);
     button.onclick = () => look(example);
   });
 }

@@ -80,7 +80,8 @@ function readSettings() {
   settings.hidden_sizes = (settings.hidden_sizes.match(/\d+/g) ?? []).map(Number);
   const isName = std === "glorot" || std === "he";
   if (!isName) settings.weight_init_std = Number(std);
-  expect("weight_init_std", isName || (0 < Number(std) && Number(std) < 1e9), "glorot, he, or a number above 0");
+  const isSize = 0 < Number(std) && Number(std) < 1e9;
+  expect("weight_init_std", isName || isSize, "glorot, he, or a number above 0");
   expect("learning_rate", rate > 0, "a number above 0");
   expect("nesterov", momentum > 0 || !nesterov, "momentum above 0 with nesterov");
   expect("warmup", settings.warmup <= settings.iterations, "no more than iterations");

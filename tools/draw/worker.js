@@ -14,8 +14,9 @@ import {Training} from "./training.js";
 /** @typedef {{batch: Row[], loss: number, rate: number}} Step */
 /** @typedef {{order: "start", number: number, settings: Settings, page: Preparation,
  *   files: Packed[]} | {order: "run" | "pause" | "step"}} Order */
-/** @typedef {{number: number, iteration: number, loss?: number, recent?: number, epoch: number, epochs: Epoch[], file: Uint8Array<ArrayBuffer>, step?: Step,
- *   md5?: string, test?: Score}} News of a training: `loss` is that of the epoch so far, `recent`
+/** @typedef {{number: number, iteration: number, loss?: number, recent?: number,
+ *   epoch: number, epochs: Epoch[], file: Uint8Array<ArrayBuffer>, step?: Step, md5?: string,
+ *   test?: Score}} News of a training: `loss` is that of the epoch so far, `recent`
  *   that of the steps since the last news */
 /** @typedef {{number: number, error: string}} Failure */
 

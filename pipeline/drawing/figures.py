@@ -1,7 +1,4 @@
-"""The figures: misclassified images, training images, weights.
-
-The same data give the same bytes.
-"""
+"""The figures: misclassified images, training images, weights. Same data give the same bytes."""
 
 import math
 import signal
@@ -28,6 +25,8 @@ from pipeline.store.artifacts import Misclassified
 # drawing page, blue is above 0 and right, orange is below 0 and wrong.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 MOST_NEURONS = 50  # in weights.png: Git keeps that file, so it stays small
+Shape = tuple[int, int]  # rows and columns of an image
+Box = tuple[float, float, float, float]  # left, right, bottom and top of an image in a figure
 
 
 def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
@@ -47,32 +46,22 @@ def draw_misclassified(mistakes: Misclassified, most: int) -> Figure:
     if shown < len(images):
         which = f"The {f'{shown} ' if shown > 1 else ''}most confident of {len(images):,} mistakes"
     else:
-        which = (
-            f"All {shown} mistakes, the most confident first" if shown > 1 else "The only mistake"
-        )
-    axes.set_title(
-        f"{which}\norange: predicted class and its probability; black: true class", size=10
-    )
-    height, width = mistakes.image_shape
-    wide, high = width / max(height, width), height / max(height, width)
+        which = f"All {shown} mistakes, the most confident first"
+        which = which if shown > 1 else "The only mistake"
+    colours = "orange: predicted class and its probability; black: true class"
+    axes.set_title(f"{which}\n{colours}", size=10)
+    high, wide = _sides(mistakes.image_shape)
     name = [_short(name) for name in mistakes.classes]
     for place in range(shown):
         row, column = divmod(place, columns)
         middle, top = 1.3 * column + 0.5, 1.5 * row
-        image = np.repeat(255 - images[place].reshape(height, width, 1), 3, axis=2)
-        box = (middle - wide / 2, middle + wide / 2, top + high, top)
-        axes.imshow(image, extent=box, interpolation="nearest")
-        axes.plot(
-            [box[0], box[1], box[1], box[0], box[0]],
-            [top, top, box[2], box[2], top],
-            color="#CCCCCC",
-            lw=0.8,
-        )
+        left, right, bottom = middle - wide / 2, middle + wide / 2, top + high
+        _show(axes, images[place], mistakes.image_shape, (left, right, bottom, top))
+        x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        axes.plot(x, y, color="#CCCCCC", lw=0.8)
         predicted, actual = name[mistakes.predicted[place]], name[mistakes.actual[place]]
-        share = math.floor(100 * mistakes.probability[place])
-        axes.text(
-            middle, top - 0.2, f"{predicted}, {share}%", color=VERMILLION, size=9, ha="center"
-        )
+        guess = f"{predicted}, {math.floor(100 * mistakes.probability[place])}%"
+        axes.text(middle, top - 0.2, guess, color=VERMILLION, size=9, ha="center")
         axes.text(middle, top - 0.05, f"is {actual}", color="black", size=9, ha="center")
     axes.set_xlim(-0.15, 1.3 * columns - 0.15)
     axes.set_ylim(1.5 * rows - 0.45, -0.4)
@@ -87,18 +76,13 @@ def first_of_each_class(split: Split) -> np.ndarray:
 
 
 def draw_training_images(
-    images: np.ndarray,
-    distorted: Sequence[np.ndarray],
-    shape: tuple[int, int],
-    names: Sequence[str],
+    images: np.ndarray, distorted: Sequence[np.ndarray], shape: Shape, names: Sequence[str]
 ) -> Figure:
-    """Draw training images, (n, features) uint8, with the names of their classes, at most ten in a
-    row, and below them what training makes of them.
+    """Draw training images, (n, features) uint8, below the names of their classes.
 
-    `distorted` has arrays like `images`, one for each row below, or none. `shape` has the rows and
-    columns of an image.
+    `distorted` has arrays like `images`, one for each row of images below, or none.
     """
-    height, width = shape[0] / max(shape), shape[1] / max(shape)
+    height, width = _sides(shape)
     block = len(distorted) + 1  # rows of images of one class
     columns = min(len(images), 10)
     rows = math.ceil(len(images) / columns)
@@ -114,15 +98,13 @@ def draw_training_images(
         for line, some in enumerate([images, *distorted]):
             top = row * pitch + line * step
             left = 1.1 * column + (1 - width) / 2
-            grey = np.repeat(255 - some[place].reshape(*shape, 1), 3, axis=2)
-            box = (left, left + width, top + height, top)
-            axes.imshow(grey, extent=box, interpolation="nearest")
+            _show(axes, some[place], shape, (left, left + width, top + height, top))
     axes.set_xlim(-0.05, 1.1 * columns - 0.05)
     axes.set_ylim(rows * pitch - 0.3, -0.4)
     return figure
 
 
-def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
+def draw_weights(weights: np.ndarray, image_shape: Shape) -> Figure:
     """Draw the first layer, (inputs, neurons): an image per neuron, a pixel per weight."""
     height, width = image_shape
     neurons = weights.shape[1]
@@ -135,32 +117,39 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
     colours = LinearSegmentedColormap.from_list("weights", [VERMILLION, "#F4F4F4", BLUE], N=33)
     tiles = np.full((rows * columns, height, width, 3), 255, np.uint8)
-    tiles[:shown] = colours(
-        (weights[:, :shown].T.reshape(shown, height, width) / limit + 1) / 2, bytes=True
-    )[..., :3]
+    shares = weights[:, :shown].T.reshape(shown, height, width) / limit
+    tiles[:shown] = colours((shares + 1) / 2, bytes=True)[..., :3]
     canvas = _mosaic(tiles.reshape(rows, columns, height, width, 3), max(1, height // 14))
 
     figure, axes = _blank(7.5, min(max(6 * canvas.shape[0] / canvas.shape[1], 2), 12) + 0.5)
-    which = (
-        f"first {shown} of {neurons:,} neurons"
-        if shown < neurons
-        else f"{neurons} neuron{'s' * (neurons > 1)}"
-    )
+    which = f"{neurons} neuron{'s' * (neurons > 1)}"
+    if shown < neurons:
+        which = f"first {shown} of {neurons:,} neurons"
     axes.set_title(f"Weights of the first layer: {which}, {height} × {width} inputs each")
     axes.imshow(canvas, interpolation="nearest")
     bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, shrink=0.8)
     bar.ax.set_title("weight", size=10)
     ticks = np.arange(-2, 3) / 2
-    labels = [f"{tick * limit:.2g}".replace("-", "−") for tick in ticks]
-    bar.set_ticks(
-        ((ticks + 1) / 2).tolist(), labels=[f"≤ {labels[0]}", *labels[1:-1], f"≥ {labels[-1]}"]
-    )
+    first, *others, last = [f"{tick * limit:.2g}".replace("-", "−") for tick in ticks]
+    labels = [f"≤ {first}", *others, f"≥ {last}"]
+    bar.set_ticks(((ticks + 1) / 2).tolist(), labels=labels)
     bar.outline.set_visible(False)
     return figure
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 12 else f"{name[:11]}…"
+
+
+def _sides(shape: Shape) -> tuple[float, float]:
+    """Return the height and the width of an image whose longer side is 1."""
+    return shape[0] / max(shape), shape[1] / max(shape)
+
+
+def _show(axes: Axes, image: np.ndarray, shape: Shape, box: Box) -> None:
+    """Draw an image of bytes, (features,), black on white."""
+    grey = np.repeat(255 - image.reshape(*shape, 1), 3, axis=2)
+    axes.imshow(grey, extent=box, interpolation="nearest")
 
 
 def _blank(width: float, height: float) -> tuple[Figure, Axes]:
@@ -171,10 +160,7 @@ def _blank(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:
-    """Return tiles, (rows, columns, height, width, 3) uint8, as one picture.
-
-    White gaps are between them.
-    """
+    """Return tiles, (rows, columns, height, width, 3) uint8, as a picture with white gaps."""
     rows, columns, height, width, _ = tiles.shape
     canvas = np.full((rows, height + gap, columns, width + gap, 3), 255, np.uint8)
     canvas[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3, 4)
@@ -220,24 +206,19 @@ def picture(figure: Figure, dpi: int) -> bytes:
     """Render the figure at `dpi` dots per inch; return the bytes of a PNG file."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    # Matplotlib's C++ code turns Ctrl-C into other errors. So Ctrl-C waits until the figure is
-    # drawn
-    before = (
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        if sys.platform != "win32"
-        else None
-    )
+    # Matplotlib's C++ code turns Ctrl-C into other errors. So Ctrl-C waits till all is drawn
+    if sys.platform != "win32":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     figure.draw_without_rendering()  # the layout engine now places the axes
     figure.set_layout_engine("none")
     for axes in figure.axes:
         # The axes go to whole pixels: the last bits of the layout's numbers then have no effect.
         size = figure.get_size_inches() * dpi
-        (left, bottom), (right, top) = (
-            np.rint(axes.get_position().get_points() * size) / size
-        ).tolist()
+        corners = np.rint(axes.get_position().get_points() * size) / size
+        (left, bottom), (right, top) = corners.tolist()
         axes.set_aspect("auto")
         axes.set_position((left, bottom, right - left, top - bottom))
     canvas.draw()
-    if before is not None:
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return png_bytes(np.asarray(canvas.buffer_rgba())[..., :3], dpi)

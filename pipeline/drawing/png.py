@@ -26,26 +26,23 @@ def png_bytes(pixels: np.ndarray, dpi: int) -> bytes:
     rows[0, 1:] = indices[0]
     rows[1:, 1:] = indices[1:] - indices[:-1]
     per_metre = round(dpi / 0.0254)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in (
-            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-            (b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)),
-            (b"PLTE", palette.tobytes()),
-            (b"IDAT", zlib_bytes(rows.tobytes())),
-            (b"IEND", b""),
-        )
-    )
+    file = b"\x89PNG\r\n\x1a\n"
+    file += _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+    file += _chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))
+    file += _chunk(b"PLTE", palette.tobytes())
+    file += _chunk(b"IDAT", zlib_bytes(rows.tobytes()))
+    return file + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the colours, (n, 3) uint8, and each pixel's place among them, (height, width)."""
     levels = (pixels.astype(np.int64) * 63 + 127) // 255
-    present, indices, counts = np.unique(
-        (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2],
-        return_inverse=True,
-        return_counts=True,
-    )
+    numbers = (levels[..., 0] * 64 + levels[..., 1]) * 64 + levels[..., 2]
+    present, indices, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     colours = np.stack([present // 4096, present // 64 % 64, present % 64], axis=1)
     chosen = colours[np.sort(np.argsort(-counts, kind="stable")[:256])]
     distances = ((colours[:, None] - chosen) ** 2).sum(axis=2)
@@ -55,29 +52,22 @@ def _palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def zlib_bytes(content: bytes) -> bytes:
     """Compress the runs of equal bytes in `content` into a zlib stream (RFC 1950, 1951)."""
-    literals, repeats = (
-        [_huffman(byte) for byte in range(256)],
-        [_repeat(length) for length in range(259)],
-    )
+    literals = [_huffman(byte) for byte in range(256)]
+    repeats = [_repeat(length) for length in range(259)]
     codes = ["110"]  # the last block; fixed Huffman codes
-    # A run becomes its byte, then repeats of 258, then the rest: one shorter repeat, or one or two
-    # plain bytes
+    # A run becomes its byte, repeats of 258, and the rest: one shorter repeat, or one or two bytes
     for byte, run in groupby(content):
         full, left = divmod(len(list(run)) - 1, 258)
-        codes.append(
-            literals[byte]
-            + repeats[258] * full
-            + (repeats[left] if left >= 3 else literals[byte] * left)
-        )
-    codes.append("0000000")  # the end of the block
-    bits = "".join(codes)
+        rest = repeats[left] if left >= 3 else literals[byte] * left
+        codes.append(literals[byte] + repeats[258] * full + rest)
+    bits = "".join([*codes, "0000000"])  # the end of the block
     # The first bit is the lowest
     blocks = int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
     return b"\x78\x01" + blocks + struct.pack(">I", zlib.adler32(content))
 
 
 def _huffman(symbol: int) -> str:
-    """Return the bits of "repeat the last byte" 3 to 258 times (RFC 1951, 3.2.5), or none."""
+    """Return the fixed Huffman code of a symbol, 0 to 287 (RFC 1951, 3.2.6)."""
     if symbol < 144:
         return f"{0b00110000 + symbol:08b}"
     if symbol < 256:
@@ -89,8 +79,7 @@ def _repeat(length: int) -> str:
     """Return the bits of "repeat the last byte": 3 to 258 times (RFC 1951); none for fewer."""
     if length < 3:
         return ""
-    # Lengths 3 to 10 have a symbol each; then every four symbols share one more extra bit, the
-    # lowest first
+    # Lengths 3 to 10 have a symbol each. Then every four have one more extra bit, the lowest first
     extra = max((length - 3).bit_length() - 3, 0) if length < 258 else 0
     symbol = 257 + 4 * extra + ((length - 3) >> extra) if length < 258 else 285
     low = f"{(length - 3) % (1 << extra):0{extra}b}"[::-1] if extra else ""

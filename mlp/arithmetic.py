@@ -18,6 +18,7 @@ GRID_BITS = 51  # at most, of a number on a grid
 # Exponent of the finest grid: the product of two units is then no denormal number
 SMALLEST_UNIT = -500
 LARGEST = 2.0**480  # with this bound, no sum of products comes near overflow
+Exponent = int | None  # of a power of two that no element exceeds; None: look for one
 
 # a float64 beyond 2⁵² has no fraction: adding this rounds, subtracting it restores
 ROUND_TO_INTEGER = 1.5 * 2.0**52
@@ -29,8 +30,7 @@ SMALL_BLOCK = 64  # a shorter block is not worth a call of its own
 
 # Constants of `Exact.exp` are 0-dimensional: NumPy would convert a float in every operation.
 LOG2_E = np.array(1.4426950408889634)
-# 36 bits of ln 2: exact times an integer below 2¹¹
-LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))
+LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))  # 36 bits: exact times k < 2¹¹
 LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 less that
 LOWEST, HIGHEST = np.array(-708.0), np.array(709.0)  # beyond them eˣ leaves the range of float64
 ROUNDER, ONE, EXPONENT_PLACE = np.array(ROUND_TO_INTEGER), np.array(1.0), np.array(52)
@@ -43,11 +43,8 @@ ODD, ODD_FACTOR = [np.array(c) for c in (240.0, 7920.0)], np.array(42.0)
 def operand_bits(terms: int) -> int:
     """Return the bits that each factor may have so that any sum of `terms` products is exact.
 
-    The product of two factors of b bits has 2 b bits. A sum of n products has 2 b + ⌈log₂ n⌉ bits:
-    53 at most.
-
-    Raises:
-        ValueError: there are more than 2²¹ terms. docs/exact-arithmetic.md proves no more.
+    A sum of n products of factors of b bits has 2 b + ⌈log₂ n⌉ bits: 53 at most. A ValueError says
+    that there are more than 2²¹ terms. docs/exact-arithmetic.md proves no more.
     """
     if terms > MOST_TERMS:
         raise ValueError(f"a sum of {terms} products; at most 2²¹ are exact")
@@ -99,27 +96,26 @@ class Arithmetic:
         return 0
 
     def grid(
-        self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
+        self, x: np.ndarray, bits: int, exponent: Exponent = None, out: np.ndarray | None = None
     ) -> np.ndarray:
         """Return `x`, of any shape, as an operand of `matmul`: rounded to one grid, if any.
 
-        The grid's unit is `bits` bits below a power of two that no element exceeds. The caller may
-        give the `exponent` of such a power; then the elements are not looked at. `out` is an array
-        for the result, if given.
+        The grid's unit is `bits` bits below a power of two that no element exceeds. With its
+        `exponent` the elements are not looked at. `out` is an array for the result, if given.
 
         Raises:
             FloatingPointError: an element is not finite, or too large.
         """
         return x
 
-    def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
+    def grid_rows(self, x: np.ndarray, bits: int, exponent: Exponent = None) -> np.ndarray:
         """Return `x`, (m, n), as the left operand of `matmul`: each row has a grid of its own."""
         return x
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a b, (m, k) times (k, n). Both operands are on grids.
 
-        A large product is computed in blocks of rows of `a`, or of terms: the BLAS is faster.
+        Blocks of rows of `a`, or of terms, are faster than a large product at once.
         """
         (m, k), n = a.shape, b.shape[1]
         block = SMALL_PRODUCT // max(n * min(m, k), 1)
@@ -141,9 +137,7 @@ class Arithmetic:
         # Faster than NumPy's sum
         return self.matmul(np.ones((1, len(x)), self.dtype), x)[0]
 
-    def sum(
-        self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
-    ) -> np.ndarray:
+    def sum(self, x: np.ndarray, axis: int | None = None, exponent: Exponent = None) -> np.ndarray:
         """Return the sum over `axis`, kept with length 1, or of all. Else as `grid`."""
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
@@ -189,12 +183,9 @@ class Exact(Arithmetic):
         return math.frexp(largest)[1] if largest else SMALLEST_UNIT
 
     def grid(
-        self, x: np.ndarray, bits: int, exponent: int | None = None, out: np.ndarray | None = None
+        self, x: np.ndarray, bits: int, exponent: Exponent = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Round `x` to multiples of 2ᵏ, `bits` bits below the power of two above its largest.
-
-        A ValueError says that there are more than 51 bits. `ROUND_TO_INTEGER` rounds no finer.
-        """
+        """Round `x` to its grid. A ValueError: more than 51 bits, as no addition rounds finer."""
         if bits > GRID_BITS:
             raise ValueError(f"a grid of {bits} bits; at most {GRID_BITS} are exact")
         exponent = self.exponent(x) if exponent is None else exponent
@@ -203,7 +194,7 @@ class Exact(Arithmetic):
         rounded = np.add(x, rounder, out=out)
         return np.subtract(rounded, rounder, out=rounded)
 
-    def grid_rows(self, x: np.ndarray, bits: int, exponent: int | None = None) -> np.ndarray:
+    def grid_rows(self, x: np.ndarray, bits: int, exponent: Exponent = None) -> np.ndarray:
         """Round each row of `x`, (m, n), to its own grid. A right operand needs one: `grid`."""
         if exponent is not None:
             return self.grid(x, bits, exponent)
@@ -214,9 +205,7 @@ class Exact(Arithmetic):
         rounded = x + rounder
         return np.subtract(rounded, rounder, out=rounded)
 
-    def sum(
-        self, x: np.ndarray, axis: int | None = None, exponent: int | None = None
-    ) -> np.ndarray:
+    def sum(self, x: np.ndarray, axis: int | None = None, exponent: Exponent = None) -> np.ndarray:
         """Return the sum over `axis`, kept with length 1, or of all. It is exact on its grid."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
@@ -229,10 +218,10 @@ class Exact(Arithmetic):
         if not (largest < math.sqrt(LARGEST)).all():
             raise FloatingPointError("a value is not finite, or too large")
         bits = SIGNIFICAND_BITS - max(len(x).bit_length(), 2)
-        # A square is below 2^(2 e), if its number is below 2^e
-        rounder = np.ldexp(
-            ROUND_TO_INTEGER, np.maximum(2 * np.frexp(largest)[1] - bits, SMALLEST_UNIT)
-        )
+        exponents = (
+            2 * np.frexp(largest)[1]
+        )  # if a number is below 2^e, its square is below 2^(2 e)
+        rounder = np.ldexp(ROUND_TO_INTEGER, np.maximum(exponents - bits, SMALLEST_UNIT))
         total = np.zeros(x.shape[1])
         for start in range(0, len(x), BLOCK_OF_ROWS):
             squares = np.square(x[start : start + BLOCK_OF_ROWS])
@@ -286,8 +275,7 @@ class Exact(Arithmetic):
         for odd in range(21, 1, -2):
             series *= square
             series += 1.0 / odd
-        # 2 s + 2 s³ (1/3 + s²/5 + …), written so that its largest term, m, is not rounded: 2 s = m
-        # − s m
+        # 2 s + 2 s³ (1/3 + s²/5 + …). With 2 s = m − s m its largest term, m, is not rounded
         tail = s * (m - 2.0 * square * series)
         return k * LN2_HIGH + (m - (tail - k * LN2_LOW))
 
@@ -304,12 +292,9 @@ def arithmetic_of(name: str) -> Arithmetic:
 
 
 def check_float_environment() -> None:
-    """Check that this thread rounds as IEEE 754 does by default: to nearest, once, with denormals.
+    """Raise an ArithmeticError unless this thread rounds to nearest, once, with denormal numbers.
 
-    Libraries can change the mode of the processor for all code of the process.
-
-    Raises:
-        ArithmeticError: it does not, so results would differ from those of other machines.
+    IEEE 754 does so by default. Libraries can change the processor's mode for the whole process.
     """
     one, large = np.array([1.0]), 1e16  # the neighbours of `large` are 2 away
     up, down = math.ldexp(1.0, -53), math.ldexp(1.0, -54)  # half of the way to 1's neighbours

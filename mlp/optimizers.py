@@ -12,56 +12,44 @@ import numpy as np
 
 from mlp.arithmetic import power, tan
 
-OptState = list[list[np.ndarray]]  # the rule's arrays for each parameter, of its shape
+Arrays = Sequence[np.ndarray]  # the rule's arrays for a parameter, of its shape
+OptState = list[list[np.ndarray]]  # the same for each parameter
 
 # Numbers changed at once: few enough that the arrays of a block stay in the processor's cache
 BLOCK = 2**18
 TIDY = 8  # steps between two removals of numbers that are too small to act
 
-# Numbers that shrink from step to step end among the denormal ones, with which processors are many
-# times slower. Adding and subtracting this number rounds far smaller ones to 0. They are too small
-# to change a weight.
-FAR_ABOVE = {
-    np.dtype(np.float64): math.ldexp(1.0, -700),
-    np.dtype(np.float32): math.ldexp(1.0, -90),
-}
+# Numbers that shrink from step to step become denormal, and processors many times slower. Adding
+# and subtracting this number rounds far smaller ones, too small to change a weight, to 0.
+FAR_ABOVE = {np.dtype(np.float64): 1.0 / 2.0**700, np.dtype(np.float32): 1.0 / 2.0**90}
 
 
-def check_share(name: str, value: float) -> None:
-    """Raise a ValueError unless `value` is at least 0 and below 1."""
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"{name} is {value}; expected a number, at least 0 and below 1")
-
-
-def check_not_negative(name: str, value: float) -> None:
-    """Raise a ValueError unless `value` is 0 or more, and finite."""
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}; expected a finite number, 0 or more")
+def check(name: str, value: float, bound: float = math.inf) -> None:
+    """Raise a ValueError unless `value` is at least 0 and below a bound."""
+    if not 0.0 <= value < bound:
+        raise ValueError(f"{name} is {value}; expected a number, at least 0 and below {bound:g}")
 
 
 @dataclass(frozen=True)
 class SGD:
     """Gradient descent with momentum μ: v ← μ v + g, w ← w − η v; Nesterov: w ← w − η (g + μ v).
 
-    With μ = 0 it is plain gradient descent, w ← w − η g. The source is Sutskever, Martens, Dahl and
-    Hinton, "On the importance of initialization and momentum in deep learning" (2013). There v
-    contains η. Here it does not, as in PyTorch, so a schedule acts at once.
+    By Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in
+    deep learning" (2013). There v contains η. Here a schedule acts at once, as in PyTorch.
     """
 
     momentum: float = 0.0  # μ, from 0 to below 1
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        check_share("momentum", self.momentum)
+        check("momentum", self.momentum, 1.0)
 
     @property
     def arrays(self) -> int:
         """The number of arrays in its state of a parameter: v, if there is momentum."""
         return int(self.momentum > 0.0)
 
-    def change(
-        self, g: np.ndarray, state: Sequence[np.ndarray], iteration: int, rate: float
-    ) -> None:
+    def change(self, g: np.ndarray, state: Arrays, iteration: int, rate: float) -> None:
         """Overwrite `g` with the change that w loses. `state` is [v], `iteration` from 0."""
         if self.momentum == 0.0:
             g *= rate
@@ -91,17 +79,15 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_share("beta1", self.beta1)
-        check_share("beta2", self.beta2)
+        check("beta1", self.beta1, 1.0)
+        check("beta2", self.beta2, 1.0)
 
     @property
     def arrays(self) -> int:
         """The number of arrays in its state of a parameter: M and V."""
         return 2
 
-    def change(
-        self, g: np.ndarray, state: Sequence[np.ndarray], iteration: int, rate: float
-    ) -> None:
+    def change(self, g: np.ndarray, state: Arrays, iteration: int, rate: float) -> None:
         """Overwrite `g` with the change that w loses. `state` is [M, V], `iteration` from 0."""
         M, V = state
         M *= self.beta1
@@ -127,11 +113,10 @@ def half_cosine(x: float) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate at each step.
+    """The learning rate at each step. It grows linearly over the warm-up.
 
-    It grows linearly over the warm-up. Then it is constant, or falls to 0 over the other steps:
-    linearly, or as half a cosine (Loshchilov and Hutter, "SGDR: stochastic gradient descent with
-    warm restarts", 2017, without restarts).
+    Then it is constant, or falls to 0: linearly, or as half a cosine (Loshchilov and Hutter, "SGDR:
+    stochastic gradient descent with warm restarts", 2017, without restarts).
     """
 
     rate: float  # the highest
@@ -142,8 +127,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.shape not in ("constant", "linear", "cosine"):
             raise ValueError(f"shape is {self.shape!r}; expected constant, linear or cosine")
-        check_not_negative("rate", self.rate)
-        check_not_negative("warmup", self.warmup)
+        check("rate", self.rate)
+        check("warmup", self.warmup)
 
     def at(self, iteration: int) -> float:
         """Return the rate of the step after `iteration` steps."""
@@ -167,30 +152,23 @@ class Optimizer:
     schedule: Schedule  # η
     rule: SGD | Adam = SGD()
     weight_decay: float = 0.0  # λ
-    # Bound on the norm of a neuron's incoming weights, for `limit_norms`; 0 for none
-    max_norm: float = 0.0
+    max_norm: float = 0.0  # bound on the norm of a neuron's incoming weights; 0 for none
 
     def __post_init__(self) -> None:
-        check_not_negative("weight_decay", self.weight_decay)
-        check_not_negative("max_norm", self.max_norm)
+        check("weight_decay", self.weight_decay)
+        check("max_norm", self.max_norm)
 
     def new_state(self, parameters: Iterable[np.ndarray]) -> OptState:
         """Return the state before the first step: zeros."""
-        return [
-            [np.zeros_like(parameter) for _ in range(self.rule.arrays)] for parameter in parameters
-        ]
+        n = range(self.rule.arrays)
+        return [[np.zeros_like(parameter) for _ in n] for parameter in parameters]
 
     def update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: Sequence[np.ndarray],
-        iteration: int,
+        self, parameter: np.ndarray, gradient: np.ndarray, state: Arrays, iteration: int
     ) -> None:
         """Change `parameter`, of any shape, and its `state` in place. Overwrite `gradient`.
 
-        All arrays have one shape. A matrix holds weights, a vector biases. `iteration` is the
-        number of steps before this one.
+        A matrix holds weights, a vector biases. `iteration` is the number of steps before this one.
         """
         rate = self.schedule.at(iteration)
         decay = rate * self.weight_decay if parameter.ndim == 2 else 0.0

@@ -218,9 +218,8 @@ class Exact(Arithmetic):
         if not (largest < math.sqrt(LARGEST)).all():
             raise FloatingPointError("a value is not finite, or too large")
         bits = SIGNIFICAND_BITS - max(len(x).bit_length(), 2)
-        exponents = (
-            2 * np.frexp(largest)[1]
-        )  # if a number is below 2^e, its square is below 2^(2 e)
+        # A square is below 2^(2 e), if its number is below 2^e
+        exponents = 2 * np.frexp(largest)[1]
         rounder = np.ldexp(ROUND_TO_INTEGER, np.maximum(exponents - bits, SMALLEST_UNIT))
         total = np.zeros(x.shape[1])
         for start in range(0, len(x), BLOCK_OF_ROWS):

@@ -1,17 +1,16 @@
 """Random distortions of training images: affine maps and elastic fields, exact to the bit.
 
-A digit that is turned a little, or written by a shaky hand, is still the same digit. So a network
-can also learn from distorted copies of its images: P. Simard, D. Steinkraus and J. Platt, Best
-practices for convolutional neural networks applied to visual document analysis, ICDAR 2003. Each
-pixel of the copy takes its value from a place in the image:
+A digit that is turned a little is still the same digit. So a network can also learn from distorted
+copies of its images: P. Simard, D. Steinkraus and J. Platt, Best practices for convolutional neural
+networks applied to visual document analysis, ICDAR 2003. Each pixel of the copy takes its value
+from a place in the image:
 
     place = M p + shift + elastic field at p
 
-p is the pixel's position, in pixels from the centre. M rotates, shears and scales.
-
-The elastic field is smooth noise. Simard et al. smooth one random number per pixel by a Gaussian
-with the standard deviation σ. Here the field is a sum of Gaussian bumps with random heights, σ
-apart. It has almost the same covariance, and takes far fewer random numbers.
+p is the pixel's position, in pixels from the centre. M rotates, shears and scales. The elastic
+field is smooth noise: a sum of Gaussian bumps with random heights, σ apart. Simard et al. smooth
+one random number per pixel, by a Gaussian with the standard deviation σ. That has almost the same
+covariance, and takes far more random numbers.
 
 Two products of matrices compute all places: x = Σ f(row) C g(column), with the functions of `basis`
 as f and g. Every factor is a multiple of a power of two, so the sums are exact in any order:
@@ -66,25 +65,22 @@ class Distortion:
             raise ValueError(f"a number is out of its range in {strength}")
         self.height, self.width = image_shape
         self.strength = strength
-        self.tan_half_rotation, self.tan_shear = tan(strength.rotation / 2.0), tan(strength.shear)
-        # Bounds the four elements of M
-        largest = (1.0 + strength.scaling / 100.0) * (1.0 + self.tan_shear)
-        affine = largest * (self.height + self.width) / 2.0 + strength.shift + max(image_shape)
+        self.tan_half_rotation, self.tan_shear = tan(rotation / 2.0), tan(shear)
+        largest = (1.0 + scaling / 100.0) * (1.0 + self.tan_shear)  # bounds the elements of M
+        affine = largest * (self.height + self.width) / 2.0 + shift + max(image_shape)
         # No bump is higher than 2 elastic
-        if affine + 3.0 * 3.0 * 2.0 * strength.elastic >= 1 << REACH:
-            raise ValueError(
-                f"images of {self.height} × {self.width} pixels are too large for exact distortions"
-            )
+        if affine + 3.0 * 3.0 * 2.0 * elastic >= 1 << REACH:
+            size = f"{self.height} × {self.width} pixels"
+            raise ValueError(f"images of {size} are too large for exact distortions")
         # (H, m_y + 2) and (W, m_x + 2)
         self.rows, self.columns = (basis(n, strength) for n in image_shape)
         self.bumps = self.rows.shape[1] - 2, self.columns.shape[1] - 2  # m_y and m_x
         self.amplitude = 0.0  # the largest height of a bump, in pixels
-        if strength.elastic != 0.0:
-            # Heights are uniform between −amplitude and amplitude, so their variance is amplitude²
-            # / 3. The variance of the field is that times the sum of the squared bumps. At the
-            # centre of the image it must be elastic².
+        if elastic != 0.0:
+            # Heights are uniform up to ±amplitude, so their variance is amplitude² / 3. The field's
+            # is that times the sum of the squared bumps. At the centre it must be elastic².
             y, x = self.rows[self.height // 2, :-2], self.columns[self.width // 2, :-2]
-            self.amplitude = strength.elastic * math.sqrt(3.0 / float(A.sum(y * y) * A.sum(x * x)))
+            self.amplitude = elastic * math.sqrt(3.0 / float(A.sum(y * y) * A.sum(x * x)))
         # Random numbers per image
         self.numbers = AFFINE_NUMBERS + 2 * self.bumps[0] * self.bumps[1]
         self.words = -(-self.numbers // 4)  # the same in words of 64 bits
@@ -94,9 +90,8 @@ class Distortion:
     def distort(self, images: np.ndarray, seed: int, epoch: int, first: int) -> np.ndarray:
         """Return distorted copies of images, (n, features) uint8, from number `first` of an epoch.
 
-        An image's distortion depends only on its bytes, the seed, the epoch and its number in the
-        epoch, both from 0. So the images of an epoch may be distorted in any parts, in any order
-        and by any process.
+        An image's distortion depends only on its bytes, the seed, the epoch and its number in it,
+        both from 0. So any process may distort any part of an epoch, in any order.
         """
         out = np.empty(images.shape, np.uint8)
         source = stream(seed, DISTORTION, epoch)
@@ -148,9 +143,8 @@ class Distortion:
             (p 0)  (cos −sin)  (1 s)
             (0 q)  (sin  cos)  (0 1)
 
-        With t = u tan(rotation / 2) the angle is 2 arctan t. It is between −rotation and rotation,
-        almost uniformly. cos = (1 − t²) / (1 + t²) and sin = 2 t / (1 + t²): the rational
-        parametrization of the circle.
+        With t = u tan(rotation / 2) the angle is 2 arctan t, almost uniform up to ±rotation. Its
+        cos = (1 − t²) / (1 + t²) and sin = 2 t / (1 + t²) are rational.
         """
         t, s, p, q, shift_x, shift_y = u
         t, s = t * self.tan_half_rotation, s * self.tan_shear

@@ -18,11 +18,7 @@ ARGUMENTS = np.concatenate([-POWERS, [0.0], POWERS])
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise activation function.
-
-    Raises:
-        ValueError: 2^exponent is no bound: sums would not be exact.
-    """
+    """An elementwise function. A ValueError: 2^exponent is no bound, so sums are not exact."""
 
     name: str  # in params.yaml and in model files
     function: Callable[[Arithmetic, np.ndarray], np.ndarray]  # y = f(x), from the arithmetic and x
@@ -82,17 +78,13 @@ def activation_of(name: str) -> Activation:
 
 
 def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y = e^z / Σ e^z over the classes, and the two terms of its logarithm: ln y = shifted −
-    ln total.
+    """Return y = e^z / Σ e^z over the classes, shifted and total: ln y = shifted − ln total.
 
     `z`, the logits, y and shifted are (batch, classes); total is (batch, 1).
 
     Softmax does not change when the same number is subtracted from all logits of a row. We subtract
     the largest one, so no exponential can overflow and one of them is exactly 1. So ln y is finite
-    without any epsilon.
-
-    Raises:
-        FloatingPointError: the largest logit of an image is not finite: ∞ − ∞ is NaN.
+    without any epsilon. A FloatingPointError says that a row's largest logit is not finite.
     """
     z = np.asfortranarray(z)  # column by column in memory: NumPy is slow at many short rows
     shifted = z - np.maximum.reduce(z, 1, keepdims=True)
@@ -114,11 +106,7 @@ def loss_terms(shifted: np.ndarray, total: np.ndarray, t: np.ndarray) -> np.ndar
 
 
 def cross_entropy(A: Arithmetic, terms: np.ndarray) -> float:
-    """Return the mean cross-entropy, −ln y of the true class, from `loss_terms`.
-
-    Raises:
-        FloatingPointError: it is not finite.
-    """
+    """Return the mean of −ln y of the true class. A FloatingPointError: it is not finite."""
     shifted, total = terms
     loss = float(A.sum(A.log(total) - shifted)) / len(total)
     if not math.isfinite(loss):

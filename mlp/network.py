@@ -38,10 +38,8 @@ class MLP:
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the logits z, (batch, classes), and the input h of each layer, (batch, in).
 
-        The first h is byte − shift. `X` has images, (batch, features) uint8.
-
-        Raises:
-            FloatingPointError: a number is not finite, or too large.
+        The first h is byte − shift. `X` has images, (batch, features) uint8. A FloatingPointError
+        says that a number is not finite, or too large.
         """
         A, f, scale = self.arithmetic, self.activation, self.preparation.scale
         first, *later = masks or [KEEP_ALL] * len(self.weights)
@@ -91,11 +89,7 @@ class MLP:
         return self.forward(X)[0]
 
     def widen(self, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return byte − shift, (batch, features), of images, in the arithmetic's type. It is exact.
-
-        Raises:
-            ValueError: the images are no bytes.
-        """
+        """Return byte − shift, exactly, in the arithmetic's type. A ValueError: X are no bytes."""
         if X.dtype != np.uint8:
             raise ValueError(f"the images are {X.dtype}; expected uint8")
         dtype, shift = self.arithmetic.dtype, self.preparation.shift
@@ -132,14 +126,8 @@ class MLP:
     @classmethod
     def new(cls, settings: Any, preparation: Preparation) -> "MLP":
         """Return the network that section train of params.yaml describes, untrained."""
-        return init_network(
-            settings.hidden_sizes,
-            settings.activation,
-            settings.weight_init_std,
-            settings.arithmetic,
-            preparation,
-            settings.seed,
-        )
+        layers = settings.hidden_sizes, settings.activation, settings.weight_init_std
+        return init_network(*layers, settings.arithmetic, preparation, settings.seed)
 
     @classmethod
     def load(
@@ -186,11 +174,10 @@ def step(
     iteration: int,
     masks: Sequence[Mask] = (),
 ) -> np.ndarray:
-    """Take one training step: change the parameters and `opt_state` in place.
+    """Take a training step: change the parameters and `opt_state`. Return the loss's terms before.
 
-    Return the terms of the loss before it. `opt_state` has the optimizer's arrays for each
-    parameter. `iteration` is the number of steps before this one. The other arguments are those of
-    `Network.gradients`, and so are the errors.
+    `opt_state` has the optimizer's arrays for each parameter. `iteration` is the number of steps
+    before this one. The other arguments and the errors are those of `Network.gradients`.
     """
     gradients, loss = network.gradients(X, t, masks)
     parameters = network.arrays.values()

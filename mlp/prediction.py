@@ -48,10 +48,8 @@ def measure(network: Network, split: Split) -> Score:
     A FloatingPointError says that a number is not finite. A ValueError is that of `check_split`.
     """
     check_split(network.preparation, split)
-    parts = [
-        terms_of(network, Split(split.images[i : i + CHUNK], split.labels[i : i + CHUNK]))
-        for i in range(0, len(split.labels), CHUNK)
-    ]
+    chunks = [slice(i, i + CHUNK) for i in range(0, len(split.labels), CHUNK)]
+    parts = [terms_of(network, Split(split.images[rows], split.labels[rows])) for rows in chunks]
     terms, right = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
     return score_of(network, terms, right)
 

@@ -16,20 +16,16 @@ from mlp.regularization import Mask
 
 @dataclass(frozen=True)
 class Preparation:
-    """How bytes become inputs, and the names of the classes.
+    """How bytes become inputs, and the names of the classes: the same for all images of a network.
 
-    It is the same for all images of a network.
-
-    Raises:
-        ValueError: shift, scale or image_shape is not what its comment says.
+    A ValueError says that shift, scale or image_shape is not what its comment says.
     """
 
     shift: float  # subtracted from every byte: a multiple of 1/256, so that byte − shift is exact
     scale: float  # factor, finite and above 0: an input is (byte − shift) · scale
     image_shape: tuple[int, int]  # rows and columns of an image, 1 or more
     classes: tuple[str, ...]  # names of the classes, in the order of the labels
-    # Whether an image is a whole picture, made smaller, not a digit that was found on one
-    whole: bool = False
+    whole: bool = False  # whether an image is a whole picture, not a digit that was found on one
     inverted: bool = False  # whether an image is a picture whose light and dark were then exchanged
 
     def __post_init__(self) -> None:
@@ -63,10 +59,7 @@ class Network(Protocol):
 
     @classmethod
     def new(cls, settings: Any, preparation: Preparation) -> Self:
-        """Return an untrained network. `settings` has section train of params.yaml as attributes.
-
-        Its random numbers depend only on `settings.seed`.
-        """
+        """Return an untrained network, random by `settings.seed`: section train of params.yaml."""
 
     @classmethod
     def load(
@@ -78,8 +71,7 @@ class Network(Protocol):
     ) -> Self:
         """Return the network that had these `arrays` and `settings`.
 
-        Raises:
-            ValueError: they are of no such network. The text begins with the name of a wrong one.
+        If there is none, a ValueError begins with the name of a wrong one.
         """
 
     @property
@@ -97,10 +89,8 @@ class Network(Protocol):
     def logits(self, X: np.ndarray) -> np.ndarray:
         """Return the logits, (batch, classes), of images, (batch, features) uint8.
 
-        In exact arithmetic those of an image depend on no other image.
-
-        Raises:
-            FloatingPointError: a number is not finite, or too large.
+        In exact arithmetic those of an image depend on no other image. A FloatingPointError says
+        that a number is not finite, or too large.
         """
 
     def gradients(
@@ -114,8 +104,9 @@ class Network(Protocol):
         """
 
     def first_layer(self) -> tuple[np.ndarray, tuple[int, int]] | None:
-        """Return the weights of the first layer, (inputs, neurons), to be drawn, and the rows and
-        columns of a neuron's picture; None if there is nothing to see.
+        """Return the first weights, (inputs, neurons), and the shape of a neuron's picture.
+
+        Return None if there is nothing to see.
         """
 
 

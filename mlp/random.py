@@ -1,8 +1,7 @@
 """Random numbers from the integers of PCG64 alone.
 
 NumPy promises that a bit generator's raw stream never changes. It does not promise that of
-`standard_normal`, `permutation` and `choice`, and some of them call the system's mathematics
-library.
+`standard_normal` and `permutation`, and some call the system's mathematics library.
 """
 
 import numpy as np

@@ -1,7 +1,6 @@
-"""Training by several processes, with the bits of `mlp.training.train`. Optional reading:
-docs/parallel.md.
+"""Training by several processes, with the bits of `mlp.training.train`. See docs/parallel.md.
 
-Nothing else in mlp knows this folder. Without it, one process trains the same network.
+Reading it is optional. Nothing else in mlp knows this folder. Without it, one process trains the same network.
 """
 
 from mlp.divided.training import train

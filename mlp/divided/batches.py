@@ -30,7 +30,7 @@ class Batches:
     batch_size: int
     seed: int
     distortion: Distortion | None
-    black_adds_nothing: bool  # whether a black pixel's input is 0
+    is_black_0: bool  # whether a black pixel's input is 0
     team: Team
 
     def __post_init__(self) -> None:
@@ -45,13 +45,11 @@ class Batches:
             self._block = max(ROWS // self.batch_size, 1)  # batches
             (self._originals,) = columns(originals, [np.arange(originals.shape[1])])
             rows = self._block * self.batch_size
-            self.images = [
-                shared(np.zeros((rows, len(pixels)), np.uint8)) for pixels in self._parts
-            ]
+            shapes = [(rows, len(pixels)) for pixels in self._parts]
+            self.images = [shared(np.zeros(shape, np.uint8)) for shape in shapes]
         self.ends = [shared(self._ends(part)) for part in self.images]
         self._epoch = -1
-        # The block in `images`, counted from the first of the first epoch
-        self._made = shared(np.array([-1]))
+        self._made = shared(np.array([-1]))  # the block in `images`, from 0 in the first epoch
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of `images` in a batch, and their labels. All numbers are from 0."""
@@ -92,7 +90,7 @@ class Batches:
             self.ends[part][: len(order)] = self._ends(self.images[part][: len(order)])
 
     def _ends(self, images: np.ndarray) -> np.ndarray:
-        return ends(images) if self.black_adds_nothing else np.full(len(images), images.shape[1])
+        return ends(images) if self.is_black_0 else np.full(len(images), images.shape[1])
 
 
 def pixels_by_use(images: np.ndarray) -> np.ndarray:

@@ -31,17 +31,14 @@ class DividedStep:
     optimizer: Optimizer
     opt_state: OptState  # the optimizer's arrays, in shared memory
     team: Team  # says which parts this process runs
-    # Divides n things into parts: cut(n, parts)
-    cut: Callable[[int, int], list[slice]] = cut_evenly
+    cut: Callable[[int, int], list[slice]] = cut_evenly  # divides n things into parts
 
     def __post_init__(self) -> None:
         images, batch_size, cut = self.images, self.batch_size, self.cut
         dtype = self.network.arithmetic.dtype
-        stops = accumulate(part.shape[1] for part in images)
         first, *later = self.network.weights
-        pixels = [
-            slice(stop - part.shape[1], stop) for stop, part in zip(stops, images, strict=True)
-        ]
+        widths = [part.shape[1] for part in images]
+        pixels = [slice(stop - n, stop) for n, stop in zip(widths, accumulate(widths), strict=True)]
         self.rows_of_W = [pixels, *(cut(len(W), len(images)) for W in later)]
         self.columns_of_W = [cut(W.shape[1], len(images)) for W in self.network.weights]
         self.rows = cut(batch_size, len(images))
@@ -50,23 +47,21 @@ class DividedStep:
 
         # Arrays that one process writes and the other reads
         self.products = [shared(np.zeros((batch_size, first.shape[1]), dtype)) for _ in images]
-        # The exponent that each part of W₁ needs
-        self.exponents = shared(np.zeros(len(images), np.int64))
+        self.exponents = shared(np.zeros(len(images), np.int64))  # that the parts of W₁ need
         self.exponent = shared(np.zeros(1, np.int64))  # the exponent of the grid of W₁
         self.h = [shared(np.zeros((batch_size, len(W)), dtype)) for W in later]
         self.da = [shared(np.zeros((batch_size, W.shape[1]), dtype)) for W in self.network.weights]
 
         # The large arrays of each part, allocated once
-        self.bytes = [np.empty((batch_size, part.shape[1]), np.uint8) for part in images]
+        self.bytes = [np.empty((batch_size, n), np.uint8) for n in widths]
         self.X: list[np.ndarray] = [np.empty(part.shape, dtype) for part in self.bytes]
         # How many of a part's pixels this batch needs: the others are black in it
         self.used = [0] * len(images)
         # Without momentum and decay, a weight whose gradient is 0 stays as it is
         self.skips_black = not (self.optimizer.rule.arrays or self.optimizer.weight_decay)
         # Each buffer holds first W₁ on its grid, then the gradient of W₁
-        self.buffers: list[np.ndarray] = [
-            np.empty((part.shape[1], first.shape[1]), dtype) for part in images
-        ]
+        shapes = [(n, first.shape[1]) for n in widths]
+        self.buffers: list[np.ndarray] = [np.empty(shape, dtype) for shape in shapes]
 
     def __call__(
         self,

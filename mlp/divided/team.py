@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# Polls of a semaphore, about 0.1 µs each, before a process sleeps: waking up takes longer
-POLLS = 5000
+POLLS = 5000  # of a semaphore, 0.1 µs each, before a process sleeps: waking up takes longer
 NAP = 0.2  # seconds that a process sleeps before it checks that the others are alive
 LONGEST_WAIT = 300  # naps, one minute: a process that uses no processor time for so long hangs
 LONGEST_START = 50  # naps until a worker's first signal

@@ -6,25 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlp import training as undivided
 from mlp.divided.batches import Batches
 from mlp.divided.pace import Pace
 from mlp.divided.step import DividedStep
 from mlp.divided.team import LEADER, Team, cut_evenly, shared
 from mlp.layers import cross_entropy
 from mlp.network import MLP, step
-from mlp.prediction import CHUNK, Score, quiet, score_of, terms_of
+from mlp.prediction import CHUNK, quiet, score_of, terms_of
 from mlp.protocol import Split
 from mlp.regularization import Mask
-from mlp.training import (
-    DivergedError,
-    Epoch,
-    Method,
-    State,
-    check_arguments,
-    failing_layer,
-    finish_epoch,
-    is_finished,
-)
+from mlp.training import DivergedError, Epoch, Method, State
 
 
 def train(
@@ -39,38 +31,17 @@ def train(
         ValueError, ArithmeticError, DivergedError: those of `mlp.training.train`.
         ChildProcessError: a process ended early, or hangs.
     """
-    check_arguments(state.network, training, method, watched)
+    undivided.check_arguments(state.network, training, method, watched)
     team = Team(processes)
     loop = _Loop(state, training, method, watched, team)
     with team.start(loop.take_steps, loop.evaluate):
-        while not is_finished(state, method, loop.batches.count):
+        while not undivided.is_finished(state, method, loop.batches.count):
             try:
                 yield loop.epoch()
             except FloatingPointError:
                 loop.copy_back()
-                raise DivergedError(loop.iteration, failing_layer(state.network)) from None
-
-
-class _Watch:
-    """A network's loss and accuracy on some images, measured by all processes together."""
-
-    def __init__(self, network: MLP, split: Split, team: Team):
-        self.network, self.split, self.team = network, split, team
-        n = len(split.labels)
-        self.terms = shared(np.zeros((2, n), network.arithmetic.dtype))  # of the loss
-        self.right = shared(np.zeros(n, np.bool_))
-        self.rows = cut_evenly(n, len(team.parts))
-
-    def evaluate(self) -> None:
-        for part in self.team.parts:
-            for start in range(self.rows[part].start, self.rows[part].stop, CHUNK):
-                rows = slice(start, min(start + CHUNK, self.rows[part].stop))
-                images, labels = self.split.images[rows], self.split.labels[rows]
-                terms, right = terms_of(self.network, Split(images, labels))
-                self.terms[:, rows], self.right[rows] = terms, right
-
-    def score(self) -> Score:
-        return score_of(self.network, self.terms, self.right)
+                layer = undivided.failing_layer(state.network)
+                raise DivergedError(loop.iteration, layer) from None
 
 
 class _Loop:
@@ -88,32 +59,27 @@ class _Loop:
         network.biases[:] = map(shared, network.biases)
         state.opt_state[:] = [[shared(array) for array in arrays] for arrays in state.opt_state]
 
-        black_adds_nothing = network.preparation.shift == 0.0
-        self.batches = Batches(
-            training, size, method.seed, method.distortion, black_adds_nothing, team
-        )
+        is_black_0 = network.preparation.shift == 0.0
+        self.batches = Batches(training, size, method.seed, method.distortion, is_black_0, team)
         # Of the first layer, the parameters in the order of the divided pixels
         pixels = self.batches.pixels
         first = shared(network.weights[0][pixels])
         self.divided = replace(network, weights=[first, *network.weights[1:]])
         first_state = [shared(array[pixels]) for array in state.opt_state[0]]
         self.opt_state = [first_state, *state.opt_state[1:]]
+        images, ends = self.batches.images, self.batches.ends
         self.divided_step = DividedStep(
-            self.divided,
-            self.batches.images,
-            self.batches.ends,
-            size,
-            optimizer,
-            self.opt_state,
-            team,
+            self.divided, images, ends, size, optimizer, self.opt_state, team
         )
 
         self.span = shared(np.zeros(2, np.int64))  # iterations before and after the steps to take
         self.pace, self.deadline = Pace(len(team.parts)), 0.0
-        # The terms of the loss
-        shape = (2, self.batches.count, size)
-        self.terms = shared(np.zeros(shape, network.arithmetic.dtype))
-        self.watches = [_Watch(network, split, team) for split in watched]
+        shape, dtype = (2, self.batches.count, size), network.arithmetic.dtype
+        self.terms = shared(np.zeros(shape, dtype))  # of the loss
+        self.watched, self.measured = watched, []  # the arrays of `terms_of` for each
+        for split in watched:
+            n = len(split.labels)
+            self.measured.append((shared(np.zeros((2, n), dtype)), shared(np.zeros(n, np.bool_))))
 
     @quiet()
     def epoch(self) -> Epoch:
@@ -131,13 +97,13 @@ class _Loop:
             self.pace.tell(processes, (time.perf_counter() - began) / (end - start))
             start = end
         self.copy_back()
-        if self.watches:
+        if self.watched:
             self.team.run(1, self.pace.best)
         terms = self.terms[:, taken : after - number * count].reshape(2, -1)
         loss = cross_entropy(self.network.arithmetic, terms)
         state.iteration = after
-        scores = [watch.score() for watch in self.watches]
-        return finish_epoch(state, self.method, number + 1, loss, scores)
+        scores = [score_of(self.network, terms, right) for terms, right in self.measured]
+        return undivided.finish_epoch(state, self.method, number + 1, loss, scores)
 
     def copy_back(self) -> None:
         """Put the parameters of the first layer, and its state, into their usual order."""
@@ -177,5 +143,11 @@ class _Loop:
 
     @quiet()
     def evaluate(self) -> None:
-        for watch in self.watches:
-            watch.evaluate()
+        parts = len(self.batches.images)
+        for (images, labels), (terms, right) in zip(self.watched, self.measured, strict=True):
+            for part in self.team.parts:
+                whole = cut_evenly(len(labels), parts)[part]
+                for start in range(whole.start, whole.stop, CHUNK):
+                    rows = slice(start, min(start + CHUNK, whole.stop))
+                    split = Split(images[rows], labels[rows])
+                    terms[:, rows], right[rows] = terms_of(self.network, split)

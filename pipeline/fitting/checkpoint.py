@@ -75,11 +75,10 @@ class Checkpoint:
         """Write the file whole, if the last one is not new. A note says once that it cannot be."""
         if self.path is None or time.monotonic() - self._saved < INTERVAL:
             return
-        results = np.array(
-            json.dumps([state.iteration, state.best.epoch, state.best.score, epochs])
-        )
+        best = state.best
+        results = np.array(json.dumps([state.iteration, best.epoch, best.score, epochs]))
         try:
-            arrays = {f"best_{number}": array for number, array in enumerate(state.best.parameters)}
+            arrays = {f"best_{number}": array for number, array in enumerate(best.parameters)}
             arrays |= {f"state_{number}": array for number, array in enumerate(state.arrays())}
             save_arrays(self.path, results=results, **arrays)
         except (OSError, MemoryError) as error:
@@ -96,10 +95,9 @@ class Checkpoint:
         with suppress(OSError):
             for path in self.path.parent.iterdir():
                 with suppress(OSError):
-                    if (name := NAME.fullmatch(path.name)) and (
-                        name[1] == self.path.stem
-                        or time.time() - path.stat().st_mtime > LONGEST_LIFE
-                    ):
+                    is_old = time.time() - path.stat().st_mtime > LONGEST_LIFE
+                    name = NAME.fullmatch(path.name)
+                    if name and (is_old or name[1] == self.path.stem):
                         path.unlink()
 
 
@@ -118,12 +116,9 @@ def checkpoint_folder() -> Path | None:
 def identity(params: "Params", data: Sequence[Path], processes: int) -> str:
     """Return the SHA-256 of all that decides the result of a training."""
     digest = hashlib.sha256()
-    code = {
-        path.relative_to(ROOT).as_posix(): path
-        for folder in CODE
-        for path in (ROOT / folder).rglob("*.py")
-    }
-    for name, path in [*sorted(code.items()), *(("", path) for path in data)]:
+    code = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    named = sorted((path.relative_to(ROOT).as_posix(), path) for path in code)
+    for name, path in [*named, *(("", path) for path in data)]:
         digest.update(f"{name} {sha256_of(path)}\n".encode())
     decides = params.model_dump(include={"train", "distort"}) | {"numpy": np.__version__}
     if params.train.arithmetic == "float32":

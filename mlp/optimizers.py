@@ -27,7 +27,8 @@ FAR_ABOVE = {np.dtype(np.float64): 1.0 / 2.0**700, np.dtype(np.float32): 1.0 / 2
 def check(name: str, value: float, bound: float = math.inf) -> None:
     """Raise a ValueError unless `value` is at least 0 and below a bound."""
     if not 0.0 <= value < bound:
-        raise ValueError(f"{name} is {value}; expected a number, at least 0 and below {bound:g}")
+        expected = "a finite number" if bound == math.inf else f"a number below {bound:g}"
+        raise ValueError(f"{name} is {value}; expected {expected}, at least 0")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ class Network(Protocol):
 
     @classmethod
     def new(cls, settings: Any, preparation: Preparation) -> Self:
-        """Return an untrained network, random by `settings.seed`: section train of params.yaml."""
+        """Return an untrained network. Its random numbers depend only on `settings.seed`.
+
+        `settings` has section train of params.yaml as attributes.
+        """
 
     @classmethod
     def load(

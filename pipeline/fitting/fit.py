@@ -38,9 +38,10 @@ class Result(NamedTuple):
 
 def loop_for(processes: int) -> Loop:
     """Return the training loop for so many processes. It takes the arguments of `train`."""
-    if processes > 1:  # they divide each step; without mlp/divided, one trains the same network
-        return partial(import_module("mlp.divided").train, processes=processes)
-    return train
+    n, loop = processes, train
+    # Several divide each step. Without this line and mlp/divided, one trains the same network
+    loop = partial(import_module("mlp.divided").train, processes=n) if n > 1 else train
+    return loop
 
 
 @dataclass

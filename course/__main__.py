@@ -9,7 +9,7 @@ from matplotlib.image import imsave
 
 import textbook
 import textbook_exact
-from course.checks import EXERCISES, WrongError, check
+from course.checks import EXERCISES, check
 from mlp.random import ORDER, WEIGHTS, permutation, stream
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
@@ -23,10 +23,7 @@ def course(file: Path = Path("course/exercises.py")) -> None:
     except Exception as error:
         raise UserError(f"{file}: {type(error).__name__}: {error}") from None
     for number, exercise in enumerate(EXERCISES, 1):
-        try:
-            verdict = check(exercise, getattr(yours, exercise.name))
-        except WrongError as error:
-            raise UserError(f"{number}. {exercise.name}: {error}") from None
+        verdict = check(exercise, getattr(yours, exercise.name))
         print(f"{number:2}. {exercise.name}: {verdict}", flush=True)
         if exercise.name == "train_epoch":
             train(yours)

@@ -3,7 +3,10 @@
 import re
 import traceback
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
 from inspect import signature
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +14,7 @@ import numpy as np
 import textbook
 import textbook_exact
 from pipeline.images.prepare import one_hot
+from pipeline.program.errors import UserError
 
 Function = Callable[..., Any]
 
@@ -20,8 +24,8 @@ class Exercise(NamedTuple):
 
     name: str
     right: Function  # the textbook's function
-    cases: list[Function]  # each makes the arguments of a call, new ones each time
-    parts: tuple[str, ...] = ("the result",)  # names of the results, for all cases or for each
+    cases: Sequence[tuple]  # the arguments of calls: each call has a copy of its own
+    parts: Sequence[tuple[str, ...]] = (("the result",),)  # names of the results, of a case or all
     rounding: float = 1e-12  # relative difference that is no mistake; 0: each bit must be right
     in_place: bool = False  # whether it changes its first two arguments, and returns nothing
 
@@ -32,41 +36,38 @@ class Exercise(NamedTuple):
         return arguments[:2] if self.in_place else returned
 
 
-class WrongError(Exception):
-    """A function is wrong: a sentence says why, and lines may show an example."""
-
-
 def check(exercise: Exercise, function: Function) -> str:
-    """Return that a function is right, or raise a WrongError."""
+    """Return that a function is right, or raise a UserError: what is wrong with which call."""
     same_bits = True
-    for number, case in enumerate(exercise.cases):
-        right = exercise.result(exercise.right, case())
-        theirs = arrays(right, right)
+    for case, parts in zip(exercise.cases, cycle(exercise.parts), strict=False):
         try:
-            ours = answer(exercise, function, case, right)
-            pairs = [*zip(ours, theirs, strict=True)]
-            wrong = [i for i, (a, b) in enumerate(pairs) if not alike([a], [b], exercise.rounding)]
-            if wrong:
-                last = wrong[-1]  # gradients are computed from the end
-                part = exercise.parts[(number * len(ours) + last) % len(exercise.parts)]
-                sentence = f"{part} is wrong: {difference(*pairs[last])}"
-                for usual, about in [one[1:] for one in MISTAKES if one[0] == exercise.name]:
-                    same = arrays(exercise.result(usual, case()), right)
-                    sentence = about if alike(ours, same, 1e-8) else sentence
-                close = alike(pairs[last][:1], pairs[last][1:], 1e-4)
-                came_out, right_is = (show(array, close) for array in pairs[last])
-                raise WrongError(sentence, f"came out: {came_out}", f"right is: {right_is}")
-        except WrongError as error:
-            named = zip(signature(exercise.right).parameters, case(), strict=False)
-            given = [f"given {name}: {show(value)}" for name, value in named]
-            raise WrongError("\n  ".join([*error.args, *given])) from None
-        same_bits = same_bits and alike(ours, theirs)
+            same_bits = compare(exercise, function, case, parts) and same_bits
+        except UserError as error:
+            named = zip(signature(exercise.right).parameters, case, strict=False)
+            given = [f"\n  given {name}: {show(value)}" for name, value in named]
+            raise UserError(f"{exercise.name}: {error}{''.join(given)}") from None
     return "right" if same_bits else "right (other last bits than the textbook's: no matter)"
 
 
-def answer(exercise: Exercise, function: Function, case: Function, right: Any) -> list[np.ndarray]:
-    """Return the arrays that a function gives, or raise a WrongError: it gives none to compare."""
-    arguments, first = case(), 2 if exercise.in_place else 0
+def compare(exercise: Exercise, function: Function, case: tuple, parts: Sequence[str]) -> bool:
+    """Return whether each bit is right, or raise a UserError: more than rounding differs."""
+    right = exercise.result(exercise.right, deepcopy(case))
+    ours, theirs = answer(exercise, function, case, right), arrays(right, right)
+    for our, their, part in reversed([*zip(ours, theirs, parts, strict=True)]):  # as gradients are
+        if not alike([our], [their], exercise.rounding):
+            sentences = [f"{part} is wrong: {difference(our, their)}"]
+            for usual, about in [one[1:] for one in MISTAKES if one[0] == exercise.name]:
+                same = arrays(exercise.result(usual, deepcopy(case)), right)
+                sentences += [about] if alike(ours, same, 1e-8) else []
+            close = alike([our], [their], 1e-4)
+            example = f"came out: {show(our, close)}\n  right is: {show(their, close)}"
+            raise UserError(f"{sentences[-1]}\n  {example}")
+    return alike(ours, theirs)
+
+
+def answer(exercise: Exercise, function: Function, case: tuple, right: Any) -> list[np.ndarray]:
+    """Return the arrays that a function gives, or raise a UserError: it gives none to compare."""
+    arguments, first = deepcopy(case), 2 if exercise.in_place else 0
     try:
         returned = exercise.result(function, arguments)
         ours = [] if returned is None else arrays(returned, right)
@@ -74,31 +75,29 @@ def answer(exercise: Exercise, function: Function, case: Function, right: Any) -
         file, calls = function.__code__.co_filename, traceback.extract_tb(error.__traceback__)
         own = [one for one in calls if one.filename == file][-1:]
         where = "".join(f"line {one.lineno}, `{one.line}`: " for one in own)
-        raise WrongError(f"{where}{type(error).__name__}: {error}") from None
+        raise UserError(f"{where}{type(error).__name__}: {error}") from None
     if returned is None:
-        raise WrongError("it returns None: it is not written yet, or `return` is missing.")
-    before = case()
-    if exercise.in_place and alike(ours, arrays(before[:2], right)):
-        raise WrongError("not written yet, or `W = W - …` makes a new array: write `W -= …`.")
-    if show(arguments[first:], exactly=True) != show(before[first:], exactly=True):
-        raise WrongError("it changes an argument. To put an old value back, keep it in a variable.")
+        raise UserError("it returns None: it is not written yet, or `return` is missing.")
+    if exercise.in_place and alike(ours, arrays(case[:2], right)):
+        raise UserError("not written yet, or `W = W - …` makes a new array: write `W -= …`.")
+    if show(arguments[first:], exactly=True) != show(case[first:], exactly=True):
+        raise UserError("it changes an argument. To put an old value back, keep it in a variable.")
     return ours
 
 
 def difference(our: np.ndarray, their: np.ndarray) -> str:
     """Return what two different arrays have in common, and what often makes the difference."""
     if our.shape != their.shape:
-        often = " Often a sum has the wrong axis." if our.any() else ""  # biases of 0 are no sum
-        often = " Often .T is missing." if our.shape == their.T.shape else often
-        return f"its shape is {our.shape}, not {their.shape}.{often}"
+        often = ".T is missing" if our.shape == their.T.shape else "a sum has the wrong axis"
+        return f"its shape is {our.shape}, not {their.shape}. Often {often}."
     if not np.isfinite(our).all():
         return "it has inf or nan. Often eˣ has a large x, or 0 is multiplied by ln 0."
     if alike([our], [their], 1e-4):
         grids = "a grid is missing, is in one place too many, or has another exponent."
         return f"close, but not equal: a small number is added, or {grids}"
     factor = np.vdot(their, our) / (np.vdot(their, their) or 1)
-    usual = their.ndim or np.isclose(factor, [-1, 2, 1 / 2, 3, 1 / 3]).any()  # 2 images, 3 classes
-    if usual and factor and alike([our], [factor * their], 1e-9):
+    usual = np.isclose(factor, [-1, 2, 1 / 2, 3, 1 / 3, 2 / 3]).any()  # 2 images, 3 classes
+    if (usual or their.ndim) and factor and alike([our], [factor * their], 1e-9):
         return f"it is {factor:.5g} times the right one. Often a sign, mean or factor is missing."
     return "it has other numbers." if their.ndim else "it is another number."
 
@@ -130,105 +129,80 @@ def show(value: Any, exactly: bool = False) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-FIRST_LAYER, ROW = "the list begins with the first layer.", "subtract each row's own largest."
-ROWS, REST = "the rows of t are not those of X.", "it also trains on the smaller rest."
-ABOVE = "the power of two must be strictly above the largest: np.frexp."
-HALVES = "round to the nearest, halves to even: np.rint."
+ROW, ROWS = "subtract each row's own largest.", "the rows of t are not those of X."
 STEP: Function = textbook.train_epoch
 GRID = textbook_exact.grid
-# Numbers of images, inputs, neurons and classes differ. An array + 0 is a new array
+# Numbers of images, inputs, neurons and classes differ
 BYTES = np.random.default_rng(1).integers(0, 256, (2049, 2)).astype(np.float64)
-LABELS = np.arange(2049) ** 2 % 7 % 4
-X, T = BYTES[:5] / 255, one_hot(LABELS[:5], 4)
+LABELS = one_hot(np.arange(2049) ** 2 % 7 % 4, 4)
+X, T = BYTES[:5] / 255, LABELS[:5]
 H, W, B = np.arange(12).reshape(4, 3) / 7, np.array([[1, -1], [0.5, 2], [3, 1]]), np.array([1, -2])
 Z, HUGE = np.array([[1, 2, 0.5], [0, -1, 3]]), np.array([[1000.0, 1001, 0], [-1000, -1001, -2500]])
 Y, SURE = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]]), np.array([[1, 0, 0], [0, 0.25, 0.75]])
 HOT, TIES = np.eye(3)[[0, 1]], np.array([[0.3125, -0.6875, 1.3], [2.5, -9.3, 0.1]])
-PARTIAL = ("dW₁ = Xᵀ da", "dW₂ = hᵀ dz", "db₁ = Σ da, da = dh ∘ (h (1 − h)),", "db₂ = Σ dz")
 
 
-def network(first: float, second: float, b1: Any = -2.5, b2: Any = 0.25) -> tuple[list, list]:
-    """Return the weights, each layer's times a factor, and the biases of 2-3-4."""
+def network(n: int, first: float, second: float, b1: Any = -2.5, b2: Any = 0.25) -> tuple:
+    """Return weights, times a factor, and biases of 2-3-4, and n images' bytes and labels."""
     (W1, W2), (zero1, zero2) = textbook.initial_parameters([2, 3, 4], 1, np.random.default_rng(2))
-    return [first * W1 + 0, second * W2 + 0], [zero1 + b1, zero2 + b2]
+    return [first * W1, second * W2], [zero1 + b1, zero2 + b2], BYTES[:n], LABELS[:n]
 
 
-def sample(n: int, *factors: Any) -> tuple:
-    """Return a network, bytes and labels. With other biases, each image has label 0."""
-    labels = LABELS[:n] if len(factors) == 2 else 0 * LABELS[:n]
-    return *network(*factors), BYTES[:n] + 0, one_hot(labels, 4)
-
-
-def cubes(*parameter: Any) -> tuple:
-    """Return a loss and its parameter."""
-    array = np.array(parameter)
-    return lambda: (array**3).sum(), array
-
-
-DRAWS = (*[f"W{i} (draw from the argument `random`, first layer first)" for i in "₁₂"], "b₁", "b₂")
-SIZES = [lambda: ([3, 2, 4], 0.01, np.random.default_rng(0))]
-LOSSES = [lambda: (Y + 0, HOT + 0), lambda: (SURE + 0, HOT + 0)]
+DRAWS = [("W₁", "W₂ (draw from the argument `random`, W₁ first)", "b₁", "b₂")]
+PARTIAL = [("dW₁ = Xᵀ da", "dW₂ = hᵀ dz", "db₁ = Σ da, da = dh ∘ (h (1 − h)),", "db₂ = Σ dz")]
+SIZES = [([3, 2, 4], 0.01, np.random.default_rng(0))]
+PARAMETERS = network(5, 1, 1)[:2]
 ORDERS = [np.array([4, 2, 0, 3, 1]), np.array([2, 0, 3, 1])]  # with a smaller rest, and without
-STEPS = [lambda o=o: (*network(1, 1), X[o] + 0, T[o] + 0, 0.5, 2, o + 0) for o in ORDERS]
-CUBES = [lambda: cubes([1.1, -2.0], [0.7, 3.0]), lambda: cubes(0.3, -0.1, 2.0)]
-GRIDS = [lambda: (TIES + 0, 7), *[lambda e=e: (W / 3, 21, *e) for e in ([3], [0], [])]]
-GRIDS += [lambda: (0 * W, 21)]
-COUNTS = (100, 1, 2, 784, 2048, 2049, 8192, 10000, 2**21)
-TERMS = [lambda n=n: (n,) for n in COUNTS]
-BITS = tuple(
-    f"the largest b ≤ 21 with 2 b + ⌈log₂ {n}⌉ = 2 b + {(n - 1).bit_length()} ≤ 53" for n in COUNTS
-)
+STEPS = [(*PARAMETERS, X[order], T[order], 0.5, 2, order) for order in ORDERS]
+POINTS = [np.array([[1.1, -2.0], [0.7, 3.0]]), np.array([0.3, -0.1, 2.0])]
+CUBES = [(partial(lambda array: (array**3).sum(), point), point) for point in POINTS]
+GRIDS = [(TIES, 7), (W / 3, 21, 3), (W / 3, 21, 0), (W / 3, 21), (0 * W, 21)]
+TERMS = [(n,) for n in (100, 1, 2, 784, 2048, 2049, 8192, 10000, 2**21)]
 # Weights of 0; of the first layer; none; 2049 terms; then e⁻¹⁰⁰⁰ or e⁻³⁵ decides a last bit
-EXACT = {
+EXACT: dict[tuple, tuple[str, ...]] = {
     (5, 0, 0): ("dW₁", "dW₂ = hᵀ dz", "db₁", "exp, softmax or Σ dz"),
     (5, 0, 1): ("Xᵀ da", "z = h W₂ + b₂", "dz W₂ᵀ or Σ da", "z = h W₂ + b₂"),
     (5, 1, 1): ("X W₁ or h W₂",) * 4,
     (2049, 1, 1): ("bits = operand_bits(len(r)), or operand_bits(n) in a sum,",) * 4,
-    (5, 0, 1, -1000): ("`exp` in sigmoid",) * 4,
-    (5, 0, 0, 0, (0, -35, -35, -70)): ("grid(e, 49, 0) in the sum of softmax",) * 4,
-    (5, 0, 1, 0, (0, -1000, -1000, -1000)): ("", "", "exponent of dz", "`exp` in softmax"),
+    (1, 0, 1, -1000): ("`exp` in sigmoid",) * 4,
+    (1, 0, 0, 0, (0, -35, -35, -70)): ("grid(e, 49, 0) in the sum of softmax",) * 4,
+    (1, 0, 1, 0, (0, -1000, -1000, -1000)): ("", "", "exponent of dz", "`exp` in softmax"),
 }
-PARTS = tuple(part for parts in EXACT.values() for part in parts)
-NETWORKS = [lambda n=n, k=k: sample(n, *k) for n, *k in EXACT]
+NETWORKS = [network(*numbers) for numbers in EXACT]
 EXERCISES = [
-    Exercise("one_hot", one_hot, [lambda: (np.array([2, 0]), 3), lambda: (np.arange(4) // 2, 4)]),
+    Exercise("one_hot", one_hot, [(np.array([2, 0]), 3), (np.arange(4) // 2, 4)]),
     Exercise("initial_parameters", textbook.initial_parameters, SIZES, DRAWS),
-    Exercise("affine", textbook.affine, [lambda: (H + 0, W + 0, B + 0)]),
-    Exercise("sigmoid", textbook.sigmoid, [lambda: (Z + 0,), lambda: (HUGE + 0,)]),
-    Exercise("softmax", textbook.softmax, [lambda: (Z + 0,), lambda: (HUGE + 0,)]),
-    Exercise("cross_entropy", textbook.cross_entropy, LOSSES),
-    Exercise("output_gradient", textbook.output_gradient, LOSSES[:1]),
-    Exercise("gradients", textbook.gradients, [lambda: (*network(1, 1), X + 0, T + 0)], PARTIAL),
-    Exercise("train_epoch", textbook.train_epoch, STEPS, ("W₁", "W₂", "b₁", "b₂"), in_place=True),
+    Exercise("affine", textbook.affine, [(H, W, B)]),
+    Exercise("sigmoid", textbook.sigmoid, [(Z,), (HUGE,)]),
+    Exercise("softmax", textbook.softmax, [(Z,), (HUGE,)]),
+    Exercise("cross_entropy", textbook.cross_entropy, [(Y, HOT), (SURE, HOT)]),
+    Exercise("output_gradient", textbook.output_gradient, [(Y, HOT)]),
+    Exercise("gradients", textbook.gradients, [(*PARAMETERS, X, T)], PARTIAL),
+    Exercise("train_epoch", STEP, STEPS, [("W₁", "W₂", "b₁", "b₂")], in_place=True),
     Exercise("numerical_gradient", textbook.numerical_gradient, CUBES, rounding=1e-7),
     Exercise("grid", textbook_exact.grid, GRIDS, rounding=0),
-    Exercise("operand_bits", textbook_exact.operand_bits, TERMS, BITS),
-    Exercise("exact_gradients", textbook_exact.gradients, NETWORKS, PARTS, rounding=0),
+    Exercise("operand_bits", textbook_exact.operand_bits, TERMS),
+    Exercise("exact_gradients", textbook_exact.gradients, NETWORKS, [*EXACT.values()], rounding=0),
 ]
 MISTAKES: list[tuple[str, Function, str]] = [  # name, a wrong function, what is wrong with it
-    ("one_hot", lambda n, k: np.eye(k)[n - 1], "label 0 has its 1 in the first column."),
-    ("one_hot", lambda n, k: np.eye(len(n), k), "row i has its 1 at its label, not at i."),
     ("affine", lambda h, W, b: h @ W, "the bias is missing."),
     ("sigmoid", lambda a: 1 / (1 + np.exp(a)), "the exponent is −a, not a."),
     ("sigmoid", lambda a: 1 / 1 + np.exp(-a), "1 + e⁻ᵃ needs brackets."),
     ("softmax", lambda z: np.exp(z) / np.exp(z).sum(), "sum over a row, not over all: axis=1."),
-    ("cross_entropy", lambda y, t: -np.log(y[t == 1] + 1e-7).mean(), "add no small number to y."),
     ("softmax", lambda z: np.exp(z) / np.exp(z).sum(0), "sum over the classes: axis=1."),
     ("softmax", lambda z: np.exp(z - z.max()) / np.exp(z - z.max()).sum(1)[:, None], ROW),
-    ("cross_entropy", lambda y, t: -np.log(y**t).sum(0).mean(), "sum over the classes: axis=1."),
-    ("gradients", lambda *a: [g[::-1] for g in textbook.gradients(*a)], FIRST_LAYER),
+    ("gradients", lambda *a: [g[::-1] for g in textbook.gradients(*a)], "first layer first."),
     ("train_epoch", lambda *a: STEP(*a[:4], -a[4], *a[5:]), "it goes up: subtract the gradient."),
     ("train_epoch", lambda *a: STEP(*a[:4], 1, *a[5:]), "the learning rate is missing."),
     ("train_epoch", lambda *a: STEP(*a[:6], np.sort(a[6])), "it leaves out `order`."),
     ("train_epoch", lambda *a: STEP(*a[:6], a[6][:-1]), "it leaves out the last mini-batch."),
     ("train_epoch", lambda W, b, X, t, *a: STEP(W, b, X[a[2]], t, *a[:2], np.sort(a[2])), ROWS),
-    ("train_epoch", lambda *a: (STEP(*a), STEP(*a[:5], 1, a[6][4:])), REST),
+    ("train_epoch", lambda *a: (STEP(*a), STEP(*a[:5], 1, a[6][4:])), "it takes the rest, too."),
     ("numerical_gradient", lambda f, p: ((p + 1e-5) ** 3 - p**3) / 1e-5, "take +h and −h."),
     ("numerical_gradient", lambda f, p: 0 * p, "loss() reads `parameter` itself: change no copy."),
-    ("numerical_gradient", lambda f, p: 3e-10 * p**2, "2h needs brackets."),
     ("grid", lambda x, b, e=0: GRID(x, b, np.frexp(x.max())[1]), "take max |x|."),
     ("grid", lambda x, b, e=None: GRID(x, b), "it leaves out `exponent`."),
     ("grid", lambda x, b, e=None: GRID(x, b, e or None), "exponent can be 0: `is None`."),
-    ("grid", lambda x, b, e=0: GRID(x, b, np.frexp(abs(x).max())[1] - 1), ABOVE),
-    ("grid", lambda x, b, e=4: np.floor(x * 2.0 ** (b - e) + 0.5) * 2.0 ** (e - b), HALVES),
+    ("grid", lambda x, b, e=None: GRID(x, b + 1), "2^exponent must be above max |x|: np.frexp."),
+    ("grid", lambda x, b, e=4: GRID(x + 1e-9, b, e), "halves go to the even number: np.rint."),
 ]

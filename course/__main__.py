@@ -23,7 +23,7 @@ def course(file: Path = Path("course/exercises.py")) -> None:
     except Exception as error:
         raise UserError(f"{file}: {type(error).__name__}: {error}") from None
     for number, exercise in enumerate(EXERCISES, 1):
-        verdict = check(exercise, getattr(yours, exercise.name))
+        verdict = check(exercise, getattr(yours, exercise.name, lambda *_: None))
         print(f"{number:2}. {exercise.name}: {verdict}", flush=True)
         if exercise.name == "train_epoch":
             train(yours)

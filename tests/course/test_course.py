@@ -87,7 +87,7 @@ WRONG = [
     ("affine", lambda h, W, b: h @ W + b[:, None], "broadcast"),
     ("cross_entropy", lambda y, t: -np.log(y.max(axis=1)).mean(), "another number"),
     ("numerical_gradient", steps_back, "in a variable"),
-    ("operand_bits", lambda n: 21, "another number"),
+    ("operand_bits", lambda n: 21, "log₂ terms⌉"),
     ("cross_entropy", lambda y, t: -np.log(y[t == 1] + 1e-7).mean(), "a small number is added"),
     ("cross_entropy", lambda y, t: -np.log(y**t).sum(axis=0).mean(), "0.66667 times"),
     ("one_hot", lambda n, k: np.eye(k)[n - 1], "other numbers"),

@@ -34,34 +34,65 @@ def test_constants_are_those_of_the_code():
 # With Coq
 
 
+STATED = "Theorem same_bits l w v : sum_of_code l ->"
+BEGIN = "Proof. intros C W V. apply code_exact in C."
+# What becomes of a piece of the proof, and a word of what `make proof` then says
+MUTANTS = {
+    "right": ("", "", ""),
+    "without the theorem": (
+        STATED,
+        STATED.replace("same_bits", "other_bits"),
+        "same_bits was not found",
+    ),
+    "of a false premise": (
+        f"{STATED}|{BEGIN}",
+        f"{STATED.replace(': ', ': 0 = 1 -> ')}|{BEGIN.replace('C', '_ C', 1)}",
+        "theorem.v",
+    ),
+    "of empty sums": (
+        f"{STATED}|{BEGIN}",
+        f"{STATED.replace(': ', ': l = [] -> ')}|{BEGIN.replace('C', '_ C', 1)}",
+        "theorem.v",
+    ),
+    "of ten terms": (
+        "(count l <= MOST_TERMS /\\ e <= LARGEST /\\ f",
+        "(count l <= 10 /\\ e <= LARGEST /\\ f",
+        "theorem.v",
+    ),
+    "of an axiom with the name of another": (
+        f"{STATED}|{BEGIN}",
+        "Module Classical_Prop. Conjecture classic : False. End Classical_Prop.\n"
+        f"{STATED}|{BEGIN} assert (false := Classical_Prop.classic).",
+        "exact.Classical_Prop.classic",
+    ),
+    "with a gap": (
+        "Print Assumptions",
+        "Lemma gap : 0 = 1. Admitted. Print Assumptions",
+        "exact.gap",
+    ),
+    "without a check": (
+        "Print Assumptions",
+        "#[bypass_check(guard)] Fixpoint f (n : nat) : False := f n. Print Assumptions",
+        "exact.f",
+    ),
+}
+
+
 @pytest.mark.slow
 @needs_coq
-@pytest.mark.parametrize(
-    ("old", "new", "refused"),
-    [
-        ("", "", ""),
-        ("exact H. Qed.", "Admitted.", "Admitted"),
-        ("exact H. Qed.", "apply proof_irrelevance. Qed.", "proof_irrelevance"),
-        ("(same : p = q)", "(same : True)", "while it is expected to have type"),
-    ],
-    ids=["right", "a gap", "an assumption", "wrong"],
-)
-def test_make_proof_refuses_gaps_and_assumptions(tmp_path, old, new, refused):
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_make_proof_refuses_another_theorem_gaps_and_assumptions(tmp_path, mutant):
+    old, new, said = MUTANTS[mutant]
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "proof").mkdir()
-    lemma = (
-        "Lemma example (P : Prop) (p q : P) (same : p = q) : p = q.\nProof. assert (H := same). "
-        "exact H. Qed.\n"
-    )
-    text = (
-        "From Coq Require Import ProofIrrelevance.\n"
-        + PROOF.read_text(encoding="utf-8")
-        + lemma.replace(old, new)
-    )
+    shutil.copytree(ROOT / "proof", tmp_path / "proof")
+    text = PROOF.read_text(encoding="utf-8")
+    for piece, other in zip(old.split("|"), new.split("|"), strict=True):
+        assert piece in text
+        text = text.replace(piece, other)
     (tmp_path / "proof" / "exact.v").write_text(text, encoding="utf-8")
     done = subprocess.run(["make", "proof"], cwd=tmp_path, capture_output=True, text=True)
-    assert bool(done.returncode) == bool(refused)
-    assert refused in done.stdout + done.stderr
+    assert bool(done.returncode) == bool(said), done.stderr
+    assert said in done.stdout + done.stderr
 
 
 HEADER = """

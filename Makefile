@@ -59,7 +59,7 @@ lint: setup ## check the code's style and types
 	@$(RUN) mypy --no-error-summary
 
 verify: setup ## run all stages again in a clone, compare with dvc.lock and Git (REV=a commit, a tag or an experiment; RECORD=name SEED=0 EPOCHS=5: a record, or its first epochs)
-	@$(RUN) tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED)) \
+	@.venv/bin/python -P -m tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EPOCHS),--epochs $(EPOCHS))
 
 requirements: setup ## compile each requirements.in, pinned and with hashes, and install it (UPGRADE=--upgrade: the newest of all)

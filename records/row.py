@@ -92,7 +92,11 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
 
     A UserError says which state is not the result's, or that it has none.
     """
-    stated = read_json(result).get("states", [])
+    found = read_json(result)
+    stated = found.get("states", [])
+    errors, wrong = found.get("errors", 0), len(found.get("wrong", []))
+    if errors != wrong:
+        raise UserError(f"{result.stem}: {errors} errors, but {wrong} misclassified images.")
     if not stated:
         cure = "verify the whole row"
         raise UserError(f"the result of {result.stem} has no states of its epochs; {cure}.")
@@ -106,7 +110,7 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
             what = f"the state is {epoch.fingerprint}, not {state}"
             raise UserError(f"{result.stem}: after epoch {epoch.epoch} {what}.")
     equal = f"{len(training.epochs)} of {len(stated)} epochs"
-    print(f"{equal} have the states of the result. The others were not checked.")
+    print(f"{equal} have the states of the result. The others, and the errors, were not.")
 
 
 def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:

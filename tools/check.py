@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
-from tools.lock import locked_outputs, md5_of, output
+from tools.lock import inside, locked_outputs, md5_of, output
+from tools.tables import show
 
 
 @command
@@ -19,30 +20,30 @@ def main() -> None:
     again.
 
     A damaged file in the cache is removed. An output that differs from dvc.lock gets a new time, so
-    that DVC sees it.
+    that DVC sees it. Files outside of this folder are left alone.
     """
-    found = 0
-    for lock in (Path("dvc.lock"), *Path().glob("*/dvc.lock")):
-        outputs = locked_outputs(lock)
-        cache = lock.parent / output("dvc", "--cd", str(lock.parent), "cache", "dir")
-        for path in sorted(cache.glob("files/md5/??/*")):
+    here, found = Path(), 0
+    for lock in (Path("dvc.lock"), *here.glob("*/dvc.lock")):
+        outputs = locked_outputs(inside(here, str(lock)))
+        cache = output("dvc", "--cd", str(lock.parent), "cache", "dir")
+        for path in sorted(inside(here, str(lock.parent / cache)).glob("files/md5/??/*")):
             writing = path.suffix == ".tmp"  # DVC writes it now
             if not writing and md5_of(path) != path.parent.name + path.name.removesuffix(".dir"):
-                path.unlink()
-                print(f"{path}: damaged in DVC's cache; removed.")
+                inside(here, str(path)).unlink()
+                show(f"{path}: damaged in DVC's cache; removed.")
                 found += 1
         for name, md5 in outputs.items():
-            path = lock.parent / name
+            path = inside(here, str(lock.parent / name))
             if path.exists() and md5_of(path) != md5:
                 for file in path.rglob("*") if path.is_dir() else [path]:
-                    file.touch()
-                print(f"{path}: not what {lock} says.")
+                    inside(here, str(file)).touch()
+                show(f"{path}: not what {lock} says.")
                 found += 1
     if found:
         raise UserError(
             "some files are damaged; run `dvc repro` beside their dvc.lock to make them again."
         )
-    print("All files in DVC's cache and all outputs are undamaged.")
+    show("All files in DVC's cache and all outputs are undamaged.")
 
 
 if __name__ == "__main__":

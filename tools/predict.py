@@ -90,7 +90,7 @@ def _print_table(answers: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    from tools.tables import plain_console
+    from tools.tables import show
 
     columns = (Column("file", overflow="fold"), "class", "probability", "next")
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False)
@@ -103,7 +103,7 @@ def _print_table(answers: list[dict[str, Any]]) -> None:
         (best, largest), *others = [(name, f"{100 * share:.1f} %") for name, share in ranked[:3]]
         following = ", ".join(f"{name} ({share})" for name, share in others)
         table.add_row(file + place, best, largest, following)
-    plain_console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":

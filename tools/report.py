@@ -15,7 +15,7 @@ from typer import Argument
 
 from pipeline.program.command import command
 from tools.lock import commit_of, git, locked_outputs, output
-from tools.tables import markdown, mean_and_deviation
+from tools.tables import markdown, mean_and_deviation, show
 
 # Such as https://host/owner/name.git or git@host:owner/name.git
 ADDRESS = r"(?:\w+://)?(?:[^/@]+@)?([\w.-]+\.[a-z]+)(?::\d+(?=/))?[:/](.+?)(?:\.git)?/?"
@@ -43,10 +43,10 @@ def main(
         "Outputs in records/dvc.lock": records,
         "Figures": figures(before, after),
     }
-    print(f"## {after[:7]} compared with {before[:7]}")
+    show(f"## {after[:7]} compared with {before[:7]}")
     for title, text in sections.items():
         if text:
-            print(f"\n### {title}\n\n{text}")
+            show(f"\n### {title}\n\n{text}")
 
 
 def usual_base() -> str:

@@ -1,31 +1,27 @@
-"""Does a commit state what its code makes? Run all stages again in a clone, and compare `dvc.lock`
-and Git.
-"""
+"""Does a commit show what its code makes? Delete all its results, run all stages, and compare."""
 
+import json
 import os
 import shutil
+import site
 import subprocess
-import sys
+import sysconfig
 import tempfile
-from collections.abc import Sequence
-from contextlib import chdir
+import venv
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
-import yaml
 from typer import Option
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError, clip
 from pipeline.program.files import write_text
-from tools.lock import commit_of, git, locked_stages, output
+from tools import lock as lock_package
+from tools.lock import commit_of, git, inside, locked_facts, locked_outputs, md5_of, output
+from tools.tables import show
 
-if TYPE_CHECKING:  # imported inside a function, so that `--help` is quick
-    from dvc.stage import PipelineStage
-
-# By stage: what a lock states of its command, dependencies, parameters and outputs
-Facts = dict[str, dict[str, str]]
+RESULTS = ("data/", "metrics/", "models/")  # all files there are results, but for .gitignore
+Facts = dict[str, str]  # what a lock states: {"train outs models/mlp.npz size": "318480", …}
 
 
 @command
@@ -41,212 +37,216 @@ def main(
         int | None, Option(min=1, help="Only the first epochs of the row's training.")
     ] = None,
 ) -> None:
-    """Run all stages of a commit again in a clone, and compare with its dvc.lock, and with the
-    outputs in Git.
+    """Delete the results of a commit in a copy, run all its stages, and compare all bytes.
 
-    With --record, run the stages of one row of the records again, and compare with
-    records/dvc.lock. A committee needs the networks of its records, so they are trained, too. With
-    --epochs, compare the state of the network after each of the first epochs.
+    With --record, run the stages of one row of the records again. A committee needs the networks of
+    its records, so they are trained, too. With --epochs, compare the state of the network after
+    each of the first epochs.
     """
     if not record and (seed, epochs) != (None, None):
         raise UserError("--seed and --epochs are those of a record's row; give --record, too.")
     commit = commit_of(rev)
     if rev == "HEAD" and git("status", "--porcelain"):
-        typer.echo("note: the last commit is verified, without the changes since.", err=True)
+        show("note: the last commit is verified, without the changes since.", err=True)
     if git("diff", "--name-only", commit, "--", "requirements.txt"):
-        typer.echo(
-            f"note: {rev} has another requirements.txt; it runs with the packages that are here.",
-            err=True,
-        )
+        packages = "it runs with the packages that are here"
+        show(f"note: {rev} has another requirements.txt; {packages}.", err=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        clone = Path(folder, "clone").resolve()
+        copy = Copy(Path(folder).resolve(), commit, "records" if record else "")
+        stated = {lock: locked_facts(copy.folder, lock) for lock in copy.locks}
+        targets = []
+        if record:
+            row, stage = row_of(record, seed, epochs, stated[copy.locks[0]])
+            targets = [stage]
+        found = copy.described(*targets)
+        if epochs:
+            result, lock = f"results/{row}.json", copy.project / "dvc.lock"
+            if md5_of(copy.project / result) != locked_outputs(lock)[result]:
+                raise UserError(f"records/{result} in Git is not what records/dvc.lock states.")
+            targets = [name for name in found["stages"] if name != stage]
+            found = copy.described(*targets)
+        copy.delete_results(found["outs"] + found["shown"])
+        words = targets or ["--all-pipelines"]
+        copy.run("-P", "-m", "dvc", "repro", "--force", "--no-run-cache", *words)
+        number = sum(
+            compare(facts, locked_facts(copy.folder, lock), lock, part=bool(record))
+            for lock, facts in stated.items()
+        )
+        copy.compare(found["shown"])
+        # The pages of an experiment are those of the commit before it
+        pages = not record and not git("for-each-ref", "refs/exps", f"--points-at={commit}")
+        if pages and (copy.folder / "tests" / "docs").is_dir():
+            copy.run("-m", "pytest", "-q", "-m", "committed", "tests/docs", "tests/tools")
+        if epochs:
+            numbers = [str(seed or 0), "--epochs", str(epochs)]
+            copy.run("-m", "records.row", str(record), *numbers, folder=copy.folder)
+    show(f"All {number} outputs have the bytes that {', '.join(stated)} states.")
+    if copy.others and not record:
+        show(f"Projects of their own, which did not run: {', '.join(copy.others)}.")
+
+
+class Copy:
+    """The files of a commit in a new folder, without its history and without DVC's settings.
+
+    folder: where the files are; Git's own files are beside it.
+    project: the folder of the DVC project.
+    locks: its dvc.lock, and those of its pipelines in other folders.
+    others: the folders of other DVC projects.
+    """
+
+    def __init__(self, place: Path, commit: str, project: str):
+        self.folder, self._git, self._python = place / "commit", place / "git", place / "python"
+        self.project = self.folder / project
         # A clone of a folder has all its objects, those of experiments too
-        _run(["git", "clone", "--quiet", "--no-checkout", "--local", ".", str(clone)], Path())
+        output("git", "clone", "--quiet", "--bare", "--local", ".", str(self._git))
         # Git then compares bytes, whatever the commit says about line ends
-        write_text(
-            clone / ".git" / "info" / "attributes",
-            "* -text -filter -ident -working-tree-encoding\n",
+        attributes = "* -text -filter -ident -working-tree-encoding\n"
+        write_text(self._git / "info" / "attributes", attributes)
+        self.folder.mkdir()
+        self.git("checkout", "--quiet", "--detach", commit)
+        self._tracked = self.git("ls-files", "-z").split("\0")
+        settings = {name.split(".dvc/")[0] for name in self._tracked if "/.dvc/" in name}
+        self.others = sorted(folder for folder in settings if folder != f"{project}/")
+        locks = [
+            name
+            for name in self._tracked
+            if name.endswith("/dvc.lock") and not name.startswith(tuple(settings))
+        ]
+        self.locks = ["records/dvc.lock"] if project else ["dvc.lock", *locks]
+        # DVC gets a repository without history, and neither settings nor a cache of the commit
+        output("git", "init", "--quiet", str(self.folder))
+        delete(self.project / ".dvc")
+        write_text(self.project / ".dvc" / "config", "[core]\nanalytics = false\n")
+        # Stages find the packages, and no file of the folder that this program belongs to
+        venv.create(self._python, symlinks=os.name != "nt")
+        write_text(Path(self._path("purelib"), "packages.pth"), "\n".join(site.getsitepackages()))
+
+    def _path(self, name: str) -> str:
+        return sysconfig.get_path(name, "venv", {"base": str(self._python)})
+
+    def git(self, *words: str) -> str:
+        """Return what Git says of the copy. A link is a file that has the name of its target."""
+        places = ["--git-dir", str(self._git), "--work-tree", str(self.folder)]
+        settings = ["-c", "core.symlinks=false", "-c", "core.fileMode=false"]
+        return output("git", *places, *settings, *words)
+
+    def run(self, *words: str, folder: Path | None = None, silent: bool = False) -> str:
+        """Run Python in the project, or in another folder; return what it prints, if `silent`.
+
+        Raises:
+            UserError: it failed.
+        """
+        variables = {key: value for key, value in os.environ.items() if key[:6] != "PYTHON"} | {
+            "PATH": self._path("scripts") + os.pathsep + os.environ["PATH"],
+            "PYTHONPYCACHEPREFIX": str(self._python / "cache"),  # no bytecode that is in Git
+            "DVC_SITE_CACHE_DIR": str(self._python / "site-cache"),
+            "TRAIN_CHECKPOINTS": "",  # from the beginning to the end
+        }
+        done = subprocess.run(
+            [str(Path(self._path("scripts"), "python")), *words],
+            cwd=folder or self.project,
+            env=variables,
+            capture_output=silent,
+            encoding="utf-8",
         )
-        _run(["git", "checkout", "--quiet", "--detach", commit], clone)
-        lock = Path("records" if record else "", "dvc.lock")
-        project = (clone / lock).parent
-        try:
-            stated = locked_stages(clone / lock)
-        except (UserError, OSError):
-            raise UserError(
-                f"the {lock.as_posix()} of {rev} is not valid; name a commit with a valid one."
-            ) from None
-        target = [stage_of(record, seed, epochs, stated, lock)] if record else []
-        stages = stages_before(project, clone, *target)
-        if epochs:
-            stages = [stage for stage in stages if stage.name not in target]
-            target = [stage.name for stage in stages]
-        # Nothing that is there may pass for something that was made
-        (clone / lock).unlink()
-        for path in (Path(out.fs_path) for stage in stages for out in stage.outs):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
-                missing_ok=True
+        if done.returncode:
+            failed = f"`python {' '.join(words)}` failed"
+            reason = (
+                f"DVC cannot read the stages: {clip(done.stderr.strip())}" if silent else failed
             )
-        _run([sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *target], project)
-        made = locked_stages(clone / lock)
-        names = made if record else stated | made
-        number = compare({name: stated.get(name, {}) for name in names}, made, lock.as_posix())
-        compare_with_git(clone, stages)
-        if epochs:
-            _run(
-                [
-                    sys.executable,
-                    "-m",
-                    "records.row",
-                    str(record),
-                    str(seed or 0),
-                    "--epochs",
-                    str(epochs),
-                ],
-                clone,
-            )
-    print(f"All {number} outputs have the bytes that {lock.as_posix()} states.")
+            raise UserError(f"{reason}.")
+        return done.stdout
+
+    def described(self, *targets: str) -> dict[str, list[str]]:
+        """Return what tools/lock/shown.py says of these stages and all before them, or of all.
+
+        Raises:
+            UserError: DVC cannot read the stages, or one of their files is outside of the copy.
+        """
+        script = str(Path(lock_package.__file__).with_name("shown.py"))
+        found: dict[str, list[str]] = json.loads(self.run("-P", script, *targets, silent=True))
+        for path in found["deps"] + found["outs"] + found["shown"]:
+            inside(self.folder, path)
+        return found
+
+    def delete_results(self, paths: list[str]) -> None:
+        """Delete the files and folders, the locks, and all in RESULTS."""
+        results = RESULTS if self.project == self.folder else ()  # not those beside the records
+        for name in self._tracked:
+            if name.startswith(results) and not name.endswith("/.gitignore"):
+                paths = [*paths, name]
+        for path in [*paths, *self.locks]:
+            delete(inside(self.folder, path))
+
+    def compare(self, shown: list[str]) -> None:
+        """Compare all files of the commit with what is there after a run.
+
+        Raises:
+            UserError: a file differs, only one side has it, or what DVC shows is not there.
+        """
+        settings = (self.project / ".dvc").relative_to(self.folder).as_posix()
+        left_out = [f":(exclude){name}" for name in [settings, *self.locks]]
+        words = ["--porcelain", "--no-renames", "--untracked-files=all", "-z"]
+        for line in self.git("status", *words, "--", ".", *left_out).split("\0"):
+            kind, name = line[:2].strip(), line[3:]
+            if kind == "D":
+                raise UserError(f"{name} was deleted as a result, and no stage made it again.")
+            if kind:
+                raise UserError(f"{name} in Git is not what the stages make.")
+        for path in shown:
+            if not os.path.exists(path):
+                name = os.path.relpath(path, self.folder)
+                raise UserError(f"dvc.yaml shows {clip(name)}, which no stage makes.")
 
 
-def stage_of(record: str, seed: int | None, epochs: int | None, stated: Facts, lock: Path) -> str:
-    """Return the stage that writes the result of a record's row, or of a committee.
+def delete(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+
+
+def row_of(record: str, seed: int | None, epochs: int | None, facts: Facts) -> tuple[str, str]:
+    """Return the name of a record's row, or of a committee, and the stage that makes its result.
 
     Raises:
-        UserError: there is no such record, or it lacks this seed; or a committee, which is not
-            trained, has some.
+        UserError: there is no such row. A committee, which is not trained, has no seeds and epochs.
     """
-    start = "output results/"
-    results = {
-        Path(fact).stem: stage
-        for stage, facts in stated.items()
-        for fact in facts
-        if fact.startswith(start)
-    }
-    if record in results and (seed, epochs) != (None, None):
-        raise UserError(f"{record} has no seeds and no epochs; leave out --seed and --epochs.")
-    for name in (f"{record}-{seed or 0}", record):
-        if name in results:
-            return results[name]
-    if seeds := [
-        name.removeprefix(f"{record}-") for name in results if name.rpartition("-")[0] == record
-    ]:
-        raise UserError(
-            f"{lock.as_posix()}: {record} has no seed {seed or 0}; expected one of "
-            f"{', '.join(seeds)}."
-        )
-    rows = (name.rpartition("-") for name in results)
-    names = dict.fromkeys(start if end.isdigit() else f"{start}-{end}" for start, _, end in rows)
-    raise UserError(
-        f"{lock.as_posix()} has no record {record}; expected one of {', '.join(names)}."
-    )
+    found = (fact.split(" ") for fact in facts if " outs results/" in fact)
+    stages = {Path(words[2]).stem: words[0] for words in found}
+    row = f"{record}-{seed or 0}"
+    if record in stages and (seed, epochs) == (None, None):
+        row = record
+    if row not in stages:
+        rows = [name for name in stages if name.startswith(record)]
+        rows = rows or sorted({name.rstrip("0123456789").rstrip("-") for name in stages})
+        raise UserError(f"the records have no row {row}; expected one of {', '.join(rows)}.")
+    return row, stages[row]
 
 
-def stages_before(project: Path, clone: Path, *names: str) -> "list[PipelineStage]":
-    """Return these stages of a project and all before them, or all stages, if their run makes what
-    the project shows.
+def compare(stated: Facts, made: Facts, lock: str, part: bool) -> int:
+    """Print the MD5 of each output, and all else that differs. Return the number of outputs.
 
-    A stage that is always changed, and an output that persists, are allowed: all stages run, from
-    nothing.
-
-    Raises:
-        UserError: DVC cannot read the stages; one is frozen or has no command; a file is outside
-            the repository; or no stage writes a metric, a plot or an artifact.
-    """
-    from dvc.exceptions import DvcException  # here, so that `--help` is quick
-    from dvc.repo import Repo
-
-    try:
-        with chdir(project), Repo() as repo:
-            stages = [
-                stage
-                for name in names or ["dvc.yaml"]
-                for stage in repo.stage.collect(name, with_deps=True)
-            ]
-    except DvcException as error:
-        raise UserError(f"DVC cannot read the stages: {clip(str(error))}.") from None
-    for stage in stages:
-        if stage.is_data_source:
-            raise UserError(
-                f"{stage.addressing} brings data that no stage makes, so they cannot be verified."
-            )
-        if stage.frozen:
-            raise UserError(
-                f"the stage {stage.name} is frozen, so DVC does not run it; unfreeze it to verify "
-                "it."
-            )
-        for file in (*stage.deps, *stage.outs):
-            if file.fs.protocol != "local" or not Path(file.fs_path).resolve().is_relative_to(
-                clone
-            ):
-                outside = "which is outside the repository, so what it holds cannot be verified"
-                raise UserError(f"the stage {stage.name} uses {file.def_path}, {outside}.")
-    text = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
-    shown = yaml.safe_dump([text.get(key) for key in ("metrics", "plots", "artifacts")])
-    outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
-    for name in (token.value for token in yaml.scan(shown) if isinstance(token, yaml.ScalarToken)):
-        path = project / name  # if it is one
-        if len(name) < 256 and path.is_file() and not any(path.is_relative_to(out) for out in outs):
-            raise UserError(
-                f"dvc.yaml shows {clip(name)}, which no stage writes, so it cannot be verified."
-            )
-    return stages
-
-
-def _run(command: list[str], folder: Path) -> None:
-    variables = {
-        "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
-        "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
-        "TRAIN_CHECKPOINTS": "",  # from the beginning to the end
-    }
-    if subprocess.run(command, cwd=folder, env=os.environ | variables).returncode:
-        raise UserError(f"`{' '.join(command)}` failed, so nothing was compared.")
-
-
-def compare(stated: Facts, made: Facts, lock: str) -> int:
-    """Print a table: each output, and all else that differs. Return the number of outputs.
+    With `part`, only some stages ran, and the others are left out.
 
     Raises:
         UserError: something differs.
     """
-    from rich.table import Table  # here, so that `--help` is quick
-
-    from tools.tables import plain_console
-
-    table, differs, number = Table("stage", "", f"in {lock}", "made now"), [], 0
-    for stage in stated | made:
-        before, now = stated.get(stage, {}), made.get(stage, {})
-        for fact in before | now:
-            one, other = before.get(fact, "nothing"), now.get(fact, "nothing")
-            number += fact.startswith("output ")
-            if one != other or fact.startswith("output "):
-                table.add_row(stage, fact, clip(one), "same bytes" if one == other else clip(other))
-            if one != other:
-                differs.append(
-                    f"the {fact} of the stage {stage} was {clip(other)}; {lock} states {clip(one)}."
-                )
-    plain_console().print(table)
-    if differs:
-        raise UserError(differs[0])
-    return number
-
-
-def compare_with_git(clone: Path, stages: "Sequence[PipelineStage]") -> None:
-    """Compare the outputs that are in Git, byte by byte, with what the stages made.
-
-    Raises:
-        UserError: a file differs, or only one side has it.
-    """
-
-    def ask(*words: str) -> str:
-        return output("git", "-C", str(clone), "-c", "core.fileMode=false", *words)
-
-    for stage in stages:
-        for out in (out.fs_path for out in stage.outs):
-            changed = ask("diff", "--name-only", "--no-renames", "-z", "HEAD", "--", out)
-            added = ask("ls-files", "--others", "-z", "--", out)
-            if ask("ls-tree", "-r", "HEAD", "--", out) and (differing := changed + added):
-                name, *_ = differing.split("\0")
-                raise UserError(f"{name} in Git is not what the stage {stage.name} makes.")
+    ran = {fact.split(" ")[0] for fact in made}
+    facts = [fact for fact in stated | made if not part or fact.split(" ")[0] in ran]
+    outputs = [fact for fact in facts if " outs " in fact and fact.endswith(" md5")]
+    differing = [fact for fact in facts if stated.get(fact) != made.get(fact)]
+    sentences = {
+        fact: f"{fact} was {clip(made.get(fact, 'nothing'))}; {lock} states "
+        f"{clip(stated.get(fact, 'nothing'))}."
+        for fact in differing
+    }
+    for fact in dict.fromkeys(outputs + differing):
+        show(sentences[fact] if fact in sentences else f"{fact}: same bytes, {made[fact]}.")
+    if differing:
+        raise UserError(sentences[differing[0]])
+    return len(outputs)
 
 
 if __name__ == "__main__":

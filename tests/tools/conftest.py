@@ -1,8 +1,9 @@
 """What the tests of several tools share."""
 
+import json
+import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from tests.support import chromium
 from tests.support.browsers import CHROMIUM
 from tests.support.project import ROOT, Project, captured
+from tools.lock.shown import described
 
 
 @pytest.fixture
@@ -21,16 +23,30 @@ def quick_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.run
 
     def run(command, cwd=".", env=None, **options):
-        if command[:3] != [sys.executable, "-m", "dvc"]:
+        listing = Path(command[2]).name == "shown.py"
+        if command[2:4] != ["-m", "dvc"] and not listing:
             return start(command, cwd=cwd, env=env, **options)
         from dvc.cli import main
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
 
         with monkeypatch.context() as patch, chdir(cwd), captured() as printed:
+            for name in os.environ.keys() - (env or os.environ).keys():
+                patch.delenv(name)
             for name, value in (env or {}).items():
                 patch.setenv(name, value)
-            code = main(command[3:])
+            try:
+                if listing:
+                    with Repo() as repo:
+                        print(json.dumps(described(repo, *command[3:])))
+                    code = 0
+                else:
+                    code = main(command[4:])
+            except DvcException as error:
+                print(error)
+                code = 1
         text = printed[0] if options.keys() & {"text", "encoding"} else printed[0].encode()
-        return subprocess.CompletedProcess(command, code, stdout=text, stderr=text[:0])
+        return subprocess.CompletedProcess(command, code, stdout=text, stderr=text)
 
     monkeypatch.setattr(subprocess, "run", run)
 

@@ -79,8 +79,8 @@ def test_runs_that_differ_in_seeds_alone_are_one_setting(dvc_shows):
     twice = [experiment(name, 0.9, seed=1) for name in "bc"]
     dvc_shows([experiment("a", 0.88, seed=0), *twice])
     assert rows(printed())[3][1:] == ["all", "2", f"0.8900 ± {0.02 / 2**0.5:.4f}"]
-    dvc_shows([experiment(name, 0.5, activation=name) for name in ("relu", "[b]:smile:", "tanh")])
-    assert rows(printed())[3][1:] == ["train.activation=[b]:smile:", "1", "0.5000"]
+    dvc_shows([experiment(name, 0.5, activation=name) for name in ("relu", "[b]:\x1b:", "tanh")])
+    assert rows(printed())[3][1:] == ["train.activation=[b]:?:", "1", "0.5000"]
     dvc_shows([experiment("a", 0.88), experiment("b", 0.9)])
     refusal(compare(), "", "a", "b", "same parameters")
     pairs = product((10, 9), (0, 1))

@@ -61,6 +61,13 @@ def report(*words: str) -> str:
     return result.stdout
 
 
+def test_a_report_writes_into_its_folder_alone(small):
+    """Whatever the settings of DVC say that came with a clone."""
+    small.dvc("config", "-q", "core.site_cache_dir", "../victim")
+    report()
+    assert not Path("../victim").exists()
+
+
 def test_a_report_shows_what_changed_and_what_did_not(small):
     """Experiments of HEAD with several seeds are in it, too."""
     for seed in (0, 2):

@@ -1,6 +1,9 @@
 """`tools.verify` and `tools.check`, on a small DVC project: what they find, say and return."""
 
 import os
+import py_compile  # noqa: F401 a forgery does
+import shutil  # noqa: F401 a hostile file does
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +45,8 @@ def copying(source: str, out: str, result: str) -> dict:
         f"[open(out, 'w').write(open('{source}').read()) for out in ('{out}', "
         f"'results/{result}.json')]"
     )
-    return {"cmd": f'python -c "{code}"', "deps": [source], "outs": [out, f"results/{result}.json"]}
+    outs = [out, {f"results/{result}.json": {"cache": False}}]
+    return {"cmd": f'python -c "{code}"', "deps": [source], "outs": outs}
 
 
 RECORDS = {
@@ -135,7 +139,7 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
     with edited("dvc.lock") as lock:
         lock["stages"]["double"]["outs"][0]["md5"] = WRONG
     small.commit("Restate")
-    assert_one_sentence(run(verify), "output doubled")
+    assert_one_sentence(run(verify), "outs doubled")
     for rev in ("HEAD~1", "mlp@v1.0.0", "twice"):
         assert_agree(run(verify, "--rev", rev), 4)
     small.run("git", "update-ref", f"refs/exps/cc/{'d' * 38}/twice", "HEAD")
@@ -146,24 +150,18 @@ def test_verify_makes_an_older_commit_a_tag_and_an_experiment(small):
 def test_verify_makes_one_row_or_a_committee_again(small):
     with edited("records/dvc.lock") as lock:
         lock["stages"]["row@a-1"]["outs"][0]["md5"] = WRONG
+    write("metrics/8.json")  # beside the records: another project's
     small.commit("Restate")
     result = run(verify, "--record", "a")
     assert_agree(result, 3, "records/dvc.lock")
     assert "a-1" not in result.stdout
-    assert_one_sentence(
-        run(verify, "--record", "a", "--seed", "1"), "output model-a-1", "stage row@a-1"
-    )
+    assert_one_sentence(run(verify, "--record", "a", "--seed", "1"), "row@a-1 outs model-a-1 md5")
     assert_agree(run(verify, "--record", "committee-a"), 5, "records/dvc.lock")
     for words, *expected in (
-        (
-            ["--record", "a", "--seed", "2"],
-            "records/dvc.lock",
-            "a has no seed 2",
-            "expected one of 0, 1.",
-        ),
-        (["--record", "b"], "records/dvc.lock has no record b", "expected one of a, committee-a."),
-        (["--record", "committee-a", "--seed", "1"], "committee-a has no seeds"),
-        (["--record", "committee-a", "--epochs", "1"], "committee-a has no seeds and no epochs"),
+        (["--record", "a", "--seed", "2"], "no row a-2", "expected one of a-0, a-1."),
+        (["--record", "b"], "no row b-0", "expected one of a, committee-a."),
+        (["--record", "committee-a", "--seed", "1"], "no row committee-a-1"),
+        (["--record", "committee-a", "--epochs", "1"], "no row committee-a-0"),
         (["--epochs", "1"], "give --record"),
         (["--seed", "1"], "give --record"),
     ):
@@ -171,75 +169,174 @@ def test_verify_makes_one_row_or_a_committee_again(small):
 
 
 WRONG, OUTSIDE = "0" * 32, str(Path(__file__).resolve())
+LONG = f"{'8' * 200}/{'8' * 200}.json"
 EXTRA = {"cmd": "true", "outs": [{"path": "extra", "md5": WRONG, "size": 1}]}
-# What is done to a dvc.yaml, its stages, the stages in dvc.lock, and files; words of the sentence
+
+
+def eight(**more) -> dict:
+    """Return a stage that writes a metric, 8.json, and the folder it needs."""
+    return {"cmd": "echo 8 > 8.json", "metrics": [{"8.json": {"cache": False}}]} | more
+
+
+def write(name: str, text: str = "9\n") -> None:
+    """Write a file that no stage makes, in a folder that may be missing."""
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text(text)
+
+
+# What is done to the stages in dvc.lock, and words of the sentence
+FORGED_LOCKS = {
+    "an output": ("lock['double']['outs'][0]['md5'] = WRONG", "double outs doubled md5"),
+    "a dependency": ("lock['double']['deps'][0]['md5'] = WRONG", "double deps given md5"),
+    "a size": ("lock['double']['outs'][0]['size'] = 15", "double outs doubled size", "15"),
+    "a number of files": ("lock['copy']['outs'][0]['nfiles'] = 3", "copy outs copies nfiles", "3"),
+    "a command": ("lock['double']['cmd'] = 'python right.py'", "double cmd", "python right.py"),
+    "a parameter": ("lock['double']['params']['params.yaml']['twice'] = 2", "twice", "states 2"),
+    "a stage more": ("lock['extra'] = EXTRA", "extra", "was nothing"),
+    "a stage less": ("del lock['copy']", "copy", "states nothing"),
+    "an output twice": ("lock['double']['outs'].insert(0, EXTRA['outs'][0])", "dvc.lock"),
+}
+# What is done to dvc.yaml, its stages, and files; `dvc commit --force` then writes dvc.lock
 FORGED = {
-    "a result without a stage": (
-        "del stages['score']; lock['score']['outs'][0]['md5'] = WRONG",
-        "dvc.lock",
-        "stage score",
-    ),
-    "a metric in Git": ("Path('score.json').write_text('9')", "score.json in Git", "stage score"),
-    "a figure more in Git": ("Path('figures/9').touch()", "figures/9 in Git", "stage score"),
-    "a figure less in Git": ("Path('figures/8').unlink()", "figures/8 in Git", "stage score"),
-    "an output": ("lock['double']['outs'][0]['md5'] = WRONG", "output doubled", "stage double"),
-    "a dependency": (
-        "lock['double']['deps'][0]['md5'] = WRONG",
-        "dependency given",
-        "stage double",
-    ),
-    "a size": ("lock['double']['outs'][0]['size'] = 15", "output doubled", "size 15"),
-    "a number of files": ("lock['copy']['outs'][0]['nfiles'] = 3", "output copies", "nfiles 3"),
-    "a command": ("lock['double']['cmd'] = 'python right.py'", "command", "python right.py"),
-    "a parameter": ("lock['double']['params']['params.yaml']['twice'] = 2", "parameter twice", "2"),
-    "a stage more in the lock": ("lock['extra'] = EXTRA", "stage extra"),
-    "a stage less in the lock": ("del lock['copy']", "stage copy"),
-    "a frozen stage": ("stages['score']['frozen'] = True", "stage score", "frozen"),
+    "a result without a stage": ("del stages['score']", "score cmd was nothing"),
+    "a metric": ("write('score.json')", "score outs score.json md5"),
+    "a figure more": ("write('figures/9')", "score outs figures md5"),
+    "a figure less": ("Path('figures/8').unlink()", "score outs figures md5"),
+    "a frozen stage": ("stages['score']['frozen'] = True", "failed"),
     "a stage that does nothing": (
         "stages['score'] |= {'cmd': 'true', 'metrics': [{'score.json': {'cache': False, 'persist': "
         "True}}]}",
         "failed",
     ),
-    "data from outside": (
-        "stages['double']['deps'] = ['given', OUTSIDE]",
-        "stage double",
-        "outside",
+    "a stage that does nothing in a folder": (
+        "stages['extra'] = eight(cmd='true', wdir='sub'); write('sub/8.json')",
+        "failed",
     ),
+    "a stage that takes its result from Git": (
+        "stages['extra'] = eight(cmd='git checkout HEAD -- 8.json'); write('8.json')",
+        "failed",
+    ),
+    "a stage that imports what the commit lacks": (
+        "stages['extra'] = eight(cmd='python -c \"import tools\" && echo 9 > 8.json'); "
+        "write('8.json')",
+        "failed",
+    ),
+    "bytecode": (
+        "stages['extra'] = eight(cmd='python -c \"import more; print(more.x)\" > 8.json'); "
+        "write('8.json'); write('more.py', 'x = 9'); py_compile.compile('more.py', "
+        "invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH); "
+        "write('more.py', 'x = 8')",
+        "extra outs 8.json md5",
+    ),
+    "data from outside": ("stages['double']['deps'] = ['given', OUTSIDE]", "outside"),
+    "a result outside": ("stages['double']['outs'] = [{'../x': {'cache': False}}]", "outside"),
     "a metric without a stage": (
-        "project['metrics'] = ['8.json']; Path('8.json').touch()",
-        "8.json",
+        "project['metrics'] = ['8.json']; write('8.json')",
+        "8.json was deleted",
         "no stage",
     ),
-    "a plot without a stage": (
-        "project['plots'] = [{'8': {'y': {'8.csv': 'x'}}}]; Path('8.csv').touch()",
-        "8.csv",
+    "a folder of metrics": (
+        "project['metrics'] = ['shown']; write('shown/8.json')",
+        "shown/8.json was deleted",
     ),
-    "line ends in Git": (
-        "Path('.gitattributes').write_text('* text'); Path('score.json').touch()",
-        "score.json in Git",
+    "a metric in a folder above": (
+        "project['metrics'] = ['../8.json']; write('8.json')",
+        "8.json was deleted",
+    ),
+    "a metric with a variable in its name": (
+        "project |= {'vars': [{'n': 8}], 'metrics': ['${n}.json']}; write('8.json')",
+        "8.json was deleted",
+    ),
+    "a metric with a long name": (
+        "project['metrics'] = [LONG]; write(LONG)",
+        "was deleted",
+    ),
+    "a metric that is data": (
+        "project['metrics'] = ['8.json']; write('8.json'); small.dvc('add', '-q', '8.json')",
+        "failed",
+    ),
+    "a metric that is not there": ("project['metrics'] = ['8.json']", "dvc.yaml shows 8.json"),
+    "a plot without a stage": (
+        "project['plots'] = [{'8': {'y': {'8.csv': 'x'}}}]; write('8.csv', 'x\\n8\\n')",
+        "8.csv was deleted",
+    ),
+    "a plot's other axis": (
+        "project['plots'] = [{'score.json': {'x': {'8.csv': 'x'}}}]; write('8.csv')",
+        "8.csv was deleted",
+    ),
+    "an artifact without a stage": (
+        "project['artifacts'] = {'model': {'path': '8.npz'}}; write('8.npz')",
+        "8.npz was deleted",
+    ),
+    "a result that no file of DVC names": ("write('metrics/8.png')", "metrics/8.png was deleted"),
+    "a folder of results that is a link": (
+        "stages['extra'] = eight(cmd='echo 9 > metrics/8.json', metrics=[{'metrics/8.json': "
+        "{'cache': False}}]); write('shown/8.json'); Path('metrics').symlink_to('shown')",
+        "failed",
+    ),
+    "a second pipeline": (
+        "write('second/dvc.yaml', yaml.safe_dump({'stages': {'eight': eight()}})); "
+        "write('second/8.json')",
+        "eight outs 8.json md5",
+    ),
+    "line ends": (
+        "write('.gitattributes', '* text'); Path('score.json').touch()",
+        "in Git is not what the stages make",
     ),
     "data without a stage": (
         "small.run('git', 'rm', '-q', '--cached', 'given'); small.dvc('add', '-q', 'given')",
-        "given.dvc",
-        "no stage",
+        "failed",
     ),
     "stages that DVC cannot read": ("stages['score']['deps'] = 7", "DVC", "dvc.yaml"),
 }
 
 
+@pytest.mark.parametrize("forgery", FORGED_LOCKS)
+def test_verify_refuses_a_forged_lock(small, forgery):
+    code, *words = FORGED_LOCKS[forgery]
+    with edited("dvc.lock") as lock:
+        exec(code, globals() | {"lock": lock["stages"]})
+    small.commit("Forge")
+    assert_one_sentence(run(verify), *words)
+
+
 @pytest.mark.parametrize("forgery", FORGED)
 def test_verify_refuses_a_forgery(small, forgery):
     code, *words = FORGED[forgery]
-    with edited("dvc.yaml") as project, edited("dvc.lock") as lock:
-        names = {
-            "small": small,
-            "project": project,
-            "stages": project["stages"],
-            "lock": lock["stages"],
-        }
+    with edited("dvc.yaml") as project:
+        names = {"small": small, "project": project, "stages": project["stages"]}
         exec(code, globals() | names)
+    small.dvc("commit", "-q", "--force", check=False)
     small.commit("Forge")
     assert_one_sentence(run(verify), *words)
+
+
+def test_verify_runs_dvc_itself_whatever_the_commit_calls_so(small):
+    """As a program of its own, as people run it."""
+    write("score.json")
+    small.dvc("commit", "-q", "--force")
+    for name in ("dvc.py", "ruamel.py", "dvc/__main__.py"):
+        write(name, "raise SystemExit(0)")
+    small.commit("Forge")
+    done = small.run(sys.executable, "-P", "-m", "tools.verify", check=False)
+    assert done.returncode == 1
+    assert "score outs score.json md5" in done.stderr
+
+
+def test_verify_says_which_projects_did_not_run(small):
+    assert "did not run: records/." in run(verify).stdout
+
+
+@pytest.mark.parametrize("name", ["errors", "lock"])
+def test_verify_compares_a_row_with_its_result_before_it_trains_epochs(small, name):
+    if name == "errors":
+        write("records/results/a-0.json")
+    else:
+        with edited("records/dvc.lock") as lock:
+            lock["stages"]["row@a-0"]["outs"][1]["md5"] = WRONG
+    small.commit("Forge")
+    words = ("--record", "a", "--epochs", "1")
+    assert_one_sentence(run(verify, *words), "results/a-0.json in Git", "records/dvc.lock")
 
 
 def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
@@ -277,7 +374,7 @@ def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     Path("dvc.lock").write_text("stages: {double: {outs: [1]}}")
     assert_one_sentence(run(check), "git checkout dvc.lock")
     small.commit("Damage the lock")
-    assert_one_sentence(run(verify), "the dvc.lock of HEAD is not valid")
+    assert_one_sentence(run(verify), "dvc.lock", "validation failed")
     monkeypatch.chdir("..")
     assert_one_sentence(run(check), "dvc.lock: No such file")
 
@@ -308,3 +405,43 @@ def test_check_names_a_damaged_output_and_dvc_makes_it_again(small, damaged, out
     small.dvc("--cd", project, "repro", "-q")
     assert Path(damaged).read_bytes() == content
     assert run(check).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "lock['double']['outs'][0]['path'] = '../victim/files/md5/ab/c'",
+        "lock['double']['outs'][0]['path'] = str(Path('../victim/files/md5/ab/c').resolve())",
+        "Path('doubled').unlink(); Path('doubled').symlink_to('../victim/files/md5/ab/c')",
+        "shutil.rmtree('copies'); Path('copies').symlink_to('../victim')",
+        "small.dvc('config', '-q', 'cache.dir', '../../victim')",
+        "shutil.rmtree('.dvc/cache'); Path('.dvc/cache').symlink_to('../../victim')",
+        "shutil.rmtree('.dvc/tmp'); Path('.dvc/tmp').symlink_to('../../victim')",
+    ],
+    ids=["up", "whole path", "link", "linked folder", "cache", "linked cache", "linked lock"],
+)
+def test_check_leaves_files_outside_of_its_folder_alone(small, hostile):
+    victim = small.folder.parent / "victim"
+    (victim / "files" / "md5" / "ab").mkdir(parents=True)
+    (victim / "files" / "md5" / "ab" / "c").write_text("precious")
+
+    def state() -> list:
+        return [(path, path.stat().st_mtime_ns) for path in sorted(victim.rglob("*"))]
+
+    before = state()
+    with edited("dvc.lock") as lock:
+        exec(hostile, globals() | {"lock": lock["stages"], "small": small})
+    assert_one_sentence(run(check), "outside of this folder")
+    assert state() == before
+
+
+def test_no_control_character_of_a_file_reaches_the_terminal(small):
+    name = "\x1b]0;title\x07"
+    write(name)
+    with edited("dvc.lock") as lock:
+        lock["stages"]["double"]["outs"][0] |= {"path": name}
+    small.commit("Forge")
+    for result in (run(check), run(verify)):
+        assert result.exit_code == 1
+        assert not {"\x1b", "\x07"} & set(result.output)
+    assert "?]0;title?: not what dvc.lock says." in run(check).stdout

@@ -4,8 +4,8 @@ python -m tools.compare 'act-*' --baseline train.activation=sigmoid --figure act
 """
 
 import csv
+import io
 import json
-import sys
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from tools.compare import experiments
 from tools.compare.experiments import CONFIDENCE, METHOD, METRICS, Settings, Values
-from tools.tables import mean_and_deviation, plain_console
+from tools.tables import mean_and_deviation, show
 
 
 @command
@@ -68,7 +68,7 @@ def main(
         if minus:
             print_table(f"Difference from {first}, seed by seed", minus, paired=True)
         if parted:
-            print(parted)
+            show(parted)
 
 
 def values_of(settings: Settings) -> Values:
@@ -98,7 +98,7 @@ def print_table(title: str, values: Values, paired: bool = False) -> None:
             table.add_section()
     if paired:
         table.caption = f"Interval of the mean: {METHOD}."
-    plain_console().print(table)
+    show(table)
 
 
 def document(settings: Settings, minus: Values, baseline: str) -> dict[str, Any]:
@@ -136,9 +136,11 @@ def print_csv(settings: Settings) -> None:
         parameters = {key: experiments.as_text(value) for key, value in run.parameters.items()}
         rows.append(names | parameters | run.metrics)
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    show(text.getvalue().removesuffix("\n"))
 
 
 if __name__ == "__main__":

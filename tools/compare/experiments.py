@@ -7,10 +7,9 @@ from fnmatch import fnmatchcase
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-import typer
-
 from pipeline.program.errors import UserError
 from tools.lock import git, output
+from tools.tables import show
 
 METRICS = {  # a name for people; the file and the key
     "validation accuracy": ("metrics/validation.json", "accuracy"),
@@ -63,7 +62,7 @@ def finished_runs(names: list[str]) -> list[Run]:
             called = "" if name == "*" else f" called {name}"
             raise UserError(f"this commit has no finished experiment{called}; see `dvc exp show`.")
     if left_out := len(named) - len(runs):
-        typer.echo(f"Left out: {left_out} queued, running or failed.", err=True)
+        show(f"Left out: {left_out} queued, running or failed.", err=True)
     return runs
 
 
@@ -170,7 +169,7 @@ def minus_baseline(settings: Settings, baseline: str) -> Values:
             continue
         if len(both) < 2:
             what = f"{setting} and {baseline} have fewer than two seeds in common"
-            typer.echo(f"Not compared: {what}.", err=True)
+            show(f"Not compared: {what}.", err=True)
             continue
         minus[setting] = {
             metric: [runs[seeds].metrics[metric] - base[seeds].metrics[metric] for seeds in both]

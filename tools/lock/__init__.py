@@ -4,6 +4,7 @@ it.
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.program.errors import UserError
+from pipeline.program.errors import UserError, clip
 
 
 def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str]:
@@ -33,32 +34,29 @@ def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str
         }
 
 
-def locked_stages(lock: Path) -> dict[str, dict[str, str]]:
-    """Return all that a `dvc.lock` states of each stage: its command, dependencies, parameters and
-    outputs.
+def locked_facts(folder: Path, lock: str) -> dict[str, str]:
+    """Return all that a `dvc.lock` in a folder states, such as {"train outs models/mlp.npz size":
+    "318480"}; nothing if it is not there.
 
     Errors are those of `locked_outputs`.
     """
-    with _valid(lock):
-        stages = {}
-        for name, stage in yaml.safe_load(lock.read_bytes())["stages"].items():
-            stages[name] = facts = {"command": str(stage["cmd"])}
-            for kind, entries in (
-                ("dependency", stage.get("deps", [])),
-                ("output", stage.get("outs", [])),
-            ):
-                facts |= {f"{kind} {entry['path']}": _described(entry) for entry in entries}
-            for file, values in stage.get("params", {}).items():
-                facts |= {
-                    f"parameter {key} of {file}": json.dumps(value) for key, value in values.items()
-                }
-        return stages
+    path = folder / lock
+    with _valid(Path(lock)):
+        stages = yaml.safe_load(path.read_bytes())["stages"] if path.exists() else {}
+        return dict(_flat(stages))
 
 
-def _described(entry: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value}" for key, value in sorted(entry.items()) if key not in ("path", "hash")
-    )
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        files = {one.pop("path"): one for one in value}
+        if len(files) < len(value):
+            raise ValueError("a file is there twice")
+        value = files
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _flat(one, f"{name} {key}".strip())
+    else:
+        yield name, json.dumps(value)
 
 
 @contextmanager
@@ -69,14 +67,41 @@ def _valid(lock: Path) -> Iterator[None]:
         raise UserError(f"{lock} is not valid; restore it: git checkout {lock}") from None
 
 
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file in a folder; the name comes from a file of somebody else.
+
+    Raises:
+        UserError: by "..", by a link or as a whole path it leads out of the folder.
+    """
+    path = folder / name
+    try:
+        leaves = not path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a zero
+        leaves = True
+    if leaves:
+        raise UserError(f"{clip(name)} is outside of this folder, so it is left alone.")
+    return path
+
+
 def output(*command: str, stdin: str = "", cure: str = "") -> str:
     """Return what a command of Git or DVC prints.
 
-    If it fails, raise a UserError that ends with `cure`.
+    If it fails, raise a UserError that ends with `cure`. With -P, no file of this folder is
+    imported in place of DVC's.
     """
-    python = [sys.executable, "-m"] if command[0] == "dvc" else []
+    python: list[str] = []
+    variables = dict(os.environ)
+    if command[0] == "dvc":
+        # DVC writes there, wherever .dvc/config says
+        variables.setdefault("DVC_SITE_CACHE_DIR", str(inside(Path.cwd(), ".dvc/tmp/site")))
+        python = [sys.executable, "-P", "-m"]
     done = subprocess.run(
-        [*python, *command], input=stdin, capture_output=True, text=True, encoding="utf-8"
+        [*python, *command],
+        input=stdin,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
     )
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").splitlines()

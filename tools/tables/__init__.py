@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+import typer
+
+from pipeline.program.errors import visible
+
 if TYPE_CHECKING:  # imported inside the function: the records' ledger prints no table
-    from rich.console import Console
+    from rich.table import Table
 
 
 def mean_and_deviation(values: Sequence[float], digits: int = 4, sign: str = "") -> str:
@@ -31,11 +35,18 @@ def markdown(head: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([next(lines), f"|{rule}|", *lines])
 
 
-def plain_console() -> "Console":
-    """Return a console that prints brackets as they are, and long lines to a pipe or a file."""
-    from rich.console import Console
+def show(shown: "str | Table", err: bool = False) -> None:
+    """Print a text or a table, with "?" for control characters, which a terminal would obey.
 
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    return console
+    Brackets are no markup. A pipe or a file gets lines of any length.
+    """
+    if not isinstance(shown, str):
+        from rich.console import Console
+
+        console = Console(markup=False, emoji=False, highlight=False, color_system=None)
+        if not console.is_terminal:
+            console.width = 10_000
+        with console.capture() as text:
+            console.print(shown)
+        shown = text.get().removesuffix("\n")
+    typer.echo("\n".join(map(visible, shown.split("\n"))), err=err)

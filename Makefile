@@ -58,7 +58,7 @@ lint: setup ## check the code's style and types
 	@$(RUN) ruff format --check
 	@$(RUN) mypy --no-error-summary
 
-verify: setup ## run all stages again in a clone, compare with dvc.lock and Git (REV=a commit, a tag or an experiment; RECORD=name SEED=0 EPOCHS=5: a record, or its first epochs)
+verify: setup ## delete all results in a copy of the commit, run all stages, compare (REV=a commit, a tag or an experiment; RECORD=name SEED=0 EPOCHS=5: a record, or its first epochs)
 	@.venv/bin/python -P -m tools.verify $(if $(REV),--rev $(REV)) $(if $(RECORD),--record $(RECORD)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EPOCHS),--epochs $(EPOCHS))
 

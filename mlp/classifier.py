@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mlp.network import init_network
+from mlp.network import MLP
 from mlp.optimizers import Optimizer, Schedule
 from mlp.prediction import predict, quiet
 from mlp.protocol import Preparation, Split
@@ -33,8 +33,7 @@ class Classifier:
         one_hot = np.eye(len(self.classes_), dtype=np.uint8)[numbers]
         shape, names = (1, np.shape(images)[-1]), tuple(map(str, self.classes_))
         preparation = Preparation(0.0, 1 / 255, shape, names)
-        layers = self.hidden_sizes, self.activation, self.weight_init_std, self.arithmetic
-        self.network_ = init_network(*layers, preparation, self.seed)
+        self.network_ = MLP.new(self, preparation)
         size, optimizer = self.batch_size, Optimizer(Schedule(self.learning_rate))
         n = self.epochs * (len(images) // size)
         method = Method(iterations=n, batch_size=size, seed=self.seed, optimizer=optimizer)

@@ -126,8 +126,14 @@ class MLP:
     @classmethod
     def new(cls, settings: Any, preparation: Preparation) -> "MLP":
         """Return the network that section train of params.yaml describes, untrained."""
-        layers = settings.hidden_sizes, settings.activation, settings.weight_init_std
-        return init_network(*layers, settings.arithmetic, preparation, settings.seed)
+        return init_network(
+            settings.hidden_sizes,
+            activation=settings.activation,
+            std=settings.weight_init_std,
+            arithmetic=settings.arithmetic,
+            preparation=preparation,
+            seed=settings.seed,
+        )
 
     @classmethod
     def load(

@@ -54,11 +54,9 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     )
     for name in ("params.yaml", "records/base.yaml"):
         edit(name, "plot:\n", "plot:\n  bins: 10\n")
-    edit(
-        "stages/plot.py",
-        "        weights=",
-        "        again=draw_weights(network.weights[0], shape),\n        weights=",
-    )
+    save = "    drawing.save_figures("
+    again = '    drawn["again"] = drawing.draw_weights(*network.first_layer())\n'
+    edit("stages/plot.py", save, f"{again}{save}")
     project.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
     (project.folder / "stages" / "judge.py").write_text(STAGE, encoding="utf-8")
     (project.folder / "tests" / "stages" / "test_judge.py").write_text(TEST, encoding="utf-8")

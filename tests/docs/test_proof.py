@@ -83,7 +83,8 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_make_proof_refuses_another_theorem_gaps_and_assumptions(tmp_path, mutant):
     old, new, said = MUTANTS[mutant]
-    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("Makefile", "repository.mk"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "proof", tmp_path / "proof")
     text = PROOF.read_text(encoding="utf-8")
     for piece, other in zip(old.split("|"), new.split("|"), strict=True):

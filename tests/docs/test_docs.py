@@ -1,6 +1,4 @@
-"""The pages are true where a test can see it: their links lead somewhere, and the commands that
-they show exist.
-"""
+"""The links of the pages lead somewhere, and the commands that the pages show exist."""
 
 import importlib.util
 import json
@@ -42,10 +40,9 @@ def anchors(page: Path) -> set[str]:
 
 @pages
 def test_links_lead_to_files_and_headings(page):
-    links = re.findall(r"\]\(([^)\s]+)\)", prose(page)) + re.findall(
-        r"(?:src|href)=\"([^\"]+)\"", prose(page)
-    )
-    for link in links:
+    text = prose(page)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    for link in links + re.findall(r"(?:src|href)=\"([^\"]+)\"", text):
         if re.match(r"[a-z]+:", link):
             continue  # on the web
         path, _, anchor = link.partition("#")
@@ -57,9 +54,7 @@ def test_links_lead_to_files_and_headings(page):
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each command that a page shows: in its console blocks, and as code in its
-    prose.
-    """
+    """Yield the words of each command that a page shows, in console blocks or in its prose."""
     lines = re.findall(r"`([^`\n]+)`", prose(page))
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "console":
@@ -89,6 +84,7 @@ def test_commands_exist(page):
     targets, dvc = make_targets(), get_main_parser()
     for words in commands(page):
         shown = shlex.join(words)
+        python = words[0].endswith(("python", "python3"))
         match words:
             case ["make", *goals]:
                 assert {goal for goal in goals if "=" not in goal} <= targets, shown
@@ -97,16 +93,13 @@ def test_commands_exist(page):
                     dvc.parse_args(words[1:])
                 except (DvcParserError, SystemExit):
                     pytest.fail(f"DVC does not know: {shown}")
-            case [python, "-m", module, *arguments] if python.endswith(("python", "python3")):
+            case [_, "-m", module, *arguments] if python:
                 if (ROOT / module.partition(".")[0]).is_dir():
                     assert importlib.util.find_spec(module), shown
                 if module.startswith(WITH_OPTIONS):
-                    assert {
-                        word.partition("=")[0] for word in arguments if word[0] == "-"
-                    } <= options(module), shown
-            case [python, script, *_] if python.endswith(("python", "python3")) and script.endswith(
-                ".py"
-            ):
+                    given = {word.partition("=")[0] for word in arguments if word[0] == "-"}
+                    assert given <= options(module), shown
+            case [_, script, *_] if python and script.endswith(".py"):
                 assert (ROOT / script).exists(), shown
 
 
@@ -114,14 +107,10 @@ def options(module: str) -> set[str]:
     """Return the options of a program."""
     if (ROOT / module.replace(".", "/")).is_dir():
         module += ".__main__"
-    (app,) = (
-        value
-        for value in vars(importlib.import_module(module)).values()
-        if isinstance(value, typer.Typer)
-    )
-    return {"--help"} | {
-        name for param in get_command(app).params for name in (*param.opts, *param.secondary_opts)
-    }
+    values = vars(importlib.import_module(module)).values()
+    (app,) = (value for value in values if isinstance(value, typer.Typer))
+    params = get_command(app).params
+    return {"--help", *(name for param in params for name in param.opts + param.secondary_opts)}
 
 
 def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
@@ -141,27 +130,20 @@ def test_the_program_in_the_mathematics_learns(reproduced, monkeypatch, capsys):
 
 @pytest.mark.committed
 def test_speed_has_the_numbers_of_the_benchmark():
-    """docs/speed.md repeats what `make bench` writes: of each library the better number of
-    threads.
-    """
-    page, speed = (
-        (ROOT / name).read_text(encoding="utf-8")
-        for name in ("docs/speed.md", "benchmarks/speed.md")
-    )
+    """docs/speed.md repeats what `make bench` writes, with each library's better threads."""
+    names = ("docs/speed.md", "benchmarks/speed.md")
+    page, speed = ((ROOT / name).read_text(encoding="utf-8") for name in names)
     for column, network in enumerate(("784-50-10", "784-800-10")):
         table = cells(speed[speed.index(f"| {network} |") :].split("\n\n")[0])[2:]
-        fastest = {
-            name: min(int(there[1]) for other, *there in table if other == name)
-            for name, *_ in table
-        }
+        fastest: dict[str, int] = {}
+        for name, _, time, *_ in table:
+            fastest[name] = min(int(time), fastest.get(name, int(time)))
         shown = {name: there[column] for name, *there in cells(page)[2:] if name in fastest}
         assert shown == {name: f"{microseconds} µs" for name, microseconds in fastest.items()}
     written = re.compile(r"\d[\d,.]*\d")
-    # No history
-    sentences = [
-        sentence for sentence in re.split(r"(?<=\.)\s+", page) if "(commit " not in sentence
-    ]
-    assert set(written.findall(" ".join(sentences))) <= set(written.findall(speed))
+    sentences = re.split(r"(?<=\.)\s+", page)
+    current = " ".join(sentence for sentence in sentences if "(commit " not in sentence)
+    assert set(written.findall(current)) <= set(written.findall(speed))
 
 
 @pytest.mark.committed
@@ -170,15 +152,8 @@ def test_records_have_the_numbers_of_the_ledger():
 
     def short(row: list[str]) -> list[str]:
         record, network, published, here, unseen, like, minutes = row
-        return [
-            record,
-            network,
-            published.split(":")[0],
-            here,
-            unseen,
-            re.split("[,:]", like)[0],
-            minutes,
-        ]
+        published, like = published.split(":")[0], re.split("[,:]", like)[0]
+        return [record, network, published, here, unseen, like, minutes]
 
     names = ("docs/records.md", "records/ledger.md")
     pages = [(ROOT / name).read_text(encoding="utf-8") for name in names]
@@ -188,9 +163,8 @@ def test_records_have_the_numbers_of_the_ledger():
 
 # README.md says what the committed results say, and README.ko.md says the same in Korean
 
-ENGLISH, KOREAN = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md")
-)
+ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
+KOREAN = (ROOT / "README.ko.md").read_text(encoding="utf-8")
 SPLITS = ("train", "validation", "test")
 
 
@@ -206,18 +180,11 @@ def test_metrics_are_the_committed_ones():
     assert float(percent) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
     (names,) = re.findall(r"^Path +(accuracy.*)$", ENGLISH, re.MULTILINE)
     rows = dict(re.findall(r"^metrics/(\w+)\.json +(.*)$", ENGLISH, re.MULTILINE))
-    shown = {
-        name: {
-            key: float(value)
-            for key, value in zip(names.split(), row.split(), strict=True)
-            if value != "-"
-        }
-        for name, row in rows.items()
-    }
-    assert shown == {
-        name: {key: round(value, 5) for key, value in score.items()}
-        for name, score in metrics.items()
-    }
+    assert rows.keys() == metrics.keys()
+    for name, score in metrics.items():
+        row = dict(zip(names.split(), rows[name].split(), strict=True))
+        shown = {key: float(value) for key, value in row.items() if value != "-"}
+        assert shown == {key: round(value, 5) for key, value in score.items()}
 
 
 SAME = {

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.drawing.figures import (
-    draw_misclassified,
-    draw_training_images,
-    draw_weights,
-    use_own_settings,
-)
+from pipeline.drawing import figures
+from pipeline.drawing.figures import draw_misclassified, draw_training_images, draw_weights
 from pipeline.drawing.png import png_bytes, zlib_bytes
 from pipeline.store.artifacts import Misclassified
 
@@ -22,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(scope="module", autouse=True)
 def own_settings():
-    use_own_settings()
+    figures.use_own_settings()
 
 
 def pixels_of(png):
@@ -75,19 +71,15 @@ def test_gallery_shows_images_line_by_line_with_their_names(number, most, height
         assert ((left + right) / 2, top) == pytest.approx((1.3 * column + 0.5, 1.5 * row))
         assert x0 <= left < right <= x1
         assert y0 < top < bottom <= y1
-        np.testing.assert_array_equal(
-            image.get_array()[..., 0], 255 - mistakes.images[place].reshape(height, width)
-        )
+        pixels = 255 - mistakes.images[place].reshape(height, width)
+        np.testing.assert_array_equal(image.get_array()[..., 0], pixels)
         assert (right - left) / (bottom - top) == pytest.approx(width / height)
         frame = axes.lines[place].get_xydata()
-        np.testing.assert_allclose(
-            [frame.min(axis=0), frame.max(axis=0)], [(left, top), (right, bottom)]
-        )
+        ends = [frame.min(axis=0), frame.max(axis=0)]
+        np.testing.assert_allclose(ends, [(left, top), (right, bottom)])
         percent = math.floor(100 * mistakes.probability[place])
-        expected += [
-            f"{short[mistakes.predicted[place]]}, {percent}%",
-            f"is {short[mistakes.actual[place]]}",
-        ]
+        predicted, actual = short[mistakes.predicted[place]], short[mistakes.actual[place]]
+        expected += [f"{predicted}, {percent}%", f"is {actual}"]
     assert texts(axes.texts) == expected
 
 
@@ -123,11 +115,7 @@ def test_training_images_have_their_names_and_their_distortions_below(epochs, n,
 
 @pytest.mark.parametrize(
     ("neurons", "height", "width", "which"),
-    [
-        (1, 9, 9, "1 neuron,"),
-        (50, 3, 5, "50 neurons,"),
-        (3000, 28, 7, "first 50 of 3,000 neurons,"),
-    ],
+    [(1, 9, 9, "1 neuron,"), (50, 3, 5, "50 neurons,"), (3000, 28, 7, "50 of 3,000 neurons,")],
 )
 def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, which):
     weights = RNG.normal(size=(height * width, neurons))

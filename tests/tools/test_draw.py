@@ -1,6 +1,4 @@
-"""The page to draw on gives the answers of `predict`, to the last bit: its scripts run here in
-Node, without a page.
-"""
+"""The page's scripts, run in Node without a page, give the answers of `predict`, bit for bit."""
 
 import base64
 import gzip
@@ -42,18 +40,9 @@ def with_network(network: Network, path: Path) -> dict[str, object]:
 LETTERS = Preparation(0.0, 1 / 255, (64, 64), tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 NETWORKS = {
     "tanh, two hidden layers": {"hidden": (30, 20), "activation": "tanh", "std": "glorot"},
-    "relu, shifted images": {
-        "hidden": (40,),
-        "activation": "relu",
-        "std": "he",
-        "preparation": ZSCORE,
-    },
+    "shifted images": {"hidden": (40,), "activation": "relu", "std": "he", "preparation": ZSCORE},
     "no hidden layer": {"hidden": ()},
-    "sigmoid; 4,096 pixels, so weights of 20 bits": {
-        "hidden": (10,),
-        "std": "glorot",
-        "preparation": LETTERS,
-    },
+    "4,096 pixels: 20 bits": {"hidden": (10,), "std": "glorot", "preparation": LETTERS},
 }
 
 
@@ -83,13 +72,11 @@ MODELS = [
 @needs_node
 def test_strokes_become_the_image_that_python_makes_of_their_pixels():
     source = np.random.Generator(np.random.PCG64(0))
-    scribbles = [
-        [
-            {"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()}
-            for width in widths
-        ]
-        for widths in ((16,), (60, 176), (30, 50, 90, 150))
-    ]
+
+    def stroke(width: int) -> dict:
+        return {"width": width, "points": source.integers(-1024, 2048, (3, 2)).tolist()}
+
+    scribbles = [list(map(stroke, widths)) for widths in ((16,), (60, 176), (30, 50, 90, 150))]
     there = javascript(
         "data.drawings.map(strokes => rasterise(strokes)).map(drawing => [[...drawing.bytes],"
         " ...data.models.map(model => [...prepare(drawing, model)])])",
@@ -113,9 +100,7 @@ def test_strokes_become_the_image_that_python_makes_of_their_pixels():
     ("hidden", "activation"), [((6,), "sigmoid"), ((6, 5), "tanh"), ((6, 5), "relu")]
 )
 def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path):
-    """The derivative of a class's logit by central differences: a neuron's output is changed a
-    little.
-    """
+    """The derivative of a class's logit by central differences in each neuron's output."""
     network = new_network(hidden=hidden, activation=activation, std="glorot")
     image = digits("test").images[:1]
     there = javascript(
@@ -143,9 +128,7 @@ def test_contributions_are_outputs_times_gradients(hidden, activation, tmp_path)
 
 @pytest.fixture
 def draw_page(tmp_path, monkeypatch):
-    """A function that makes draw.html, in a folder with a network and test images; the folder is
-    the current one.
-    """
+    """A function that makes draw.html in the current folder, which has a network and images."""
     monkeypatch.chdir(tmp_path)
     # Inside of a script, HTML ends at the first; the page's template has the second
     classes = ("</script>", "/* FILES */", *"abcdefgh")
@@ -162,9 +145,8 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
     page = Path("draw.html").read_text(encoding="utf-8")
     assert hashlib.md5(Path("mlp.npz").read_bytes()).hexdigest() in page
     assert '"accuracy"' not in page
-    assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|fetch\(|https?:""", page), (
-        "it asks for nothing"
-    )
+    asking = r"""(src|href)=["'](?!data:|#)|@import|fetch\(|https?:"""
+    assert not re.search(asking, page)
     assert page.count("</script>") == 4  # the data's, the model's, the scripts'
 
     assert draw_page("draw.html", "test.npz").exit_code == 0

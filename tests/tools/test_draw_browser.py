@@ -1,6 +1,4 @@
-"""The page to draw on in a real browser without a network: what people do, and whether `predict`
-says the same.
-"""
+"""The page to draw on in a real browser without a network says what `predict` says."""
 
 import json
 import time
@@ -24,30 +22,30 @@ from tools.predict import predict as predict_command
 pytestmark = pytest.mark.slow
 
 PROBABILITIES = "[...answer().probabilities]"
-PAINTED = (
-    "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data.filter(v => "
-    "v).length"
-)
+PIXELS = "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data"
+PAINTED = f"{PIXELS}.filter(v => v).length"
+BOX = "$('verdict').getBoundingClientRect()"
+IN_SIGHT = f"{BOX}.height > 0 && {BOX}.top >= 0 && {BOX}.bottom <= innerHeight"
 
 
-def predicted(strokes: list, folder: Path) -> list[float]:
-    """Return the probabilities that `predict` prints for a picture of some strokes, dark on
-    white.
-    """
-    Image.fromarray(255 - rasterised(strokes)).save(folder / "drawing.png")
-    words = [str(folder / "drawing.png"), "--model", str(folder / "models/mlp.npz"), "--json"]
+def printed(picture: Path, folder: Path) -> list[float]:
+    """Return the probabilities that `predict` prints for a picture."""
+    words = [str(picture), "--model", str(folder / "models/mlp.npz"), "--json"]
     (found,) = json.loads(CliRunner().invoke(predict_command, words).stdout)
     return list(found["probabilities"].values())
 
 
+def predicted(strokes: list, folder: Path) -> list[float]:
+    """Return what `predict` prints for a picture of some strokes, dark on white."""
+    Image.fromarray(255 - rasterised(strokes)).save(folder / "drawing.png")
+    return printed(folder / "drawing.png", folder)
+
+
 def draw_strokes(page: chromium.Tab, strokes: list, touch: bool) -> None:
-    left, top, side = page.run(
-        "(({left, top, width}) => [left, top, width])(paper.getBoundingClientRect())"
-    )
+    box = page.run("paper.getBoundingClientRect().toJSON()")
+    left, top, scale = box["left"], box["top"], box["width"] / 1024
     for stroke in strokes:
-        page.drag(
-            [(left + x * side / 1024, top + y * side / 1024) for x, y in stroke["points"]], touch
-        )
+        page.drag([(left + x * scale, top + y * scale) for x, y in stroke["points"]], touch)
 
 
 @pytest.mark.parametrize("browser", BROWSERS, indirect=True)
@@ -57,21 +55,17 @@ def test_images_and_drawings_get_the_same_probabilities(browser, folder):
     images, labels = digits("test")
     expected = predict(load_model(folder / "models/mlp.npz"), images)[0].tolist()
     browser.run(f"bytes = readBytes('{in_base64(images)}'), 0")
-    each = (
-        "Array.from({length: 200}, (_, i) => [...predict(model, bytes.subarray(784 * i, 784 * i + "
-        "784))])"
-    )
+    image = "bytes.subarray(784 * i, 784 * (i + 1))"
+    each = f"Array.from({{length: 200}}, (_, i) => [...predict(model, {image})])"
     assert browser.run(each) == expected
-    wrong = []
+    buttons, wrong = "[...document.querySelectorAll('.thumbnails button')]", []
     for number, example in enumerate(browser.run("stored.examples")):
-        browser.run(f"document.querySelectorAll('.thumbnails button')[{number}].click()")
+        browser.run(f"{buttons}[{number}].click()")
         assert browser.run(PROBABILITIES) == expected[example["place"]]
         wrong.append(bool(np.argmax(expected[example["place"]]) != example["number"]))
         assert f"really {example['number']}" in browser.run("$('verdict').textContent")
     assert wrong.count(True) == 6
-    classes = browser.run(
-        "[...document.querySelectorAll('.thumbnails button')].map(button => button.className)"
-    )
+    classes = browser.run(f"{buttons}.map(button => button.className)")
     assert [name == "wrong" for name in classes] == wrong
     accuracy = np.mean(np.argmax(expected, axis=1) == labels.argmax(axis=1))
     assert f"{100 * accuracy:.2f} % of the test images" in browser.run("$('foot').textContent")
@@ -124,11 +118,8 @@ def test_buttons_pen_and_what_is_painted(page):
     assert page.run("document.querySelectorAll('.best').length") == 1
     assert page.run("document.querySelectorAll('.neurons canvas').length") == 6
     page.run("$('clear').click()")
-    assert page.run("[state.strokes.length, $('undo').disabled, $('clear').disabled]") == [
-        0,
-        True,
-        True,
-    ]
+    state = page.run("[state.strokes.length, $('undo').disabled, $('clear').disabled]")
+    assert state == [0, True, True]
     assert page.run(PAINTED) == 0
     assert page.run("$('verdict').textContent") == "Nothing there."
 
@@ -139,10 +130,7 @@ def test_it_begins_with_an_example_and_a_tap_on_another_shows_its_answer(page, f
     assert "really" in page.run("$('verdict').textContent")
     number = page.run("examples[12].number")
     page.press("$('thumbnails').children[12]", touch=True)
-    top, bottom = page.run(
-        "(({top, bottom}) => [top, bottom])($('verdict').getBoundingClientRect())"
-    )
-    assert 0 <= top < bottom <= 844
+    assert page.run(IN_SIGHT)
     assert f"really {number}" in page.run("$('verdict').textContent")
 
 
@@ -151,28 +139,20 @@ def test_the_verdict_stays_in_sight_on_a_telephone(page, folder):
     page.open(folder / "page.html")
     for part in ("paper", "go"):
         page.run(f"$('{part}').scrollIntoView({{block: 'center'}})")
-        seen = page.run(
-            "(({top, bottom}) => top >= 0 && bottom <= innerHeight)"
-            "($('verdict').getBoundingClientRect())"
-        )
-        assert seen, part
+        assert page.run(IN_SIGHT), part
 
 
 def test_predict_reads_the_drawing_in_a_saved_picture(page, folder, tmp_path):
     """The picture shows the answer, too, which must not count as ink; a dot is the least ink."""
     dot = [{"width": 16, "points": [[300, 700]]}]
     for drawing in [*DRAWINGS, dot]:
-        page.run(
-            f"useDrawing({json.dumps(drawing)}), saved = null, "
-            "save = async file => { saved = [...new Uint8Array(await file.arrayBuffer())]; }, "
-            "savePicture(), 0"
-        )
+        keep = "async file => { saved = [...new Uint8Array(await file.arrayBuffer())]; }"
+        page.run(f"useDrawing({json.dumps(drawing)}), saved = null, save = {keep}")
+        page.run("savePicture(), 0")
         while not (saved := page.run("saved")):
             time.sleep(0.05)
         (tmp_path / "drawing.png").write_bytes(bytes(saved))
-        words = [str(tmp_path / "drawing.png"), "--model", str(folder / "models/mlp.npz"), "--json"]
-        (found,) = json.loads(CliRunner().invoke(predict_command, words).stdout)
-        assert list(found["probabilities"].values()) == page.run(PROBABILITIES)
+        assert printed(tmp_path / "drawing.png", folder) == page.run(PROBABILITIES)
 
 
 @pytest.mark.parametrize(("hidden", "whole"), [((), False), ((20, 10), True)])
@@ -180,10 +160,8 @@ def test_other_models(page, make, tmp_path, hidden, whole):
     """26 classes with names, images of another size, whole pictures; no test images."""
     classes = tuple(f"letter <{name}>" for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     preparation = Preparation(10.0, 1 / 64, (20, 32), classes, whole, whole)
-    save_model(
-        tmp_path / "models/mlp.npz",
-        new_network(hidden=hidden, std="glorot", preparation=preparation),
-    )
+    network = new_network(hidden=hidden, std="glorot", preparation=preparation)
+    save_model(tmp_path / "models/mlp.npz", network)
     page.screen(360)
     page.open(make(tmp_path))
     strokes = DRAWINGS[1]

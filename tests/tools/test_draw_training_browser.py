@@ -1,6 +1,4 @@
-"""The page trains in real browsers without a network: what people do, and whether Python makes the
-same bytes.
-"""
+"""The page trains in real browsers without a network, and Python makes the same bytes."""
 
 import base64
 import gzip
@@ -33,20 +31,17 @@ pytestmark = pytest.mark.slow
 def wait(page, condition: str, seconds: float = 120) -> None:
     """Wait until a JavaScript expression is true in the page."""
     deadline = time.monotonic() + seconds
+    said = "[phase, $('now').textContent, $('complaint').textContent]"
     while not page.run(condition):
-        assert time.monotonic() < deadline, page.run(
-            "[phase, $('now').textContent, $('complaint').textContent]"
-        )
+        assert time.monotonic() < deadline, page.run(said)
         time.sleep(0.05)
 
 
 def choose(page, **values: str) -> None:
     """Write values into fields."""
     for name, value in values.items():
-        page.run(
-            f"fields.{name}.{'checked' if value in (True, False) else 'value'} = "
-            f"{json.dumps(value)}, showSettings()"
-        )
+        field = f"fields.{name}.{'checked' if value in (True, False) else 'value'}"
+        page.run(f"{field} = {json.dumps(value)}, showSettings()")
 
 
 def trained(page) -> bytes:
@@ -84,58 +79,42 @@ def test_a_training_ends_with_the_bytes_of_dvc_lock(page, folder, width, how):
     assert f"{100 * accuracy:.2f} % of the test images" in page.run("$('results').textContent")
     page.run(f"state.strokes = {json.dumps(DRAWINGS[3])}, show()")
     assert page.run("model.md5") == hashlib.md5(model).hexdigest()
-    assert (
-        page.run(f"[...predict(model, new Uint8Array({json.dumps(images[0].tolist())}))]")
-        == expected[0].tolist()
-    )
+    found = page.run(f"[...predict(model, new Uint8Array({images[0].tolist()}))]")
+    assert found == expected[0].tolist()
     assert page.run(OVERFLOW) == 0
-    tops = page.run(
-        "[...$('thumbnails').children].map(button => button.getBoundingClientRect().top)"
-    )
+    top = "button => button.getBoundingClientRect().top"
+    tops = page.run(f"[...$('thumbnails').children].map({top})")
     assert len({tops.count(top) for top in tops}) == 1, "each row has as many test images"
     assert page.run("$('line').value").count("|") == 6
     press("restart")
-    assert page.run(
-        "phase === 'none' && $('proof').hidden && !fields.seed.disabled && model === original"
-    )
+    assert page.run("phase === 'none' && $('proof').hidden && !fields.seed.disabled")
+    assert page.run("model === original")
 
 
 @pytest.mark.parametrize("browser", BROWSERS, indirect=True)
 def test_real_data_and_the_md5_of_python(browser, make, tmp_path):
-    """2,000 steps on MNIST.
-
-    Meanwhile the page draws frames; without a screen, Firefox draws one a second anyway.
-    """
+    """2,000 steps on MNIST; meanwhile the page draws frames in Chromium."""
     browser.open(make(ROOT, str(tmp_path / "page.html")))
     if not browser.run("Boolean(proof)"):
         pytest.skip("needs the data that dvc.lock describes, scaled by minmax: dvc repro")
     choose(browser, iterations="2000")
-    note = (
-        "if (training.latest) longest = Math.max(longest, now - before); before = now; "
-        "requestAnimationFrame(watch)"
-    )
-    browser.run(
-        f"(longest = 0, before = performance.now(), watch = now => {{ {note} }}, watch(before), 0)"
-    )
+    note = "if (training.latest) longest = Math.max(longest, now - before); before = now;"
+    watch = f"watch = now => {{ {note} requestAnimationFrame(watch) }}"
+    browser.run(f"(longest = 0, before = performance.now(), {watch}, watch(before), 0)")
     browser.run("$('go').click()")
-    model = trained(browser)
-    assert not isinstance(browser, chromium.Tab) or browser.run("longest") < 500, (
-        "milliseconds without a frame"
-    )
+    md5 = hashlib.md5(trained(browser)).hexdigest()
+    if isinstance(browser, chromium.Tab):  # without a screen, Firefox draws one frame a second
+        assert browser.run("longest") < 500, "milliseconds without a frame"
     options = shlex.split(browser.run("$('command').textContent"))[3:]
-    assert hashlib.md5(model).hexdigest() == train_in_python(project_like(ROOT, tmp_path), *options)
-    assert hashlib.md5(model).hexdigest() in browser.run("$('bytes').textContent")
+    assert md5 == train_in_python(project_like(ROOT, tmp_path), *options)
+    assert md5 in browser.run("$('bytes').textContent")
 
 
 RELU = {"activation": "relu", "weight_init_std": "he", "momentum": "0.9", "learning_rate": "0.01"}
+LINEAR = {"seed": str(2**32 - 1), "schedule": "linear", "batch_size": "33"}
 SETTINGS = {
     "two hidden layers": {**RELU, "hidden_sizes": "30, 20"},
-    "no hidden layer": {
-        "hidden_sizes": "",
-        "seed": str(2**32 - 1),
-        "schedule": "linear",
-        "batch_size": "33",
-    },
+    "no hidden layer": {**LINEAR, "hidden_sizes": ""},
 }
 
 
@@ -145,11 +124,9 @@ def test_the_command_on_the_page_makes_the_same_bytes(page, folder, tmp_path, se
     command = shlex.split(page.run("$('command').textContent"))
     assert command[:3] == ["dvc", "exp", "run"]
     page.run("$('go').click()")
-    model = trained(page)
-    assert hashlib.md5(model).hexdigest() == train_in_python(
-        project_like(folder, tmp_path), *command[3:]
-    )
-    assert hashlib.md5(model).hexdigest() in page.run("$('bytes').textContent")
+    md5 = hashlib.md5(trained(page)).hexdigest()
+    assert md5 == train_in_python(project_like(folder, tmp_path), *command[3:])
+    assert md5 in page.run("$('bytes').textContent")
 
 
 def test_one_step_in_numbers(page, folder):
@@ -171,17 +148,13 @@ def test_one_step_in_numbers(page, folder):
     assert [row[1] for row in rows[1:]] == [str(label) for label in t[:5].argmax(axis=1)]
     assert len(rows[1]) == 12
     moved = {row[0]: row[2] for row in moves}
-    for name, old, new in (
-        ("W1", before[0], network.weights[0]),
-        ("b2", before[1], network.biases[1]),
-    ):
+    after = [network.weights[0], network.biases[1]]
+    for name, old, new in zip(("W1", "b2"), before, after, strict=True):
         assert float(moved[name]) == float(f"{np.abs(new - old).max():.3g}")
 
 
 def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
-    """A byte of an image, packed again; two bytes of the packed file; a character that is not
-    base64.
-    """
+    """A byte of an image; two bytes of the packed file; a character that is not base64."""
     html = (folder / "page.html").read_text(encoding="utf-8")
     (packed,) = re.findall(r'id="data/prepared/validation.npz">(.*?)<', html)
     content = bytearray(gzip.decompress(base64.b64decode(packed)))
@@ -199,11 +172,8 @@ def test_a_changed_byte_is_refused_in_one_sentence(page, folder, tmp_path):
             sentence = page.run("$('complaint').textContent")
             assert "validation.npz" in sentence
             assert "damaged" in sentence
-            assert page.run("[training.latest, $('go').disabled, $('proof').hidden]") == [
-                None,
-                True,
-                True,
-            ]
+            state = page.run("[training.latest, $('go').disabled, $('proof').hidden]")
+            assert state == [None, True, True]
             page.run("$('restart').click()")
 
 
@@ -262,27 +232,14 @@ def test_hidden_closed_and_started_twice(page, folder):
 
 
 def test_wrong_values_do_not_start_and_a_training_that_diverges_says_so(page):
-    wrong = {
-        "hidden_sizes": "0",
-        "weight_init_std": "many",
-        "learning_rate": "0",
-        "seed": "-1",
-        "iterations": "",
-    }
-    wrong["warmup"] = "301"
-    for name, value in [
-        *wrong.items(),
-        ("weight_init_std", "0x10"),
-        ("weight_init_std", "Infinity"),
-    ]:
+    wrong = [("hidden_sizes", "0"), ("learning_rate", "0"), ("seed", "-1"), ("iterations", "")]
+    wrong += [("weight_init_std", value) for value in ("many", "0x10", "Infinity")]
+    for name, value in [*wrong, ("warmup", "301")]:
         right = page.run(f"fields.{name}.value")
         choose(page, **{name: value})
         page.run("$('go').click()")
-        assert page.run("[phase, document.activeElement.name, $('changed').hidden]") == [
-            "none",
-            name,
-            True,
-        ]
+        state = page.run("[phase, document.activeElement.name, $('changed').hidden]")
+        assert state == ["none", name, True]
         choose(page, **{name: right})
     choose(page, nesterov=True)
     page.run("$('go').click()")
@@ -301,10 +258,8 @@ def test_wrong_values_do_not_start_and_a_training_that_diverges_says_so(page):
 
 
 def test_keys_in_a_field_do_not_clear_the_drawing_and_every_control_has_a_name(page):
-    page.run(
-        f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show(), fields.seed.focus(), "
-        "fields.seed.select()"
-    )
+    page.run(f"clear(), state.strokes = {json.dumps(DRAWINGS[3])}, show()")
+    page.run("fields.seed.focus(), fields.seed.select()")
     page.key("Backspace")
     page.call("Input.insertText", text="7")
     assert page.run("[state.strokes.length, fields.seed.value]") == [len(DRAWINGS[3]), "7"]
@@ -313,34 +268,17 @@ def test_keys_in_a_field_do_not_clear_the_drawing_and_every_control_has_a_name(p
     page.run("$('one').click()")
     wait(page, "!$('step').hidden")
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
-    found = [
-        (node["role"]["value"].lower(), node.get("name", {}).get("value"))
-        for node in nodes
-        if not node["ignored"]
-    ]
-    controls = {
-        "application",
-        "button",
-        "slider",
-        "image",
-        "region",
-        "textbox",
-        "spinbutton",
-        "combobox",
-        "checkbox",
-    }
+    seen = [node for node in nodes if not node["ignored"]]
+    found = [(node["role"]["value"].lower(), node.get("name", {}).get("value")) for node in seen]
+    controls = {"application", "button", "slider", "image", "region"}
+    controls |= {"textbox", "spinbutton", "combobox", "checkbox"}
     assert {role for role, _ in found} >= controls
     assert [role for role, name in found if role in controls | {"progressbar"} and not name] == []
 
 
 def main() -> None:
-    """Make the pictures of the pages in docs from draw.html: python -m
-    tests.tools.test_draw_training_browser.
-    """
-    with (
-        tempfile.TemporaryDirectory() as profile,
-        chromium.new_tab(Path(profile) / "browser") as page,
-    ):
+    """Make docs' pictures from draw.html: `python -m tests.tools.test_draw_training_browser`."""
+    with tempfile.TemporaryDirectory() as folder, chromium.new_tab(Path(folder, "tab")) as page:
         page.screen(1100)
         page.open(ROOT / "draw.html")
         page.run(f"useDrawing({json.dumps(DRAWINGS[2])}), writeSettings({{}})")

@@ -1,6 +1,4 @@
-"""The proof of docs/exact-arithmetic.md is about this code: its constants, and what its definitions
-compute.
-"""
+"""The proof of docs/exact-arithmetic.md has this code's constants, and computes what it does."""
 
 import math
 import re
@@ -36,45 +34,31 @@ def test_constants_are_those_of_the_code():
 
 STATED = "Theorem same_bits l w v : sum_of_code l ->"
 BEGIN = "Proof. intros C W V. apply code_exact in C."
+BOTH = f"{STATED}|{BEGIN}"
+PRINT = "Print Assumptions"
+AXIOM = "Module Classical_Prop. Conjecture classic : False. End Classical_Prop."
+UNCHECKED = "#[bypass_check(guard)] Fixpoint f (n : nat) : False := f n."
+
+
+def with_premise(premise: str) -> str:
+    """Return the pieces `BOTH` of a theorem that is true under a premise alone."""
+    return f"{STATED.replace(': ', f': {premise} -> ')}|{BEGIN.replace('C', '_ C', 1)}"
+
+
 # What becomes of a piece of the proof, and a word of what `make proof` then says
 MUTANTS = {
     "right": ("", "", ""),
-    "without the theorem": (
-        STATED,
-        STATED.replace("same_bits", "other_bits"),
-        "same_bits was not found",
-    ),
-    "of a false premise": (
-        f"{STATED}|{BEGIN}",
-        f"{STATED.replace(': ', ': 0 = 1 -> ')}|{BEGIN.replace('C', '_ C', 1)}",
-        "theorem.v",
-    ),
-    "of empty sums": (
-        f"{STATED}|{BEGIN}",
-        f"{STATED.replace(': ', ': l = [] -> ')}|{BEGIN.replace('C', '_ C', 1)}",
-        "theorem.v",
-    ),
-    "of ten terms": (
-        "(count l <= MOST_TERMS /\\ e <= LARGEST /\\ f",
-        "(count l <= 10 /\\ e <= LARGEST /\\ f",
-        "theorem.v",
-    ),
+    "without the theorem": (STATED, STATED.replace("same", "other"), "same_bits was not found"),
+    "of a false premise": (BOTH, with_premise("0 = 1"), "theorem.v"),
+    "of empty sums": (BOTH, with_premise("l = []"), "theorem.v"),
+    "of ten terms": ("(count l <= MOST_TERMS /\\ e", "(count l <= 10 /\\ e", "theorem.v"),
     "of an axiom with the name of another": (
-        f"{STATED}|{BEGIN}",
-        "Module Classical_Prop. Conjecture classic : False. End Classical_Prop.\n"
-        f"{STATED}|{BEGIN} assert (false := Classical_Prop.classic).",
+        BOTH,
+        f"{AXIOM}\n{BOTH} assert (false := Classical_Prop.classic).",
         "exact.Classical_Prop.classic",
     ),
-    "with a gap": (
-        "Print Assumptions",
-        "Lemma gap : 0 = 1. Admitted. Print Assumptions",
-        "exact.gap",
-    ),
-    "without a check": (
-        "Print Assumptions",
-        "#[bypass_check(guard)] Fixpoint f (n : nat) : False := f n. Print Assumptions",
-        "exact.f",
-    ),
+    "with a gap": (PRINT, f"Lemma gap : 0 = 1. Admitted. {PRINT}", "exact.gap"),
+    "without a check": (PRINT, f"{UNCHECKED} {PRINT}", "exact.f"),
 }
 
 
@@ -135,9 +119,8 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
     # Grids: the bound, a tie, any number, zeros and a denormal number
     for bits, exponent in product([16, 18, 21, 40, 51], [480, 20, 1, 0, -3, -400, -495, -600]):
         bound = math.ldexp(1.0, max(exponent, SMALLEST_UNIT))
-        tie = math.ldexp(
-            int(rng.integers(-(2**16), 2**16)) + 0.5, max(exponent - bits, SMALLEST_UNIT)
-        )
+        unit = max(exponent - bits, SMALLEST_UNIT)
+        tie = math.ldexp(int(rng.integers(-(2**16), 2**16)) + 0.5, unit)
         for x in (bound, -bound, tie, *(rng.uniform(-1, 1, 5) * bound).tolist(), 0.0, -0.0, 5e-324):
             if abs(x) <= bound:
                 rounded = exact.grid(np.array([x]), bits, exponent)
@@ -154,37 +137,29 @@ def test_definitions_compute_what_the_code_computes(tmp_path):
     # Products: with and without fused additions
     for n in (1, 2, 3, 40):
         a, b = rng.normal(size=(1, n)), 1e-3 * rng.normal(size=(n, 1))
-        pairs = "; ".join(
-            f"({coq(x)}, {coq(y)})" for x, y in zip(a[0].tolist(), b[:, 0].tolist(), strict=True)
-        )
-        terms = (
-            f"(products (operand_bits {n}) [{pairs}] ({exact.exponent(a)}) ({exact.exponent(b)}))"
-        )
+        both = zip(a[0].tolist(), b[:, 0].tolist(), strict=True)
+        pairs = "; ".join(f"({coq(x)}, {coq(y)})" for x, y in both)
+        e, f = exact.exponent(a), exact.exponent(b)
+        terms = f"(products (operand_bits {n}) [{pairs}] ({e}) ({f}))"
         for way in ("sum_of", "fused"):
             expected[f"result ({way} {terms})"] = dot(exact, a, b)[0, 0]
 
     # Bits for every number of terms. More terms have no more bits (`fewer_bits`), so the ends of
     # each run are enough.
     bits = [operand_bits.__wrapped__(n) for n in range(MOST_TERMS + 1)]
-    ends = [
-        n
-        for n, b in enumerate(bits)
-        if not 0 < n < MOST_TERMS or b != bits[n - 1] or b != bits[n + 1]
-    ]
+    inner = range(1, MOST_TERMS)
+    ends = [0, *(n for n in inner if not bits[n - 1] == bits[n] == bits[n + 1]), MOST_TERMS]
     at_ends = f"map (fun n => (n, operand_bits n)) [{';'.join(map(str, ends))}]"
 
     shutil.copy(PROOF, tmp_path)
-    evaluated = (
-        f"Eval vm_compute in {at_ends}.\nEval vm_compute in map shown [{';'.join(expected)}].\n"
-    )
-    (tmp_path / "check.v").write_text(HEADER + evaluated, encoding="utf-8")
+    text = f"{HEADER}Eval vm_compute in {at_ends}.\n"
+    text += f"Eval vm_compute in map shown [{';'.join(expected)}].\n"
+    (tmp_path / "check.v").write_text(text, encoding="utf-8")
     for file in ("exact.v", "check.v"):
         done = subprocess.run(["coqc", file], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    lists = [
-        re.findall(r"\(([-\d, ]+)\)", text)
-        for text in re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]
-    ]
+    texts = re.sub(r"\s+", " ", done.stdout).split(" = ")[1:]
+    lists = [re.findall(r"\(([-\d, ]+)\)", text) for text in texts]
     bits_found, found = ([[*map(int, group.split(","))] for group in groups] for groups in lists)
     assert bits_found == [[n, bits[n]] for n in ends]
     for (sign, mantissa, exponent), (term, value) in zip(found, expected.items(), strict=True):

@@ -105,11 +105,11 @@ class Walk:
         ]
         return [one for one in found if "queue-worker" in one.info["cmdline"]]
 
-    def remains(self) -> tuple[str, list[str]]:
-        """Return the branches, tags, experiments and changes in Git, and what lies beside the
-        project.
-        """
-        refs = self.run("git for-each-ref --format='%(refname)' && git status --short")
+    def remains(self) -> tuple[list[str], list[str]]:
+        """Return Git's refs and changes, without DVC's own notes, and what lies beside the project."""
+        lines = self.run("git for-each-ref --format='%(refname)' && git status --short").split("\n")
+        own = ("refs/exps/exec/", "refs/exps/apply/")
+        refs = [line for line in lines if not line.startswith(own)]
         return refs, sorted(path.name for path in self.home.iterdir())
 
     def prepare(self) -> None:

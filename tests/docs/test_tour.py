@@ -106,7 +106,7 @@ class Walk:
         return [one for one in found if "queue-worker" in one.info["cmdline"]]
 
     def remains(self) -> tuple[list[str], list[str]]:
-        """Return Git's refs and changes, without DVC's own notes, and what lies beside the project."""
+        """Return Git's refs and changes, without DVC's own, and what lies beside the project."""
         lines = self.run("git for-each-ref --format='%(refname)' && git status --short").split("\n")
         own = ("refs/exps/exec/", "refs/exps/apply/")
         refs = [line for line in lines if not line.startswith(own)]

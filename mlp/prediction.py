@@ -1,5 +1,6 @@
 """What a trained network says of images: logits, probabilities, and how often it is right."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -22,44 +23,49 @@ def quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-def logits(network: Network, images: np.ndarray) -> np.ndarray:
+def logits(network: Network, images: np.ndarray, threads: int = 1) -> np.ndarray:
     """Return the logits, (n, classes), of images, (n, features) uint8, in chunks.
 
-    Errors are those of `Network.logits`, and a ValueError for images of another type or shape.
+    More threads help where the BLAS has one. Errors are those of `Network.logits`, and a ValueError
+    for images of another type or shape.
     """
     check_images(network.preparation, images)
     chunks = [images[i : i + CHUNK] for i in range(0, max(len(images), 1), CHUNK)]
-    return np.concatenate([network.logits(chunk) for chunk in chunks])
+    forward = quiet()(network.logits)  # a thread has its own setting of warnings
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(forward, chunks)))
 
 
-def predict(network: Network, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    network: Network, images: np.ndarray, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the probability of each class and its logarithm, (n, classes) each, for images.
 
-    Images are (n, features) uint8. Errors are those of `logits`.
+    Images are (n, features) uint8. Threads and errors are those of `logits`.
     """
-    y, shifted, total = softmax(network.arithmetic, logits(network, images))
+    y, shifted, total = softmax(network.arithmetic, logits(network, images, threads))
     return y, shifted - network.arithmetic.log(total)
 
 
 @quiet()
-def measure(network: Network, split: Split) -> Score:
+def measure(network: Network, split: Split, threads: int = 1) -> Score:
     """Return the loss and accuracy of `network` on images and their labels.
 
     A FloatingPointError says that a number is not finite. A ValueError is that of `check_split`.
     """
     check_split(network.preparation, split)
-    chunks = [slice(i, i + CHUNK) for i in range(0, len(split.labels), CHUNK)]
-    parts = [terms_of(network, Split(split.images[rows], split.labels[rows])) for rows in chunks]
-    terms, right = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
-    return score_of(network, terms, right)
+    z = logits(network, split.images, threads)
+    return score_of(network, *terms_of(network, z, split.labels))
 
 
-def terms_of(network: Network, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Return the terms of the loss, (2, n), and whether each image is classified correctly."""
-    z = network.logits(split.images)
+def terms_of(network: Network, z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the terms of the loss, (2, n), and whether each image is classified correctly.
+
+    `z` has the images' logits, (n, classes), and `labels` their one-hot labels.
+    """
     _, shifted, total = softmax(network.arithmetic, z)
-    right = z.argmax(axis=1) == split.labels.argmax(axis=1)
-    return loss_terms(shifted, total, split.labels), right
+    right = z.argmax(axis=1) == labels.argmax(axis=1)
+    return loss_terms(shifted, total, labels), right
 
 
 def score_of(network: Network, terms: np.ndarray, right: np.ndarray) -> Score:

@@ -66,7 +66,7 @@ def train(
 
     save_model(model, result.network)
     write_json(on_train, result.train._asdict())
-    found = evaluate(result.network, held_out.split)
+    found = evaluate(result.network, held_out.split, processes)
     macro_f1 = mean_f1(found.actual, found.predicted, len(images.preparation.classes))
     write_json(on_validation, result.validation._asdict() | {"macro_f1": macro_f1})
     write_history(history, training.epochs, result.epoch)

@@ -79,10 +79,10 @@ class DividedStep:
         for part in team.parts:
             # mode="clip" lets NumPy write straight into `out`; no index is out of range
             np.take(self.images[part], batch, axis=0, out=self.bytes[part], mode="clip")
-            X = self.network.widen(self.bytes[part], self.X[part])
+            self.used[part] = n = int(self.ends[part].take(batch).max())
+            X = self.network.widen(self.bytes[part][:, :n], self.X[part][:, :n])
             if (keep := self.masks[0].keep) is not None:
-                X *= keep[:, self.rows_of_W[0][part]]
-            self.used[part] = int(np.maximum.reduce(self.ends[part][batch]))
+                X *= keep[:, self.rows_of_W[0][part]][:, :n]
         while True:
             exponent = int(self.exponent[0])
             for part in team.parts:

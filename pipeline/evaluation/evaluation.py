@@ -24,9 +24,9 @@ class Evaluation(NamedTuple):
 
 
 @quiet()
-def evaluate(network: Network, split: Split) -> Evaluation:
+def evaluate(network: Network, split: Split, threads: int = 1) -> Evaluation:
     """Measure a network on a split. A FloatingPointError says that the loss is not finite."""
-    return evaluation_of(network, split, *predict(network, split.images))
+    return evaluation_of(network, split, *predict(network, split.images, threads))
 
 
 def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarray) -> Evaluation:

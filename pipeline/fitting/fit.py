@@ -86,7 +86,8 @@ class Training:
         network = trained_network(self._state, self.method)
         number = self._state.best.epoch if self.method.keep_best else len(self.epochs)
         _, validation = self.epochs[number - 1].scores
-        return Result(network, number, measure(network, self.images), validation)
+        score = measure(network, self.images, self.processes)
+        return Result(network, number, score, validation)
 
 
 def training_of(

@@ -10,9 +10,9 @@ import torch
 from benchmarks.machine import describe_machine, table
 from mlp.arithmetic import ARITHMETICS, Arithmetic, Float32
 from mlp.network import MLP, init_network, step
-from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.optimizers import SGD, Adam, Optimizer, RMSprop, Schedule
 from mlp.protocol import Split
-from mlp.regularization import Dropout, Mask
+from mlp.regularization import Dropout, Mask, smooth
 from pipeline.store.artifacts import load_prepared
 
 STEPS = 200
@@ -45,6 +45,7 @@ class Setting(NamedTuple):
     weight_decay: float = 0.0
     max_norm: float = 0.0
     dropout: Dropout = Dropout()
+    label_smoothing: float = 0.0
 
     @property
     def optimizer(self) -> Optimizer:
@@ -59,6 +60,8 @@ SETTINGS = [
     Setting("Nesterov 0.9", rule=NESTEROV),
     Setting("`adam`", 0.001, Adam()),
     Setting("`adam`, β₁ = 0.5", 0.001, Adam(0.5)),
+    Setting("`rmsprop`", 0.001, RMSprop()),
+    Setting("`rmsprop`, momentum 0.9", 0.001, RMSprop(0.9)),
     Setting("linear", rule=SGD(0.9), shape="linear"),
     Setting("cosine", rule=SGD(0.9), shape="cosine"),
     Setting("warm-up 20, linear", rule=SGD(0.9), shape="linear", warmup=20),
@@ -67,8 +70,9 @@ SETTINGS = [
     Setting("`adam`, weight decay 0.1", 0.001, Adam(), weight_decay=0.1),
     Setting("max-norm 1", max_norm=1.0),
     Setting("dropout 0.2, 0.5", dropout=DROPOUT),
-    Setting("all, Nesterov", 0.1, NESTEROV, "cosine", 20, 0.01, 1.0, DROPOUT),
-    Setting("all, `adam`", 0.001, Adam(), "cosine", 20, 0.1, 1.0, DROPOUT),
+    Setting("label smoothing 0.1", label_smoothing=0.1),
+    Setting("all, Nesterov", 0.1, NESTEROV, "cosine", 20, 0.01, 1.0, DROPOUT, 0.1),
+    Setting("all, `adam`", 0.001, Adam(), "cosine", 20, 0.1, 1.0, DROPOUT, 0.1),
 ]
 
 
@@ -89,6 +93,9 @@ class Torch:
         if isinstance(rule, Adam):
             betas = (rule.beta1, rule.beta2)
             self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=rule.epsilon)
+        elif isinstance(rule, RMSprop):
+            own = {"alpha": rule.rho, "eps": rule.epsilon, "momentum": rule.momentum}
+            self.optimizer = torch.optim.RMSprop(self.parameters, lr=lr, **own)
         else:  # its own weight decay is another one; `step` has ours
             momentum = {"momentum": rule.momentum, "nesterov": rule.nesterov}
             self.optimizer = torch.optim.SGD(self.parameters, lr=lr, **momentum)
@@ -132,7 +139,8 @@ class Torch:
                 h = h * torch.tensor(mask.keep * mask.gain, dtype=h.dtype)
             h = h @ W + b
         self.optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(h, classes).backward()
+        share = self.setting.label_smoothing
+        torch.nn.functional.cross_entropy(h, classes, label_smoothing=share).backward()
         self.step()
 
 
@@ -173,6 +181,7 @@ def training(setting: Setting, A: Arithmetic, split: Split, network: MLP, dtype:
         masks = setting.dropout.masks(ours.layer_inputs, BATCH, seed=0, iteration=iteration)
         inputs = torch.tensor(X, dtype=DTYPES[dtype]) * network.preparation.scale
         theirs.train(inputs, torch.tensor(t.argmax(axis=1)), masks)
+        t = smooth(t, setting.label_smoothing, A.dtype)
         step(ours, X, t, optimizer, opt_state, iteration, masks)
     return difference(parameters, theirs.parameters)
 

@@ -5,11 +5,20 @@
 
 from mlp.classifier import Classifier
 from mlp.network import MLP, init_network
-from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.optimizers import SGD, Adam, Optimizer, RMSprop, Schedule
 from mlp.prediction import measure, predict
 from mlp.protocol import Network, Preparation, Split
 from mlp.training import Method, new_state, train, trained_network
 
 __all__ = ["MLP", "SGD", "Adam", "Classifier", "Method", "Network", "Optimizer", "Preparation"]
-__all__ += ["Schedule", "Split", "init_network", "measure", "new_state", "predict", "train"]
+__all__ += [
+    "RMSprop",
+    "Schedule",
+    "Split",
+    "init_network",
+    "measure",
+    "new_state",
+    "predict",
+    "train",
+]
 __all__ += ["trained_network"]

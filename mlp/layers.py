@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -99,10 +100,13 @@ def softmax(A: Arithmetic, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 def loss_terms(shifted: np.ndarray, total: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Return the two terms of each image's loss, ln total − shifted of its true class: (2, n).
 
-    `t` has one-hot labels, (n, classes) uint8. Logarithms are taken at the end of an epoch.
+    `t` has one-hot labels, (n, classes) uint8; or smoothed labels, the weights of a mean over the
+    classes, of the type of `shifted`. Logarithms are taken at the end of an epoch.
     """
+    # A sum in the order of the classes always has the same bits
+    own = shifted[t.view(np.bool_)] if t.dtype == np.uint8 else reduce(np.add, (t * shifted).T)
     # np.stack is slower
-    return np.concatenate([shifted[t.view(np.bool_)], total[:, 0]]).reshape(2, -1)
+    return np.concatenate([own, total[:, 0]]).reshape(2, -1)
 
 
 def cross_entropy(A: Arithmetic, terms: np.ndarray) -> float:

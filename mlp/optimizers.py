@@ -105,6 +105,29 @@ class Adam:
         g *= rate * mean / root
 
 
+@dataclass(frozen=True)
+class RMSprop(SGD):
+    """RMSprop, by Tieleman and Hinton, "Neural networks for machine learning", lecture 6 (2012).
+
+    v ← ρ v + (1 − ρ) g², and g / (√v + ε) takes the place of g in SGD. ρ and ε are those of Keras.
+    """
+
+    rho, epsilon = 0.9, 1e-7
+
+    @property
+    def arrays(self) -> int:
+        """The number of arrays in its state of a parameter: v, and that of SGD."""
+        return 1 + super().arrays
+
+    def change(self, g: np.ndarray, state: Arrays, iteration: int, rate: float) -> None:
+        """Overwrite `g` with the change that w loses. `state` is [v] and that of SGD."""
+        v, *moving = state
+        v *= self.rho
+        v += (1.0 - self.rho) * (g * g)
+        g /= np.sqrt(v) + self.epsilon
+        super().change(g, moving, iteration, rate)
+
+
 def half_cosine(x: float) -> float:
     """Return (1 + cos π x) / 2 for x from 0 to 1, as cos² = 1 / (1 + tan²) of half the angle."""
     t = tan(90.0 * min(x, 1.0 - x))
@@ -151,7 +174,7 @@ class Optimizer:
     """
 
     schedule: Schedule  # η
-    rule: SGD | Adam = SGD()
+    rule: SGD | Adam = SGD()  # RMSprop is an SGD, too
     weight_decay: float = 0.0  # λ
     max_norm: float = 0.0  # bound on the norm of a neuron's incoming weights; 0 for none
 

@@ -1,7 +1,8 @@
-"""What keeps a network from learning its images by heart: dropout, and a bound on norms.
+"""What keeps a network from learning its images by heart: dropout, bounded norms, smoothed labels.
 
-Both are from Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to
-prevent neural networks from overfitting" (2014). Weight decay is in mlp.optimizers.
+Dropout and the bound are from Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov,
+"Dropout: a simple way to prevent neural networks from overfitting" (2014). Weight decay is in
+mlp.optimizers.
 """
 
 from collections.abc import Sequence
@@ -69,6 +70,16 @@ class Dropout:
 
 
 NO_DROPOUT = Dropout()
+
+
+def smooth(labels: np.ndarray, share: float, dtype: type) -> np.ndarray:
+    """Return labels, (n, K), that give a share s, 0 to below 1, to all classes: t (1 − s) + s / K.
+
+    By Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the inception architecture for
+    computer vision" (2016). `labels` are one-hot, uint8. Without a share they stay as they are.
+    """
+    smoothed = labels * dtype(1.0 - share) + dtype(share / labels.shape[1])
+    return smoothed if share else labels
 
 
 def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:

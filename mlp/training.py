@@ -12,11 +12,11 @@ from mlp.arithmetic import check_float_environment
 from mlp.distortions import Distortion
 from mlp.layers import cross_entropy
 from mlp.network import step
-from mlp.optimizers import Optimizer, OptState
+from mlp.optimizers import Optimizer, OptState, check
 from mlp.prediction import Score, measure, quiet
 from mlp.protocol import Network, Split, check_split
 from mlp.random import ORDER, permutation, stream
-from mlp.regularization import NO_DROPOUT, Dropout
+from mlp.regularization import NO_DROPOUT, Dropout, smooth
 
 
 class Epoch(NamedTuple):
@@ -38,6 +38,7 @@ class Method:
     seed: int  # for the order of the images, dropout and the distortions
     optimizer: Optimizer  # the rule by which a gradient changes a parameter
     dropout: Dropout = NO_DROPOUT
+    label_smoothing: float = 0.0  # share of each label that all classes get alike, 0 to below 1
     distortion: Distortion | None = None  # of the training images, other ones in each epoch
     patience: int = 0  # epochs without a better one after which training stops; 0: it goes on
     keep_best: bool = False  # whether to use the network of the best epoch, not of the last
@@ -46,6 +47,12 @@ class Method:
         for name, least in (("iterations", 0), ("batch_size", 1), ("patience", 0)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} is {value}; expected a whole number, {least} or more")
+        check("label_smoothing", self.label_smoothing, 1.0)
+
+    def smoothed(self, training: Split, network: Network) -> Split:
+        """Return the training images with the labels that the network learns."""
+        labels = smooth(training.labels, self.label_smoothing, network.arithmetic.dtype)
+        return training._replace(labels=labels)
 
 
 class Best(NamedTuple):
@@ -122,6 +129,7 @@ def train(
     """
     check_arguments(state.network, training, method, watched)
     network, optimizer, size = state.network, method.optimizer, method.batch_size
+    training = method.smoothed(training, network)
     batches = len(training.images) // size
     while not is_finished(state, method, batches):
         epoch, start = divmod(state.iteration, batches)

@@ -33,6 +33,7 @@ def train(
     """
     undivided.check_arguments(state.network, training, method, watched)
     team = Team(processes)
+    training = method.smoothed(training, state.network)
     loop = _Loop(state, training, method, watched, team)
     with team.start(loop.take_steps, loop.evaluate):
         while not undivided.is_finished(state, method, loop.batches.count):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mlp.distortions import Distortion, Strength
-from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.optimizers import SGD, Adam, Optimizer, RMSprop, Schedule
 from mlp.prediction import Score, measure
 from mlp.protocol import Network, Split
 from mlp.random import SAMPLE, permutation, stream
@@ -120,14 +120,15 @@ def method_of(params: "Params", image_shape: tuple[int, int]) -> Method:
     settings = params.train
     steps, momentum = settings.iterations, settings.momentum
     schedule = Schedule(settings.learning_rate, settings.schedule, settings.warmup, steps)
-    is_adam = settings.optimizer == "adam"
-    rule = Adam(momentum) if is_adam else SGD(momentum, settings.nesterov)
+    rules: dict[str, SGD | Adam] = {"adam": Adam(momentum), "rmsprop": RMSprop(momentum)}
+    rule = rules.get(settings.optimizer) or SGD(momentum, settings.nesterov)
     return Method(
         iterations=steps,
         batch_size=settings.batch_size,
         seed=settings.seed,
         optimizer=Optimizer(schedule, rule, settings.weight_decay, settings.max_norm),
         dropout=Dropout(settings.input_dropout, settings.hidden_dropout),
+        label_smoothing=settings.label_smoothing,
         distortion=distortion_of(params, image_shape),
         patience=settings.patience,
         keep_best=settings.keep == "best",

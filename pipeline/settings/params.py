@@ -55,7 +55,7 @@ class Train(Section):
     seed: int = _whole(0, 2**32 - 1)
     iterations: int = _whole(1, 10**9)
     batch_size: int = _whole(1, 10**6)
-    optimizer: Literal["sgd", "adam"] = _expected("sgd or adam")
+    optimizer: Literal["sgd", "adam", "rmsprop"] = _expected("sgd, adam or rmsprop")
     learning_rate: AboveZero
     schedule: Literal["constant", "linear", "cosine"] = _expected("constant, linear or cosine")
     warmup: int = _whole(0, 10**9)
@@ -65,6 +65,7 @@ class Train(Section):
     max_norm: AtLeastZero
     input_dropout: Share
     hidden_dropout: Share
+    label_smoothing: Share
     patience: int = _whole(0, 10**9)
     keep: Literal["last", "best"] = _expected("last or best")
 
@@ -81,7 +82,7 @@ class Train(Section):
     @classmethod
     def _has_momentum(cls, nesterov: bool, info: ValidationInfo) -> bool:
         optimizer, momentum = info.data.get("optimizer", "sgd"), info.data.get("momentum", 1)
-        if nesterov and (optimizer == "adam" or momentum == 0):
+        if nesterov and (optimizer != "sgd" or momentum == 0):
             found = f"found {optimizer} and {momentum}"
             raise ValueError(f"train.optimizer sgd and train.momentum above 0 with it, {found}")
         return nesterov

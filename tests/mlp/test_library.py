@@ -41,6 +41,7 @@ WRONG = {
     "negative decay": lambda: mlp.Optimizer(mlp.Schedule(0.1), weight_decay=-0.1),
     "negative bound": lambda: mlp.Optimizer(mlp.Schedule(0.1), max_norm=-1.0),
     "dropout of all": lambda: Dropout(0.0, 1.0),
+    "labels that say nothing": lambda: method(10, label_smoothing=1.0),
     "batches of no images": lambda: method(10, 0),
     "grid of 52 bits": lambda: ARITHMETICS["exact"].grid(np.ones(3), 52),
     "activation beyond its bound": lambda: Activation("x", lambda A, x: 2 * x, np.ones_like, 9),

@@ -9,7 +9,7 @@ from mlp.arithmetic import ARITHMETICS
 from mlp.layers import ACTIVATIONS, cross_entropy
 from mlp.prediction import CHUNK, predict
 from mlp.protocol import Preparation
-from mlp.regularization import Dropout
+from mlp.regularization import Dropout, smooth
 from tests.support.networks import Float64, digits, new_network, take_step
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
@@ -56,10 +56,11 @@ def test_widened_bytes_are_not_rounded(arithmetic, shift):
 @pytest.mark.parametrize("hidden", [[], [5], [6, 5, 4]], ids=str)
 @pytest.mark.parametrize("scaling", [(0.0, 1 / 255), (100.25, 1 / 80)], ids=["minmax", "zscore"])
 @pytest.mark.parametrize("dropout", [Dropout(), Dropout(0.2, 0.5)], ids=["", "dropout"])
-def test_gradient_of_every_parameter(activation, hidden, scaling, dropout):
+@pytest.mark.parametrize("smoothing", [0.0, 0.3], ids=["", "smoothed"])
+def test_gradient_of_every_parameter(activation, hidden, scaling, dropout, smoothing):
     A, rng, h = Float64(), np.random.default_rng(1), 1e-5
     X = rng.integers(0, 256, (9, 7), np.uint8)
-    t = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 9)]
+    t = smooth(np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 9)], smoothing, np.float64)
     network = new_network(A, hidden, activation, 0.5, Preparation(*scaling, (1, 7), tuple("abc")))
     for b in network.biases:
         b += rng.uniform(-0.3, 0.3, b.shape)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mlp.optimizers import BLOCK, SGD, TIDY, Adam, Optimizer, Schedule
+from mlp.optimizers import BLOCK, SGD, TIDY, Adam, Optimizer, RMSprop, Schedule
 
 # Largest difference, relative to the largest number
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -13,6 +13,7 @@ STEPS = 40
 
 both_types = pytest.mark.parametrize("dtype", ["float64", "float32"])
 RULES = [SGD(), SGD(0.9), SGD(0.9, True), Adam(), Adam(0.0), Adam(0.8, 0.9, 0.1)]
+RULES += [RMSprop(), RMSprop(0.9)]
 rules = pytest.mark.parametrize("rule", RULES, ids=str)
 
 
@@ -63,6 +64,16 @@ def kingma_ba(w, gradients, rate, beta1, beta2, epsilon):
         yield w
 
 
+def tieleman_hinton(w, gradients, rate, momentum):
+    """Yield w by "rmsprop", with the constants and the momentum of Keras."""
+    v, step = np.zeros_like(w), np.zeros_like(w)
+    for g in gradients:
+        v = 0.9 * v + 0.1 * g**2
+        step = momentum * step + rate * g / (np.sqrt(v) + 1e-7)
+        w = w - step
+        yield w
+
+
 @both_types
 @pytest.mark.parametrize(
     ("rule", "paper", "settings"),
@@ -71,6 +82,8 @@ def kingma_ba(w, gradients, rate, beta1, beta2, epsilon):
         (SGD(0.95), sutskever, [0.95]),
         (Adam(), kingma_ba, [0.9, 0.999, 1e-8]),
         (Adam(0.0, 0.9, 0.1), kingma_ba, [0.0, 0.9, 0.1]),
+        (RMSprop(), tieleman_hinton, [0.0]),
+        (RMSprop(0.9), tieleman_hinton, [0.9]),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -147,7 +160,7 @@ def test_no_parameter_becomes_minus_zero(dtype, rule, decay):
 
 
 @both_types
-@pytest.mark.parametrize("rule", [SGD(0.5), SGD(0.9, True), Adam(0.5, 0.9)], ids=str)
+@pytest.mark.parametrize("rule", [SGD(0.5), SGD(0.9, True), Adam(0.5, 0.9), RMSprop(0.5)], ids=str)
 def test_no_denormal_number_stays_in_the_memory_and_no_weight_notices(dtype, rule):
     # The gradient stops after ten steps. The state shrinks until nothing of it is left.
     optimizer = Optimizer(Schedule(0.1), rule)

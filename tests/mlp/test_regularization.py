@@ -1,4 +1,4 @@
-"""Dropout against a network without it, and the bound on norms."""
+"""Dropout against a network without it, the bound on norms, smoothed labels."""
 
 from dataclasses import replace
 
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mlp.arithmetic import ARITHMETICS
+from mlp.layers import cross_entropy, loss_terms, softmax
+from mlp.prediction import measure
 from mlp.random import DROPOUT, stream
-from mlp.regularization import KEEP_ALL, Dropout, limit_norms
+from mlp.regularization import KEEP_ALL, Dropout, limit_norms, smooth
 from tests.support.networks import ZSCORE, Float64, descent, new_network, run, some_digits
 
 both = pytest.mark.parametrize("arithmetic", list(ARITHMETICS))
@@ -95,3 +97,31 @@ def test_columns_above_the_bound_get_it_as_their_norm_and_the_others_keep_their_
     np.testing.assert_allclose(W[:, above], expected, rtol=1e-6, atol=1e-40)
     assert W[:, norms <= 1.0].tobytes() == before[:, norms <= 1.0].tobytes()
     assert W[3, 4].tobytes() == A.dtype(0.0).tobytes(), "not −0"
+
+
+# Smoothed labels
+
+
+@both
+def test_smoothed_labels_cost_the_mean_of_their_class_and_of_all_classes(arithmetic):
+    A, labels = ARITHMETICS[arithmetic], np.eye(4, dtype=np.uint8)[[2, 0, 3]]
+    t = smooth(labels, 0.2, A.dtype)
+    np.testing.assert_allclose(t[0], [0.05, 0.05, 0.85, 0.05], rtol=1e-6)
+    assert t.dtype == A.dtype
+    y, shifted, total = softmax(A, np.random.default_rng(0).normal(size=(3, 4)).astype(A.dtype))
+    costs = -np.log(y.astype(float))
+    expected = 0.8 * costs[labels == 1].mean() + 0.2 * costs.mean()
+    assert np.isclose(cross_entropy(A, loss_terms(shifted, total, t)), expected, rtol=1e-6)
+
+
+@both
+def test_training_learns_smoothed_labels_and_is_measured_by_whole_ones(arithmetic):
+    plain, smoothed = (new_network(arithmetic, std=1e-9) for _ in range(2))
+    (one,) = run(plain, 1, 500, watched=[some_digits(0, 500)])
+    (other,) = run(smoothed, 1, 500, label_smoothing=0.5, watched=[some_digits(0, 500)])
+    # Before the step each class has a tenth
+    mean = some_digits(0, 500).labels.mean(axis=0)
+    np.testing.assert_allclose(plain.biases[-1], mean - 0.1, atol=1e-6)
+    np.testing.assert_allclose(smoothed.biases[-1], 0.5 * (mean - 0.1), atol=1e-6)
+    loss = other.scores[0].loss
+    assert loss == measure(smoothed, some_digits(0, 500)).loss != one.scores[0].loss

@@ -14,7 +14,7 @@ import pytest
 import textbook
 from mlp.arithmetic import ARITHMETICS
 from mlp.distortions import Distortion, Strength
-from mlp.optimizers import SGD, Adam, Optimizer, Schedule
+from mlp.optimizers import SGD, Adam, Optimizer, RMSprop, Schedule
 from mlp.prediction import logits, predict
 from mlp.protocol import Split
 from mlp.random import ORDER, permutation, stream
@@ -121,15 +121,17 @@ def test_images_and_labels_that_a_network_cannot_learn_are_refused():
 # Every feature
 
 EVERYTHING = {"dropout": Dropout(0.2, 0.5), "distortion": DISTORTION}
-EVERYTHING |= {"keep_best": True, "patience": 100}
+EVERYTHING |= {"keep_best": True, "patience": 100, "label_smoothing": 0.1}
 COSINE, LINEAR = Schedule(0.05, "cosine", 3, 30), Schedule(0.002, "linear", 0, 30)
 NESTEROV = EVERYTHING | {"optimizer": Optimizer(COSINE, SGD(0.9, nesterov=True), 0.01, 1.5)}
 ADAM = EVERYTHING | {"optimizer": Optimizer(LINEAR, Adam(0.9), 0.1, 1.5)}
+RMSPROP = EVERYTHING | {"optimizer": Optimizer(LINEAR, RMSprop(0.5), 0.1, 1.5)}
 # Four batches of 99 an epoch: one of the stops is within an epoch, and one at its end
 CASES = {
     "plain": (MINMAX, {}, 1, 99, [1, 4, 6]),
     "Nesterov": (MINMAX, NESTEROV, 1, 99, [1, 4, 6]),
     "Adam": (ZSCORE, ADAM, 1, 99, [1, 4, 6]),
+    "RMSprop": (ZSCORE, RMSPROP, 1, 99, [1, 4, 6]),
     "batches of more images than are distorted at once": (MINMAX, NESTEROV, 3, 1050, [1, 2]),
 }
 

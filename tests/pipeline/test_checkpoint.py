@@ -117,7 +117,7 @@ def test_every_parameter_of_training_decides_which_checkpoint_is_its_own(new_che
             paths.append(new_checkpoint(**{f"{section}.{key}": OTHERS[key]}).path)
         else:
             near = before * 0.9 if isinstance(before, float) else before + 1
-            near = 0.01 if key in ("input_dropout", "weight_decay") else near
+            near = 0.01 if key in ("input_dropout", "weight_decay", "label_smoothing") else near
             paths.append(new_checkpoint(**{f"{section}.{key}": near}).path)
     assert len(set(paths)) == len(keys) + 1
 

@@ -33,6 +33,7 @@ KEYS = {
     "train.max_norm": (0, 1.5),
     "train.input_dropout": (0, 0.2),
     "train.hidden_dropout": (0, 0.5),
+    "train.label_smoothing": (0, 0.1),
     "train.patience": (0, 1),
     "train.keep": ("last", "best"),
     "distort.rotation": (0, 15),

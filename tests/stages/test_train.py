@@ -175,11 +175,12 @@ def test_a_network_that_learnt_by_heart_is_not_called_a_guess(train):
 def test_each_parameter_has_its_place_in_the_method(write_params):
     whole = {"iterations": 70, "batch_size": 30, "seed": 5, "warmup": 7, "patience": 4}
     shares = {"momentum": 0.9, "weight_decay": 0.02, "max_norm": 3}
-    shares |= {"input_dropout": 0.2, "hidden_dropout": 0.4}
+    shares |= {"input_dropout": 0.2, "hidden_dropout": 0.4, "label_smoothing": 0.3}
     values = whole | shares | {"learning_rate": 0.3, "schedule": "cosine", "nesterov": True}
     params = PLAIN | {f"train.{key}": value for key, value in values.items()}
     optimizer = Optimizer(Schedule(0.3, "cosine", 7, 70), SGD(0.9, True), 0.02, 3)
     numbers = {"iterations": 70, "batch_size": 30, "seed": 5, "patience": 4}
+    numbers |= {"label_smoothing": 0.3}
     expected = Method(**numbers, optimizer=optimizer, dropout=Dropout(0.2, 0.4))
     assert method_of(load_params(write_params(params)), (28, 28)) == expected
 

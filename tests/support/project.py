@@ -33,6 +33,7 @@ PLAIN: dict[str, object] = {
     "train.schedule": "constant",
     **{f"train.{key}": 0 for key in ("warmup", "momentum", "weight_decay", "max_norm")},
     **{f"train.{key}": 0 for key in ("input_dropout", "hidden_dropout", "patience")},
+    "train.label_smoothing": 0,
     "train.nesterov": False,
     "train.keep": "last",
     **{f"distort.{key}": 0 for key in ("rotation", "shear", "scaling", "shift", "elastic")},

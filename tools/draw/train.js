@@ -17,9 +17,9 @@ import {readStrokes, writeStrokes} from "./share.js";
 /** @type {Record<string, any>} the page cannot do otherwise */
 const FIXED = {
   "train.arithmetic": "exact", "train.optimizer": "sgd", "train.weight_decay": 0,
-  "train.max_norm": 0, "train.input_dropout": 0, "train.hidden_dropout": 0, "train.patience": 0,
-  "train.keep": "last", "distort.rotation": 0, "distort.shear": 0, "distort.scaling": 0,
-  "distort.shift": 0, "distort.elastic": 0,
+  "train.max_norm": 0, "train.input_dropout": 0, "train.hidden_dropout": 0,
+  "train.label_smoothing": 0, "train.patience": 0, "train.keep": "last", "distort.rotation": 0,
+  "distort.shear": 0, "distort.scaling": 0, "distort.shift": 0, "distort.elastic": 0,
 };
 const NEURONS = 100; // the most whose weights are shown
 const {proof} = stored, fields = $("settings").elements;

@@ -11,14 +11,5 @@ from mlp.protocol import Network, Preparation, Split
 from mlp.training import Method, new_state, train, trained_network
 
 __all__ = ["MLP", "SGD", "Adam", "Classifier", "Method", "Network", "Optimizer", "Preparation"]
-__all__ += [
-    "RMSprop",
-    "Schedule",
-    "Split",
-    "init_network",
-    "measure",
-    "new_state",
-    "predict",
-    "train",
-]
-__all__ += ["trained_network"]
+__all__ += ["RMSprop", "Schedule", "Split", "init_network", "measure", "new_state", "predict"]
+__all__ += ["train", "trained_network"]

@@ -24,7 +24,9 @@ from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json
 from pipeline.settings.params import Params, load_params
 from pipeline.store.artifacts import load_misclassified, load_prepared
+from records.canary import recipe
 from records.ledger import COSTS
+from records.row import data_of as prepared
 from records.row import evaluated
 
 EPOCHS = 1, 4  # trainings of so many epochs; their difference leaves out the start
@@ -37,13 +39,13 @@ def params_of(record: str) -> Params:
 
 def digest(params: Params) -> str:
     """Return a hash of a training's parameters, which tells measurements with others."""
-    read = params.model_dump(mode="json", include={"download", "preprocess", "train", "distort"})
+    read = recipe(params) | {"download": params.download.model_dump()}
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def data_of(record: str) -> Path:
     """Return the folder with the prepared data of a record."""
-    return Path("records", "prepared", params_of(record).download.dataset)
+    return prepared(params_of(record)).relative_to(ROOT)
 
 
 def check_data(record: str) -> None:

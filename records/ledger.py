@@ -16,79 +16,79 @@ from tools.tables import markdown, mean_and_deviation
 HERE = Path(__file__).parent
 COSTS = HERE / "costs.json"  # what `python -m benchmarks.records` measured
 IMAGES = 10_000  # test images of MNIST and of Fashion-MNIST
-SEEDS, UNSEEN = range(5), range(5, 10)  # no choice of parameters has looked at the second five
-RECORDS = ["simard-none", "simard-affine", "simard-elastic", "ciresan-small"]
-RECORDS += ["dropout", "keras-mnist-mlp", "nielsen", "fashion"]
-# Networks of the seeds 0 to 4 of records; the last record's file says what was published
-COMMITTEES = {
-    "committee-simard-elastic": ["simard-elastic"],
-    "committee-both": ["simard-elastic", "ciresan-small"],
-}
-# Of a published result: paper, error in percent, what kind of figure it is, how ours is unlike it
-KEYS = ("paper", "published", "kind", "differs", "why", "like_for_like")
+RECORDS = ["simard-none", "simard-affine", "simard-elastic", "ciresan-small", "dropout"]
+RECORDS += ["label-smoothing", "keras-mnist-mlp", "nielsen", "fashion"]
+RECORDS += ["elastic-affine", "fashion-distorted"]
+# Of a published result: paper, error in percent, what kind of error it is, the one thing that
+# differs here, number of seeds; of a result without a published one: what it is
+PUBLISHED, FURTHER = ("paper", "published", "kind", "differs", "seeds"), ("what", "seeds")
+TRAINED = "seeds: | minutes:"  # columns
 TICKS = [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20]  # of the figure, in percent
 
 
 class Row(NamedTuple):
     """A line of the ledger."""
 
-    name: str  # the record's, or the committee's
+    name: str  # the record's
     network: str  # the sizes of its layers, such as 784-800-10
-    published: dict[str, Any]  # see KEYS
-    # Percent of wrong test images, for each of the seeds 0 to 4; a committee has one number
-    errors: list[float]
-    unseen: list[float]  # the same for the seeds 5 to 9
+    about: dict[str, Any]  # see PUBLISHED and FURTHER
+    errors: list[float]  # percent of wrong test images, for each seed that was trained
+    validation: list[float]  # the same of validation images, if these choose the epoch
     cost: dict[str, Any]  # the record's entry in costs.json
 
 
 def rows() -> list[Row]:
-    """Return a line for each record and committee. A UserError names a file that is not right."""
-    errors = {
-        path.stem: read_json(path)["errors"] * 100 / IMAGES
-        for path in (HERE / "results").glob("*.json")
-    }
+    """Return a line for each record. A UserError names a file that is not right."""
     costs, found = read_json(COSTS), []
-    for name, members in ({record: [record] for record in RECORDS} | COMMITTEES).items():
-        files = [HERE / f"{member}.yaml" for member in members]
-        sizes = [(784, *load_params(file).train.hidden_sizes, 10) for file in files]
-        networks = ["-".join(map(str, layers)) for layers in sizes]
-        published = load_plain_yaml(files[-1]).get("record", {})
-        own, unseen = ([f"{name}-{seed}" for seed in seeds] for seeds in (SEEDS, UNSEEN))
-        if name in COMMITTEES:
-            published, own = published.get("committee", {}), [name]
-            networks = [f"five {network}" for network in networks]
-        if wrong := sorted((published.keys() - {"committee"}) ^ set(KEYS)):
-            what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(KEYS)}"
-            raise UserError(f"{files[-1]}: {name} {what}.", about=wrong[0])
-        first = [errors[result] for result in own if result in errors]
-        second = [errors[result] for result in unseen if result in errors]
-        network, cost = " and ".join(networks), costs.get(name, {})
-        found.append(Row(name, network, published, first, second, cost))
+    for name in RECORDS:
+        file = HERE / f"{name}.yaml"
+        about = load_plain_yaml(file).get("record", {})
+        keys = FURTHER if "what" in about else PUBLISHED
+        if wrong := sorted(about.keys() ^ set(keys)):
+            what = f"lacks or should not have {wrong[0]}; expected the keys {', '.join(keys)}"
+            raise UserError(f"{file}: section record {what}.", about=wrong[0])
+        paths = [HERE / "results" / f"{name}-{seed}.json" for seed in range(about["seeds"])]
+        results = [read_json(path) for path in paths if path.exists()]
+        errors = [result["errors"] * 100 / IMAGES for result in results]
+        scores = [result["validation"] for result in results if "validation" in result]
+        validation = [100 - 100 * score["accuracy"] for score in scores]
+        sizes = (784, *load_params(file).train.hidden_sizes, 10)
+        network = "-".join(map(str, sizes))
+        found.append(Row(name, network, about, errors, validation, costs.get(name, {})))
     return found
 
 
 def text(lines: Sequence[Row]) -> str:
-    """Return the ledger in Markdown: a table of records; one of seeds and what exactness costs."""
-    records, seeds = [], []
-    for name, network, published, errors, unseen, cost in lines:
+    """Return the ledger in Markdown: what was trained again, and further; seeds; float32."""
+    again, further, seeds = [], [], []
+    for name, network, about, errors, validation, cost in lines:
         float32 = [count * 100 / IMAGES for count in cost.get("float32_errors", [])]
-        groups = (errors, unseen, float32)
-        here, there, other = (mean_and_deviation(some, 2) if some else "" for some in groups)
-        wrong = [", ".join(f"{error * IMAGES / 100:.0f}" for error in some) for some in groups]
-        measured = cost.get("seconds", {})
-        minutes = {kind: f"{seconds / 60:.1f}" for kind, seconds in measured.items()}
-        alike = "alike, but for" if published["like_for_like"] else "not alike:"
-        like = f"{alike} {published['differs']}. {published['why']}"
-        figure = f"{published['published']:g}: {published['kind']}"
-        records.append([name, network, figure, here, there, like, minutes.get("exact", "")])
-        seeds.append([name, *wrong[:2], other, wrong[2], minutes.get("float32", "")])
+        groups = (errors, validation, float32)
+        here, chosen, other = (mean_and_deviation(some, 2) if some else "" for some in groups)
+        here = f"{chosen}; test: {here}" if chosen else here
+        trained = f"{len(errors)} of {about['seeds']}"
+        minutes = {kind: f"{time / 60:.1f}" for kind, time in cost.get("seconds", {}).items()}
+        end = [trained, minutes.get("exact", "")]
+        if "what" in about:
+            further.append([name, network, here, about["what"], *end])
+        else:
+            published = f"{about['published']:g}: {about['kind']}"
+            again.append([name, network, published, here, about["differs"], *end])
+        counts = [", ".join(f"{error * IMAGES / 100:.0f}" for error in some) for some in groups]
+        seeds.append([name, *counts[:2], other, counts[2], minutes.get("float32", "")])
     machines = "; ".join({row.cost["machine"]: None for row in lines if row.cost})
-    names = "record | network | published: error in % | here: | seeds 5 to 9: | like for like?"
-    names += " | minutes:"
-    of_seeds = "record | wrong of 10,000, seeds 0 to 4 | seeds 5 to 9"
-    of_seeds += " | float32: error: | wrong of 10,000 | minutes:"
-    note = f"Minutes of one training, by `python -m benchmarks.records`, on {machines}.\n"
-    return "\n\n".join([markdown(names, records), markdown(of_seeds, seeds), note])
+    of_seeds = "record | wrong of 10,000, by seed | of 10,000 validation images"
+    return "\n\n".join(
+        [
+            "Trained again. Errors are in percent: mean ± standard deviation of the seeds.",
+            markdown(f"record | network | published | here: | differs | {TRAINED}", again),
+            "Further: without a published result beside it.",
+            markdown(f"record | network | here: | what | {TRAINED}", further),
+            "Seeds, and what exactness costs.",
+            markdown(f"{of_seeds} | float32: error: | wrong of 10,000 | minutes:", seeds),
+            f"Minutes of one training, by `python -m benchmarks.records`, on {machines}.\n",
+        ]
+    )
 
 
 def draw(lines: Sequence[Row], path: Path) -> None:
@@ -100,15 +100,15 @@ def draw(lines: Sequence[Row], path: Path) -> None:
 
     use_own_settings()
     shown = [row for row in reversed(lines) if row.errors]  # from below
+    published = [[row.about["published"]] if "published" in row.about else [] for row in shown]
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     figure = Figure(figsize=(7.5, 0.5 * len(shown) + 1.6), layout=layout)
-    label = "test error (% of 10,000 images)"
+    label = "error (% of 10,000 images: of nielsen, validation images)"
     axes = figure.add_subplot(xscale="log", xlabel=label, ylabel="record")
     # One above the other, so that no mark covers another
     for label, marker, above, colour, columns in (
-        ("published", "D", 0.25, VERMILLION, [[row.published["published"]] for row in shown]),
-        ("seeds 0 to 4", "|", 0, BLUE, [row.errors for row in shown]),
-        ("seeds 5 to 9", "|", -0.25, "black", [row.unseen for row in shown]),
+        ("published", "D", 0.15, VERMILLION, published),
+        ("each seed", "|", -0.15, BLUE, [row.validation or row.errors for row in shown]),
     ):
         x = [error for errors in columns for error in errors]
         y = [height + above for height, errors in enumerate(columns) for _ in errors]

@@ -1,58 +1,47 @@
-"""Train one network of a record and test it, or test a committee of networks that are there."""
+"""Train one network of a record, and test it."""
 
 import csv
 import json
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 from typer import Argument, Exit, Option
 
-from mlp.prediction import predict
-from pipeline.evaluation.evaluation import evaluation_of, save_evaluation
 from pipeline.fitting.fit import training_of
 from pipeline.fitting.processes import processes_for
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 from pipeline.program.files import read_json, write_json, write_text
-from pipeline.settings.params import load_params
-from pipeline.store.artifacts import NETWORK, load_misclassified, load_model, load_prepared
-from records.ledger import COMMITTEES, HERE, RECORDS, SEEDS
+from pipeline.settings.params import Params, load_params
+from pipeline.store.artifacts import NETWORK, load_misclassified, load_prepared
+from records.ledger import HERE, RECORDS
+
+VALIDATION_SIZE = 5000  # of the records' common split
 
 
 @command
 def main(
-    name: Annotated[str, Argument(help="A record, or a committee.")],
-    seed: Annotated[int, Argument(help="The row's seed. A committee has none.")] = 0,
+    name: Annotated[str, Argument(help="A record.")],
+    seed: Annotated[int, Argument(help="The row's seed.")] = 0,
     epochs: Annotated[
         int | None, Option(min=1, help="Train so many epochs, and compare their states.")
     ] = None,
 ) -> None:
     """Write model and result: errors, loss, misclassified images, and each epoch's state.
 
-    With --epochs, compare the first states with those of the result that is there, and write
-    nothing.
+    A network that the validation images choose has their scores in its result, too. With --epochs,
+    compare the first states with those of the result that is there, and write nothing.
     """
-    result = HERE / "results" / f"{name if name in COMMITTEES else f'{name}-{seed}'}.json"
-    if members := COMMITTEES.get(name):
-        if epochs:
-            raise UserError(f"{name} is not trained, so it has no epochs; leave out --epochs.")
-        models = [HERE / "models" / f"{record}-{seed}.npz" for record in members for seed in SEEDS]
-        evaluation = HERE / "evaluation" / name
-        evaluate_committee(models, HERE / "prepared" / "mnist" / "test.npz", evaluation)
-        write_result(result, evaluation)
-        return
     if name not in RECORDS:
-        expected = f"one of {', '.join([*RECORDS, *COMMITTEES])}"
-        raise UserError(f"there is no record {name}; expected {expected}.")
-    values = load_params(HERE / f"{name}.yaml").model_dump(mode="json")
+        raise UserError(f"there is no record {name}; expected one of {', '.join(RECORDS)}.")
+    result = HERE / "results" / f"{name}-{seed}.json"
+    recorded = load_params(HERE / f"{name}.yaml")
+    data, values = data_of(recorded), recorded.model_dump(mode="json")
     values["train"]["seed"] = seed
-    data = HERE / "prepared" / values["download"]["dataset"]
     with tempfile.TemporaryDirectory() as temporary:
         folder, params = Path(temporary), Path(temporary, "params.json")
         write_json(params, values)  # JSON is YAML
@@ -60,9 +49,19 @@ def main(
             audit(result, params, data, epochs)
             return
         train_and_evaluate(params, data, HERE / "models" / f"{name}-{seed}.npz", folder)
+        more = {}
+        if recorded.train.keep == "best":
+            more["validation"] = read_json(folder / "training" / "validation.json")
         with (folder / "training" / "history.csv").open() as history:
             states = [row["state"] for row in csv.DictReader(history)]
-        write_result(result, folder / "evaluation", states=states)
+        write_result(result, folder / "evaluation", more, states)
+
+
+def data_of(params: Params) -> Path:
+    """Return the folder of a record's prepared data: one for each dataset and split."""
+    size = params.preprocess.validation_size
+    own_split = "" if size == VALIDATION_SIZE else f"-{size}"
+    return HERE / "prepared" / f"{params.download.dataset}{own_split}"
 
 
 def train_and_evaluate(params: Path, data: Path, model: Path, folder: Path, *options: str) -> None:
@@ -113,29 +112,20 @@ def audit(result: Path, params: Path, data: Path, epochs: int) -> None:
     print(f"{equal} have the states of the result. The others, and the errors, were not.")
 
 
-def evaluate_committee(models: Sequence[Path], test: Path, folder: Path) -> None:
-    """Write what the evaluate stage does, by the mean probabilities of networks of one kind."""
-    networks, split = [load_model(path) for path in models], load_prepared(test).split
-    A = networks[0].arithmetic
-    predictions = (predict(network, split.images) for network in networks)
-    probabilities, logarithms = zip(*predictions, strict=True)
-    # Not the logarithm of the mean: a probability may be too small for a number
-    largest = np.max(logarithms, axis=0)
-    mean = np.add.reduce([A.exp(log - largest) for log in logarithms]) / len(models)
-    log_y = largest + A.log(mean)
-    y = np.add.reduce(probabilities) / len(models)
-    save_evaluation(evaluation_of(networks[0], split, y, log_y), *evaluated(folder))
+def write_result(
+    result: Path, evaluation: Path, more: dict[str, Any], states: Sequence[str]
+) -> None:
+    """Write errors, loss, more, each misclassified image's place and classes, each epoch's state.
 
-
-def write_result(result: Path, evaluation: Path, **more: list[str]) -> None:
-    """Write errors, loss, each misclassified image's place and classes, and more, like states."""
+    Each has a line.
+    """
     found = load_misclassified(evaluation / "misclassified.npz")
     columns = (found.place.tolist(), found.actual.tolist(), found.predicted.tolist())
     wrong = sorted(zip(*columns, strict=True))
     loss = read_json(evaluation / "test.json")["loss"]
-    text = json.dumps({"errors": len(wrong), "loss": loss, "wrong": wrong, **more}, indent=2)
-    # In one line each
-    write_text(result, re.sub(r"\[\s+(\d+),\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n")
+    values = {"errors": len(wrong), "loss": loss, **more, "wrong": wrong, "states": states}
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
+    write_text(result, "{" + ",\n".join(lines) + "}\n")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ SETTINGS = [
     Setting("`adam`", 0.001, Adam()),
     Setting("`adam`, β₁ = 0.5", 0.001, Adam(0.5)),
     Setting("`rmsprop`", 0.001, RMSprop()),
-    Setting("`rmsprop`, momentum 0.9", 0.001, RMSprop(0.9)),
+    Setting("`rmsprop`, momentum 0.9", 0.0001, RMSprop(0.9)),
     Setting("linear", rule=SGD(0.9), shape="linear"),
     Setting("cosine", rule=SGD(0.9), shape="cosine"),
     Setting("warm-up 20, linear", rule=SGD(0.9), shape="linear", warmup=20),

@@ -1,6 +1,6 @@
-"""Measure this project: speed beside other libraries, growth, and agreement with PyTorch.
+"""Measure this project: speed beside other libraries, and agreement with PyTorch.
 
-python -m benchmarks.bench          # all of it; writes speed.md, growth.md and agreement.md
+python -m benchmarks.bench          # all of it; writes speed.md and agreement.md
 python -m benchmarks.bench agreement --quick    # a trial of one part; writes no file
 """
 
@@ -24,7 +24,6 @@ class Part(StrEnum):
     """A module with `report`, which measures. It writes a page of the same name."""
 
     speed = "speed"
-    growth = "growth"
     agreement = "agreement"
 
 

@@ -28,7 +28,7 @@ Facts = dict[str, str]  # what a lock states: {"train outs models/mlp.npz size":
 def main(
     rev: Annotated[str, Option(help="A commit, a tag or an experiment.")] = "HEAD",
     record: Annotated[
-        str | None, Option(help="A row of records/ instead: a record, or a committee.")
+        str | None, Option(help="A row of records/ instead: the name of a record.")
     ] = None,
     seed: Annotated[
         int | None, Option(help="The row's seed.", show_default="0, with --record")
@@ -39,9 +39,8 @@ def main(
 ) -> None:
     """Delete the results of a commit in a copy, run all its stages, and compare all bytes.
 
-    With --record, run the stages of one row of the records again. A committee needs the networks of
-    its records, so they are trained, too. With --epochs, compare the state of the network after
-    each of the first epochs.
+    With --record, run the stages of one row of the records again. With --epochs, compare the state
+    of the network after each of the first epochs.
     """
     if not record and (seed, epochs) != (None, None):
         raise UserError("--seed and --epochs are those of a record's row; give --record, too.")
@@ -56,7 +55,7 @@ def main(
         stated = {lock: locked_facts(copy.folder, lock) for lock in copy.locks}
         targets = []
         if record:
-            row, stage = row_of(record, seed, epochs, stated[copy.locks[0]])
+            row, stage = row_of(record, seed or 0, stated[copy.locks[0]])
             targets = [stage]
         found = copy.described(*targets)
         if epochs:
@@ -207,17 +206,15 @@ def delete(path: Path) -> None:
         path.unlink()
 
 
-def row_of(record: str, seed: int | None, epochs: int | None, facts: Facts) -> tuple[str, str]:
-    """Return the name of a record's row, or of a committee, and the stage that makes its result.
+def row_of(record: str, seed: int, facts: Facts) -> tuple[str, str]:
+    """Return the name of a record's row, and the stage that makes its result.
 
     Raises:
-        UserError: there is no such row. A committee, which is not trained, has no seeds and epochs.
+        UserError: there is no such row.
     """
     found = (fact.split(" ") for fact in facts if " outs results/" in fact)
     stages = {Path(words[2]).stem: words[0] for words in found}
-    row = f"{record}-{seed or 0}"
-    if record in stages and (seed, epochs) == (None, None):
-        row = record
+    row = f"{record}-{seed}"
     if row not in stages:
         rows = [name for name in stages if name.startswith(record)]
         rows = rows or sorted({name.rstrip("0123456789").rstrip("-") for name in stages})

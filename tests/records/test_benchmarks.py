@@ -37,6 +37,6 @@ def test_the_train_stage_understands_the_command_of_the_benchmarks(tmp_path):
 @pytest.mark.committed
 def test_the_costs_in_git_are_those_of_these_parameters():
     costs = json.loads(records.COSTS.read_text())
-    assert costs.keys() == set(RECORDS)
+    assert costs.keys() <= set(RECORDS)
     for record, entry in costs.items():
         assert entry["recipe"] == records.digest(records.params_of(record)), record

@@ -66,7 +66,9 @@ def text(lines: Sequence[Row]) -> str:
         groups = (errors, validation, float32)
         here, chosen, other = (mean_and_deviation(some, 2) if some else "" for some in groups)
         here = f"{chosen}; test: {here}" if chosen else here
-        trained = f"{len(errors)} of {about['seeds']}"
+        trained = str(len(errors))
+        if len(errors) < about["seeds"]:
+            trained += f" of {about['seeds']}"
         minutes = {kind: f"{time / 60:.1f}" for kind, time in cost.get("seconds", {}).items()}
         end = [trained, minutes.get("exact", "")]
         if "what" in about:

@@ -147,18 +147,12 @@ def test_speed_has_the_numbers_of_the_benchmark():
 
 
 @pytest.mark.committed
-def test_records_have_the_numbers_of_the_ledger():
-    """docs/records.md says in fewer words what each published figure is, and what differs."""
-
-    def short(row: list[str]) -> list[str]:
-        record, network, published, here, unseen, like, minutes = row
-        published, like = published.split(":")[0], re.split("[,:]", like)[0]
-        return [record, network, published, here, unseen, like, minutes]
-
+def test_records_have_both_tables_of_the_ledger():
     names = ("docs/records.md", "records/ledger.md")
-    pages = [(ROOT / name).read_text(encoding="utf-8") for name in names]
-    page, ledger = (cells(text[text.index("| record ") :].split("\n\n")[0]) for text in pages)
-    assert [short(row) for row in page[2:]] == [short(row) for row in ledger[2:]]
+    page, ledger = ((ROOT / name).read_text(encoding="utf-8") for name in names)
+    again, further = (part for part in ledger.split("\n\n")[:4] if part.startswith("|"))
+    assert again in page
+    assert further in page
 
 
 # README.md says what the committed results say, and README.ko.md says the same in Korean

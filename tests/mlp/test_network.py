@@ -81,13 +81,14 @@ def test_gradient_of_every_parameter(activation, hidden, scaling, dropout, smoot
 
 
 @activations
-def test_prediction_of_an_image_depends_on_no_other_image(activation):
+def test_prediction_of_an_image_depends_on_no_other_image_and_no_threads(activation):
     network, n = new_network("exact", (30, 20), activation, 0.05), CHUNK + 20
     for _ in range(3):
         take_step(network, *digits("train"), 0.5)
     X = digits("test").images[np.arange(n) % 200]  # two chunks
     whole, log_whole = predict(network, X)
     assert whole.shape == log_whole.shape == (n, 10)
+    np.testing.assert_array_equal(whole, predict(network, X, threads=3)[0])
     np.testing.assert_allclose(np.exp(log_whole), whole, rtol=1e-12)
     for chosen in ([0], [CHUNK], [n - 1, 7, 7, 0], np.random.default_rng(0).permutation(n)[:40]):
         some, log_some = predict(network, X[chosen])

@@ -95,7 +95,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     with FileLock(shared / "reproduced.lock"):
         if not folder.exists():
             project = new_project(shared / "making")
-            project.dvc("repro", "--quiet")
+            project.dvc("repro")
             project.commit("Results")
             (shared / "making").rename(folder)
     return Project(folder / "project")

@@ -2,8 +2,12 @@
 and in a copy.
 """
 
+import os
 import re
 import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
 import yaml
@@ -46,14 +50,16 @@ def test_own_dataset_stage_and_parameter(tmp_path):
         f"{CLASS}\n\nclass Params(Section):",
     )
     edit("pipeline/settings/params.py", "    plot: Plot\n", "    plot: Plot\n    judge: Judge\n")
-    # A key in a section of ours, a figure, a remote
-    edit(
-        "pipeline/settings/params.py",
-        "    misclassified: int",
-        "    bins: int = _whole(1, 100)\n    misclassified: int",
-    )
-    for name in ("params.yaml", "records/base.yaml"):
-        edit(name, "plot:\n", "plot:\n  bins: 10\n")
+    # Keys in sections of ours, a figure, a remote
+    own = {
+        "plot": ("bins", "    misclassified: int"),
+        "train": ("noise", "    hidden_sizes: tuple"),
+    }
+    for section, (key, before) in own.items():
+        line = f"    {key}: int = _whole(1, 100)\n"
+        edit("pipeline/settings/params.py", before, f"{line}{before}")
+        for name in ("params.yaml", "records/base.yaml"):
+            edit(name, f"\n{section}:\n", f"\n{section}:\n  {key}: 10\n")
     save = "    drawing.save_figures("
     again = '    drawn["again"] = drawing.draw_weights(*network.first_layer())\n'
     edit("stages/plot.py", save, f"{again}{save}")
@@ -69,17 +75,24 @@ def test_own_dataset_stage_and_parameter(tmp_path):
     )
     project.commit("Results")
 
-    # The tests of the copy run there, where nothing of this folder can be imported; the others here
     mine = Project(tmp_path / "mine")
     roles = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
     project.environment |= {f"GIT_{role}": "a@example.com" for role in roles}
     project.run("make", "copy", "TO=../mine")
-    code = (
-        f"import sys, pytest; sys.path = [one for one in sys.path if one != {str(ROOT)!r}]; "
-        "sys.exit(pytest.main())"
-    )
-    options = ["-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
-    tests = [sys.executable, "-c", code, *options]
-    mine.run(*tests)
+    mine.run("git", "rm", "--quiet", "--cached", "stages/judge.py")  # as if it were not added yet
+
+    # The tests of the copy run there, and the others here. As after `make setup`, Python finds the
+    # packages and one project: nothing of this folder can be imported.
+    venv.create(tmp_path / "python")
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "python")}))
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        (packages / package.name).symlink_to(package)
+    (packages / "project.pth").unlink(missing_ok=True)
     found = [path.relative_to(project.folder) for path in project.folder.glob("tests/*/test_*.py")]
-    project.run(*tests, *(str(path) for path in found if not (mine.folder / path).exists()))
+    others = [str(path) for path in found if not (mine.folder / path).exists()]
+    for place, tests in ((mine, []), (project, others)):
+        (packages / "project.pth").write_text(str(place.folder))
+        place.environment["PATH"] = f"{tmp_path / 'python' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        python = tmp_path / "python" / "bin" / "python"
+        options = ["-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+        place.run(str(python), "-m", "pytest", *options, *tests)

@@ -8,7 +8,7 @@ import yaml
 
 from tests.support.flow import FLOW, make, written
 from tests.support.mirrors import entry, folder_mirror
-from tests.support.project import STAGES, changed_params, sample_datasets
+from tests.support.project import PLAIN, STAGES, changed_params, sample_datasets
 
 # What each key is here, and what it is turned to. Some keys act only if another one does.
 KEYS = {
@@ -91,6 +91,7 @@ def test_every_key_of_our_sections_is_turned():
     assert {f"{section}.{name}" for section in SECTIONS for name in params[section]} == set(KEYS)
     listed = {section for stage in STAGES for section in FLOW[stage].get("params", [])}
     assert listed == set(SECTIONS)
+    assert set(PLAIN) == {key for key in KEYS if key.startswith(("train.", "distort."))}
 
 
 # tests/stages/test_plot.py has the plot stage

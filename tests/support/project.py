@@ -14,6 +14,7 @@ from typing import ClassVar
 import yaml
 
 from pipeline.settings.checked import load_plain_yaml
+from pipeline.settings.datasets import SAVED_AS
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "sample"
@@ -53,13 +54,13 @@ def changed_params(values: dict[str, object]) -> dict:
 
 def sample_datasets() -> dict:
     """Return a datasets.yaml whose `mnist` is the sample."""
-    datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
-    mnist = datasets["mnist"]
-    mnist["mirrors"] = [str(SAMPLE)]
-    for file in mnist["files"].values():
-        content = gzip.decompress((SAMPLE / f"{file['name']}.gz").read_bytes())
-        file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    return {"mnist": mnist}
+    files = {}
+    for key, name in SAVED_AS.items():
+        content = gzip.decompress((SAMPLE / f"{name}.gz").read_bytes())
+        digest = hashlib.sha256(content).hexdigest()
+        files[key] = {"name": name, "bytes": len(content), "sha256": digest}
+    classes = [str(digit) for digit in range(10)]
+    return {"mnist": {"classes": classes, "mirrors": [str(SAMPLE)], "files": files}}
 
 
 class Project:
@@ -133,8 +134,9 @@ def captured() -> Iterator[list[str]]:
 def new_project(folder: Path) -> Project:
     """Make the small project in `folder`: nothing has run, the data are a folder away."""
     project = Project(folder / "project")
-    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, encoding="utf-8")
-    for name in tracked.split("\0"):
+    # A user's new stage may not be committed yet
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listed, cwd=ROOT, encoding="utf-8").split("\0"):
         # The user's own data
         made = name == "dvc.lock" or name.startswith("metrics/") or name.endswith(".dvc")
         if name and not made and (ROOT / name).is_file():

@@ -25,12 +25,14 @@ def main() -> None:
     from pipeline.program.files import write_bytes
     from pipeline.settings.params import load_params
 
-    with HISTORY.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with HISTORY.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
         history = {column: [float(row[column]) for row in rows] for column in COLUMNS}
         history["kept"].index(1)
-    except (KeyError, TypeError, ValueError):
+        if not all(math.isfinite(number) for column in history.values() for number in column):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, csv.Error):
         what = "no epoch is kept yet, because training runs or broke off"
         raise UserError(f"{HISTORY}: {what}; `dvc repro` ends it.") from None
     use_own_settings()

@@ -14,7 +14,7 @@ from typing import Annotated
 from typer import Argument
 
 from pipeline.program.command import command
-from tools.lock import commit_of, git, locked_outputs, output
+from tools.lock import UTF_8, commit_of, git, locked_outputs, output
 from tools.tables import markdown, mean_and_deviation, show
 
 # Such as https://host/owner/name.git or git@host:owner/name.git
@@ -62,9 +62,18 @@ def changes(kind: str, before: str, after: str) -> str:
 
 
 def over_seeds() -> str:
-    """Return a table of HEAD's settings with several seeds; nothing if there are none."""
-    result = subprocess.run([sys.executable, "-m", "tools.compare", "--json"], capture_output=True)
-    document = json.loads(result.stdout or '{"settings": []}')
+    """Return a table of HEAD's settings with several seeds, or why they cannot be compared.
+
+    Without experiments, return nothing.
+    """
+    head = commit_of("HEAD")
+    if not git("for-each-ref", f"refs/exps/{head[:2]}/{head[2:]}"):
+        return ""
+    words = [sys.executable, "-m", "tools.compare", "--json"]
+    result = subprocess.run(words, capture_output=True, **UTF_8)
+    if result.returncode:
+        return result.stderr.strip().rpartition("error: ")[2]
+    document = json.loads(result.stdout)
     rows, metrics = [], list[str]()
     for one in document["settings"]:
         runs = [run["metrics"] for run in one["runs"]]

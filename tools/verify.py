@@ -146,7 +146,7 @@ class Copy:
             cwd=folder or self.project,
             env=variables,
             capture_output=silent,
-            encoding="utf-8",
+            **lock_package.UTF_8,
         )
         if done.returncode:
             failed = f"`python {' '.join(words)}` failed"

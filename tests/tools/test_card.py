@@ -68,8 +68,10 @@ def test_a_history_without_a_kept_epoch_is_one_sentence(tmp_path, monkeypatch):
     HISTORY.parent.mkdir()
     text = (ROOT / HISTORY).read_text()
     head = text[: text.index("\n") + 1]
-    for content in ("", head, text[: text.index(",1\n") - 20], text[:300], "a,b\n1,2\n"):
-        HISTORY.write_text(content)
+    end = f"1,2,nan,0.5,0.5,0.5,{'0' * 16},1\n"
+    parts = ("", head, text[: text.index(",1\n") - 20], text[:300], "a,b\n1,2\n")
+    for content in (*parts, head + end, head + end.replace("nan", "0" * 200_000), "\udce9"):
+        HISTORY.write_text(content, errors="surrogateescape")
         refusal(CliRunner().invoke(main, []), HISTORY, "no epoch is kept yet")
     assert not CURVES.exists()
 

@@ -177,7 +177,11 @@ def test_what_cannot_be_compared(dvc_shows):
         broken = experiment("act-7")
         broken["revs"][0]["data"] = data and broken["revs"][0]["data"] | data
         dvc_shows([broken])
-        refusal(compare(), "", "act-7", "lacks metrics or parameters")
+        refusal(compare(), "", "act-7", "lacks parameters")
+    for metric in (float("nan"), float("inf"), "high", "", [0.9], None, 10**400):
+        dvc_shows([experiment("act-6"), experiment("act-7", [0.9, 0.9, metric, 0.9, 0.9], seed=1)])
+        for words in ([], ["--json"], ["--csv"]):
+            refusal(compare(*words), "", "act-7", "finite metrics")
     dvc_shows([experiment("a")], code=1)
     refusal(compare(), "", "`dvc exp show` failed")
     dvc_shows([experiment("a")])
@@ -217,7 +221,8 @@ def test_a_curve_has_the_epochs_that_all_seeds_have(dvc_shows):
 def test_a_figure_beside_what_is_printed(dvc_shows):
     """It needs a usable history."""
     Path("one.PNG").write_bytes(b"old")
-    for text in ("", "epoch,validation_accuracy\n1,nought\n"):
+    big = f"epoch,validation_accuracy\n1,{'0' * 200_000}\n"  # more than Python reads of a cell
+    for text in ("", "epoch,validation_accuracy\n1,nought\n", history([0.5, float("nan")]), big):
         dvc_shows([experiment("act-7", commit="a")], {"a": text})
         refusal(compare("--figure", "one.PNG"), "", "act-7", "metrics/history.csv")
     assert Path("one.PNG").read_bytes() == b"old"

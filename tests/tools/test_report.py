@@ -91,6 +91,13 @@ def test_a_report_shows_what_changed_and_what_did_not(small):
     assert "still.png" not in text
 
 
+def test_a_report_says_why_experiments_cannot_be_compared(small):
+    """Training may have diverged in one."""
+    small.dvc("exp", "run", "-q", "--name", "bad", "-S", "train.rate=nan")
+    small.run("git", "checkout", "-q", "--force", "HEAD")
+    assert "the experiment bad lacks parameters, or finite metrics" in report()
+
+
 def test_a_report_of_a_commit_that_has_no_results_before_it(small):
     text = report("HEAD~2", "HEAD~1")
     assert ["metrics/test.json", "accuracy", "-", "0.125", "-"] in cells(text)
@@ -120,8 +127,8 @@ def test_only_the_changed_outputs_of_the_records_are_shown(small):
     Path("records").mkdir()
     outs = "{path: x, md5: '11'}, {path: y, md5: '2222'}, {path: z, md5: '33'}"
     lock = f"stages: {{a: {{outs: [{outs}]}}}}"
-    for text in (lock, lock.replace("2222", "2223").replace("z", "new"), "stages: ["):
-        Path("records", "dvc.lock").write_text(text)
+    for text in (lock, lock.replace("2222", "2223").replace("z", "new"), f"{lock} # \udce9"):
+        Path("records", "dvc.lock").write_text(text, errors="surrogateescape")  # a byte of Latin-1
         small.commit("Record")
     text = report("HEAD~2", "HEAD~1").partition("### Outputs in records/dvc.lock")[2]
     text = text.partition("###")[0]

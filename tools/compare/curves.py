@@ -60,6 +60,8 @@ def curve_of(runs: Collection[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
     try:
         histories = [accuracies(run) for run in runs]
+        if not all(np.isfinite([*history.values()]).all() for history in histories):
+            raise ValueError
     except (KeyError, TypeError, ValueError):  # a damaged file
         histories = [{}]
     epochs = sorted(set.intersection(*map(set, histories)))

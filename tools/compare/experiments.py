@@ -77,21 +77,26 @@ def _run(parent: str, experiment: dict[str, Any]) -> Run:
         }
         files = commit["data"]["metrics"]
         metrics = {name: float(files[file]["data"][key]) for name, (file, key) in METRICS.items()}
-    except (AttributeError, KeyError, TypeError):
-        what = "lacks metrics or parameters; remove it or run it again"
+        if not all(map(math.isfinite, metrics.values())):
+            raise ValueError
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        what = "lacks parameters, or finite metrics; remove it or run it again"
         raise UserError(f"the experiment {experiment['name']} {what}.") from None
     return Run(experiment["name"], commit["rev"], parent, parameters, metrics)
 
 
 def history_of(run: Run) -> list[dict[str, str]]:
-    """Read the rows of the run's history from its commit; none, if the file is missing."""
-    return list(csv.DictReader(git("show", f"{run.commit}:./{HISTORY}").splitlines()))
+    """Read the rows of the run's history from its commit; none, if it is missing or no table."""
+    try:
+        return list(csv.DictReader(git("show", f"{run.commit}:./{HISTORY}").splitlines()))
+    except csv.Error:
+        return []
 
 
 def same_until(one: Run, other: Run) -> str:
     """Return until which epoch two trainings are the same, in a sentence; "" if not known."""
     states = [
-        {row["epoch"]: row["state"] for row in history_of(run) if row.get("state")}
+        {row.get("epoch"): row["state"] for row in history_of(run) if row.get("state")}
         for run in (one, other)
     ]
     both = [epoch for epoch in states[0] if epoch in states[1]]

@@ -16,6 +16,9 @@ import yaml
 
 from pipeline.program.errors import UserError, clip
 
+# How to read what programs print. Bytes that are not UTF-8 are kept: they may be in a path
+UTF_8: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+
 
 def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str]:
     """Return the MD5 of each output in a `dvc.lock`, by its path: in the file, or in the `text`
@@ -100,8 +103,7 @@ def output(*command: str, stdin: str = "", cure: str = "") -> str:
         input=stdin,
         env=variables,
         capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
+        **UTF_8,
     )
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").splitlines()
@@ -114,7 +116,7 @@ def output(*command: str, stdin: str = "", cure: str = "") -> str:
 
 def git(*words: str) -> str:
     """Return what Git prints; nothing if it fails."""
-    return subprocess.run(["git", *words], capture_output=True, encoding="utf-8").stdout.strip()
+    return subprocess.run(["git", *words], capture_output=True, **UTF_8).stdout.strip()
 
 
 def commit_of(rev: str) -> str:

@@ -185,7 +185,8 @@ def short_run(where: Environment) -> dict[str, str]:
 
     def start(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [*where.python, *words]
-        return subprocess.run(command, cwd=ROOT, env=variables, text=True, **options)
+        options |= {"encoding": "utf-8", "errors": "replace"}
+        return subprocess.run(command, cwd=ROOT, env=variables, **options)
 
     try:
         probe = start("-c", "import numpy", stderr=subprocess.PIPE)

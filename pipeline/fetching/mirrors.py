@@ -77,7 +77,8 @@ def _web_folder(url: str) -> Iterator[Read]:
         def wait(work: Awaitable[Any]) -> Any:
             try:
                 return runner.run(asyncio.wait_for(work, end - time.monotonic()))
-            except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: no address
+            # ValueError: no address; RuntimeError: the end of an answer that is not right
+            except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
                 if time.monotonic() > end:
                     raise MirrorFailure(f"it took longer than {TOTAL:g} seconds") from None
                 cause = getattr(error, "os_error", error)

@@ -255,6 +255,7 @@ def test_a_body_without_a_stated_length_is_bounded(serve, files, raw, monkeypatc
 HEAD = b"HTTP/1.1 200 OK\r\n"
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n"
 MEGABYTE = b"x" * (1 << 20)
+UNNAMED = b"\x1f\x8b\x08\x08" + MEGABYTE[:400_000]  # the name of a gzipped file has no end
 HOSTILE = {
     "dribbled header": endless(HEAD + b"X-Header: ", b"x", 0.05),
     "100 Continue without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -263,6 +264,7 @@ HOSTILE = {
     "redirect to no address": moved("http://[::1/x"),
     "silent": endless(b"", b"", 0.1),
     "error with an endless body": endless(b"HTTP/1.1 503 Busy\r\n\r\n", MEGABYTE),
+    "a long trailer": CHUNKED[:-5] % (len(UNNAMED), UNNAMED) + b"x" * 10_000,
     "a great many headers": endless(HEAD, b"X: " + b"x" * 60_000 + b"\r\n"),
 }
 

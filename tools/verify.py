@@ -18,6 +18,7 @@ from pipeline.program.errors import UserError, clip
 from pipeline.program.files import write_text
 from tools import lock as lock_package
 from tools.lock import commit_of, git, inside, locked_facts, locked_outputs, md5_of, output
+from tools.lock.plots import check_plots
 from tools.tables import show
 
 RESULTS = ("data/", "metrics/", "models/")  # all files there are results, but for .gitignore
@@ -48,8 +49,7 @@ def main(
     if rev == "HEAD" and git("status", "--porcelain"):
         show("note: the last commit is verified, without the changes since.", err=True)
     if git("diff", "--name-only", commit, "--", "requirements.txt"):
-        packages = "it runs with the packages that are here"
-        show(f"note: {rev} has another requirements.txt; {packages}.", err=True)
+        show(f"note: {rev} has another requirements.txt; it runs with the packages here.", err=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Copy(Path(folder).resolve(), commit, "records" if record else "")
         stated = {lock: locked_facts(copy.folder, lock) for lock in copy.locks}
@@ -114,6 +114,7 @@ class Copy:
         self.locks = ["records/dvc.lock"] if project else ["dvc.lock", *locks]
         # DVC gets a repository without history, and neither settings nor a cache of the commit
         output("git", "init", "--quiet", str(self.folder))
+        check_plots(self.project)
         delete(self.project / ".dvc")
         write_text(self.project / ".dvc" / "config", "[core]\nanalytics = false\n")
         # Stages find the packages, and no file of the folder that this program belongs to
@@ -149,10 +150,9 @@ class Copy:
             **lock_package.UTF_8,
         )
         if done.returncode:
-            failed = f"`python {' '.join(words)}` failed"
-            reason = (
-                f"DVC cannot read the stages: {clip(done.stderr.strip())}" if silent else failed
-            )
+            reason = f"`python {' '.join(words)}` failed"
+            if silent:
+                reason = f"DVC cannot read the stages: {clip(done.stderr.strip())}"
             raise UserError(f"{reason}.")
         return done.stdout
 
@@ -193,8 +193,8 @@ class Copy:
             if kind:
                 raise UserError(f"{name} in Git is not what the stages make.")
         for path in shown:
-            if not os.path.exists(path):
-                name = os.path.relpath(path, self.folder)
+            name = os.path.relpath(path, self.folder)
+            if not os.path.exists(path) or name.startswith(f"{settings}/"):
                 raise UserError(f"dvc.yaml shows {clip(name)}, which no stage makes.")
 
 

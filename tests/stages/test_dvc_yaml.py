@@ -61,6 +61,12 @@ def test_paths_on_the_command_line_are_dependencies_and_outputs(stage):
     assert [out for out in made if not any(covers(path, out) for path in given)] == []
 
 
+def test_the_test_images_are_for_evaluate_alone():
+    """Once they are prepared, nothing is trained, chosen or drawn by them."""
+    (test,) = (path for path in outs("preprocess") if Path(path).stem == "test")
+    assert [stage for stage in FLOW if test in FLOW[stage]["deps"]] == ["evaluate"]
+
+
 @pytest.mark.parametrize("stage", [stage for stage in FLOW if stage != "download"])
 def test_a_stage_refuses_one_path_for_two_files(stage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

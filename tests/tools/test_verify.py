@@ -1,5 +1,6 @@
 """`tools.verify` and `tools.check`, on a small DVC project: what they find, say and return."""
 
+import json
 import os
 import py_compile  # noqa: F401 a forgery does
 import shutil  # noqa: F401 a hostile file does
@@ -170,16 +171,26 @@ def eight(**more) -> dict:
     return {"cmd": "echo 8 > 8.json", "metrics": [{"8.json": {"cache": False}}]} | more
 
 
+def near(facts: dict) -> None:
+    """Change the last digit of an MD5."""
+    facts["md5"] = facts["md5"][:-1] + "01"[facts["md5"][-1] == "0"]
+
+
 def write(name: str, text: str = "9\n") -> None:
     """Write a file that no stage makes, in a folder that may be missing."""
-    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text(text)
+
+
+def template(parts: dict, mark: str = "<DVC_METRIC_DATA>") -> None:
+    """Write a template for plots. DVC fills in the mark, wherever it stands."""
+    write(".dvc/plots/mine.json", json.dumps(parts | {"vconcat": [{"data": {"values": mark}}]}))
 
 
 # What is done to the stages in dvc.lock, and words of the sentence
 FORGED_LOCKS = {
-    "an output": ("lock['double']['outs'][0]['md5'] = WRONG", "double outs doubled md5"),
-    "a dependency": ("lock['double']['deps'][0]['md5'] = WRONG", "double deps given md5"),
+    "an output": ("near(lock['double']['outs'][0])", "double outs doubled md5"),
+    "a dependency": ("near(lock['double']['deps'][0])", "double deps given md5"),
     "a size": ("lock['double']['outs'][0]['size'] = 15", "double outs doubled size", "15"),
     "a number of files": ("lock['copy']['outs'][0]['nfiles'] = 3", "copy outs copies nfiles", "3"),
     "a command": ("lock['double']['cmd'] = 'python right.py'", "double cmd", "python right.py"),
@@ -266,6 +277,24 @@ FORGED = {
         "write('.gitattributes', '* text'); Path('score.json').touch()",
         "in Git is not what the stages make",
     ),
+    "a metric among DVC's settings": (
+        "stages['extra'] = {'cmd': 'mkdir .dvc/x; echo 8 > .dvc/x/8.json', 'deps': ['given']}; "
+        "project['metrics'] = ['.dvc/x/8.json']; write('.dvc/x/8.json')",
+        "dvc.yaml shows .dvc/x/8.json",
+    ),
+    "data in a template": ("template({'data': {'values': [{'x': 9}]}})", "plots/mine.json", "data"),
+    "data in a part of a template": (
+        "template({'layer': [{'data': {'name': 'own'}}], 'datasets': {'own': {'x': [9]}}})",
+        "plots/mine.json",
+    ),
+    "the address of data in a template": (
+        "template({'data': [{'url': 'shown.json', 'name': 'own'}]})",
+        "plots/mine.json",
+    ),
+    "a page for plots": (
+        "small.dvc('config', '-q', 'plots.html_template', '../page.html'); write('page.html')",
+        ".dvc/config",
+    ),
     "data without a stage": (
         "small.run('git', 'rm', '-q', '--cached', 'given'); small.dvc('add', '-q', 'given')",
         "failed",
@@ -312,7 +341,7 @@ def test_verify_compares_a_row_with_its_result_before_it_trains_epochs(small, na
         write("records/results/a-0.json")
     else:
         with edited("records/dvc.lock") as lock:
-            lock["stages"]["row@a-0"]["outs"][1]["md5"] = WRONG
+            near(lock["stages"]["row@a-0"]["outs"][1])
     small.commit("Forge")
     words = ("--record", "a", "--epochs", "1")
     assert_one_sentence(run(verify, *words), "results/a-0.json in Git", "records/dvc.lock")
@@ -323,6 +352,7 @@ def test_verify_runs_what_is_always_changed_and_an_output_that_persists(small):
     with edited("dvc.yaml") as project:
         plots = [{"figures": PERSISTENT}]
         project["stages"]["score"] |= {"always_changed": True, "plots": plots}
+    template({"transform": [{"lookup": "x", "values": [9]}]})
     small.dvc("repro", "-q")
     small.commit("Change always")
     result = run(verify)
@@ -349,6 +379,9 @@ def test_check_finds_nothing_where_all_is_well(small, monkeypatch):
     result = run(check)
     assert (result.exit_code, result.stdout.count("undamaged")) == (0, 1)
     assert writing.exists()
+    with edited("dvc.lock") as lock:
+        near(lock["stages"]["double"]["outs"][0])
+    assert run(check).stdout == "doubled: not what dvc.lock says.\n"
     Path("dvc.lock").write_text("stages: {double: {outs: [1]}}")
     assert_one_sentence(run(check), "git checkout dvc.lock")
     small.commit("Damage the lock")

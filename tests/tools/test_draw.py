@@ -165,7 +165,7 @@ def test_the_command_makes_a_page_with_test_images_or_without(draw_page):
 def test_every_digit_of_the_lock_counts(tmp_path):
     lock = new_proven_project(tmp_path) / "dvc.lock"
     preparation = load_prepared(tmp_path / DATA[0]).preparation
-    text, files = lock.read_text(), load_proof(lock, preparation).data["files"]
+    text, files = lock.read_text(), load_proof(lock, preparation)[0]["files"]
     for file in files:
         near = file["md5"][:-1] + "01"[file["md5"][-1] == "0"]
         lock.write_text(text.replace(file["md5"], near))
@@ -214,5 +214,5 @@ def test_the_command_refuses_wrong_files_and_writes_nothing(draw_page):
     save_prepared(Path("test.npz"), *digits("test"))
     refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "too large")
     save_model(model, new_network(preparation=ZSCORE))
-    refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "test.npz", "preparation")
+    refusal(draw_page("draw.html", "test.npz"), "mlp.npz", "test.npz", "preparations")
     assert not Path("draw.html").exists()

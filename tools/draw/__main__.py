@@ -1,25 +1,21 @@
-"""Draw a digit, see what the network thinks, and train it in the browser: `python -m tools.draw
---open`.
-"""
+"""Draw a digit, and train in the browser: `python -m tools.draw --open`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.program.command import command
 from pipeline.program.errors import UserError
 
+TEST = Path("data/prepared/test.npz")
+
 
 @command
 def draw(
-    page: Annotated[Path, typer.Argument(help="Output: the page, one HTML file.")] = Path(
-        "draw.html"
-    ),
+    page: Annotated[Path, typer.Argument(help="Output: one HTML file.")] = Path("draw.html"),
     model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.npz"),
-    test: Annotated[Path, typer.Option(help="The test images, prepared.")] = Path(
-        "data/prepared/test.npz"
-    ),
+    test: Annotated[Path, typer.Option(help="The test images, prepared.")] = TEST,
     without_data: Annotated[
         bool, typer.Option("--without-data", help="Leave out the part that trains.")
     ] = False,
@@ -34,33 +30,27 @@ def draw(
     """
     import webbrowser  # here, so that --help answers at once
 
-    from pipeline.evaluation.evaluation import evaluate
     from pipeline.program.files import check_distinct, write_text
-    from pipeline.store.artifacts import load_mlp, load_prepared
-    from tools.draw.page import make_page
+    from pipeline.store.artifacts import load_mlp
+    from tools.draw.page import make_page, measured
     from tools.draw.proof import load_proof
 
-    check_distinct(model, test, Path("dvc.lock"), page)
+    lock = Path("dvc.lock")
+    check_distinct(model, test, lock, page)
     network = load_mlp(model)
-    measured = proof = None
-    try:
-        if test.exists():
-            prepared = load_prepared(test)
-            if prepared.preparation != network.preparation:
-                what = f"{model} was not trained on the preparation that {test} has"
-                raise UserError(f"{what}; name its test images: --test FILE.")
-            measured = prepared, evaluate(network, prepared.split)
-        else:
-            typer.echo(f"note: {test}: no such file; the page has no test images.", err=True)
-        if not without_data:
-            try:
-                proof = load_proof(Path("dvc.lock"), network.preparation)
-            except UserError as error:
-                typer.echo(f"note: the page does not train: {error}", err=True)
-        html = make_page(network, model.read_bytes(), measured, proof)
-    except FloatingPointError:
-        what = f"{model}: its weights are too large to compute with"
-        raise UserError(f"{what}; train with a smaller train.learning_rate.") from None
+    data: dict[str, Any] = {}
+    files = {"model": model.read_bytes()}
+    if test.exists():
+        data |= measured(network, model, test)
+    else:
+        typer.echo(f"note: {test}: no such file; the page has no test images.", err=True)
+    if not without_data:
+        try:
+            data["proof"], packed = load_proof(lock, network.preparation)
+            files |= packed
+        except UserError as error:
+            typer.echo(f"note: the page does not train: {error}", err=True)
+    html = make_page(network, data, files)
     write_text(page, html)
     typer.echo(f"{page}: {len(html.encode()) / 1e6:.1f} MB. Open it in a browser.")
     if open_it:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from mlp.network import MLP
-from pipeline.evaluation.evaluation import Evaluation
-from pipeline.store.artifacts import Prepared
-from tools.draw.proof import Proof
+from pipeline.evaluation.evaluation import evaluate
+from pipeline.program.errors import UserError
+from pipeline.store.artifacts import check_alike, load_prepared
 
 FOLDER = Path(__file__).parent
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
@@ -23,27 +23,17 @@ ONLY_IN_MODULES = re.compile(r"^export |^/\*\* @import .*\n", re.MULTILINE)
 RIGHT, WRONG = 10, 6  # test images on the page
 
 
-def make_page(
-    network: MLP, file: bytes, test: tuple[Prepared, Evaluation] | None, proof: Proof | None
-) -> str:
+def make_page(network: MLP, data: dict[str, Any], files: dict[str, bytes]) -> str:
     """Return the page as HTML.
 
-    Args:
-        network: the trained network.
-        file: its file.
-        test: the test images, and how the network does on them; None leaves both out.
-        proof: what the page needs to train; None leaves that part out.
+    `data` has what `measured` returns, and what the page needs to train, `proof`; each may be
+    missing. `files` are the network's, `model`, and those to train with.
     """
-    data = about(network) | {"md5": hashlib.md5(file).hexdigest()}
-    if test:
-        accuracy = float(np.mean(test[1].actual == test[1].predicted))
-        data |= {"accuracy": accuracy, "examples": examples(*test)}
-    files = {"model": file}
-    if proof:
-        data["proof"], files = proof.data, files | proof.files
+    md5 = hashlib.md5(files["model"]).hexdigest()
+    data = about(network) | {"md5": md5} | data
     scripts = [
-        f'<script type="text/plain" id="{name}">{in_base64(file)}</script>'
-        for name, file in files.items()
+        f'<script type="text/plain" id="{name}">{in_base64(content)}</script>'
+        for name, content in files.items()
     ]
     parts = {
         "STYLE": read("page.css"),
@@ -87,16 +77,25 @@ def about(network: MLP) -> dict[str, Any]:
     return names | asdict(network.preparation)
 
 
-def examples(prepared: Prepared, evaluation: Evaluation) -> list[dict[str, object]]:
-    """Return some test images: the first right one of each class, then the most confident
-    mistakes.
+def measured(network: MLP, model: Path, test: Path) -> dict[str, Any]:
+    """Return the accuracy on the test images, and some images: the first right one of each class,
+    then the most confident mistakes. `model` is the network's file.
     """
-    images, actual, predicted = prepared.split.images, evaluation.actual, evaluation.predicted
-    right = [
-        np.flatnonzero((actual == number) & (predicted == number))[:1] for number in range(RIGHT)
+    prepared = load_prepared(test)
+    check_alike(model, network.preparation, test, prepared.preparation)
+    images = prepared.split.images
+    try:
+        _, actual, predicted, mistakes = evaluate(network, prepared.split)
+    except FloatingPointError:
+        what = f"{model}: its weights are too large to compute with"
+        raise UserError(f"{what}; train with a smaller train.learning_rate.") from None
+    is_right = actual == predicted
+    right = [np.flatnonzero((actual == number) & is_right)[:1] for number in range(RIGHT)]
+    examples = [
+        {"image": in_base64(images[place]), "number": int(actual[place]), "place": place}
+        for place in [*np.concatenate(right).tolist(), *mistakes.place[:WRONG].tolist()]
     ]
-    places = [*np.concatenate(right).tolist(), *evaluation.mistakes.place[:WRONG].tolist()]
-    return [{"image": in_base64(images[n]), "number": int(actual[n]), "place": n} for n in places]
+    return {"accuracy": float(np.mean(is_right)), "examples": examples}
 
 
 def in_base64(content: np.ndarray | bytes) -> str:

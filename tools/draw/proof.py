@@ -5,7 +5,7 @@ dvc.lock has them.
 import gzip
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlp.protocol import Preparation
 from pipeline.program.errors import UserError
@@ -17,17 +17,8 @@ MODEL = "models/mlp.npz"
 MOST_PIXELS = 65536  # the page's numbers of pixels have 16 bits
 
 
-class Proof(NamedTuple):
-    """The state that dvc.lock describes: MD5s and parameters as JSON's types; the prepared files by
-    path, gzipped.
-    """
-
-    data: dict[str, Any]
-    files: dict[str, bytes]
-
-
-def load_proof(lock: Path, preparation: Preparation) -> Proof:
-    """Read dvc.lock, and the prepared data beside it.
+def load_proof(lock: Path, preparation: Preparation) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the MD5s and parameters in dvc.lock, and the prepared files by path, gzipped.
 
     Raises:
         UserError: the page could not train: a file is missing, or is not the one in dvc.lock; its
@@ -36,9 +27,8 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
     """
     rows, columns = preparation.image_shape
     if preparation.shift or rows * columns > MOST_PIXELS:
-        raise UserError(
-            f"it needs images of at most {MOST_PIXELS} pixels whose black pixels are 0 (minmax)."
-        )
+        needs = f"images of at most {MOST_PIXELS} pixels whose black pixels are 0 (minmax)"
+        raise UserError(f"it needs {needs}.")
     try:
         stages = load_plain_yaml(lock)["stages"]
         outs = [out for stage in stages.values() for out in stage.get("outs", ())]
@@ -53,15 +43,8 @@ def load_proof(lock: Path, preparation: Preparation) -> Proof:
         path = lock.parent / name
         prepared, content = load_prepared(path), path.read_bytes()
         if prepared.preparation != preparation or hashlib.md5(content).hexdigest() != md5[name]:
-            raise UserError(
-                f"{path} is not the file in {lock}, or not prepared as the network was trained."
-            )
+            what = f"{path} is not the file in {lock}"
+            raise UserError(f"{what}, or not prepared as the network was trained.")
         files[name] = gzip.compress(content, 7, mtime=0)
-    return Proof(
-        {
-            "files": [{"path": name, "md5": md5[name]} for name in DATA],
-            "model": md5[MODEL],
-            "params": params,
-        },
-        files,
-    )
+    listed = [{"path": name, "md5": md5[name]} for name in DATA]
+    return {"files": listed, "model": md5[MODEL], "params": params}, files

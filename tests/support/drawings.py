@@ -1,4 +1,4 @@
-"""Drawings as strokes, and their pixels: a second implementation beside tools/draw/strokes.js."""
+"""Drawings as strokes, and their pixels: a second implementation beside that of tools/draw."""
 
 from typing import Any
 

@@ -16,9 +16,7 @@ needs_node = pytest.mark.skipif(
 
 def javascript(expression: str, data: object) -> object:
     """Return the value of an expression that may use the page's functions, and `data`."""
-    scripts = bundle(
-        "training.js", "batches.js", "share.js", "predict.js", "strokes.js", "preparation.js"
-    )
+    scripts = bundle("training.js", "share.js", "predict.js", "preparation.js")
     answer = f"const data = {json.dumps(data)}; process.stdout.write(JSON.stringify({expression}));"
     program = "\n".join([scripts, answer])
     # From standard input: Windows has a limit on the length of commands

@@ -24,12 +24,8 @@ TANH, RELU = (
 MOMENTUM = {"momentum": 0.9, "learning_rate": 0.02}
 TRAININGS = {
     "sigmoid": {},
-    "tanh, momentum, linear after a warm-up": {
-        **TANH, **MOMENTUM, "schedule": "linear", "warmup": 20,
-    },
-    "relu, three hidden layers, Nesterov, cosine": {
-        **RELU, **MOMENTUM, "hidden_sizes": [30, 20, 10], "nesterov": True, "schedule": "cosine",
-    },
+    "tanh, momentum": {**TANH, **MOMENTUM},
+    "relu, three hidden layers, momentum": {**RELU, **MOMENTUM, "hidden_sizes": [30, 20, 10]},
     "no hidden layer, the largest seed, an odd batch": {
         "hidden_sizes": [], "seed": 2**32 - 1, "batch_size": 33,
     },
@@ -60,8 +56,7 @@ def test_training_in_javascript_has_the_bits_of_python(changes, tmp_path):
           const run = training.run(), files = [];
           while (!run.next().done) {
             if (!data.steps.includes(training.iteration) || files[training.iteration]) continue;
-            const file = modelFile(training.network, data.settings, data.preparation);
-            files[training.iteration] = md5(file);
+            files[training.iteration] = md5(modelFile(training.network));
           }
           const made = data.steps.map(steps => files[steps]);
           return {files: made, epochs: training.epochs, test: training.test};
@@ -77,8 +72,7 @@ def test_training_in_javascript_has_the_bits_of_python(changes, tmp_path):
     )
     # As the pipeline trains
     s, seed = settings, settings["seed"]
-    schedule = Schedule(s["learning_rate"], s["schedule"], s["warmup"], s["iterations"])
-    optimizer = Optimizer(schedule, SGD(s["momentum"], s["nesterov"]))
+    optimizer = Optimizer(Schedule(s["learning_rate"]), SGD(s["momentum"]))
     some = sorted(permutation(stream(seed, SAMPLE), len(train.labels))[: len(validation.labels)])
     watched = Split(train.images[some], train.labels[some]), validation
     for steps, md5 in zip(STEPS, there["files"], strict=True):

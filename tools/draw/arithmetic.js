@@ -10,7 +10,6 @@ const POWERS = Float64Array.from({length: 2046}, (_, i) => {
   float.setInt32(4, 0);
   return float.getFloat64(0);
 });
-/** @param {number} k from −1022 to 1023 */
 export const powerOfTwo = k => POWERS[k + 1022];
 
 // Adding this to a number rounds it to an integer
@@ -22,7 +21,6 @@ const LN2_LOW = 0x1cf79abc9e3b3a / powerOfTwo(92); // ln 2 less that
 export const bitLength = n => 32 - Math.clz32(n);
 export const operandBits = terms =>
   Math.min(OPERAND_BITS, (SIGNIFICAND_BITS - bitLength(terms - 1)) >> 1);
-/** @param {number} terms of a sum */
 export const termBits = terms => SIGNIFICAND_BITS - Math.max(bitLength(terms), 2);
 
 /** Return the smallest e with |x| < 2ᵉ, for normal numbers; some number below −1000 for others. */
@@ -61,33 +59,26 @@ export class Matrix {
     this.numbers = numbers;
     // high[2 i + 1] has the sign and the exponent of number i
     this.high = new Int32Array(numbers.buffer);
-    /** @type {Matrix | undefined} the result of `grid` */
-    this.onGrid = undefined;
-    /** @type {Matrix | undefined} the result of `transpose` */
-    this.turned = undefined;
+    this.onGrid = undefined; // the result of `grid`
+    this.turned = undefined; // the result of `transpose`
   }
 }
 
-/** A matrix of bytes without its zeros, for the left of `multiply`. */
+/** A matrix of bytes without its zeros, for the left of `matmul`. Row r has the `numbers` from
+ * starts[order[r]] to the next start, in the columns `places`. */
 export class Sparse {
-  /** @param {number} rows @param {number} columns
-   * @param {Uint8Array} numbers row r has those from begins[r] to ends[r]
-   * @param {Uint16Array} places the columns of the numbers */
-  constructor(rows, columns, numbers, places) {
-    this.rows = rows;
+  constructor(order, columns, numbers, places, starts) {
+    this.rows = order.length;
+    this.order = order;
     this.columns = columns;
     this.numbers = numbers;
     this.places = places;
-    this.begins = new Uint32Array(rows);
-    this.ends = new Uint32Array(rows);
-    /** @type {Sparse | undefined} the result of `transposeSparse` */
-    this.turned = undefined;
+    this.starts = starts;
   }
 }
 
-// The places of a row without gaps
 const COUNTING = Uint16Array.from({length: 65536}, (_, i) => i);
-const ALL_COLUMNS = {places: COUNTING, begins: undefined, ends: undefined};
+const ALL_COLUMNS = {places: COUNTING, starts: undefined, order: undefined};
 
 /** Return the smallest e with |x| < 2ᵉ for all numbers of some rows. @param {Matrix} x */
 export function largestExponent({high, columns, rows}, first = 0, last = rows) {
@@ -99,9 +90,8 @@ export function largestExponent({high, columns, rows}, first = 0, last = rows) {
   return exponent;
 }
 
-/** Return some rows of x on one grid: rounded to multiples of 2ᵏ that lies `bits` bits below
- * 2^exponent.
- * @param {Matrix} x @param {number} bits */
+/** Return some rows of x on one grid, whose unit is `bits` bits below 2^exponent.
+ * @param {Matrix} x */
 export function grid(x, bits, exponent = largestExponent(x), first = 0, last = x.rows) {
   const rounder = ROUND_TO_INTEGER * powerOfTwo(Math.max(exponent - bits, SMALLEST_UNIT));
   const to = x.onGrid ??= new Matrix(x.numbers.length / x.columns, x.columns);
@@ -112,8 +102,7 @@ export function grid(x, bits, exponent = largestExponent(x), first = 0, last = x
   return to;
 }
 
-/** Return x with a grid for each row, unless an exponent is known.
- * @param {Matrix} x @param {number} bits @param {number=} exponent */
+/** Return x with a grid for each row, unless an exponent is known. @param {Matrix} x */
 function gridRows(x, bits, exponent) {
   if (exponent !== undefined) return grid(x, bits, exponent);
   let onGrid = x;
@@ -122,15 +111,15 @@ function gridRows(x, bits, exponent) {
   return onGrid;
 }
 
-/** Compute out = left right. Both are on grids.
- * @param {Matrix | Sparse} left @param {Matrix} right @param {Matrix} out */
-export function multiply(left, {numbers: right, columns}, out) {
+/** Compute out = left right. Both are on grids. @param {Matrix | Sparse} left */
+export function matmul(left, {numbers: right, columns}, out) {
   const {numbers, rows, columns: inner} = left, sums = out.numbers;
-  const {places, begins, ends} = left instanceof Sparse ? left : ALL_COLUMNS;
+  const {places, starts, order} = left instanceof Sparse ? left : ALL_COLUMNS;
   out.rows = rows;
   for (let row = 0, o = 0; row < rows; row++, o += columns) {
-    const start = begins ? begins[row] : row * inner, end = ends ? ends[row] : start + inner;
-    const first = begins ? 0 : start; // the places begin again in each row
+    const start = starts ? starts[order[row]] : row * inner;
+    const end = starts ? starts[order[row] + 1] : start + inner;
+    const first = starts ? 0 : start; // the places begin again in each row
     sums.fill(0, o, o + columns);
     let k = start;
     for (; k + 3 < end; k += 4) {
@@ -151,15 +140,13 @@ export function multiply(left, {numbers: right, columns}, out) {
   }
 }
 
-/** Compute out = a b.
- * @param {Matrix} a @param {Matrix} b @param {Matrix} out
- * @param {number=} exponent of a power of two above all numbers of a, if it is known */
+/** Compute out = a b. All numbers of a are below 2^exponent, if it is known. */
 export function dot(a, b, out, exponent) {
   const bits = operandBits(a.columns);
-  multiply(gridRows(a, bits, exponent), grid(b, bits), out);
+  matmul(gridRows(a, bits, exponent), grid(b, bits), out);
 }
 
-/** Compute the sum of each column. @param {Matrix} x @param {Matrix} sums */
+/** Compute the sum of each column. */
 export function columnSums(x, {numbers: sums}) {
   const {numbers} = grid(x, operandBits(x.rows));
   sums.fill(0);
@@ -176,21 +163,19 @@ export function transpose(x) {
 }
 
 /** @param {Sparse} x */
-export function transposeSparse(x) {
-  const {rows, columns, numbers, places, begins, ends} = x, most = rows * columns;
-  const to = x.turned ??= new Sparse(columns, rows, new Uint8Array(most), new Uint16Array(most));
-  to.ends.fill(0);
-  for (let row = 0; row < rows; row++)
-    for (let k = begins[row]; k < ends[row]; k++) to.ends[places[k]]++;
-  for (let column = 1; column < columns; column++)
-    to.begins[column] = to.begins[column - 1] + to.ends[column - 1];
-  to.ends.set(to.begins); // they grow to the ends
-  for (let row = 0; row < rows; row++) {
-    for (let k = begins[row]; k < ends[row]; k++) {
-      const place = to.ends[places[k]]++;
-      to.numbers[place] = numbers[k];
-      to.places[place] = row;
-    }
-  }
-  return to;
+export function transposeSparse({rows, columns, numbers, places, starts, order}) {
+  const turned = new Uint32Array(columns + 2); // the counts, then the ends, then the starts
+  const eachNumber = then => {
+    for (let row = 0; row < rows; row++)
+      for (let k = starts[order[row]]; k < starts[order[row] + 1]; k++) then(k, row);
+  };
+  eachNumber(k => { turned[places[k] + 2]++; });
+  for (let column = 2; column < columns + 2; column++) turned[column] += turned[column - 1];
+  const size = turned[columns + 1], bytes = new Uint8Array(size), rowsOf = new Uint16Array(size);
+  eachNumber((k, row) => {
+    const place = turned[places[k] + 1]++;
+    bytes[place] = numbers[k];
+    rowsOf[place] = row;
+  });
+  return new Sparse(COUNTING.subarray(0, columns), rows, bytes, rowsOf, turned);
 }

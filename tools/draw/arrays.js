@@ -1,6 +1,6 @@
 // pipeline/store/arrays.py in JavaScript: array files, .npz, byte for byte, and their MD5.
 
-/** @import {Network, Preparation, Settings} from "./network.js" */
+/** @import {Network} from "./network.js" */
 /** @typedef {Uint8Array<ArrayBuffer>} Bytes */
 
 const CRC_TABLE = Uint32Array.from({length: 256}, (_, n) => {
@@ -8,15 +8,13 @@ const CRC_TABLE = Uint32Array.from({length: 256}, (_, n) => {
   return n;
 });
 
-/** @param {Bytes} bytes */
 export function crc32(bytes) {
   let crc = -1;
   for (let i = 0; i < bytes.length; i++) crc = CRC_TABLE[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
   return ~crc >>> 0;
 }
 
-/** Return whole numbers as little-endian bytes.
- * @param {number} size bytes for each @param {number[]} numbers */
+/** Return whole numbers as little-endian bytes, `size` for each. @param {number[]} numbers */
 const little = (size, ...numbers) =>
   numbers.flatMap(n => Array.from({length: size}, (_, i) => Math.floor(n / 256 ** i) & 255));
 
@@ -33,9 +31,7 @@ export function joined(parts) {
   return whole;
 }
 
-/** Return an .npy file.
- * @param {string} type NumPy's name of the elements' type @param {number[]} shape
- * @param {{buffer: ArrayBuffer}} numbers */
+/** Return an .npy file. `type` is NumPy's name of the elements' type. */
 function npy(type, shape, numbers) {
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${sizes}), }`;
@@ -46,8 +42,7 @@ function npy(type, shape, numbers) {
   return joined([begin, ascii(text.padEnd(length - 1) + "\n"), new Uint8Array(numbers.buffer)]);
 }
 
-/** Return texts as an .npy file. They have 4 bytes a character.
- * @param {number[]} shape @param {string[]} texts */
+/** Return texts as an .npy file. They have 4 bytes a character. @param {string[]} texts */
 function npyOfTexts(shape, texts) {
   const width = Math.max(...texts.map(text => Array.from(text).length));
   const points = text =>
@@ -55,13 +50,9 @@ function npyOfTexts(shape, texts) {
   return npy(`<U${width}`, shape, Uint32Array.from(texts.flatMap(points)));
 }
 
-/** Return an uncompressed .npz, from .npy files. @param {Record<string, Bytes>} files */
+/** Return an uncompressed .npz, from .npy files. */
 function npz(files) {
-  const n = Object.keys(files).length;
-  /** @type {number[]} */
-  const directory = [];
-  /** @type {(Bytes | number[])[]} */
-  const parts = [];
+  const n = Object.keys(files).length, directory = [], parts = [];
   let offset = 0;
   for (const [key, content] of Object.entries(files)) {
     const name = ascii(`${key}.npy`), crc = crc32(content), size = content.length;
@@ -84,9 +75,7 @@ function npz(files) {
 
 /** Return the bytes of each array of such a file, by its name. @param {Bytes} bytes */
 export function readNpz(bytes) {
-  const view = new DataView(bytes.buffer);
-  /** @type {Record<string, Bytes>} */
-  const arrays = {};
+  const view = new DataView(bytes.buffer), arrays = {};
   for (let at = 0; view.getUint32(at) === 0x504b0304;) { // "PK\x03\x04"
     const [entry, extra] = [26, 28].map(place => view.getUint16(at + place, true));
     const start = at + 30 + entry + extra;
@@ -97,12 +86,8 @@ export function readNpz(bytes) {
   return arrays;
 }
 
-/** Return a network as the train stage saves it.
- * @param {Network} network @param {Settings} settings @param {Preparation} preparation */
-export function modelFile({layers}, {activation}, preparation) {
-  const {scale, image_shape, classes, whole, inverted} = preparation;
-  const number = x => npy("<f8", [], Float64Array.of(x));
-  /** @type {Record<string, Bytes>} */
+/** Return a network as the train stage saves it. @param {Network} network */
+export function modelFile({layers, activation, scale, image_shape, classes, whole, inverted}) {
   const files = {};
   layers.forEach(({W, b}, l) => {
     files[`weights_${l + 1}`] = npy("<f8", [W.rows, W.columns], W.numbers);
@@ -110,8 +95,8 @@ export function modelFile({layers}, {activation}, preparation) {
   });
   files.activation = npyOfTexts([], [activation]);
   files.arithmetic = npyOfTexts([], ["exact"]);
-  files.shift = number(0);
-  files.scale = number(scale);
+  files.shift = npy("<f8", [], Float64Array.of(0));
+  files.scale = npy("<f8", [], Float64Array.of(scale));
   files.image_shape = npy("<i8", [2], BigInt64Array.from(image_shape, BigInt));
   files.classes = npyOfTexts([classes.length], classes);
   for (const [name, flag] of Object.entries({whole, inverted}))
@@ -128,8 +113,7 @@ const PLACES = Array.from({length: 64}, (_, i) => [i, 5 * i + 1, 3 * i + 5, 7 * 
 const WORDS = Int32Array.from(PLACES, place => place & 15);
 
 /** Return the MD5 of some bytes, the whole of a buffer, in hexadecimal digits (RFC 1321). Browsers
- * have none.
- * @param {Bytes} bytes */
+ * have none. @param {Bytes} bytes */
 export function md5(bytes) {
   const whole = bytes.length & ~63, end = new Uint8Array(bytes.length - whole < 56 ? 64 : 128);
   end.set(bytes.subarray(whole));
@@ -156,4 +140,18 @@ export function md5(bytes) {
   }
   const hex = byte => byte.toString(16).padStart(2, "0");
   return Array.from(new Uint8Array(state.buffer), hex).join("");
+}
+
+/** @param {string} text in base64 */
+export function readBytes(text) {
+  const characters = atob(text), bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
+}
+
+/** Return what a stream makes of bytes. It needs no Blob: WebKit's workers of a file read none. */
+export async function streamed({readable, writable}, bytes) {
+  const writer = writable.getWriter(), content = new Response(readable).arrayBuffer();
+  const [made] = await Promise.all([content, writer.write(bytes), writer.close()]);
+  return new Uint8Array(made);
 }

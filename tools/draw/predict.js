@@ -5,14 +5,11 @@ import {readNpz} from "./arrays.js";
 import {ACTIVATIONS, forward, newLayer, softmax} from "./network.js";
 
 /** @import {Network, Preparation} from "./network.js" */
-/** @typedef {Preparation & {activation: string, arithmetic: string}} About a network's file */
-/**
- * @typedef {Network & About & {md5?: string, accuracy?: number}} Model what the page knows: the MD5
- *   of its file, and its accuracy on the test images
- */
+/** @typedef {Preparation & {activation: string, arithmetic: string, md5?: string,
+ *   accuracy?: number}} About a network: the MD5 of its file, its accuracy on the test images */
+/** @typedef {Network & About} Model */
 
-/** Return the probability of each class.
- * @param {Network & {shift: number}} network @param {Uint8Array} image the bytes of the pixels */
+/** Return the probability of each class. @param {Model} network @param {Uint8Array} image */
 export function predict(network, image) {
   const X = new Matrix(1, image.length, Float64Array.from(image, byte => byte - network.shift));
   const {da} = network.layers[network.layers.length - 1];
@@ -21,8 +18,7 @@ export function predict(network, image) {
 }
 
 /** Return what each neuron of the first hidden layer adds to the logit of a class, for the image
- * that was predicted last: its output times its gradient.
- * @param {Network} network @param {number} number of the class */
+ * that was predicted last: its output times its gradient. @param {Network} network */
 export function contributions({layers, f}, number) {
   let da = layers[layers.length - 1].b.numbers.map((_, j) => Number(j === number));
   for (let l = layers.length - 1; l > 0; l--) {
@@ -35,24 +31,15 @@ export function contributions({layers, f}, number) {
   return new Float64Array(0); // no hidden layer
 }
 
-/** Return the network in a model's file.
- * @template {About} Known
- * @param {Uint8Array<ArrayBuffer>} bytes @param {Known} about */
+/** Return the network in a model's file. @param {About} about @returns {Model} */
 export function readModel(bytes, about) {
   const arrays = readNpz(bytes), layers = [];
   const Type = about.arithmetic === "exact" ? Float64Array : Float32Array;
-  /** They are little-endian, as here. */
+  // They are little-endian, as here
   const numbers = name => Float64Array.from(new Type(arrays[name].slice().buffer));
   for (let l = 1; arrays[`weights_${l}`]; l++) {
     const W = numbers(`weights_${l}`), b = numbers(`biases_${l}`), n = b.length;
     layers.push(newLayer(new Matrix(W.length / n, n, W), new Matrix(1, n, b), 1));
   }
   return {...about, layers, f: ACTIVATIONS[about.activation]};
-}
-
-/** @param {string} text in base64 */
-export function readBytes(text) {
-  const characters = atob(text), bytes = new Uint8Array(characters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
-  return bytes;
 }

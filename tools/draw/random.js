@@ -2,8 +2,6 @@
 
 import {bitLength, powerOfTwo} from "./arithmetic.js";
 
-/** @typedef {ReturnType<typeof stream>} Source */
-
 export const WEIGHTS = 1, ORDER = 2, SAMPLE = 3; // the purposes of random numbers
 
 /** Return the two numbers of 128 bits that SeedSequence makes of three words of 32 bits. */
@@ -30,9 +28,7 @@ function seedSequence(words) {
   return [long(0), long(4)];
 }
 
-/** Return a function that gives the next n words of 64 bits of the random stream for a purpose.
- * @param {number} seed @param {number} purpose
- * @returns {(n: number) => BigUint64Array<ArrayBuffer>} */
+/** Return a function that gives the next n words of 64 bits of the random stream for a purpose. */
 export function stream(seed, purpose, number = 0) {
   const FACTOR = 0x2360ed051fc65da44385df649fccf645n;
   const [start, sequence] = seedSequence([seed, purpose, number]);
@@ -46,7 +42,7 @@ export function stream(seed, purpose, number = 0) {
   });
 }
 
-/** Return the numbers 0 to n − 1 in random order. @param {Source} source */
+/** Return the numbers 0 to n − 1 in random order. */
 export function permutation(source, n) {
   const bits = bitLength(Math.max(n - 1, 1)), shift = BigInt(bits);
   const words = source(n).map((word, i) => ((word >> shift) << shift) | BigInt(i)).sort();
@@ -55,9 +51,8 @@ export function permutation(source, n) {
   return Uint32Array.from({length: n}, (_, i) => low[2 * i] & (powerOfTwo(bits) - 1));
 }
 
-/** Return n random numbers with mean 0 and standard deviation 1, almost normally distributed.
- * @param {Source} source @param {number} n */
-export function normals(source, n) {
+/** Return n random numbers with mean 0 and standard deviation 1, almost normally distributed. */
+export function normalLike(source, n) {
   const parts = new Uint16Array(source(3 * n).buffer);
   return Float64Array.from({length: n}, (_, i) => {
     let sum = -6 * 0xffff;

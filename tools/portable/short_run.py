@@ -46,7 +46,7 @@ NESTEROV = Optimizer(Schedule(0.01, "linear", steps=6), SGD(0.9, nesterov=True),
 DISTORTION = Distortion((28, 28), Strength(15.0, 10.0, 15.0, 1.0, elastic=1.0, smoothness=5.0))
 BEST = replace(PLAIN, optimizer=ADAM, patience=1, keep_best=True)
 LARGE = replace(PLAIN, iterations=6, optimizer=NESTEROV, dropout=Dropout(0.2, 0.5))
-# Together they use every function of mlp
+# Together they use every function of mlp but RMSprop and label smoothing, which are elementwise
 RUNS: list[Run] = [
     ("sigmoid", (50,), "minmax", 0.05, PLAIN),
     ("sigmoid", (50,), "minmax", 0.05, replace(PLAIN, distortion=DISTORTION)),

@@ -25,6 +25,7 @@ PROBABILITIES = "[...answer().probabilities]"
 PIXELS = "paper.getContext('2d').getImageData(0, 0, paper.width, paper.height).data"
 PAINTED = f"{PIXELS}.filter(v => v).length"
 BOX = "$('verdict').getBoundingClientRect()"
+HEIGHT = "document.documentElement.scrollHeight"
 IN_SIGHT = f"{BOX}.height > 0 && {BOX}.top >= 0 && {BOX}.bottom <= innerHeight"
 
 
@@ -139,6 +140,16 @@ def test_the_verdict_stays_in_sight_on_a_telephone(page, folder):
     for part in ("paper", "go"):
         page.run(f"$('{part}').scrollIntoView({{block: 'center'}})")
         assert page.run(IN_SIGHT), part
+
+
+@pytest.mark.parametrize("width", [360, 768, 1100])
+def test_drawing_does_not_move_the_page(page, folder, width):
+    page.screen(width)
+    page.open(folder / "page.html")
+    height = page.run(HEIGHT)
+    for _ in range(5):
+        page.run(f"show(), {HEIGHT}")
+    assert page.run(HEIGHT) == height
 
 
 def test_predict_reads_the_drawing_in_a_saved_picture(page, folder, tmp_path):

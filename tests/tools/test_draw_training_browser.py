@@ -265,7 +265,8 @@ def test_keys_in_a_field_do_not_clear_the_drawing_and_every_control_has_a_name(p
 
 def main() -> None:
     """Make docs' pictures from draw.html: `python -m tests.tools.test_draw_training_browser`."""
-    with tempfile.TemporaryDirectory() as folder, chromium.new_tab(Path(folder, "tab")) as page:
+    kept = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # the browser may still write
+    with kept as folder, chromium.new_tab(Path(folder, "tab")) as page:
         page.screen(1100)
         page.open(ROOT / "draw.html")
         page.run(f"putOnPaper({{strokes: {json.dumps(DRAWINGS[2])}}}), writeSettings({{}})")

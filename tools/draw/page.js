@@ -207,9 +207,10 @@ function showThumbnails() {
     const {bytes, number, name, place} = examples[n], [best] = answerTo(bytes).ranking;
     const [canvas, caption] = button.children, isRight = best === number;
     drawBytes(canvas, bytes);
-    caption.textContent = isRight ? name : `✗ ${model.classes[best]}, not ${name}`;
+    caption.textContent = isRight ? name : `✗ ${model.classes[best]}`;
     button.className = isRight ? "right" : "wrong";
-    button.setAttribute("aria-label", `Test image ${place}: ${caption.textContent}`);
+    const truth = isRight ? "" : `, really ${name}`;
+    button.ariaLabel = button.title = `Test image ${place}: ${caption.textContent}${truth}`;
     button.onclick = () => putOnPaper({example: examples[n]});
   });
 }

@@ -14,8 +14,7 @@ import {WEIGHTS, normalLike, stream} from "./random.js";
  *   momentum: number}} Settings those of section train
  * @typedef {{image_shape: [number, number], classes: string[], scale: number, shift: number,
  *   whole: boolean, inverted: boolean}} Preparation
- * @typedef {ReturnType<typeof newLayer>[]} Layers
- * @typedef {Preparation & {layers: Layers, activation: string, f: any}} Network */
+ * @typedef {Preparation & {layers: any[], activation: string, f: any}} Network */
 
 const sigmoid = x => 1 / (exp(-x) + 1);
 

@@ -12,9 +12,8 @@ const FIXED = {
   "train.arithmetic": "exact", "train.optimizer": "sgd", "train.weight_decay": 0,
   "train.max_norm": 0, "train.input_dropout": 0, "train.hidden_dropout": 0,
   "train.label_smoothing": 0, "train.patience": 0, "train.keep": "last",
-  "train.schedule": "constant", "train.warmup": 0, "train.nesterov": false,
-  "distort.rotation": 0, "distort.shear": 0, "distort.scaling": 0, "distort.shift": 0,
-  "distort.elastic": 0,
+  "train.schedule": "constant", "train.warmup": 0, "train.nesterov": false, "distort.rotation": 0,
+  "distort.shear": 0, "distort.scaling": 0, "distort.shift": 0, "distort.elastic": 0,
 };
 const NEURONS = 100; // the most whose weights are shown
 const CURVE = 2000; // the most points of a curve

@@ -136,7 +136,7 @@ def test_only_the_changed_outputs_of_the_records_are_shown(small):
     assert cells(text)[2:] == [["`y`", "2222", "2223", "no"]]
     rows = cells(outputs("records/dvc.lock", commit("HEAD~2"), commit("HEAD~1")))
     assert rows[-2:] == [["`new`", "-", "33", "new"], ["`z`", "33", "-", "removed"]]
-    with pytest.raises(UserError, match=rf"{commit('HEAD')[:7]}:records.dvc\.lock is not valid"):
+    with pytest.raises(UserError, match=rf"{commit('HEAD')[:7]}:records.dvc\.lock is not valid\.$"):
         outputs("records/dvc.lock", commit("HEAD~1"), commit("HEAD"))
 
 

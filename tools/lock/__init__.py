@@ -28,8 +28,8 @@ def locked_outputs(lock: Path, text: str | bytes | None = None) -> dict[str, str
         UserError: the file is not a valid `dvc.lock`.
         OSError: the file cannot be read.
     """
-    with _valid(lock):
-        stages = yaml.safe_load(lock.read_bytes() if text is None else text)["stages"]
+    with _valid(lock, "" if text else f"; restore it: git checkout {lock}"):
+        stages = yaml.safe_load(text or lock.read_bytes())["stages"]
         return {
             str(out["path"]): str(out["md5"])
             for stage in stages.values()
@@ -44,7 +44,7 @@ def locked_facts(folder: Path, lock: str) -> dict[str, str]:
     Errors are those of `locked_outputs`.
     """
     path = folder / lock
-    with _valid(Path(lock)):
+    with _valid(Path(lock), f"; restore it: git checkout {lock}"):
         stages = yaml.safe_load(path.read_bytes())["stages"] if path.exists() else {}
         return dict(_flat(stages))
 
@@ -63,11 +63,11 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _valid(lock: Path) -> Iterator[None]:
+def _valid(lock: Path, cure: str) -> Iterator[None]:
     try:
         yield
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise UserError(f"{lock} is not valid; restore it: git checkout {lock}") from None
+        raise UserError(f"{lock} is not valid{cure or '.'}") from None
 
 
 def inside(folder: Path, name: str) -> Path:

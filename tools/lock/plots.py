@@ -1,6 +1,8 @@
 """What a commit could show in plots that no stage makes: a page, or data in a template."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +23,23 @@ def check_plots(folder: Path) -> None:
     for path in folder.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         if content.lstrip().startswith((b"{", b"[")):
-            try:
-                template = json.loads(content)
-                is_own = DATA in _values(template) and _has_data(template)
-            except (ValueError, RecursionError):  # DVC cannot read it either
-                continue
-            if is_own:
-                name = clip(path.relative_to(folder).as_posix())
-                raise UserError(f"the template {name} has data of its own; expected {DATA}.")
+            with suppress(ValueError, RecursionError):  # DVC cannot read it either
+                parts = list(_parts(json.loads(content)))
+                is_template = any(part == DATA for _, part in parts)
+                if is_template and any(_is_data(*pair) for pair in parts):
+                    name = clip(path.relative_to(folder).as_posix())
+                    raise UserError(f"the template {name} has data of its own; expected {DATA}.")
 
 
-def _values(value: Any) -> list[Any]:
-    """Return all texts, numbers and so on in a JSON document."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [one for part in value for one in _values(part)] if isinstance(value, list) else [value]
+def _parts(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all parts of a JSON document, each with the last key before it."""
+    yield key, value
+    pairs = value.items() if isinstance(value, dict) else ()
+    for name, part in [(key, one) for one in value] if isinstance(value, list) else pairs:
+        yield from _parts(part, name)
 
 
-def _has_data(value: Any, key: str = "") -> bool:
-    """Return whether a Vega document has data, or an address of data, that DVC does not fill in."""
-    if isinstance(value, list):
-        return any(_has_data(one, key) for one in value)
-    if not isinstance(value, dict):
-        return False
-    own = [value[name] for name in ("values", "url") if name in value and value[name] != DATA]
-    is_own = key == "datasets" or (key == "data" and own)
-    return bool(is_own) or any(_has_data(one, name) for name, one in value.items())
+def _is_data(key: str, part: Any) -> bool:
+    if key != "data" or not isinstance(part, dict):
+        return key == "datasets"
+    return "url" in part or part.get("values", DATA) != DATA

@@ -33,7 +33,7 @@ def main(
     metrics, too.
     """
     before, after = commit_of(base or usual_base()), commit_of(revision)
-    experiments = over_seeds() if after == commit_of("HEAD") else ""
+    experiments = over_seeds(after) if after == commit_of("HEAD") else ""
     records = outputs("records/dvc.lock", before, after, only_changed=True)
     sections = {
         "Metrics": changes("metrics", before, after),
@@ -61,12 +61,8 @@ def changes(kind: str, before: str, after: str) -> str:
     return text if text.count("\n") > 1 else "No changes."  # the head has two lines
 
 
-def over_seeds() -> str:
-    """Return a table of HEAD's settings with several seeds, or why they cannot be compared.
-
-    Without experiments, return nothing.
-    """
-    head = commit_of("HEAD")
+def over_seeds(head: str) -> str:
+    """Return a table of the settings with several seeds, or why there is none."""
     if not git("for-each-ref", f"refs/exps/{head[:2]}/{head[2:]}"):
         return ""
     words = [sys.executable, "-m", "tools.compare", "--json"]

@@ -192,6 +192,9 @@ class Copy:
                 raise UserError(f"{name} was deleted as a result, and no stage made it again.")
             if kind:
                 raise UserError(f"{name} in Git is not what the stages make.")
+        for name in self._tracked:  # a submodule is a folder, in which Git compares nothing
+            if (self.folder / name).is_dir() and os.listdir(self.folder / name):
+                raise UserError(f"{name} in Git is a submodule, and stages write into it.")
         for path in shown:
             name = os.path.relpath(path, self.folder)
             if not os.path.exists(path) or name.startswith(f"{settings}/"):

@@ -182,6 +182,16 @@ def write(name: str, text: str = "9\n") -> None:
     Path(name).write_text(text)
 
 
+def submodule(name: str) -> None:
+    """Make a folder a repository of its own, of which Git keeps the commit alone."""
+    Path(name, "7").write_text("9")
+    small = Project(Path(name))
+    small.run("git", "init", "-q")
+    small.commit("Forge")
+    Project(Path()).run("git", "rm", "-rq", "--cached", name)
+    Path(name, "7").write_bytes(b"8\r\n")
+
+
 def template(parts: dict, mark: str = "<DVC_METRIC_DATA>") -> None:
     """Write a template for plots. DVC fills in the mark, wherever it stands."""
     write(".dvc/plots/mine.json", json.dumps(parts | {"vconcat": [{"data": {"values": mark}}]}))
@@ -267,6 +277,10 @@ FORGED = {
         "stages['extra'] = eight(cmd='echo 9 > metrics/8.json', metrics=[{'metrics/8.json': "
         "{'cache': False}}]); write('shown/8.json'); Path('metrics').symlink_to('shown')",
         "failed",
+    ),
+    "a folder of results that is a submodule": (
+        "submodule('figures')",
+        "figures in Git is a submodule",
     ),
     "a second pipeline": (
         "write('second/dvc.yaml', yaml.safe_dump({'stages': {'eight': eight()}})); "

@@ -31,7 +31,7 @@ SMALL_BLOCK = 64  # a shorter block is not worth a call of its own
 # Constants of `Exact.exp` are 0-dimensional: NumPy would convert a float in every operation.
 LOG2_E = np.array(1.4426950408889634)
 LN2_HIGH = np.array(float.fromhex("0x1.62e42fefa0000p-1"))  # 36 bits: exact times k < 2¹¹
-LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 less that
+LN2_LOW = np.array(float.fromhex("0x1.cf79abc9e3b3ap-40"))  # ln 2 minus that
 LOWEST, HIGHEST = np.array(-708.0), np.array(709.0)  # beyond them eˣ leaves the range of float64
 ROUNDER, ONE, EXPONENT_PLACE = np.array(ROUND_TO_INTEGER), np.array(1.0), np.array(52)
 EVEN = [np.array(c) for c in (840.0, 75600.0, 665280.0)]  # E = r⁶ + 840 r⁴ + …
@@ -138,7 +138,7 @@ class Arithmetic:
         return self.matmul(np.ones((1, len(x)), self.dtype), x)[0]
 
     def sum(self, x: np.ndarray, axis: int | None = None, exponent: Exponent = None) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all. Else as `grid`."""
+        """Return the sum over `axis`, which keeps length 1, or over all. Errors: see `grid`."""
         return np.add.reduce(x, axis, keepdims=axis is not None)  # type: ignore[call-overload]
 
     def norms(self, x: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ class Arithmetic:
 
 
 class Float32(Arithmetic):
-    """float32, in the order of the machine's BLAS."""
+    """float32. The machine's BLAS chooses the order of a sum."""
 
     name = "float32"
     dtype = np.float32  # twice as many numbers to a vector register as float64
@@ -195,7 +195,7 @@ class Exact(Arithmetic):
         return np.subtract(rounded, rounder, out=rounded)
 
     def grid_rows(self, x: np.ndarray, bits: int, exponent: Exponent = None) -> np.ndarray:
-        """Round each row of `x`, (m, n), to its own grid. A right operand needs one: `grid`."""
+        """Round each row of `x`, (m, n), to its own grid. Use `grid` for a right operand."""
         if exponent is not None:
             return self.grid(x, bits, exponent)
         largest = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=0.0)
@@ -206,7 +206,7 @@ class Exact(Arithmetic):
         return np.subtract(rounded, rounder, out=rounded)
 
     def sum(self, x: np.ndarray, axis: int | None = None, exponent: Exponent = None) -> np.ndarray:
-        """Return the sum over `axis`, kept with length 1, or of all. It is exact on its grid."""
+        """Return the sum over `axis`, which keeps length 1, or over all: exact, on a grid."""
         terms = x.size if axis is None else x.shape[axis]
         bits = SIGNIFICAND_BITS - max(terms.bit_length(), 2)
         on_grid = self.grid(x, bits, exponent)

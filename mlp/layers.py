@@ -19,7 +19,7 @@ ARGUMENTS = np.concatenate([-POWERS, [0.0], POWERS])
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function. A ValueError: 2^exponent is no bound, so sums are not exact."""
+    """An elementwise function. A ValueError says that 2^exponent is not a bound of |y|."""
 
     name: str  # in params.yaml and in model files
     function: Callable[[Arithmetic, np.ndarray], np.ndarray]  # y = f(x), from the arithmetic and x

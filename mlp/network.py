@@ -180,7 +180,7 @@ def step(
     iteration: int,
     masks: Sequence[Mask] = (),
 ) -> np.ndarray:
-    """Take a training step: change the parameters and `opt_state`. Return the loss's terms before.
+    """Take a training step: change parameters and `opt_state`. Return the terms of the loss before.
 
     `opt_state` has the optimizer's arrays for each parameter. `iteration` is the number of steps
     before this one. The other arguments and the errors are those of `Network.gradients`.

@@ -74,7 +74,7 @@ class Network(Protocol):
     ) -> Self:
         """Return the network that had these `arrays` and `settings`.
 
-        If there is none, a ValueError begins with the name of a wrong one.
+        If there is no such network, a ValueError begins with the name of a wrong array or setting.
         """
 
     @property
@@ -92,7 +92,7 @@ class Network(Protocol):
     def logits(self, X: np.ndarray) -> np.ndarray:
         """Return the logits, (batch, classes), of images, (batch, features) uint8.
 
-        In exact arithmetic those of an image depend on no other image. A FloatingPointError says
+        In exact arithmetic an image's logits depend on no other image. A FloatingPointError says
         that a number is not finite, or too large.
         """
 

@@ -1,7 +1,7 @@
 """Random numbers from the integers of PCG64 alone.
 
-NumPy promises that a bit generator's raw stream never changes. It does not promise that of
-`standard_normal` and `permutation`, and some call the system's mathematics library.
+NumPy promises that a bit generator's raw stream never changes. It promises nothing for
+`standard_normal` and `permutation`, and may call the system's mathematics library in them.
 """
 
 import numpy as np

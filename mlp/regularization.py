@@ -16,9 +16,9 @@ from mlp.random import DROPOUT, stream, uniform_integers
 
 
 class Mask(NamedTuple):
-    """The inputs of a layer that a step keeps. The others are 0 in this step.
+    """The inputs of a layer that a step keeps. All other inputs are 0 in this step.
 
-    The kept ones should be multiplied by `gain`, so that a sum over them has the mean that it has
+    The kept inputs should be multiplied by `gain`, so that a sum over them has the mean of the sum
     without dropout. A layer multiplies its product instead: gain · ((h ⊙ keep) W). Then the
     operands of the product need no rounding.
     """
@@ -27,7 +27,7 @@ class Mask(NamedTuple):
     gain: float  # 1 / (share that is kept)
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Return `x`, (batch, in), with 0 in place of the others."""
+        """Return `x`, (batch, in), with 0 in place of the inputs that are left out."""
         return x if self.keep is None else x * self.keep
 
 

@@ -39,7 +39,7 @@ class Method:
     optimizer: Optimizer  # the rule by which a gradient changes a parameter
     dropout: Dropout = NO_DROPOUT
     label_smoothing: float = 0.0  # share of each label that all classes get alike, 0 to below 1
-    distortion: Distortion | None = None  # of the training images, other ones in each epoch
+    distortion: Distortion | None = None  # of the training images, new ones in each epoch
     patience: int = 0  # epochs without a better one after which training stops; 0: it goes on
     keep_best: bool = False  # whether to use the network of the best epoch, not of the last
 
@@ -83,7 +83,7 @@ class State:
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits: SHA-256 of the iteration and of all arrays, little-endian.
 
-        Equal ones are of the same training. In float32 it is empty: machines differ there.
+        Equal digits mean the same training so far. In float32 there are none: machines differ.
         """
         if self.network.arithmetic.name != "exact":
             return ""
@@ -166,7 +166,7 @@ def check_arguments(
 
 
 def is_finished(state: State, method: Method, batches: int) -> bool:
-    """Return whether all steps are taken, or no epoch was better for too many `batches`."""
+    """Return whether all steps are taken, or patience, in epochs of `batches`, has run out."""
     if state.iteration >= method.iterations:
         return True
     waited = -(-state.iteration // batches) - state.best.epoch
@@ -193,7 +193,7 @@ def failing_layer(network: Network) -> int:
 
 
 def trained_network(state: State, method: Method) -> Network:
-    """Return the network that a finished training gives: that of the last or of the best epoch."""
+    """Return the network that a finished training gives: the last epoch's or the best epoch's."""
     if not (method.keep_best and state.best.parameters):
         return state.network
     network = copy.deepcopy(state.network)

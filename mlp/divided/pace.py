@@ -11,8 +11,8 @@ LONGEST_GAP = 16  # spells between two trials: 1 at first, then 2, 4, 8, 16
 class Pace:
     """How many processes take the steps: as many as are fastest now.
 
-    Other numbers have a short trial now and then. On a busy machine many are slower than one: all
-    wait whenever one loses its processor to another program.
+    Other numbers have a short trial now and then. On a busy machine many processes are slower than
+    one: all wait whenever one of them loses its processor to another program.
     """
 
     def __init__(self, most: int):

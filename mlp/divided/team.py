@@ -37,8 +37,8 @@ def cut_evenly(n: int, parts: int) -> list[slice]:
 class Team:
     """A leader process, which runs tasks in one or more parts, and workers for further parts.
 
-    All run the same task on the same memory, each for its own parts, and meet at barriers where one
-    needs a result of another. `parts` has the numbers of the parts that this process runs now.
+    All processes run the same task on the same memory, each for its own parts. They meet at a
+    barrier where one needs another's result. `parts` has the numbers of this process's parts.
 
     A worker has two semaphores: it releases `arrived` at a barrier, and then waits for `go`. The
     leader waits for `arrived` of each worker in turn, and then releases `go` of each. So nobody can
@@ -70,9 +70,9 @@ class Team:
                 for worker in range(len(self._workers)):
                     self._wait_for(worker, LONGEST_START)
             except ChildProcessError:
-                if not self._workers:  # one was killed
+                if not self._workers:  # a worker was killed
                     raise
-                self.close()  # one gives no signal, or lacks memory: we continue without them
+                self.close()  # no signal, or no memory: we continue without workers
             yield
         finally:
             self._tasks = ()  # their arrays can go

@@ -111,8 +111,8 @@ def draw_weights(weights: np.ndarray, image_shape: Shape) -> Figure:
     shown = min(neurons, MOST_NEURONS)
     columns = math.ceil(math.sqrt(shown))
     rows = math.ceil(shown / columns)
-    # A few weights are far larger than the others. The largest 0.5% share the darkest colour, so
-    # the others show too.
+    # A few weights are far larger than the rest. The largest 0.5% share the darkest colour, so
+    # that the rest shows, too.
     magnitudes = np.sort(np.abs(weights[:, :shown]), axis=None)
     limit = float(magnitudes[int(0.995 * (len(magnitudes) - 1))]) or 1.0
     colours = LinearSegmentedColormap.from_list("weights", [VERMILLION, "#F4F4F4", BLUE], N=33)

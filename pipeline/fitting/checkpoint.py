@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Checkpoint:
-    """The checkpoint of one training. A `fresh` one begins at its beginning in any case."""
+    """The checkpoint of one training. With `fresh`, training begins at its beginning."""
 
     def __init__(self, params: "Params", data: Sequence[Path], processes: int, fresh: bool = False):
         folder = checkpoint_folder()

@@ -30,7 +30,7 @@ Loop = Callable[..., Iterator[Epoch]]
 class Result(NamedTuple):
     """What a training gives."""
 
-    network: Network  # the trained network: that of the last or of the best epoch
+    network: Network  # the trained network: the last epoch's or the best epoch's
     epoch: int  # number of this epoch
     train: Score  # the network's loss and accuracy on all training images
     validation: Score  # the same on the validation images
@@ -48,8 +48,8 @@ def loop_for(processes: int) -> Loop:
 class Training:
     """A training, epoch by epoch. A training that was killed continues from its checkpoint.
 
-    `epochs` has the results of the epochs so far. The checkpoint brought `resumed` of them. Without
-    an early stop there will be `total`.
+    `epochs` has the results of the epochs so far. The first `resumed` of them came from the
+    checkpoint. Without an early stop there will be `total` epochs.
     """
 
     network: Network

@@ -22,8 +22,8 @@ def progress(
     """Yield `items`, and show a progress bar on standard error if that is a terminal.
 
     Elsewhere, such as in a log, print the note of an item as a line, at most one in ten seconds.
-    `note` and `size` say what to show beside the bar after an item, and how far it goes. `total`,
-    None if it is unknown, is the size of all items together, and of what was `done` before.
+    After an item, `note` says what to show beside the bar, and `size` how far the bar goes. `total`
+    is the size of all items and of what was `done` before, or None if it is unknown.
     """
     if sys.stderr is None or not sys.stderr.isatty():  # None if it is closed
         said = time.monotonic()

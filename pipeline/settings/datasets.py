@@ -98,7 +98,7 @@ class Dataset(Section):
 
 
 def load_dataset(path: Path, name: str) -> Dataset:
-    """Read the dataset `name` from the file `path`. The others are not checked."""
+    """Read the dataset `name` from the file `path`. Other datasets are not checked."""
     entries = load_plain_yaml(path)
     if not isinstance(entries, dict):
         raise UserError(f"{path}: found {show(entries)}; expected datasets by name.")

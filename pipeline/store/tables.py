@@ -18,7 +18,7 @@ HISTORY_COLUMNS = (
     "train_accuracy",  # on as many training images, always the same, as there are for validation
     "validation_loss",  # on all validation images
     "validation_accuracy",
-    "state",  # fingerprint: trainings with equal ones were the same until here
+    "state",  # fingerprint: trainings with equal states were the same until here
     "kept",  # 1 for the epoch whose network is kept, 0 for the others
 )
 MOST_ROWS = 500  # rows of a history, which is in Git and is drawn on a page

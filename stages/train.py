@@ -30,9 +30,9 @@ def train(
     model: Annotated[Path, Argument(help="Output: the trained network.")] = MODEL,
     on_train: Annotated[Path, Argument(help="Output: scores on training images.")] = ON_TRAIN,
     on_validation: Annotated[Path, Argument(help="Output: scores on validation images.")] = ON_REST,
-    history: Annotated[Path, Argument(help="Output: scores after each epoch. It grows.")] = HISTORY,
+    history: Annotated[Path, Argument(help="Output: scores after each epoch, so far.")] = HISTORY,
     params: ParamsFile = Path("params.yaml"),
-    fresh: Annotated[bool, Option("--fresh", help="Begin at the beginning in any case.")] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Ignore a checkpoint; start over.")] = False,
 ) -> None:
     """Train a multi-layer perceptron on prepared images.
 

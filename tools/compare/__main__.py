@@ -38,9 +38,9 @@ def main(
     """Show the metrics' mean ± standard deviation over the seeds, for HEAD's experiments.
 
     A setting is every parameter in params.yaml except those called seed. With --baseline
-    train.momentum=0, the others are compared with the setting that has this value, seed by seed;
-    the option may be repeated. Of two settings, the first is the baseline. For two experiments it
-    says until which epoch they are the same training. JSON and CSV have each run's commit, the
+    train.momentum=0, every other setting is compared with the one that has this value, seed by
+    seed; the option may be repeated. Of two settings, the first is the baseline. For two
+    experiments it says in which epoch they part. JSON and CSV have each run's commit, the
     commit it was run from (parent), and all parameters.
     """
     if as_csv and (as_json or baseline):

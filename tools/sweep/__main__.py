@@ -35,21 +35,21 @@ def main(
         str | None, Option(help="Use the workers of this Dask scheduler: tls://host:8786.")
     ] = None,
     insecure: Annotated[
-        bool, Option("--insecure", help="Allow one without TLS: who reaches it runs code.")
+        bool, Option("--insecure", help="Allow no TLS: who reaches it can run code.")
     ] = False,
     home: Annotated[
         str, Option(help="The folder for clones and checkpoints on each worker.")
     ] = "~/.cache/dvc-sweep",
-    again: Annotated[bool, Option("--again", help="Run known ones too; compare bytes.")] = False,
+    again: Annotated[bool, Option("--again", help="Run known experiments, too; compare.")] = False,
     control: Annotated[
-        float, Option(min=0, max=1, help="Run this share on another worker, too, and compare.")
+        float, Option(min=0, max=1, help="The share that a second worker runs, too.")
     ] = 0,
 ) -> None:
     """Run an experiment for every combination of values that the project does not have yet.
 
-    -S and --recipe may be repeated. Each is an ordinary DVC experiment of the last commit: `dvc exp
-    show`, `dvc exp apply` and tools.compare know it. If the sweep is started again, it runs what is
-    missing. Ctrl-C stops it.
+    -S and --recipe may be repeated. Each run is an ordinary DVC experiment of the last commit:
+    `dvc exp show`, `dvc exp apply` and tools.compare know it. If the sweep is started again, it
+    runs what is missing. Ctrl-C stops it.
     """
     from tools.sweep import cluster, results
     from tools.sweep.combinations import combinations

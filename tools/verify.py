@@ -103,7 +103,7 @@ class Copy:
         write_text(self._git / "info" / "attributes", attributes)
         self.folder.mkdir()
         self.git("checkout", "--quiet", "--detach", commit)
-        self._tracked = self.git("ls-files", "-z").split("\0")
+        self._tracked = self.git("ls-files", "-z").split("\0")[:-1]
         settings = {name.split(".dvc/")[0] for name in self._tracked if "/.dvc/" in name}
         self.others = sorted(folder for folder in settings if folder != f"{project}/")
         locks = [

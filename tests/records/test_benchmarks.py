@@ -1,17 +1,12 @@
 """The benchmarks run on this code, and the costs in Git belong to these records."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.main import get_command
 
 from benchmarks import peers, records
-from benchmarks.machine import training
-from pipeline.settings.params import load_params
 from records.ledger import RECORDS
-from stages.train import train
 from tests.support.networks import digits
 
 
@@ -23,15 +18,6 @@ def test_both_arithmetics_learn_the_same():
     exact, float32 = ([run()[0] for _ in range(8)] for run in runs)
     assert exact == pytest.approx(float32, rel=1e-4)
     assert exact[-1] < exact[0]
-
-
-def test_the_train_stage_understands_the_command_of_the_benchmarks(tmp_path):
-    command = training(Path("data"), tmp_path, hidden_sizes=[3], seed=1)
-    params = get_command(train).make_context("train", command[3:]).params
-    outputs = ("model", "on_train", "on_validation", "history")
-    assert all(params[name].parent == tmp_path for name in outputs)
-    changed = load_params(params["params"]).train
-    assert (changed.hidden_sizes, changed.seed) == ((3,), 1)
 
 
 @pytest.mark.committed

@@ -1,13 +1,15 @@
 """What a trained network says of images: logits, probabilities, and how often it is right."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from mlp.layers import cross_entropy, loss_terms, softmax
 from mlp.protocol import Network, Split, check_images, check_split
 
+T = TypeVar("T")
 CHUNK = 500  # images in a forward pass: their activations fit into the processor's cache
 
 
@@ -30,10 +32,15 @@ def logits(network: Network, images: np.ndarray, threads: int = 1) -> np.ndarray
     for images of another type or shape.
     """
     check_images(network.preparation, images)
-    chunks = [images[i : i + CHUNK] for i in range(0, max(len(images), 1), CHUNK)]
-    forward = quiet()(network.logits)  # a thread has its own setting of warnings
+    parts = in_chunks(lambda rows: network.logits(images[rows]), len(images), threads)
+    return np.concatenate(parts)
+
+
+def in_chunks(function: Callable[[slice], T], n: int, threads: int) -> list[T]:
+    """Return what a function says of the rows of each chunk of n images, one chunk or more."""
+    chunks = [slice(i, i + CHUNK) for i in range(0, max(n, 1), CHUNK)]
     with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(forward, chunks)))
+        return list(pool.map(quiet()(function), chunks))  # a thread has its own warnings
 
 
 def predict(
@@ -54,8 +61,14 @@ def measure(network: Network, split: Split, threads: int = 1) -> Score:
     A FloatingPointError says that a number is not finite. A ValueError is that of `check_split`.
     """
     check_split(network.preparation, split)
-    z = logits(network, split.images, threads)
-    return score_of(network, *terms_of(network, z, split.labels))
+    images, labels = split
+    parts = in_chunks(
+        lambda rows: terms_of(network, network.logits(images[rows]), labels[rows]),
+        len(images),
+        threads,
+    )
+    terms, right = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+    return score_of(network, terms, right)
 
 
 def terms_of(network: Network, z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -78,8 +78,9 @@ def smooth(labels: np.ndarray, share: float, dtype: type) -> np.ndarray:
     By Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the inception architecture for
     computer vision" (2016). `labels` are one-hot, uint8. Without a share they stay as they are.
     """
-    smoothed = labels * dtype(1.0 - share) + dtype(share / labels.shape[1])
-    return smoothed if share else labels
+    if not share:
+        return labels
+    return labels * dtype(1.0 - share) + dtype(share / labels.shape[1])
 
 
 def limit_norms(A: Arithmetic, W: np.ndarray, bound: float) -> None:

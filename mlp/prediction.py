@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp.layers import cross_entropy, loss_terms, softmax
 from mlp.protocol import Network, Split, check_images, check_split
 
-T = TypeVar("T")
+Pair = tuple[np.ndarray, np.ndarray]
 CHUNK = 500  # images in a forward pass: their activations fit into the processor's cache
 
 
@@ -36,16 +36,14 @@ def logits(network: Network, images: np.ndarray, threads: int = 1) -> np.ndarray
     return np.concatenate(parts)
 
 
-def in_chunks(function: Callable[[slice], T], n: int, threads: int) -> list[T]:
+def in_chunks(function: Callable[[slice], Any], n: int, threads: int) -> list[Any]:
     """Return what a function says of the rows of each chunk of n images, one chunk or more."""
     chunks = [slice(i, i + CHUNK) for i in range(0, max(n, 1), CHUNK)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(quiet()(function), chunks))  # a thread has its own warnings
 
 
-def predict(
-    network: Network, images: np.ndarray, threads: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+def predict(network: Network, images: np.ndarray, threads: int = 1) -> Pair:
     """Return the probability of each class and its logarithm, (n, classes) each, for images.
 
     Images are (n, features) uint8. Threads and errors are those of `logits`.
@@ -62,20 +60,15 @@ def measure(network: Network, split: Split, threads: int = 1) -> Score:
     """
     check_split(network.preparation, split)
     images, labels = split
-    parts = in_chunks(
-        lambda rows: terms_of(network, network.logits(images[rows]), labels[rows]),
-        len(images),
-        threads,
-    )
+    n = len(images)
+    parts = in_chunks(lambda rows: terms_of(network, images[rows], labels[rows]), n, threads)
     terms, right = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
     return score_of(network, terms, right)
 
 
-def terms_of(network: Network, z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the terms of the loss, (2, n), and whether each image is classified correctly.
-
-    `z` has the images' logits, (n, classes), and `labels` their one-hot labels.
-    """
+def terms_of(network: Network, images: np.ndarray, labels: np.ndarray) -> Pair:
+    """Return the terms of the loss, (2, n), and whether each image is classified correctly."""
+    z = network.logits(images)
     _, shifted, total = softmax(network.arithmetic, z)
     right = z.argmax(axis=1) == labels.argmax(axis=1)
     return loss_terms(shifted, total, labels), right

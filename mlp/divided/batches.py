@@ -95,10 +95,9 @@ class Batches:
 
 def pixels_by_use(images: np.ndarray) -> np.ndarray:
     """Return the numbers of the pixels of images, (n, features) uint8: the most often lit first."""
-    counts, block = np.zeros(images.shape[1], np.int64), 255  # a byte can count so many
-    for start in range(0, len(images), block):
-        lit = images[start : start + block] != 0
-        counts += np.add.reduce(lit, axis=0, dtype=np.uint8)
+    counts = np.zeros(images.shape[1], np.int64)
+    for start in range(0, len(images), ROWS):
+        counts += np.count_nonzero(images[start : start + ROWS], axis=0)
     return np.argsort(-counts, kind="stable")
 
 

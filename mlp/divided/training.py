@@ -150,5 +150,5 @@ class _Loop:
                 whole = cut_evenly(len(labels), parts)[part]
                 for start in range(whole.start, whole.stop, CHUNK):
                     rows = slice(start, min(start + CHUNK, whole.stop))
-                    z = self.network.logits(images[rows])
-                    terms[:, rows], right[rows] = terms_of(self.network, z, labels[rows])
+                    found = terms_of(self.network, images[rows], labels[rows])
+                    terms[:, rows], right[rows] = found

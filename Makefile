@@ -11,9 +11,10 @@ help: ## list the commands
 
 setup: .venv/.installed $(WITH:%=.venv/.installed-%) ## install requirements.txt into .venv (WITH="sweep export": for these tools, too)
 
-# uv installs in seconds what takes pip a minute. pip installs uv, and everything where uv cannot.
+# uv installs in seconds what takes pip a minute. pip installs uv, and everything where uv cannot. Both compile what they
+# install: else each command would do so again where Python may write no bytecode, as in many containers.
 BY_PIP = .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r
-BY_UV = .venv/bin/uv pip install --quiet --python .venv --require-hashes -r
+BY_UV = .venv/bin/uv pip install --quiet --compile-bytecode --python .venv --require-hashes -r
 UV_ALONE = sed -n '/^uv==/,/[^\\]$$/p' requirements.txt
 
 .venv/.installed: requirements.txt .venv/pyvenv.cfg

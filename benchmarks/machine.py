@@ -1,5 +1,6 @@
 """What a benchmark runs in, and what it ran on."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -47,6 +48,7 @@ def training(data: Path, folder: Path, params: str = "params.yaml", **changes: A
     return [sys.executable, "-m", "stages.train", *map(str, files), "--params", str(changed)]
 
 
+@functools.cache  # the first page that is written changes the folder
 def describe_machine() -> dict[str, str]:
     """Return processor, cores, memory, system, Python and commit, for a page of measurements."""
     cpu, vectors = platform.processor() or platform.machine(), ""

@@ -40,11 +40,12 @@ Definition on_grid (u b : Z) (x : float) :=
   is_finite x = true /\ (exists m : Z, B2R x = IZR m * bpow radix2 u) /\ Rabs (B2R x) <= bpow radix2 (b + u).
 Notation count l := (Z.of_nat (length l)).
 
+Ltac same A B := try (replace A with B by reflexivity).
 Ltac same_words := (* the definitions are those of exact.v *)
-  change grid with exact.grid; change operand_bits with exact.operand_bits; change sum_bits with exact.sum_bits;
-  change bounded with exact.bounded; change on_grid with exact.on_grid; unfold same_bits, adds;
-  change zero with exact.zero; change is with exact.is; change result with exact.result; change terms with exact.terms;
-  change true_sum with (exact.sum exact.value).
+  same grid exact.grid; same operand_bits exact.operand_bits; same sum_bits exact.sum_bits;
+  same bounded exact.bounded; same on_grid exact.on_grid; unfold same_bits, adds;
+  same zero exact.zero; same is exact.is; same result exact.result; same terms exact.terms;
+  same true_sum (exact.sum exact.value).
 Theorem products : forall l e f, (count l <= 2 ^ 21 /\ e <= 480 /\ f <= 480)%Z ->
   Forall (fun p => bounded e (fst p) /\ bounded f (snd p)) l ->
   let b := operand_bits (count l) in same_bits (map (fun p => (grid (fst p) b e, grid (snd p) b f)) l).

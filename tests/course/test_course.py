@@ -39,11 +39,6 @@ def test_exercises_have_the_arguments_of_the_right_functions():
         assert list(learners) == list(signature(exercise.right).parameters)
 
 
-def shifted_in_place(z):
-    z -= z.max(axis=1, keepdims=True)
-    return textbook.softmax(z)
-
-
 def steps_back(loss, parameter, h=1e-5):
     for place in np.ndindex(parameter.shape):
         parameter[place] += h
@@ -68,7 +63,6 @@ WRONG = [
     ("sigmoid", lambda a: exp(a) / (1 + exp(a)), "nan"),
     ("softmax", lambda z: exp(z) / exp(z).sum(axis=1, keepdims=True), "inf or nan"),
     ("softmax", lambda z: exp(z) / exp(z).sum(axis=1), "broadcast"),
-    ("softmax", shifted_in_place, "changes an argument"),
     ("softmax", lambda z: print(z), "return"),
     ("cross_entropy", lambda y, t: -np.log(y[t == 1]).sum(), "2 times .* mean"),
     ("cross_entropy", lambda y, t: np.log(y[t == 1]).mean(), "-1 times .* sign"),
@@ -83,10 +77,8 @@ WRONG = [
     ("numerical_gradient", steps_back, "in a variable"),
     ("operand_bits", lambda n: 21, "log₂ terms⌉"),
     ("cross_entropy", lambda y, t: -np.log(y[t == 1] + 1e-7).mean(), "a small number is added"),
-    ("cross_entropy", lambda y, t: -np.log(y**t).sum(axis=0).mean(), "0.66667 times"),
     ("one_hot", lambda n, k: np.eye(k)[n - 1], "other numbers"),
     ("exact_gradients", exactly("operand_bits(len(b))", "operand_bits(len(a))"), "operand_bits"),
-    ("exact_gradients", exactly("operand_bits(len(b))", "21"), "operand_bits"),
     ("exact_gradients", exactly("grid(e, 49, 0)", "e"), "softmax"),
     ("exact_gradients", exactly("(1 + exp(", "(1 + np.exp("), "exp. in sigmoid"),
     ("exact_gradients", exactly("e = exp(", "e = np.exp("), "exp. in softmax"),

@@ -29,9 +29,6 @@ def test_constants_are_those_of_the_code():
     assert values == {name: getattr(arithmetic, name) for name in values}
 
 
-# With Coq
-
-
 STATED = "Theorem same_bits l w v : sum_of_code l ->"
 BEGIN = "Proof. intros C W V. apply code_exact in C."
 BOTH = f"{STATED}|{BEGIN}"

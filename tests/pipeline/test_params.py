@@ -217,11 +217,6 @@ def test_every_text_means_what_it_means_to_dvc():
     assert 300 < read < len(both)
 
 
-def test_missing_file_and_folder(tmp_path):
-    for path in [tmp_path / "absent.yaml", tmp_path]:
-        assert refused(load_params, path).about == ""
-
-
 @pytest.mark.parametrize(
     ("name", "given", "right", "wrong"),
     [

@@ -69,11 +69,12 @@ class Walk:
 
     def run(self, command: str) -> str:
         """Return the command's output, with fixed text in place of VARYING."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
-        result = subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=self.environment, **options
-        )
-        output = result.stdout.replace(str(self.home), HOME)
+        # Into a file: the queue's workers would hold a pipe open, and one may stay for ever
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            options = {"cwd": self.folder, "env": self.environment, "stderr": said}
+            subprocess.run(["bash", "-c", command], stdout=said, **options)
+            said.seek(0)
+            output = said.read().replace(str(self.home), HOME)
         for pattern, instead in VARYING:
             output = pattern.sub(instead, output)
         lines = "\n".join(map(str.rstrip, output.splitlines())).strip("\n")

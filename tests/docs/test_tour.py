@@ -71,8 +71,8 @@ class Walk:
         """Return the command's output, with fixed text in place of VARYING."""
         # Into a file: the queue's workers would hold a pipe open, and one may stay for ever
         with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
-            options = {"cwd": self.folder, "env": self.environment, "stderr": said}
-            subprocess.run(["bash", "-c", command], stdout=said, **options)
+            place = {"cwd": self.folder, "env": self.environment}
+            subprocess.run(["bash", "-c", command], **place, stdout=said, stderr=said)
             said.seek(0)
             output = said.read().replace(str(self.home), HOME)
         for pattern, instead in VARYING:

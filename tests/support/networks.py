@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+import textbook
 from mlp.arithmetic import Arithmetic, Float32, operand_bits
 from mlp.divided import train as train_divided
 from mlp.layers import cross_entropy
@@ -95,6 +96,19 @@ def take_step(network: MLP, X: np.ndarray, t: np.ndarray, learning_rate: float) 
     optimizer = descent(learning_rate)
     opt_state = optimizer.new_state(network.arrays.values())
     return cross_entropy(network.arithmetic, step(network, X, t, optimizer, opt_state, 0))
+
+
+def assert_slopes(network, X, t, masks, h: float, bound: float) -> None:
+    """Fail unless each gradient is the slope of the loss, by differences of h, and is not 0."""
+    found, _ = network.gradients(X, t, masks)
+
+    def loss() -> float:
+        return cross_entropy(network.arithmetic, network.gradients(X, t, masks)[1])
+
+    for parameter, gradient in zip(network.arrays.values(), found, strict=True):
+        slopes = textbook.numerical_gradient(loss, parameter, h)
+        assert np.abs(gradient - slopes).max() < bound
+        assert np.abs(gradient).max() > 1e-4
 
 
 def bits(network: MLP) -> str:

@@ -88,3 +88,5 @@ def test_the_picture_shows_accuracy_and_loss_of_each_epoch():
     assert [words for words, *_ in kept[:2]] == ["1,000 training images", "1,000 validation images"]
     assert kept[2][0] == "training images, while training"
     assert [number for *_, number in kept] == ["0.9000", "0.8000", "1.000", "1.500"]
+    limits = [axes.get_ylim() for axes in figure.axes]
+    assert limits == [pytest.approx((0.6, 1)), pytest.approx((0, 4.2))]

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from mlp.prediction import logits
 from mlp.training import Epoch
-from pipeline.evaluation.evaluation import evaluate, is_hardly_better_than_guessing, mean_f1
+from pipeline.evaluation.evaluation import is_hardly_better_than_guessing, mean_f1
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.fitting.fit import failures_explained, training_of
 from pipeline.fitting.processes import processes_for
@@ -66,8 +67,9 @@ def train(
 
     save_model(model, result.network)
     write_json(on_train, result.train._asdict())
-    found = evaluate(result.network, held_out.split, processes)
-    macro_f1 = mean_f1(found.actual, found.predicted, len(images.preparation.classes))
+    predicted = logits(result.network, held_out.split.images, processes).argmax(axis=1)
+    actual, classes = held_out.split.labels.argmax(axis=1), images.preparation.classes
+    macro_f1 = mean_f1(actual, predicted, len(classes))
     write_json(on_validation, result.validation._asdict() | {"macro_f1": macro_f1})
     write_history(history, training.epochs, result.epoch)
     checkpoint.remove()

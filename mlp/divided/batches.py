@@ -96,8 +96,9 @@ class Batches:
 def pixels_by_use(images: np.ndarray) -> np.ndarray:
     """Return the numbers of the pixels of images, (n, features) uint8: the most often lit first."""
     counts = np.zeros(images.shape[1], np.int64)
-    for start in range(0, len(images), ROWS):
-        counts += np.count_nonzero(images[start : start + ROWS], axis=0)
+    for start in range(0, len(images), 255):  # a byte can count them, which is fastest
+        lit = images[start : start + 255] != 0
+        counts += lit.sum(axis=0, dtype=np.uint8)
     return np.argsort(-counts, kind="stable")
 
 
@@ -113,8 +114,11 @@ def columns(images: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]
 
 def ends(images: np.ndarray) -> np.ndarray:
     """Return how many pixels, (n,), images, (n, pixels) uint8, have up to the last lit one."""
-    found = np.full(len(images), images.shape[1])
+    found = np.zeros(len(images), np.int64)
     for start in range(0, len(images) if images.size else 0, ROWS):
-        lit = images[start : start + ROWS, ::-1] != 0
-        found[start : start + ROWS] -= lit.argmax(axis=1)
+        # Bits are an eighth of the bytes to search
+        bits = np.packbits(images[start : start + ROWS], axis=1, bitorder="little")
+        last = bits.shape[1] - 1 - (bits != 0)[:, ::-1].argmax(axis=1)  # byte with a bit that is 1
+        byte = bits[np.arange(len(bits)), last]
+        found[start : start + ROWS] = np.where(byte, 8 * last + np.frexp(byte)[1], 0)
     return found

@@ -24,9 +24,9 @@ class Evaluation(NamedTuple):
 
 
 @quiet()
-def evaluate(network: Network, split: Split, threads: int = 1) -> Evaluation:
+def evaluate(network: Network, split: Split) -> Evaluation:
     """Measure a network on a split. A FloatingPointError says that the loss is not finite."""
-    return evaluation_of(network, split, *predict(network, split.images, threads))
+    return evaluation_of(network, split, *predict(network, split.images))
 
 
 def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarray) -> Evaluation:
@@ -66,7 +66,7 @@ def save_evaluation(
 def mean_f1(actual: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     """Return the mean of the classes' F1: every class counts the same, however many images it has.
 
-    `actual` and `predicted` are indices of classes, (n,) int64.
+    `actual` and `predicted` are indices of classes, (n,).
     """
     report = classification_report(actual, predicted, classes)
     return math.fsum(scores["f1"] for scores in report) / len(report)

@@ -26,17 +26,11 @@ class Evaluation(NamedTuple):
 @quiet()
 def evaluate(network: Network, split: Split) -> Evaluation:
     """Measure a network on a split. A FloatingPointError says that the loss is not finite."""
-    return evaluation_of(network, split, *predict(network, split.images))
-
-
-def evaluation_of(network: Network, split: Split, y: np.ndarray, log_y: np.ndarray) -> Evaluation:
-    """Return the results for probabilities and their logarithms, (n, classes) each.
-
-    The loss takes the logarithms, since a probability can underflow to 0.
-    """
     images, labels = split
+    y, log_y = predict(network, images)
     A, preparation = network.arithmetic, network.preparation
-    loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))  # ln y − ln 1
+    # Of the logarithms, since a probability can underflow to 0: ln y − ln 1
+    loss = cross_entropy(A, loss_terms(log_y, np.ones((len(y), 1), A.dtype), labels))
     # int64 on every machine: NumPy's own choice has 32 bits on some
     actual, predicted = labels.argmax(axis=1).astype(np.int64), y.argmax(axis=1).astype(np.int64)
     wrong = np.flatnonzero(actual != predicted).astype(np.int64)

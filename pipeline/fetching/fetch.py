@@ -59,20 +59,23 @@ def fetch(
     reasons = [f"{reason} ({name})" for reason, name in failures.items()]
     if missing:
         lines = "\n  ".join([f"no mirror gave {', '.join(missing)}:", *reasons])
-        raise UserError(f"{lines}\nSet DATA_MIRROR to a folder or web address that has the files.")
+        cure = "Set DATA_MIRROR to a folder or web address that has the files; else unset it"
+        raise UserError(f"{lines}\n{cure}.")
     for reason in reasons:
         report(reason)
 
 
 def _fetch_file(read: Read, file: File, path: Path) -> None:
     """Download `file` from one mirror, gzipped or not."""
+    forms = {"plain": ""} if file.name.endswith(".gz") else {"gzipped": ".gz", "plain": ""}
     reasons = {}
-    for name in [file.name] if file.name.endswith(".gz") else [f"{file.name}.gz", file.name]:
+    for form, suffix in forms.items():
         try:
-            return _save(read, name, file, path)
+            return _save(read, file.name + suffix, file, path)
         except FileFailure as error:
-            reasons[str(error)] = name
-    raise FileFailure(" and ".join(reasons))
+            reasons[str(error)] = form
+    said = [f"{reason} ({form})" for reason, form in reasons.items()]
+    raise FileFailure(" and ".join(said if len(said) > 1 else reasons))
 
 
 def _save(read: Read, name: str, file: File, path: Path) -> None:

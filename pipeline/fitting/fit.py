@@ -24,8 +24,6 @@ from pipeline.store.artifacts import Prepared
 if TYPE_CHECKING:  # the short run of tools.portable has NumPy alone
     from pipeline.settings.params import Params, Train
 
-Loop = Callable[..., Iterator[Epoch]]
-
 
 class Result(NamedTuple):
     """What a training gives."""
@@ -36,7 +34,7 @@ class Result(NamedTuple):
     validation: Score  # the same on the validation images
 
 
-def loop_for(processes: int) -> Loop:
+def loop_for(processes: int) -> Callable[..., Iterator[Epoch]]:
     """Return the training loop for so many processes. It takes the arguments of `train`."""
     n, loop = processes, train
     # Several divide each step. Without this line and mlp/divided, one trains the same network

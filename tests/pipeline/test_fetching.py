@@ -217,7 +217,7 @@ BAD = {
     "shorter": (answer(gzip.compress(CONTENT[TRAIN_IMAGES][:-1])), "815 bytes"),
     "HTML": (answer(b"\n" + HTML), "web page"),
     "404": (answer(HTML, "404 Whatever"), "HTTP 404"),
-    "bomb": (answer(BOMB), "longer than 816 bytes"),
+    "bomb": (answer(BOMB), "longer than 816 bytes (gzipped) and HTTP 404"),
     "redirects in a circle": (moved(f"{TRAIN_IMAGES}.gz"), "failed (TooManyRedirects)"),
     "redirects to a disk": (moved("file:///etc/hosts"), "failed"),
 }

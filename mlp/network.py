@@ -76,7 +76,7 @@ class MLP:
             dWs.insert(0, mask.gain * dW)  # textbook.py: dW = h.T @ da
             dbs.insert(0, A.column_sums(on_grid))
             bits = operand_bits(W.shape[1])
-            dh = A.matmul(A.grid_rows(da, bits, exponent), A.grid(W.T, bits))
+            dh = A.matmul(A.grid_rows(da, bits, exponent), A.grid(W, bits).T)
             dh = mask.gain * mask.apply(dh)
             da, exponent = dh * f.gradient(h), None  # textbook.py: da = da @ W.T * (h * (1 - h))
         on_grid = A.grid(da, batch_bits)

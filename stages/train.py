@@ -6,7 +6,7 @@ from typer import Argument, Option
 
 from mlp.prediction import logits
 from mlp.training import Epoch
-from pipeline.evaluation.evaluation import is_hardly_better_than_guessing, mean_f1
+from pipeline.evaluation import evaluation
 from pipeline.fitting.checkpoint import Checkpoint
 from pipeline.fitting.fit import failures_explained, training_of
 from pipeline.fitting.processes import processes_for
@@ -69,7 +69,8 @@ def train(
     write_json(on_train, result.train._asdict())
     predicted = logits(result.network, held_out.split.images, processes).argmax(axis=1)
     actual, classes = held_out.split.labels.argmax(axis=1), images.preparation.classes
-    macro_f1 = mean_f1(actual, predicted, len(classes))
+    report = evaluation.classification_report(actual, predicted, len(classes))
+    macro_f1 = evaluation.mean_f1(report)
     write_json(on_validation, result.validation._asdict() | {"macro_f1": macro_f1})
     write_history(history, training.epochs, result.epoch)
     checkpoint.remove()
@@ -78,7 +79,7 @@ def train(
         why = f"{settings.patience} epochs without a better one"
         note(f"{ended}: {why}. The network of epoch {result.epoch} is kept.")
     best = max(result.train.accuracy, result.validation.accuracy)
-    if is_hardly_better_than_guessing(best, images.split.labels):
+    if evaluation.is_hardly_better_than_guessing(best, images.split.labels):
         note(
             "note: the network is hardly better than guessing the most frequent class "
             f"(validation accuracy {result.validation.accuracy:.3f}, macro F1 {macro_f1:.3f}); "

@@ -49,7 +49,7 @@ def save_evaluation(
     accuracy = np.count_nonzero(actual == predicted) / len(actual)
     names = mistakes.classes
     report = classification_report(actual, predicted, len(names))
-    macro_f1 = mean_f1(actual, predicted, len(names))
+    macro_f1 = mean_f1(report)
     save_misclassified(misclassified, mistakes)
     write_json(metrics, {"accuracy": accuracy, "loss": loss, "macro_f1": macro_f1})
     rows = [{"class": name} | scores for name, scores in zip(names, report, strict=True)]
@@ -57,12 +57,8 @@ def save_evaluation(
     write_confusion(confusion, names, actual, predicted)
 
 
-def mean_f1(actual: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Return the mean of the classes' F1: every class counts the same, however many images it has.
-
-    `actual` and `predicted` are indices of classes, (n,).
-    """
-    report = classification_report(actual, predicted, classes)
+def mean_f1(report: list[dict[str, float]]) -> float:
+    """Return the mean F1 of a `classification_report`: every class counts the same."""
     return math.fsum(scores["f1"] for scores in report) / len(report)
 
 
@@ -80,9 +76,10 @@ def classification_report(
 ) -> list[dict[str, float]]:
     """Return the precision, recall, F1 and number of images of each class.
 
-    Precision is the share of correct predictions among the images predicted as the class. Recall is
-    their share among the images of the class. F1 = 2 · correct / (predicted + actual) is the
-    harmonic mean. A share of no images is 0.
+    `actual` and `predicted` are indices of classes, (n,). Precision is the share of correct
+    predictions among the images predicted as the class. Recall is their share among the images of
+    the class. F1 = 2 · correct / (predicted + actual) is the harmonic mean. A share of no images
+    is 0.
     """
     # Row i, column j counts the images of class i predicted as class j
     counts = np.bincount(actual * classes + predicted, minlength=classes * classes)

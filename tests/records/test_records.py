@@ -75,9 +75,7 @@ def test_every_result_lists_its_mistakes_and_the_state_of_each_epoch():
         result = json.loads((HERE / "results" / f"{record}-{seed}.json").read_text())
         assert result["errors"] == len({place for place, _, _ in result["wrong"]})
         batches = (60_000 - validation) // train.batch_size
-        # The networks of ciresan-small are older than states
-        states = result["states"] if record != "ciresan-small" else result.get("states")
-        assert states is None or len(states) == -(-train.iterations // batches), record
+        assert len(result["states"]) == -(-train.iterations // batches), record
         assert ("validation" in result) == (train.keep == "best")
 
 
